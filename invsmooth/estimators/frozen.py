@@ -1,0 +1,32 @@
+"""Evaluate an estimator without leaving a trace on it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+from invsmooth.operators.base import Operator
+
+Estimator = Callable[[Tensor, Operator], Tensor]
+"""``estimator(y, operator) -> x_hat``: any callable, usually a torch module (deepinv's convention)."""
+
+
+@contextmanager
+def frozen(estimator: Estimator) -> Iterator[None]:
+    """Within the block the estimator's modules are in eval mode and its weights need no gradients; both are put back as
+    they were, module by module. A callable that is no torch module is left alone."""
+    if not isinstance(estimator, nn.Module):
+        yield
+        return
+    training = {module: module.training for module in estimator.modules()}
+    needs_grad = {p: p.requires_grad for p in estimator.parameters()}
+    estimator.eval().requires_grad_(False)
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
+        for parameter, flag in needs_grad.items():
+            parameter.requires_grad_(flag)

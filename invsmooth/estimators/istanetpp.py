@@ -1,0 +1,72 @@
+"""ISTA-Net++ (You, Xie and Zhang, ICME 2021): unfolded proximal gradient steps for compressed sensing at any ratio."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from invsmooth.operators.base import Operator
+from invsmooth.operators.block_gaussian import BlockGaussian
+
+
+class ResidualBlock(nn.Module):
+    """x + conv(relu(conv(x))), without batch norm."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv2 = nn.Conv2d(channels, channels, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.conv2(F.relu(self.conv1(x)))
+
+
+class Phase(nn.Module):
+    """One phase: gradient step on ||Ax - y||²/2 with step size lambda, then a learned residual correction told rho."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.head_conv = nn.Conv2d(2, channels, 3, padding=1)
+        self.res_blocks = nn.Sequential(ResidualBlock(channels), ResidualBlock(channels))
+        self.tail_conv = nn.Conv2d(channels, 1, 3, padding=1)
+
+    def forward(self, x: Tensor, y: Tensor, operator: Operator, step_size: Tensor, rho: Tensor) -> Tensor:
+        r = x - step_size * operator.A_adjoint(operator.A(x) - y)
+        return r + self.tail_conv(self.res_blocks(self.head_conv(torch.cat([r, rho.expand_as(r)], dim=1))))
+
+
+class ISTANetPP(nn.Module):
+    """ISTA-Net++, ``estimator(y, operator) -> x_hat``; 760 220 parameters at the default size.
+
+    The whole image is processed at once, across the blocks of the operator, and as published with the pad that completes
+    the blocks at the border; the pad is cropped at the end. The network is conditioned on the
+    compression ratio ``operator.ratio`` (a fraction); for an operator without one, on measurements per pixel.
+
+    Args:
+        n_phases: unfolded phases (20 as published).
+        channels: feature channels (32 as published).
+    Raises:
+        ValueError: a size below 1.
+    """
+
+    def __init__(self, n_phases: int = 20, channels: int = 32) -> None:
+        super().__init__()
+        if n_phases < 1 or channels < 1:
+            raise ValueError(f"n_phases={n_phases} and channels={channels} have to be at least 1")
+        self.n_phases, self.channels = n_phases, channels
+        self.phases = nn.ModuleList(Phase(channels) for _ in range(n_phases))
+        self.condition = nn.Sequential(
+            nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2 * n_phases), nn.Softplus()
+        )
+
+    def forward(self, y: Tensor, operator: Operator) -> Tensor:
+        """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""
+        inner = operator.uncropped() if isinstance(operator, BlockGaussian) else operator
+        x = inner.A_adjoint(y)
+        ratio = getattr(operator, "ratio", None) or y[0].numel() / x[0].numel()
+        parameters = self.condition(x.new_tensor([float(ratio)]))
+        step_sizes, rhos = parameters[: self.n_phases], parameters[self.n_phases :]
+        for k, phase in enumerate(self.phases):
+            x = phase(x, y, inner, step_sizes[k], rhos[k])
+        return operator.crop(x) if isinstance(operator, BlockGaussian) else x

@@ -1,0 +1,45 @@
+"""Image quality, one value per image and never over a batch (SPEC section 1)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def mse(x_hat: Tensor, x: Tensor) -> Tensor:
+    """The paper's loss (eq. 1), l(x_hat, x) = ||x_hat - x||^2 / n.
+
+    Args:
+        x_hat, x: images of shape (B, C, H, W), broadcast against each other, any real scale.
+    Returns: shape (B,), the square of the images' unit.
+    """
+    return (x_hat - x).square().flatten(1).mean(1)
+
+
+def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Peak signal-to-noise ratio in dB, 10 log10(1 / MSE), with ``x_hat`` clipped to [0, 1].
+
+    Args:
+        x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale.
+    Returns: shape (B,); inf where the images are identical.
+    """
+    return mse_to_psnr(mse(x_hat.clamp(0, 1), x))
+
+
+def mse_to_psnr(value: Tensor) -> Tensor:
+    """PSNR in dB of a mean squared error on the [0, 1] pixel scale."""
+    return -10 * torch.log10(value)
+
+
+def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
+    """Structural similarity as torchmetrics computes it (Gaussian window, sigma 1.5, data range 1).
+
+    Args:
+        x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale; ``x_hat`` is clipped to it. At least 6 x 6 pixels.
+    Returns: shape (B,).
+    """
+    from torchmetrics.functional.image import structural_similarity_index_measure
+
+    value = structural_similarity_index_measure(x_hat.clamp(0, 1), x, data_range=1.0, reduction="none")
+    assert isinstance(value, Tensor)
+    return value.reshape(len(x))

@@ -1,0 +1,127 @@
+"""Block compressed sensing: each non-overlapping block of pixels is measured by the same matrix Phi."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from invsmooth.operators.base import LinearOperator
+from invsmooth.rng import generator_for
+
+
+class BlockGaussian(LinearOperator):
+    """y_j = Phi x_j for each ``block`` x ``block`` patch x_j of the image (pixels row by row), Phi of shape (m, block²).
+
+    Phi has orthonormal rows: the QR factor of a seeded Gaussian matrix, m = round(ratio · block²) (SPEC section 2).
+    Images are zero-padded at the right and the bottom to a multiple of the block, only where needed; the pad is cropped
+    by the adjoint and so belongs neither to x nor to anything added to x.
+
+    The measurement has shape (B, m, ceil(H/block), ceil(W/block)); it does not tell how much was padded. The adjoint
+    crops to ``image_size`` where that was given (:meth:`for_image_size`), and else to the size of the last image
+    that :meth:`A` saw. Give the size wherever images of several sizes are at work at once.
+
+    Args:
+        ratio: compression ratio m/n in (0, 1].
+        block: block side in pixels.
+        seed: of Phi; the matrix depends on (seed, ratio, block) alone.
+        matrix: Phi itself, shape (m, block²), as an array or as a path to a .npy or .mat file (the one 2-d array in it).
+            Its rows need not be orthonormal. m must be the one that ``ratio`` gives.
+    Raises:
+        ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
+        FileNotFoundError: no file at the matrix path.
+    """
+
+    phi: Tensor
+
+    def __init__(
+        self, ratio: float, block: int = 33, seed: int = 0, matrix: np.ndarray | Tensor | str | Path | None = None
+    ) -> None:
+        super().__init__()
+        if not 0 < ratio <= 1:
+            raise ValueError(f"ratio={ratio} is not in (0, 1]; write ratio=0.5 for 50 %")
+        if block < 1:
+            raise ValueError(f"block={block} is not a positive number of pixels")
+        self.ratio, self.block = float(ratio), int(block)
+        m = measurements_per_block(ratio, block)
+        phi = orthonormal_rows(m, block**2, seed) if matrix is None else read_matrix(matrix)
+        if phi.shape != (m, block**2):
+            raise ValueError(
+                f"matrix has shape {tuple(phi.shape)}, but ratio={ratio} and block={block} need ({m}, {block**2})"
+            )
+        self.register_buffer("phi", phi.reshape(m, 1, block, block))
+        self.image_size: tuple[int, int] | None = None
+        self._last_size: tuple[int, int] | None = None
+
+    def for_image_size(self, height: int, width: int) -> Self:
+        """The same operator (sharing Phi) for images of one size only: the adjoint then crops to exactly that size."""
+        fixed = copy.copy(self)
+        fixed.image_size = (height, width)
+        return fixed
+
+    def uncropped(self) -> Self:
+        """The same operator (sharing Phi) on images of whole blocks, the pad included: networks that were published as
+        working on the padded image use it inside."""
+        whole = copy.copy(self)
+        whole.image_size = whole._last_size = None
+        return whole
+
+    def A(self, x: Tensor) -> Tensor:
+        """Measurements, shape (B, m, rows of blocks, columns of blocks), of images (B, 1, H, W)."""
+        size = (x.shape[-2], x.shape[-1])
+        if self.image_size is not None and size != self.image_size:
+            raise ValueError(f"image of size {size} given to an operator made for {self.image_size}")
+        self._last_size = size
+        pad_bottom, pad_right = (-size[0] % self.block, -size[1] % self.block)
+        if pad_bottom or pad_right:
+            x = F.pad(x, (0, pad_right, 0, pad_bottom))
+        return F.conv2d(x, self.phi, stride=self.block)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        """Images (B, 1, H, W), in the range of A^T, of measurements as :meth:`A` gives them."""
+        return self.crop(F.conv_transpose2d(y, self.phi, stride=self.block))
+
+    def crop(self, x: Tensor) -> Tensor:
+        """Take the pad off an image of whole blocks; see the class about which size that leaves."""
+        size = self.image_size or self._last_size
+        if size is None or any(-(-s // self.block) * self.block != p for s, p in zip(size, x.shape[-2:], strict=True)):
+            return x
+        return x[..., : size[0], : size[1]]
+
+
+def measurements_per_block(ratio: float, block: int = 33) -> int:
+    """m = round(ratio · block²), at least 1: 109, 218, 327, 436, 545 for ratios 0.1 … 0.5 and block 33."""
+    return max(1, round(ratio * block**2))
+
+
+def orthonormal_rows(m: int, n: int, seed: int) -> Tensor:
+    """(m, n) float32 matrix with orthonormal rows, uniformly distributed: QR of a seeded Gaussian matrix."""
+    gaussian = torch.randn(n, m, generator=generator_for(seed, "phi", m, n), dtype=torch.float64)
+    q, r = torch.linalg.qr(gaussian)
+    # QR leaves the signs of the columns to the library; fixing them makes Phi the same on every machine.
+    return (q * r.diagonal().sign()).T.float().contiguous()
+
+
+def read_matrix(matrix: np.ndarray | Tensor | str | Path) -> Tensor:
+    """A two-dimensional float32 matrix from an array or from a .npy or .mat file."""
+    if isinstance(matrix, str | Path):
+        path = Path(matrix)
+        if not path.is_file():
+            raise FileNotFoundError(f"operator.matrix={matrix}: there is no such file (expected a .npy or .mat file)")
+        if path.suffix == ".npy":
+            matrix = np.load(path, allow_pickle=False)
+        elif path.suffix == ".mat":
+            from scipy.io import loadmat
+
+            arrays = [v for k, v in loadmat(path).items() if not k.startswith("__") and np.ndim(v) == 2 and v.size > 1]
+            if len(arrays) != 1:
+                raise ValueError(f"operator.matrix={matrix}: holds {len(arrays)} matrices, but just one is expected")
+            matrix = arrays[0]
+        else:
+            raise ValueError(f"operator.matrix={matrix}: the file name has to end in .npy or .mat")
+    return torch.as_tensor(matrix).to(torch.float32)

@@ -1,0 +1,17 @@
+"""Denoising: A = I."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from invsmooth.operators.base import LinearOperator
+
+
+class Identity(LinearOperator):
+    """A = I: the measurement is the image itself (plus b)."""
+
+    def A(self, x: Tensor) -> Tensor:
+        return x
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        return y
