@@ -6,6 +6,7 @@ Every function behind the configs works in [0, 1]; ``eps`` is always an l2 norm 
 
 from __future__ import annotations
 
+import math
 from enum import StrEnum
 
 GREY_LEVELS = 255.0
@@ -30,8 +31,10 @@ def eps_over_sigma(eps: float, sigma_grey: float, units: Units) -> float:
     """The ratio a certificate uses. ``eps``: [0, 1] l2 norm; ``sigma_grey``: grey levels.
 
     ``matched`` divides like by like. ``paper`` divides the raw numbers, as the paper does (its Corollary 3.2 with
-    eps = 10, sigma = 12 uses 10/12), which is 255 times too small.
+    eps = 10, sigma = 12 uses 10/12), which is 255 times too small. Without noise it is inf, or 0 at eps = 0.
     """
+    if sigma_grey == 0:
+        return math.inf if eps else 0.0
     return eps / sigma_grey if units is Units.paper else eps / to_unit_scale(sigma_grey)
 
 

@@ -1,0 +1,105 @@
+"""From a validated config to objects: operators, estimator, data, module, certificate plan."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.errors import InstantiationException
+from hydra.utils import get_class, instantiate
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from invsmooth.algorithms import ReconstructionModule
+from invsmooth.callbacks import CertifyPlan
+from invsmooth.data import ImageDataModule, bundled_splits, folder_splits
+from invsmooth.estimators import load_checkpoint
+from invsmooth.measurement import Setting
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.units import Units
+from invsmooth.validate import ConfigError, as_list
+
+
+def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
+    if cfg.name == "identity":
+        return Identity()
+    if cfg.name == "block_gaussian":
+        try:
+            return BlockGaussian(ratio, block=cfg.block, seed=cfg.seed, matrix=cfg.matrix)
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigError(f"operator: {error}") from error
+    raise ConfigError(f"operator.name={cfg.name} is not allowed; allowed: identity, block_gaussian")
+
+
+def build_settings(cfg: DictConfig) -> list[Setting]:
+    """Every combination of ratio and sigma_b that is evaluated."""
+    operators = {ratio: build_operator(cfg, ratio) for ratio in as_list(cfg.ratio)}
+    return [Setting(op, float(r), float(s)) for r, op in operators.items() for s in as_list(cfg.sigma_b)]
+
+
+def build_estimator(cfg: DictConfig) -> nn.Module:
+    """The network of a training run, or the one in ``ckpt``.
+
+    Raises: ConfigError: the estimator cannot be built, or is no torch module.
+    """
+    if cfg.ckpt is not None:
+        return load_checkpoint(cfg.ckpt)
+    try:
+        estimator = instantiate(cfg.estimator, _convert_="all")
+    except InstantiationException as error:
+        raise ConfigError(f"estimator: {error.__cause__ or error}") from error
+    if not isinstance(estimator, nn.Module):
+        raise ConfigError(f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}, no torch module")
+    return estimator
+
+
+def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
+    """The data module. A network that is only evaluated gets every image of a folder as a test image."""
+    data, task = cfg.data, cfg.task
+    splits = bundled_splits() if data.name == "bundled" else folder_splits(data.root, data.holdout if trains else 1)
+    return ImageDataModule(
+        name=data.name, splits=splits, patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches,
+        augment=data.augment, crop=data.crop, limit=data.limit, n_settings=n_settings, num_workers=data.num_workers,
+        seed=cfg.seed,
+    )  # fmt: skip
+
+
+def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:
+    own = OmegaConf.to_container(cfg.algo, resolve=True)
+    assert isinstance(own, dict)
+    own.pop("name")
+    # Not hydra's instantiate: it would turn the settings, which are data classes, into dictionaries.
+    return get_class(own.pop("_target_"))(
+        estimator=estimator, settings=settings,
+        train_operators=[build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)],
+        train_sigma_b=cfg.operator.train_sigma_b, learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule,
+        halve_every=cfg.task.halve_every, max_batches=cfg.trainer.max_steps, seed=cfg.seed, description=describe(cfg),
+        **own,
+    )  # fmt: skip
+
+
+def describe(cfg: DictConfig) -> dict[str, Any]:
+    """Plain values for the checkpoint: what rebuilds the estimator, and what an evaluation takes over."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+    return {
+        "estimator": plain["estimator"],
+        "operator": plain["operator"],
+        "choices": {k: choices.get(k) for k in ("task", "algo")},
+        "seed": cfg.seed,
+    }
+
+
+def build_plan(cfg: DictConfig) -> CertifyPlan:
+    return CertifyPlan(
+        certifiers=as_list(cfg.certify.certifiers), eps=[float(e) for e in as_list(cfg.attack.eps)],
+        sigma=[float(s) for s in as_list(cfg.certify.sigma)], n_samples=cfg.certify.n_samples,
+        confidence=cfg.certify.confidence, quantile=cfg.certify.quantile, units=Units(cfg.certificate.units),
+        chunk_size=cfg.certify.chunk_size, seed=cfg.seed,
+    )  # fmt: skip
+
+
+def has_weights(estimator: nn.Module) -> bool:
+    return any(isinstance(p, torch.Tensor) for p in estimator.parameters())

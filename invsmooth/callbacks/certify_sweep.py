@@ -1,0 +1,158 @@
+"""Certify every attacked test image at every sigma, in Lightning's test loop, and write the result rows."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import torch
+from torch import Tensor
+
+from invsmooth.algorithms.backbone import ReconstructionModule
+from invsmooth.attacks import AttackResult
+from invsmooth.certificates import Certificate, certify_all, why_none
+from invsmooth.measurement import Measured
+from invsmooth.metrics import mse_to_psnr, psnr, ssim
+from invsmooth.pictures import save_pictures
+from invsmooth.rows import weights_sha256, write_rows
+from invsmooth.units import PAPER_LABEL, Units, certified_radius, eps_over_sigma, to_unit_scale
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class CertifyPlan:
+    """What to certify. sigma in grey levels, eps as an l2 norm on the [0, 1] pixel scale."""
+
+    certifiers: Sequence[str]
+    eps: Sequence[float]
+    sigma: Sequence[float]
+    n_samples: int
+    confidence: float
+    quantile: float
+    units: Units
+    chunk_size: int | None
+    seed: int
+
+    def impossible(self) -> list[str]:
+        """Why there is no certificate, for each cell (eps, sigma) where there is none. Known before any network runs."""
+        reasons = {
+            (e, s): why_none(eps_over_sigma(e, s, self.units), self.n_samples, self.confidence, self.quantile)
+            for s in self.sigma
+            for e in self.eps
+        }
+        return [f"eps = {e:g}, sigma = {s:g}: {reason}" for (e, s), reason in reasons.items() if reason]
+
+
+class CertifySweep(L.Callback):
+    """Certifies the reconstruction from each attacked measurement y_{x+xi*} (from the clean one at eps = 0).
+
+    The rows are written to ``folder/results.parquet`` after every image, so that what is done is safe.
+
+    Args:
+        plan: what to certify.
+        columns: the columns that are the same in all rows (run_id, algo, task, dataset, operator).
+        folder: of the run.
+        n_pictures: for the first so many images of each setting, the pictures of every cell are kept for the report.
+    """
+
+    def __init__(self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int) -> None:
+        self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
+        self.rows: list[dict[str, Any]] = []
+        self.sha256 = ""
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        assert isinstance(pl_module, ReconstructionModule)
+        self.rows, self.sha256 = [], weights_sha256(pl_module.estimator)
+        if self.plan.units is Units.paper:
+            log.warning("certificate.units=paper: every certified value below is %s", PAPER_LABEL)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        assert isinstance(pl_module, ReconstructionModule)
+        measured: Measured = outputs["measured"]
+        x, operator = measured.x, measured.setting.operator
+        keep_pictures = batch_idx < self.n_pictures
+        with torch.no_grad():
+            clean = quality("clean", outputs["x_hat"], x)
+            clean["psnr_measured"] = psnr(operator.A_adjoint(measured.y), x).tolist()
+            for eps, attack in outputs["attacks"].items():
+                y = operator.A(x + attack.xi) + measured.b
+                attacked = pl_module.estimator(y, operator)
+                known = clean | quality("attacked", attacked, x)
+                for sigma in self.plan.sigma:
+                    started = time.perf_counter()
+                    certificates = self.certify(pl_module, measured, y, eps, sigma)
+                    # What a cell costs, shared by the images of the batch and by its certifiers.
+                    seconds = (time.perf_counter() - started) / (len(measured.names) * len(certificates))
+                    for certifier, certificate in certificates.items():
+                        cell = {"eps": eps, "sigma": sigma, "certifier": certifier, "seconds": seconds}
+                        self.rows += self.rows_of(cell, measured, known, attack, certificate)
+                        if keep_pictures and certifier == self.plan.certifiers[0]:
+                            save_pictures(self.folder, measured, eps, sigma, outputs["x_hat"], attacked, certificate)
+        write_rows(self.folder / "results.parquet", self.rows)
+        log.info("%s (%s): certified, %d rows so far", ", ".join(measured.names), measured.setting, len(self.rows))
+
+    def certify(
+        self, module: ReconstructionModule, measured: Measured, y: Tensor, eps: float, sigma: float
+    ) -> dict[str, Certificate]:
+        """The certificates of one cell; from one set of draws, which is common over eps and sigma."""
+        plan = self.plan
+        return certify_all(
+            module.estimator, measured.setting.operator, y, sigma=to_unit_scale(sigma),
+            eps=[certified_radius(eps, plan.units)], n_samples=plan.n_samples, confidence=plan.confidence,
+            q=plan.quantile, certifiers=plan.certifiers, x=measured.x, seed=plan.seed, chunk_size=plan.chunk_size,
+            image_keys=measured.names,
+        )  # fmt: skip
+
+    def rows_of(
+        self, cell: Mapping[str, Any], measured: Measured, known: Quality, attack: AttackResult, certificate: Certificate
+    ) -> Iterator[dict[str, Any]]:
+        """The row of each image of the batch; ``known`` is the quality that does not depend on the certificate."""
+        plan, x = self.plan, measured.x
+        values = known | quality("median", certificate.reconstruction_median[:, 0], x)
+        values |= quality("certified", certificate.reconstruction_certified[:, 0], x)
+        norms = attack.xi.flatten(1).norm(dim=1).tolist()
+        compares = cell["certifier"] == "discrepancy"
+        for i, name in enumerate(measured.names):
+            bound, median = certificate.bound[i, 0], float(certificate.median[i, 0])
+            yield {
+                **self.columns,
+                **cell,
+                **{k: v[i] for k, v in values.items()},
+                "image": name,
+                "sigma_b": measured.setting.sigma_b,
+                "ratio": measured.setting.ratio,
+                "eps_over_sigma": eps_over_sigma(cell["eps"], cell["sigma"], plan.units),
+                "n_samples": plan.n_samples,
+                "confidence": plan.confidence,
+                "quantile": plan.quantile,
+                "k_index": certificate.k_index[i, 0],
+                "units": plan.units.value,
+                "sound": certificate.sound and plan.units is Units.matched,
+                "reason": certificate.reason[i, 0],
+                "discrepancy_median": median if compares else math.nan,
+                "discrepancy_certified": float(bound) if compares else math.nan,
+                "certified_psnr": math.nan if compares else float(mse_to_psnr(bound)),
+                "attack_norm": norms[i],
+                "attack_grad_evals": attack.grad_evals,
+                "network_evals": certificate.network_evals,
+                "seed": plan.seed,
+                "estimator_sha256": self.sha256,
+            }
+
+
+Quality = dict[str, list[float]]
+
+
+def quality(what: str, x_hat: Tensor, x: Tensor) -> Quality:
+    """PSNR and SSIM of each image as columns of the rows."""
+    return {f"psnr_{what}": psnr(x_hat, x).tolist(), f"ssim_{what}": ssim(x_hat, x).tolist()}

@@ -1,0 +1,57 @@
+"""What the command lines share: exit codes, and one clear message instead of a stack trace for a user's mistake."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import sys
+import warnings
+from collections.abc import Callable
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from invsmooth.data.decode import DataError
+from invsmooth.estimators.checkpoint import CheckpointError
+from invsmooth.validate import ConfigError
+
+USER_ERRORS = (ConfigError, DataError, CheckpointError, HydraException, OmegaConfBaseException)
+
+
+def run(app: Callable[[], None]) -> None:
+    """Run a Hydra app: exit code 2 with one message for a mistake of the user's, 143 when terminated; anything else is
+    a bug and keeps its stack trace."""
+    # Hydra then hands its errors to us instead of printing and exiting with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    keep_memory()
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    try:
+        app()
+    except USER_ERRORS as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as stop:
+        # Lightning ends with exit code 0 when it is terminated.
+        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+
+
+def fail(error: BaseException) -> int:
+    """Print an error with what caused it; return the exit code of a user's mistake."""
+    lines = [str(error).strip()]
+    cause = error.__cause__
+    if cause is not None and str(cause).strip() not in lines[0]:
+        lines.append(str(cause).strip())
+    print("error: " + "\n  ".join("\n".join(lines).splitlines()), file=sys.stderr)
+    return 2
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: by default it maps and unmaps every large CPU tensor, which costs a network's
+    forward pass up to 40 % (docs/performance.md)."""
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
+        mallopt(m_top_pad, 64 * 2**20)

@@ -1,0 +1,22 @@
+"""The natural photographs inside the scikit-image wheel: data without a download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from invsmooth.data.datamodule import Splits
+
+# Split by photograph, so that no scene is both trained and tested on.
+PHOTOGRAPHS = {
+    "train": ("coffee.png", "rocket.jpg", "motorcycle_left.png", "brick.png", "grass.png", "gravel.png"),
+    "val": ("coins.png",),
+    "test": ("camera.png", "astronaut.png", "chelsea.png"),
+}
+
+
+def bundled_splits() -> Splits:
+    """The photographs of each split, as files of the installed scikit-image."""
+    import skimage
+
+    folder = Path(skimage.__file__).parent / "data"
+    return {split: {Path(f).stem: folder / f for f in files} for split, files in PHOTOGRAPHS.items()}

@@ -1,0 +1,51 @@
+"""Attack and certify a network on the test images: Lightning's test loop with the two sweeps as callbacks."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import lightning as L
+from lightning.pytorch.callbacks import RichProgressBar
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig
+
+from invsmooth.algorithms import ReconstructionModule
+from invsmooth.build import build_plan
+from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep
+from invsmooth.data import ImageDataModule
+
+log = logging.getLogger(__name__)
+
+
+def announce(plan: CertifyPlan) -> None:
+    """Say before any work which cells have no certificate, why, and what would give one."""
+    impossible = plan.impossible()
+    if impossible:
+        cells = len(plan.eps) * len(plan.sigma)
+        log.warning("%d of %d cells have no certificate (smoothed all the same):", len(impossible), cells)
+        for line in impossible:
+            log.warning("  %s", line)
+
+
+def evaluate(
+    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger]
+) -> None:
+    """Write ``folder/results.parquet``. Runs on one device, so that every image counts once."""
+    attack = {k: v for k, v in cfg.attack.items() if k not in ("name", "eps")}
+    plan = build_plan(cfg)
+    columns = {
+        "run_id": f"{folder.parent.name}/{folder.name}", "algo": cfg.algo.name, "task": cfg.task.name,
+        "dataset": data.name, "operator": cfg.operator.name,
+    }  # fmt: skip
+    callbacks: list[L.Callback] = [
+        AttackSweep(plan.eps, attack, cfg.seed),
+        CertifySweep(plan, columns, folder, cfg.certify.pictures),
+    ]
+    if cfg.trainer.progress_bar:
+        callbacks.append(RichProgressBar())
+    trainer = L.Trainer(
+        accelerator=cfg.trainer.accelerator, devices=1, logger=loggers, callbacks=callbacks, default_root_dir=folder,
+        enable_progress_bar=cfg.trainer.progress_bar, enable_model_summary=False, inference_mode=False,
+    )  # fmt: skip
+    trainer.test(module, datamodule=data, verbose=False)

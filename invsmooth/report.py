@@ -1,0 +1,46 @@
+"""``python -m invsmooth.report runs=GLOB out=DIR``: tables and figures from the rows of any set of runs."""
+
+from __future__ import annotations
+
+import glob
+from pathlib import Path
+
+import hydra
+from omegaconf import DictConfig, OmegaConf
+
+from invsmooth import cli, schema
+from invsmooth.validate import ConfigError
+
+schema.register()
+
+
+@hydra.main(version_base="1.3", config_path="conf", config_name="report")
+def app(cfg: DictConfig) -> None:
+    from invsmooth.reporting import report
+
+    if OmegaConf.is_missing(cfg, "runs"):
+        raise ConfigError("runs has no value: give a glob of run folders, e.g. runs='outputs/cs_ord/*'")
+    folders = find_runs(str(cfg.runs))
+    out = Path(cfg.out)
+    report(folders, out)
+    print(f"\nreport of {len(folders)} runs: {out.resolve()}")
+
+
+def find_runs(pattern: str) -> list[Path]:
+    """The run folders that a glob matches, or that lie below what it matches.
+
+    Raises: ConfigError: there is no results.parquet.
+    """
+    matches = [Path(p) for p in glob.glob(pattern, recursive=True)]
+    files = {f for m in matches for f in ([m] if m.name == "results.parquet" else m.rglob("results.parquet"))}
+    if not files:
+        raise ConfigError(f"runs={pattern}: no results.parquet there or below ({len(matches)} paths match the glob)")
+    return sorted(f.parent for f in files)
+
+
+def main() -> None:
+    cli.run(app)
+
+
+if __name__ == "__main__":
+    main()

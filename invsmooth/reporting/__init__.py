@@ -1,0 +1,5 @@
+"""Tables and figures from result rows. No torch network runs here."""
+
+from invsmooth.reporting.page import report
+
+__all__ = ["report"]

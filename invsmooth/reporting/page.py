@@ -1,0 +1,53 @@
+"""Write a report: rows in, table and figures out."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from invsmooth.reporting.figures import certificate_figure, save, visual_figure
+from invsmooth.reporting.tables import markdown, short
+from invsmooth.rows import read_rows
+from invsmooth.run_record import write_text
+from invsmooth.units import PAPER_LABEL, Units
+
+
+def report(folders: Sequence[Path], out: Path) -> list[Path]:
+    """Write table.md and the figures of the runs in ``folders`` to ``out``, print a short table and where they are.
+
+    Returns: the files written.
+    """
+    rows = read_rows(folders)
+    out.mkdir(parents=True, exist_ok=True)
+    table = out / "table.md"
+    write_text(table, markdown(rows))
+    written = [table, *save(certificate_figure(rows), out / "certificate")]
+    visual = visual_figure(rows)
+    if visual is not None:
+        written += save(visual, out / "visual")
+    print_short(rows)
+    for path in written:
+        print(path.resolve())
+    return written
+
+
+def print_short(rows: pd.DataFrame) -> None:
+    """The short table, on the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    header, lines = short(rows)
+    table = Table(
+        title="PSNR in dB, means over the images. Per σ (grey levels): smoothed median under attack (certificate: "
+        "MSE to what was reconstructed, or none)",
+        caption=f"certificates: {PAPER_LABEL}" if (rows["units"] == Units.paper).any() else None,
+    )
+    for name in header:
+        table.add_column(name, justify="left" if name in ("task", "algo") else "right", no_wrap=True)
+    for line in lines:
+        table.add_row(*line)
+    console = Console()
+    # A pipe or a log has no width of its own: 80 columns would cut the numbers.
+    (console if console.is_terminal else Console(width=160)).print(table)

@@ -1,0 +1,86 @@
+"""Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC section 8)."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from torch import nn
+
+TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+
+SCHEMA = pa.schema(
+    [
+        ("run_id", TEXT), ("algo", TEXT), ("task", TEXT), ("dataset", TEXT), ("image", TEXT), ("operator", TEXT),
+        # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the certificate's ratio.
+        ("eps", REAL), ("sigma", REAL), ("sigma_b", REAL), ("ratio", REAL), ("eps_over_sigma", REAL),
+        ("n_samples", WHOLE), ("confidence", REAL), ("quantile", REAL), ("k_index", WHOLE),
+        ("certifier", TEXT), ("units", TEXT), ("sound", FLAG), ("reason", TEXT),
+        ("psnr_measured", REAL), ("psnr_clean", REAL), ("psnr_attacked", REAL), ("psnr_median", REAL), ("psnr_certified", REAL),
+        ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
+        ("discrepancy_median", REAL), ("discrepancy_certified", REAL), ("certified_psnr", REAL),
+        ("attack_norm", REAL), ("attack_grad_evals", WHOLE), ("network_evals", WHOLE), ("seconds", REAL),
+        ("seed", WHOLE), ("estimator_sha256", TEXT),
+    ]
+)  # fmt: skip
+"""psnr_measured is that of A^T y. k_index is null, and the certified values nan, where no certificate exists; ``reason`` then says why."""
+
+
+KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
+"""Columns that tell any two rows apart."""
+
+
+def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write ``rows`` as Parquet, all or nothing.
+
+    Raises: ValueError: a row lacks a column or has one too many.
+    """
+    for row in rows:
+        if set(row) != set(SCHEMA.names):
+            raise ValueError(f"row and schema differ in {sorted(set(row) ^ set(SCHEMA.names))}")
+    replace_table(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+
+
+def write_table(path: Path, rows: pd.DataFrame) -> None:
+    """Write rows that :func:`read_rows` read, all or nothing."""
+    replace_table(path, pa.Table.from_pandas(rows[SCHEMA.names], schema=SCHEMA, preserve_index=False))
+
+
+def replace_table(path: Path, table: pa.Table) -> None:
+    """Write to a temporary file beside ``path`` and rename it over ``path``."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        pq.write_table(table, temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_rows(folders: Sequence[Path]) -> pd.DataFrame:
+    """The rows of several run folders as one data frame, each row once, with its run's folder as column ``folder``.
+
+    Raises: ValueError: a file that lacks columns.
+    """
+    frames = []
+    for folder in folders:
+        frame = pq.read_table(folder / "results.parquet").to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
+        if missing := set(SCHEMA.names) - set(frame.columns):
+            raise ValueError(f"{folder / 'results.parquet'} lacks the columns {', '.join(sorted(missing))}")
+        frames.append(frame.assign(folder=str(folder)))
+    # A sweep's own file repeats the rows of its jobs.
+    return pd.concat(frames, ignore_index=True).drop_duplicates(list(KEY), ignore_index=True)
+
+
+def weights_sha256(estimator: nn.Module) -> str:
+    """SHA-256 of an estimator's state dict: its names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(estimator.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,79 @@
+"""What makes a run folder explain itself: run.json with command, versions, seed, git state and how the run ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scipy", "pandas")
+
+
+@contextmanager
+def recorded(cfg: DictConfig, folder: Path) -> Iterator[None]:
+    """Write the resolved config and run.json to ``folder``; at the end note whether the run finished or failed, and why."""
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    started = time.time()
+    record: dict[str, Any] = {
+        "status": "running",
+        "command": shlex.join([sys.executable, *sys.orig_argv[1:]]),
+        "folder": str(folder),
+        "seed": cfg.seed,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "git": git_state(),
+    }
+    path = folder / "run.json"
+    write_text(path, json.dumps(record, indent=2))
+    try:
+        yield
+    except BaseException as error:
+        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        raise
+    else:
+        record["status"] = "finished"
+    finally:
+        record["seconds"] = round(time.time() - started, 3)
+        write_text(path, json.dumps(record, indent=2))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary.write_text(text + "\n", encoding="utf-8")
+    os.replace(temporary, path)
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(["git", *args], cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+
+    try:
+        # An installed package may lie inside some other project's checkout.
+        if "invsmooth/run_record.py" not in git("ls-files", "--full-name", "run_record.py"):
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

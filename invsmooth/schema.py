@@ -1,0 +1,141 @@
+"""The config's schema: every key, its type and what it means. ``conf/`` gives the values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hydra.core.config_store import ConfigStore
+from omegaconf import MISSING
+
+from invsmooth.units import Units
+
+
+@dataclass
+class Task:
+    """The inverse problem and the paper's hyper-parameters for it (SPEC section 4)."""
+
+    name: str = MISSING
+    patch_size: int = MISSING
+    n_patches: int = MISSING  # that make an epoch
+    batch_size: int = MISSING
+    epochs: int = MISSING
+    learning_rate: float = MISSING
+    schedule: str = "constant"  # constant, halve, cosine
+    halve_every: int = 3  # epochs; with schedule=halve
+
+
+@dataclass
+class Operator:
+    """A and the noise b. Single values or lists: every combination of ratio and sigma_b is evaluated."""
+
+    name: str = MISSING
+    ratio: Any = 1.0  # m/n, evaluated
+    sigma_b: Any = 0.0  # grey levels, evaluated
+    train_ratio: Any = 1.0  # one is drawn for each training batch
+    train_sigma_b: float = 0.0  # grey levels
+    block: int = 33
+    seed: int = 0
+    matrix: Any = None  # a .npy or .mat file with the matrix of one block
+
+
+@dataclass
+class Data:
+    name: str = MISSING
+    root: Any = None
+    limit: Any = None  # use only the first so many images of each split
+    crop: Any = None  # side of the central crop that is validated and tested on; null: whole images
+    augment: bool = True
+    holdout: float = 0.2  # share of a folder that is kept from training
+    num_workers: int = 0
+
+
+@dataclass
+class Algo:
+    _target_: str = MISSING
+    name: str = MISSING
+
+
+@dataclass
+class Attack:
+    """l2-PGD on the test images (SPEC section 5)."""
+
+    name: str = MISSING
+    eps: Any = MISSING  # l2 norm over one image, [0, 1] pixels; a number or a list
+    n_iter: int = MISSING
+    step_size: Any = None
+    schedule: str = "cosine"
+    normalize: bool = True
+    init: str = "zero"
+    keep: str = "best"
+    restarts: int = 1
+
+
+@dataclass
+class Certify:
+    """Smoothing and certificates (SPEC section 6)."""
+
+    certifiers: Any = MISSING
+    sigma: Any = MISSING  # grey levels; a number or a list
+    n_samples: int = MISSING
+    confidence: float = 0.99
+    quantile: float = 0.5
+    chunk_size: Any = None
+    pictures: int = 2  # images of each setting whose pictures are kept
+
+
+@dataclass
+class CertificateConfig:
+    units: Units = Units.matched
+
+
+@dataclass
+class TrainerConfig:
+    accelerator: str = MISSING
+    devices: Any = 1
+    strategy: str = "auto"
+    precision: str = "32-true"
+    max_epochs: int = MISSING
+    max_steps: Any = None  # batches
+    gradient_clip_val: Any = None
+    num_threads: Any = None  # CPU threads; null: torch's choice
+    progress_bar: bool = True
+
+
+@dataclass
+class Run:
+    """``python -m invsmooth.train`` and ``python -m invsmooth.evaluate``."""
+
+    task: Task = MISSING
+    algo: Algo = MISSING
+    operator: Operator = MISSING
+    estimator: dict[str, Any] = MISSING
+    data: Data = MISSING
+    attack: Attack = MISSING
+    certify: Certify = MISSING
+    certificate: CertificateConfig = field(default_factory=CertificateConfig)
+    trainer: TrainerConfig = MISSING
+    logger: dict[str, Any] = MISSING
+    seed: int = 0
+    report: bool = True  # tables and figures at the end of the run
+    resume: Any = None  # train: a checkpoint to go on from
+    ckpt: Any = None  # evaluate: the trained network
+
+
+@dataclass
+class Report:
+    """``python -m invsmooth.report``."""
+
+    runs: Any = None
+    out: str = MISSING
+
+
+def register() -> None:
+    """Put the schemas into Hydra's config store, where the files of ``conf/`` name them in their defaults."""
+    store = ConfigStore.instance()
+    for name, node in {"base_run": Run, "base_report": Report}.items():
+        store.store(name=name, node=node)
+    groups = {"task": Task, "operator": Operator, "data": Data, "algo": Algo, "attack": Attack, "certify": Certify,
+              "trainer": TrainerConfig}  # fmt: skip
+    for group, node in groups.items():
+        store.store(group=group, name=f"base_{group}", node=node)

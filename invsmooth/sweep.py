@@ -1,0 +1,35 @@
+"""At the end of a Hydra multirun: gather the rows of its jobs and report on them."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig
+
+log = logging.getLogger(__name__)
+
+
+class ReportAtSweepEnd(Callback):
+    """Writes ``results.parquet`` and ``report/`` to the sweep's folder, from the jobs that finished."""
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
+        if job_return.status is JobStatus.FAILED:
+            log.error("job %s failed; the sweep goes on: %s", job_return.overrides, job_return._return_value)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        # Imported here because Hydra makes this object before it composes a config, for --help as well.
+        from invsmooth.reporting import report
+        from invsmooth.rows import read_rows, write_table
+
+        folder = Path(config.hydra.sweep.dir)
+        runs = sorted(p.parent for p in folder.glob("*/results.parquet"))
+        if not runs:
+            return
+        write_table(folder / "results.parquet", read_rows(runs))
+        if config.report:
+            report(runs, folder / "report")
+        print(f"\nrun folder: {folder.resolve()} ({len(runs)} jobs)")

@@ -1,0 +1,218 @@
+"""Check a config before any work: one message that names the key, the value and what is allowed."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from hydra.errors import HydraException
+from hydra.utils import get_object
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from invsmooth.attacks.pgd import INITS, KEEPS, SCHEDULES
+from invsmooth.certificates import CERTIFIERS
+from invsmooth.schema import Run
+
+Rule = tuple[str, Callable[[Any], bool], str]
+
+
+class ConfigError(ValueError):
+    """A mistake in the config; its message is all that the user is shown."""
+
+
+def as_list(value: Any) -> list[Any]:
+    """A config value that may be one value or a list, as a list."""
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
+
+
+def validate(cfg: DictConfig) -> None:
+    """Check the whole config of a train or evaluate run.
+
+    Raises: ConfigError: with every mistake that was found.
+    """
+    errors = [*unknown_keys(cfg, Run), *broken_rules(cfg), *conflicts(cfg), *estimator_errors(cfg.estimator)]
+    if errors:
+        raise ConfigError("\n".join(errors))
+
+
+def is_number(v: Any) -> bool:
+    return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
+
+
+def not_negative(v: Any) -> bool:
+    return is_number(v) and v >= 0
+
+
+def positive(v: Any) -> bool:
+    return is_number(v) and v > 0
+
+
+def count(v: Any) -> bool:
+    return isinstance(v, int) and not isinstance(v, bool) and v >= 1
+
+
+def open_unit(v: Any) -> bool:
+    return is_number(v) and 0 < v < 1
+
+
+def half_open_unit(v: Any) -> bool:
+    return is_number(v) and 0 < v <= 1
+
+
+def one_of(*names: str) -> Callable[[Any], bool]:
+    return lambda v: v in names
+
+
+def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    return lambda v: v is None or check(v)
+
+
+def each(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
+    """One value or a list of at least one, all different: a value given twice would be computed twice."""
+
+    def check_all(value: Any) -> bool:
+        values = as_list(value)
+        return len(values) > 0 and all(check(v) for v in values) and len(set(values)) == len(values)
+
+    return check_all
+
+
+RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), no two equal"
+GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), no two equal"
+RATIOS = "numbers in (0, 1], no two equal; write 0.5 for 50 %"
+SEVERAL = "one of or a list of "
+RULES: list[Rule] = [
+    ("attack.eps", each(not_negative), RADII),
+    ("attack.n_iter", count, "a whole number >= 1"),
+    ("attack.step_size", optional(positive), "a number > 0, or null"),
+    ("attack.schedule", one_of(*SCHEDULES), ", ".join(SCHEDULES)),
+    ("attack.init", one_of(*INITS), ", ".join(INITS)),
+    ("attack.keep", one_of(*KEEPS), ", ".join(KEEPS)),
+    ("attack.restarts", count, "a whole number >= 1"),
+    ("certify.sigma", each(not_negative), GREY),
+    ("certify.n_samples", count, "a whole number >= 1"),
+    ("certify.confidence", open_unit, "a number in (0, 1); write 0.99 for 99 %"),
+    ("certify.quantile", open_unit, "a number in (0, 1)"),
+    ("certify.chunk_size", optional(count), "a whole number >= 1, or null"),
+    ("certify.pictures", lambda v: v == 0 or count(v), "a whole number >= 0"),
+    ("certify.certifiers", each(one_of(*CERTIFIERS)), SEVERAL + ", ".join(CERTIFIERS)),
+    ("operator.ratio", each(half_open_unit), RATIOS),
+    ("operator.train_ratio", each(half_open_unit), RATIOS),
+    ("operator.sigma_b", each(not_negative), GREY),
+    ("operator.train_sigma_b", not_negative, "a number >= 0 (8-bit grey levels)"),
+    ("operator.block", count, "a whole number >= 1"),
+    ("task.patch_size", count, "a whole number >= 1"),
+    ("task.n_patches", count, "a whole number >= 1"),
+    ("task.batch_size", count, "a whole number >= 1"),
+    ("task.epochs", count, "a whole number >= 1"),
+    ("task.learning_rate", positive, "a number > 0"),
+    ("task.schedule", one_of("constant", "halve", "cosine"), "constant, halve, cosine"),
+    ("task.halve_every", count, "a whole number >= 1"),
+    ("data.limit", optional(count), "a whole number >= 1, or null for all images"),
+    ("data.crop", optional(count), "a whole number >= 1, or null for whole images"),
+    ("data.holdout", open_unit, "a number in (0, 1)"),
+    ("data.num_workers", lambda v: v == 0 or count(v), "a whole number >= 0"),
+    ("trainer.max_epochs", count, "a whole number >= 1"),
+    ("trainer.max_steps", optional(count), "a whole number >= 1 (batches), or null"),
+    ("trainer.gradient_clip_val", optional(positive), "a number > 0, or null"),
+    ("trainer.num_threads", optional(count), "a whole number >= 1, or null"),
+    ("logger.name", one_of("none", "csv", "wandb", "tensorboard"), "none, csv, wandb, tensorboard"),
+]
+
+
+def broken_rules(cfg: DictConfig) -> Iterator[str]:
+    """The keys whose value is out of range."""
+    for key, check, allowed in RULES:
+        value = OmegaConf.select(cfg, key, throw_on_missing=False)
+        if OmegaConf.is_missing(*parent_and_name(cfg, key)):
+            yield f"{key} has no value; allowed: {allowed}"
+        elif not check(value):
+            yield f"{key}={value} is not allowed; allowed: {allowed}"
+
+
+def parent_and_name(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
+    parent, name = key.rsplit(".", 1)
+    return OmegaConf.select(cfg, parent), name
+
+
+def unknown_keys(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
+    """Keys that no schema has: Hydra's ``+key=value`` lets them in."""
+    fields = {f.name: f for f in dataclasses.fields(schema)}
+    for key in cfg:
+        name = f"{prefix}{key}"
+        if key not in fields:
+            near = difflib.get_close_matches(str(key), fields, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(fields)}"
+            yield f"{name} is no key of the config{hint}"
+        elif isinstance(node := cfg._get_node(key), DictConfig) and dataclasses.is_dataclass(
+            kind := OmegaConf.get_type(node)
+        ):
+            yield from unknown_keys(node, kind, prefix=f"{name}.")
+
+
+def conflicts(cfg: DictConfig) -> Iterator[str]:
+    """What single keys do not show."""
+    operator, attack = cfg.operator, cfg.attack
+    if operator.name == "identity":
+        for key in ("ratio", "train_ratio"):
+            if as_list(operator[key]) != [1]:
+                yield f"operator.{key}={operator[key]} is not allowed: denoising measures every pixel, the ratio is 1"
+    if operator.matrix is not None:
+        if not Path(operator.matrix).is_file():
+            yield f"operator.matrix={operator.matrix}: there is no such file (a .npy or .mat file is expected)"
+        if len({*as_list(operator.ratio), *as_list(operator.train_ratio)}) > 1:
+            yield "operator.matrix is a matrix for one ratio: set operator.ratio and operator.train_ratio to just that one"
+    if not attack.normalize and attack.step_size is None:
+        yield "attack.step_size=null is not allowed with attack.normalize=false: the literal step has no natural length"
+    for key in ("ckpt", "resume"):
+        if cfg[key] is not None and not Path(cfg[key]).is_file():
+            yield f"{key}={cfg[key]}: there is no such file; give the path of a checkpoint"
+    if cfg.data.name == "folder" and (OmegaConf.is_missing(cfg.data, "root") or not cfg.data.root):
+        yield "data.root has no value: set it to a folder of images, or use data=bundled"
+    elif cfg.data.root is not None and not Path(cfg.data.root).is_dir():
+        yield f"data.root={cfg.data.root}: there is no such folder; give a folder of images, or use data=bundled"
+    yield from trainer_conflicts(cfg.trainer)
+
+
+def trainer_conflicts(trainer: DictConfig) -> Iterator[str]:
+    import torch
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.types import RunMode
+
+    if trainer.accelerator not in ("cpu", "gpu", "auto"):
+        yield f"trainer.accelerator={trainer.accelerator} is not allowed; allowed: cpu, gpu, auto"
+    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
+        yield "trainer.accelerator=gpu: torch sees no GPU on this machine; use trainer=cpu"
+    sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+    if sweeping and trainer.strategy == "ddp" and trainer.devices != 1:
+        yield (
+            "trainer.strategy=ddp does not go together with --multirun (each process would start the sweep again); "
+            "run the jobs one by one, or use trainer.strategy=ddp_spawn"
+        )
+
+
+def estimator_errors(node: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the estimator's class exists and takes the parameters it is given."""
+    target = node.get("_target_") if not OmegaConf.is_missing(node, "_target_") else None
+    if not target:
+        yield "estimator._target_ has no value; give the dotted path of a torch module class"
+        return
+    try:
+        factory = get_object(target)
+    except (HydraException, ImportError, ValueError) as error:
+        yield f"estimator._target_={target} cannot be imported: {error}"
+        return
+    parameters = inspect.signature(factory).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    for key in node:
+        if key != "_target_" and key not in parameters:
+            yield (
+                f"estimator.{key} is no parameter of {target}; it takes {', '.join(parameters) or 'none'} "
+                "(for a class of your own start from estimator=custom)"
+            )
