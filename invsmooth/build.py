@@ -50,7 +50,9 @@ def build_estimator(cfg: DictConfig) -> nn.Module:
     except InstantiationException as error:
         raise ConfigError(f"estimator: {error.__cause__ or error}") from error
     if not isinstance(estimator, nn.Module):
-        raise ConfigError(f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}, no torch module")
+        raise ConfigError(
+            f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}, no torch module"
+        )
     return estimator
 
 
@@ -66,8 +68,7 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
 
 
 def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:
-    own = OmegaConf.to_container(cfg.algo, resolve=True)
-    assert isinstance(own, dict)
+    own = {str(k): v for k, v in cfg.algo.items()}
     own.pop("name")
     # Not hydra's instantiate: it would turn the settings, which are data classes, into dictionaries.
     return get_class(own.pop("_target_"))(

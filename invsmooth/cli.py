@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import sys
 import warnings
@@ -24,7 +25,7 @@ def run(app: Callable[[], None]) -> None:
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     keep_memory()
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    quieten_lightning()
     try:
         app()
     except USER_ERRORS as error:
@@ -34,6 +35,17 @@ def run(app: Callable[[], None]) -> None:
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+
+
+def quieten_lightning() -> None:
+    """Drop Lightning's advertisements and the warnings that ask nothing of the user."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are ready in memory: workers would only cost start-up
+        "Experiment logs directory .* exists and is not empty.*",  # it is the run folder
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 on torch 2.13
+    ):
+        warnings.filterwarnings("ignore", message=message)
 
 
 def fail(error: BaseException) -> int:

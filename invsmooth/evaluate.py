@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from invsmooth import cli, schema
@@ -18,7 +19,7 @@ schema.register()
 def app(cfg: DictConfig) -> None:
     from invsmooth.pipeline import evaluate_checkpoint
 
-    evaluate_checkpoint(cfg, Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir))
+    evaluate_checkpoint(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
 def from_checkpoint(overrides: Sequence[str]) -> list[str]:

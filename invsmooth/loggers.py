@@ -23,9 +23,13 @@ def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
         config = OmegaConf.to_container(cfg, resolve=True)
         loggers.append(
             WandbLogger(
-                name=f"{cfg.task.name}_{cfg.algo.name}_{folder.name}", save_dir=folder, project=cfg.logger.project,
-                offline=mode == "offline", tags=[cfg.task.name, cfg.algo.name, cfg.data.name], config=config,
-            )  # fmt: skip
+                name=f"{cfg.task.name}_{cfg.algo.name}_{folder.name}",
+                save_dir=folder,
+                project=cfg.logger.project,
+                offline=mode == "offline",
+                tags=[cfg.task.name, cfg.algo.name, cfg.data.name],
+                config=config,
+            )
         )
     elif cfg.logger.name == "tensorboard":
         from lightning.pytorch.loggers import TensorBoardLogger

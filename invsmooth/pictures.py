@@ -23,7 +23,13 @@ def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: fl
 
 
 def save_pictures(
-    folder: Path, measured: Measured, eps: float, sigma: float, x_hat: Tensor, attacked: Tensor, certificate: Certificate
+    folder: Path,
+    measured: Measured,
+    eps: float,
+    sigma: float,
+    x_hat: Tensor,
+    attacked: Tensor,
+    certificate: Certificate,
 ) -> None:
     """Keep the first image of a batch: clean, measured (A^T y), reconstructed, attacked, smoothed median, certified."""
     setting = measured.setting

@@ -73,7 +73,12 @@ def fit(
 ) -> bool:
     """Train; leave the module with the weights of the best validation PSNR. False in all processes but the first."""
     best = ModelCheckpoint(
-        folder / "checkpoints", filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
+        folder / "checkpoints",
+        filename="best",
+        monitor="val/psnr",
+        mode="max",
+        save_last=True,
+        enable_version_counter=False,
     )
     callbacks: list[L.Callback] = [best]
     if cfg.trainer.max_steps is not None:
@@ -83,7 +88,8 @@ def fit(
     n_batches = math.ceil(cfg.task.n_patches / cfg.task.batch_size)
     trainer = L.Trainer(
         accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, strategy=cfg.trainer.strategy,
-        precision=cfg.trainer.precision, max_epochs=cfg.trainer.max_epochs, gradient_clip_val=cfg.trainer.gradient_clip_val,
+        precision=cfg.trainer.precision, max_epochs=cfg.trainer.max_epochs,
+        gradient_clip_val=cfg.trainer.gradient_clip_val,
         # Often enough for a curve of an epoch and of a run of a few batches.
         log_every_n_steps=max(1, min(50, (cfg.trainer.max_steps or n_batches) // 10)),
         logger=loggers, callbacks=callbacks, default_root_dir=folder, enable_progress_bar=cfg.trainer.progress_bar,

@@ -22,14 +22,16 @@ SCHEMA = pa.schema(
         ("eps", REAL), ("sigma", REAL), ("sigma_b", REAL), ("ratio", REAL), ("eps_over_sigma", REAL),
         ("n_samples", WHOLE), ("confidence", REAL), ("quantile", REAL), ("k_index", WHOLE),
         ("certifier", TEXT), ("units", TEXT), ("sound", FLAG), ("reason", TEXT),
-        ("psnr_measured", REAL), ("psnr_clean", REAL), ("psnr_attacked", REAL), ("psnr_median", REAL), ("psnr_certified", REAL),
+        ("psnr_measured", REAL), ("psnr_clean", REAL), ("psnr_attacked", REAL),
+        ("psnr_median", REAL), ("psnr_certified", REAL),
         ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
         ("discrepancy_median", REAL), ("discrepancy_certified", REAL), ("certified_psnr", REAL),
         ("attack_norm", REAL), ("attack_grad_evals", WHOLE), ("network_evals", WHOLE), ("seconds", REAL),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
-"""psnr_measured is that of A^T y. k_index is null, and the certified values nan, where no certificate exists; ``reason`` then says why."""
+"""psnr_measured is that of A^T y. Where no certificate exists, k_index is null, the certified values are nan, and
+``reason`` says why."""
 
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")

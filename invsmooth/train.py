@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-import logging
 from pathlib import Path
 
 import hydra
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from invsmooth import cli, schema
 
 schema.register()
-log = logging.getLogger(__name__)
 
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="train")
 def app(cfg: DictConfig) -> None:
     from invsmooth.pipeline import train_and_evaluate
 
-    train_and_evaluate(cfg, Path(hydra.core.hydra_config.HydraConfig.get().runtime.output_dir))
+    train_and_evaluate(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
 def main() -> None:

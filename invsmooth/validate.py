@@ -143,10 +143,10 @@ def parent_and_name(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
 def unknown_keys(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
     """Keys that no schema has: Hydra's ``+key=value`` lets them in."""
     fields = {f.name: f for f in dataclasses.fields(schema)}
-    for key in cfg:
+    for key in map(str, cfg):
         name = f"{prefix}{key}"
         if key not in fields:
-            near = difflib.get_close_matches(str(key), fields, n=1)
+            near = difflib.get_close_matches(key, fields, n=1)
             hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(fields)}"
             yield f"{name} is no key of the config{hint}"
         elif isinstance(node := cfg._get_node(key), DictConfig) and dataclasses.is_dataclass(

@@ -90,7 +90,9 @@ class ReconstructionModule(L.LightningModule):
         x_hat = self.estimator(measured.y, measured.setting.operator)
         name = f"test/{measured.setting}"
         for metric, value in (("psnr", psnr(x_hat, batch.x)), ("ssim", ssim(x_hat, batch.x))):
-            self.log(f"{name}/{metric}", value.mean(), batch_size=len(batch.names), add_dataloader_idx=False, sync_dist=True)
+            self.log(
+                f"{name}/{metric}", value.mean(), batch_size=len(batch.names), add_dataloader_idx=False, sync_dist=True
+            )
         return {"measured": measured, "x_hat": x_hat}
 
     def configure_optimizers(self) -> Any:

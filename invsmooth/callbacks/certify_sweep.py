@@ -114,7 +114,12 @@ class CertifySweep(L.Callback):
         )  # fmt: skip
 
     def rows_of(
-        self, cell: Mapping[str, Any], measured: Measured, known: Quality, attack: AttackResult, certificate: Certificate
+        self,
+        cell: Mapping[str, Any],
+        measured: Measured,
+        known: Quality,
+        attack: AttackResult,
+        certificate: Certificate,
     ) -> Iterator[dict[str, Any]]:
         """The row of each image of the batch; ``known`` is the quality that does not depend on the certificate."""
         plan, x = self.plan, measured.x

@@ -150,7 +150,10 @@ def certify_all(
 
         def reconstruct(draws: Tensor) -> Tensor:
             """Draw ``draws[i]`` of each image i again: (B, C, H, W). Cheaper than keeping all S reconstructions."""
-            noise = [unit_noise(reference.shape[1:], k, k + 1, seed, [key]) for k, key in zip(draws.tolist(), keys, strict=True)]
+            noise = [
+                unit_noise(reference.shape[1:], k, k + 1, seed, [key])
+                for k, key in zip(draws.tolist(), keys, strict=True)
+            ]
             return estimator(noisy_measurements(operator, y, torch.cat(noise), sigma), operator)
 
         found = {}

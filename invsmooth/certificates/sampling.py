@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,9 +21,7 @@ ImageKeys = Sequence[str | int]
 """What names each image of a batch in the noise's seed: its noise does not depend on where in which batch it stands."""
 
 
-def noisy_measurements(
-    operator: Operator, y: Tensor, noise: Tensor, sigma: float
-) -> Tensor:
+def noisy_measurements(operator: Operator, y: Tensor, noise: Tensor, sigma: float) -> Tensor:
     """y + sigma A n for unit noise n of shape (B, S, C, H, W): shape (B·S, *y.shape[1:]), image by image."""
     repeated = y.repeat_interleave(noise.shape[1], dim=0)
     return repeated + sigma * operator.A(noise.flatten(0, 1).to(y))
@@ -61,7 +60,7 @@ def smoothed_reconstructions(
 
 
 def smoothed_errors(
-    estimator: Estimator, operator: Operator, y: Tensor, references: Sequence[Tensor], *, n_samples: int, **draws
+    estimator: Estimator, operator: Operator, y: Tensor, references: Sequence[Tensor], *, n_samples: int, **draws: Any
 ) -> Tensor:
     """MSE of each draw to each of R reference images (B, C, H, W): shape (R, B, S). Keywords as for
     :func:`smoothed_reconstructions`."""

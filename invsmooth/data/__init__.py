@@ -4,4 +4,12 @@ from invsmooth.data.bundled import bundled_splits
 from invsmooth.data.datamodule import ImageDataModule, NamedImages, folder_splits
 from invsmooth.data.decode import DataError, image_files, read_image
 
-__all__ = ["DataError", "ImageDataModule", "NamedImages", "bundled_splits", "folder_splits", "image_files", "read_image"]
+__all__ = [
+    "DataError",
+    "ImageDataModule",
+    "NamedImages",
+    "bundled_splits",
+    "folder_splits",
+    "image_files",
+    "read_image",
+]

@@ -55,9 +55,7 @@ def image_files(folder: str | Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"there is no folder {folder.absolute()}; set data.root to a folder of images, or data=bundled")
     files = sorted(
-        p
-        for p in folder.rglob("*")
-        if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")
+        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")
     )
     if not files:
         raise DataError(f"no image in {folder.absolute()} (looked for {', '.join(sorted(EXTENSIONS))})")

@@ -22,7 +22,7 @@ def load_checkpoint(path: str | Path) -> nn.Module:
     """The estimator in a checkpoint, in eval mode, on the CPU.
 
     Takes the checkpoints of ``invsmooth.train``, the ISTA-Net++ authors' state dict (key prefix ``module.``) and that of
-    the published DPDNN PyTorch code. Nothing in the file is executed (``weights_only=True``).
+    the published DPDNN PyTorch code. The file is read with ``weights_only=True``: no code in it runs.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -47,9 +47,7 @@ def load_checkpoint(path: str | Path) -> nn.Module:
 def build(content: Mapping[str, Any], path: Path) -> nn.Module:
     """The estimator that ``content`` describes; the form is recognised by its keys."""
     if "state_dict" in content and "hyper_parameters" in content:
-        from hydra.utils import instantiate
-
-        estimator = instantiate(content["hyper_parameters"]["estimator"])
+        estimator = from_description(content["hyper_parameters"]["estimator"], path)
         prefix = "estimator."
         state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
         estimator.load_state_dict(state)
@@ -61,6 +59,23 @@ def build(content: Mapping[str, Any], path: Path) -> nn.Module:
         return dpdnn_from_published(state)
     keys = ", ".join(list(state)[:5])
     raise CheckpointError(f"{path} is no checkpoint of invsmooth, ISTA-Net++ or DPDNN; it begins with: {keys}")
+
+
+def from_description(description: Mapping[str, Any], path: Path) -> nn.Module:
+    """An estimator from the class and parameters that a checkpoint of ours names; nothing but a torch module is made."""
+    from hydra.utils import get_object
+
+    parameters = dict(description)
+    target = parameters.pop("_target_", None)
+    try:
+        kind = get_object(target)
+    except Exception as error:
+        raise CheckpointError(
+            f"{path} needs the estimator class {target}, which cannot be imported: {error}"
+        ) from error
+    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
+        raise CheckpointError(f"{path} names {target} as its estimator, which is no torch module class")
+    return kind(**parameters)
 
 
 def istanetpp_from_published(state: Mapping[str, Tensor]) -> ISTANetPP:

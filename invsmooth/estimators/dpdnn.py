@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -12,7 +14,7 @@ from invsmooth.operators.base import Operator
 def conv_stack(channels: list[int], last_relu: bool) -> nn.Sequential:
     """3×3 convolutions with ReLU between them (and behind the last one if ``last_relu``)."""
     layers: list[nn.Module] = []
-    for c_in, c_out in zip(channels[:-1], channels[1:], strict=True):
+    for c_in, c_out in pairwise(channels):
         layers += [nn.Conv2d(c_in, c_out, 3, padding=1), nn.ReLU()]
     return nn.Sequential(*layers if last_relu else layers[:-1])
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from pathlib import Path
 from typing import Self
 
@@ -54,7 +55,8 @@ class BlockGaussian(LinearOperator):
             raise ValueError(
                 f"matrix has shape {tuple(phi.shape)}, but ratio={ratio} and block={block} need ({m}, {block**2})"
             )
-        self.register_buffer("phi", phi.reshape(m, 1, block, block))
+        # Not in checkpoints: ratio, block and seed (or the matrix file) determine it.
+        self.register_buffer("phi", phi.reshape(m, 1, block, block), persistent=False)
         self.image_size: tuple[int, int] | None = None
         self._last_size: tuple[int, int] | None = None
 
@@ -96,7 +98,8 @@ class BlockGaussian(LinearOperator):
 
 def measurements_per_block(ratio: float, block: int = 33) -> int:
     """m = round(ratio · block²), at least 1: 109, 218, 327, 436, 545 for ratios 0.1 … 0.5 and block 33."""
-    return max(1, round(ratio * block**2))
+    # Halves go up (0.5 · 1089 = 544.5); Python's round would take them to the even number.
+    return max(1, math.floor(ratio * block**2 + 0.5))
 
 
 def orthonormal_rows(m: int, n: int, seed: int) -> Tensor:

@@ -46,8 +46,8 @@ def certificate_figure(rows: pd.DataFrame) -> Figure:
         bottom.set_xlabel("σ (grey levels)")
         if setting["certifier"] == "discrepancy":
             top.set_yscale("log")
-        if not group["k_index"].notna().any():
-            top.text(0.5, 0.5, "no certificate at these ε, σ", transform=top.transAxes, ha="center", fontsize=8)
+        if nulls := without_certificate(group):
+            top.text(0.98, 0.03, nulls, transform=top.transAxes, ha="right", va="bottom", fontsize=7)
     axes[0, 0].set_ylabel("certificate (solid)\nmedian discrepancy (dotted), MSE")
     axes[1, 0].set_ylabel("PSNR of the smoothed median, dB\n(σ = 0: attacked, unsmoothed)")
     axes[0, -1].legend(fontsize=8)
@@ -65,18 +65,30 @@ def curve(axes: Axes, rows: pd.DataFrame, column: str, **style: Any) -> None:
     axes.errorbar(mean.index[whole], mean[whole], yerr=half[whole], capsize=2, label=label, **style)
 
 
+def without_certificate(rows: pd.DataFrame) -> str:
+    """The cells without a certificate, in words."""
+    nulls = rows[rows["k_index"].isna()].groupby("eps")["sigma"].unique()
+    lines = [f"ε = {eps:g}: σ = {', '.join(f'{s:g}' for s in sorted(sigmas))}" for eps, sigmas in nulls.items()]
+    return "\n".join(["no certificate at", *lines]) if lines else ""
+
+
 def panel_title(setting: dict[str, Any]) -> str:
-    return f"{setting['task']}, {setting['algo']} ({setting['dataset']})\nm/n = {setting['ratio']:g}, σ_b = {setting['sigma_b']:g}"
+    return f"{setting['task']}, {setting['algo']} ({setting['dataset']})\n{measurement(setting)}"
+
+
+def measurement(row: Any) -> str:
+    """The measurement setting of a row, in words."""
+    return f"m/n = {row['ratio']:g}, σ_b = {row['sigma_b']:g}"
 
 
 def visual_figure(rows: pd.DataFrame) -> Figure | None:
-    """The stages of one image for each setting, PSNR and SSIM below: the largest eps that has a certificate at all (else
-    the largest), and there the sigma with the best smoothed PSNR. None where the runs kept no pictures."""
+    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps, and at the largest that has a
+    certificate; there with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
     with_pictures = rows[[picture_of(row).is_file() for _, row in rows.iterrows()]]
     if with_pictures.empty:
         return None
-    shown = [telling_row(group) for _, group in with_pictures.groupby(SETTING, dropna=False)]
-    figure = Figure(figsize=(1.9 * len(TITLES), 2.75 * len(shown)), layout="constrained")
+    shown = [row for _, group in with_pictures.groupby(SETTING, dropna=False) for row in telling_rows(group)]
+    figure = Figure(figsize=(1.9 * len(TITLES), 2.55 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), len(TITLES), squeeze=False)
     for line, row in enumerate(shown):
         with np.load(picture_of(row)) as pictures:
@@ -90,7 +102,7 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
                 place.set_xlabel(caption(row, kind), fontsize=8)
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         axes[line, 0].set_ylabel(
-            f"{row['task']}, m/n = {row['ratio']:g}, σ_b = {row['sigma_b']:g}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}",
+            f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}",
             fontsize=8,
         )
     return figure
@@ -100,12 +112,15 @@ def picture_of(row: pd.Series) -> Path:
     return picture_file(Path(row["folder"]), row["image"], row["ratio"], row["sigma_b"], row["eps"], row["sigma"])
 
 
-def telling_row(rows: pd.DataFrame) -> pd.Series:
-    certified = rows[rows["k_index"].notna()]
-    candidates = certified if len(certified) else rows
-    candidates = candidates[candidates["image"] == candidates["image"].iloc[0]]
-    candidates = candidates[candidates["eps"] == candidates["eps"].max()]
-    return candidates.loc[candidates["psnr_median"].idxmax()]
+def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
+    """Of one image: the best smoothed row at the largest eps, and at the largest eps with a certificate."""
+    rows = rows[rows["image"] == rows["image"].iloc[0]]
+    shown = []
+    for candidates in (rows, rows[rows["k_index"].notna()]):
+        candidates = candidates[candidates["eps"] == candidates["eps"].max()]
+        if len(candidates):
+            shown.append(candidates.loc[candidates["psnr_median"].idxmax()])
+    return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
 
 
 def caption(row: pd.Series, kind: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from invsmooth.units import PAPER_LABEL, Units
@@ -51,7 +53,7 @@ def markdown(rows: pd.DataFrame) -> str:
 
 def cell(line: pd.Series, column: str) -> str:
     """One number as text."""
-    value = line[column]
+    value: Any = line[column]
     if column in ("psnr_certified", "discrepancy_certified", "certified_psnr") and line["certified"] == 0:
         return "none"
     if column.startswith("discrepancy"):
@@ -68,9 +70,9 @@ def short(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     header = ["task", "algo", "m/n", "σ_b", "ε", "Aᵀy", "clean", "attacked", *(f"σ = {s:g}" for s in sigmas)]
     lines = []
     for key, group in table.groupby([*SETTING, "eps"], dropna=False):
-        values = dict(zip([*SETTING, "eps"], key, strict=True))
+        values: dict[str, Any] = dict(zip([*SETTING, "eps"], key, strict=True))
         first = group.iloc[0]
-        line = [values["task"], values["algo"], *(f"{values[c]:g}" for c in ("ratio", "sigma_b", "eps")),
+        line: list[str] = [values["task"], values["algo"], *(f"{values[c]:g}" for c in ("ratio", "sigma_b", "eps")),
                 *(f"{first[c]:.2f}" for c in ("psnr_measured", "psnr_clean", "psnr_attacked"))]  # fmt: skip
         cells = {s: smoothed_cell(line_) for s, (_, line_) in zip(group["sigma"], group.iterrows(), strict=True)}
         lines.append([*line, *(cells.get(s, "") for s in sigmas)])

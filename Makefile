@@ -1,0 +1,39 @@
+# Every target sets up .venv on its own when pyproject.toml or constraints.txt are newer than it.
+PYTHON ?= python3.11
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-fast lint bench clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv and install invsmooth with what the tests need
+
+$(STAMP): pyproject.toml constraints.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; set PYTHON to a Python >= 3.11, < 3.14: make PYTHON=python3.12 $(MAKECMDGOALS)"; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $(STAMP)
+
+demo: $(STAMP) ## train, attack, certify and report on the bundled photographs (minutes on two cores)
+	$(BIN)/python -m invsmooth.train experiment=quickstart
+
+test: lint ## lint, types and all tests
+	$(BIN)/python -m pytest
+
+test-fast: $(STAMP) ## the tests but for those marked slow
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(STAMP) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## time certificates against the bare forward passes, side by side
+	$(BIN)/python -m tests.benchmarks.certify
+
+clean: ## remove .venv and caches; outputs/ stays
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

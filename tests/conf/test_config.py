@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import invsmooth
+from invsmooth import schema
+from invsmooth.build import build_estimator, build_module, build_plan, build_settings
+from invsmooth.validate import ConfigError, validate
+
+CONF = Path(invsmooth.__file__).parent / "conf"
+OPTIONS = [
+    f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "estimator"
+]
+
+
+def config(*overrides: str, root: str = "train") -> DictConfig:
+    schema.register()
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        return compose(root, list(overrides))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None:
+    needs = {"data=folder": [f"data.root={tmp_path}"], "trainer=gpu": None, "trainer=ddp": ["trainer.accelerator=cpu"]}
+    more = needs.get(option, [])
+    if more is None:
+        more = ["trainer.accelerator=auto"]
+    validate(config(option, *more))
+
+
+@pytest.mark.parametrize(
+    "estimator", ["dpdnn", "dpdnn_small", "istanetpp", "istanetpp_small", "ridge", "matched_filter"]
+)
+@pytest.mark.parametrize("task", ["cs", "denoise"])
+def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
+    cfg = config(f"task={task}", f"estimator={estimator}")
+    validate(cfg)
+    module = build_module(cfg, build_estimator(cfg), build_settings(cfg.operator))
+    assert module.batches_seen == 0
+
+
+def test_a_task_is_complete_by_itself() -> None:
+    """SPEC's table of hyper-parameters."""
+    denoise, cs = config("algo=ord", "task=denoise"), config("algo=ord", "task=cs")
+    for cfg, expected in ((denoise, (100, 32, 5e-4, 40, 32000)), (cs, (100, 64, 1e-4, 33, 10000))):
+        task = cfg.task
+        assert (task.epochs, task.batch_size, task.learning_rate, task.patch_size, task.n_patches) == expected
+    assert denoise.estimator._target_.endswith("DPDNN")
+    assert (denoise.operator.name, denoise.operator.train_sigma_b) == ("identity", 15)
+    assert cs.estimator._target_.endswith("ISTANetPP")
+    assert (cs.operator.name, list(cs.operator.train_ratio)) == ("block_gaussian", [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (cs.operator.sigma_b, cs.operator.train_sigma_b) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("attack.eps=-1", "attack.eps=-1 is not allowed; allowed: numbers >= 0"),
+        ("attack.eps=[0,-0.5]", r"attack.eps=\[0, -0.5\]"),
+        ("attack.eps=[]", "attack.eps"),
+        ("attack.eps=[1,1]", "no two equal"),
+        ("attack.eps=on", "attack.eps"),
+        ("attack.n_iter=0", "attack.n_iter=0"),
+        ("attack.schedule=linear", "allowed: constant, cosine"),
+        ("attack.normalize=false", "attack.step_size=null"),
+        ("certify.sigma=-5", "certify.sigma=-5"),
+        ("certify.n_samples=0", "certify.n_samples=0 is not allowed; allowed: a whole number >= 1"),
+        ("certify.confidence=1", "certify.confidence=1"),
+        ("certify.confidence=99", "write 0.99 for 99 %"),
+        ("certify.certifiers=[discrepancy,mode]", "certify.certifiers"),
+        ("operator.sigma_b=-1", "operator.sigma_b=-1"),
+        ("operator.ratio=0", "operator.ratio=0"),
+        ("operator.ratio=50", "write 0.5 for 50 %"),
+        ("operator.ratio=0.5", "denoising measures every pixel"),
+        ("operator.matrix=no.npy", "no such file"),
+        ("ckpt=no.ckpt", "ckpt=no.ckpt: there is no such file"),
+        ("resume=no.ckpt", "resume=no.ckpt"),
+        ("data.root=/no/folder", "data.root=/no/folder"),
+        ("data=folder", "data.root has no value"),
+        ("data.limit=0", "data.limit=0"),
+        ("trainer.max_steps=0", "trainer.max_steps=0"),
+        ("trainer.accelerator=tpu", "allowed: cpu, gpu, auto"),
+        ("+attack.n_stepz=3", "attack.n_stepz is no key of the config"),
+        ("+atack=3", "did you mean attack?"),
+        ("+estimator.width=3", r"estimator.width is no parameter of .*DPDNN; it takes n_steps"),
+        ("estimator._target_=no.such.Net", "cannot be imported"),
+        ("estimator=custom", "estimator._target_ has no value"),
+    ],
+)
+def test_bad_values_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(config(override))
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["attack.epz=1", "algo=best", "seed=abc", "certificate.units=wrong", "trainer.max_epochs=ten", "tasc=cs"],
+)
+def test_unknown_names_and_wrong_types_do_not_compose(override: str) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException)):
+        config(override)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(config("attack.eps=-1", "certify.n_samples=0"))
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_single_values_and_lists_mean_the_same() -> None:
+    assert build_plan(config("attack.eps=1", "certify.sigma=5")).eps == [1.0]
+    settings = build_settings(config("task=cs", "operator.ratio=[0.1,0.3]", "operator.sigma_b=[0,5]").operator)
+    assert [(s.ratio, s.sigma_b) for s in settings] == [(0.1, 0), (0.1, 5), (0.3, 0), (0.3, 5)]
+
+
+def test_impossible_cells_are_known_beforehand() -> None:
+    overrides = ["attack.eps=[0,0.1,1]", "certify.sigma=[25.5]", "certify.n_samples=50"]
+    matched = build_plan(config(*overrides)).impossible()
+    assert len(matched) == 1
+    assert matched[0].startswith("eps = 1, sigma = 25.5: no certificate: eps/sigma = 10 is above 1.353")
+    assert build_plan(config(*overrides, "certificate.units=paper")).impossible() == []
+
+
+def test_config_has_a_schema_for_every_group() -> None:
+    """A typo is found by Hydra itself, except in the free-form groups."""
+    cfg = config()
+    typed = {k for k in cfg if OmegaConf.get_type(cfg, k) not in (dict, int, bool, None, type(None))}
+    assert typed >= {"task", "operator", "data", "algo", "attack", "certify", "certificate", "trainer"}

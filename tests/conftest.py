@@ -1,0 +1,36 @@
+"""Fixtures: small images, and the reference data that a developer may have beside the project."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+SHARED = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quiet_wandb(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """W&B keeps its files out of the home folder."""
+    home = tmp_path_factory.mktemp("wandb")
+    for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
+        os.environ[name] = str(home)
+    os.environ["WANDB_SILENT"] = "true"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real test images and published checkpoints (not part of the project)."""
+    if not SHARED.is_dir():
+        pytest.skip(f"needs the reference images and checkpoints at {SHARED}, which are not part of the project")
+    return SHARED
+
+
+@pytest.fixture
+def image() -> torch.Tensor:
+    """Two smooth-ish images of 24 × 20 pixels."""
+    generator = torch.Generator().manual_seed(1)
+    coarse = torch.rand(2, 1, 6, 5, generator=generator)
+    return torch.nn.functional.interpolate(coarse, scale_factor=4, mode="bilinear")

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.io import savemat
+
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator, Operator, operator_norm
+from invsmooth.operators.block_gaussian import measurements_per_block, orthonormal_rows
+
+OPERATORS = [Identity(), BlockGaussian(0.1), BlockGaussian(0.37, block=8, seed=3), BlockGaussian(1.0, block=5)]
+
+
+@pytest.mark.parametrize("operator", OPERATORS, ids=lambda o: f"{type(o).__name__}-{o.ratio}")
+@pytest.mark.parametrize("size", [(33, 66), (40, 50), (7, 3)])
+def test_adjoint(operator: LinearOperator, size: tuple[int, int]) -> None:
+    operator = operator.double()
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(2, 1, *size, generator=generator, dtype=torch.float64)
+    y = torch.randn(operator.A(x).shape, generator=generator, dtype=torch.float64)
+    assert operator.A_adjoint(y).shape == x.shape
+    torch.testing.assert_close((operator.A(x) * y).sum(), (x * operator.A_adjoint(y)).sum(), rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize(("ratio", "m"), [(0.1, 109), (0.2, 218), (0.3, 327), (0.4, 436), (0.5, 545), (1.0, 1089)])
+def test_measurements_per_block(ratio: float, m: int) -> None:
+    assert measurements_per_block(ratio) == m
+    assert BlockGaussian(ratio).phi.shape == (m, 1, 33, 33)
+
+
+def test_rows_are_orthonormal_and_seeded() -> None:
+    phi = orthonormal_rows(109, 1089, seed=0)
+    torch.testing.assert_close(phi @ phi.T, torch.eye(109), atol=2e-6, rtol=0)
+    assert torch.equal(phi, orthonormal_rows(109, 1089, seed=0))
+    assert not torch.allclose(phi, orthonormal_rows(109, 1089, seed=1))
+
+
+def test_blocks_are_measured_row_by_row() -> None:
+    operator = BlockGaussian(0.5, block=3)
+    x = torch.rand(1, 1, 3, 6)
+    expected = operator.phi.flatten(1) @ x[0, 0, :, 3:].flatten()
+    torch.testing.assert_close(operator.A(x)[0, :, 0, 1], expected)
+
+
+def test_norm_is_one() -> None:
+    assert operator_norm(Identity(), (8, 8)) == pytest.approx(1)
+    assert operator_norm(BlockGaussian(0.3, block=4), (8, 12)) == pytest.approx(1, rel=1e-5)
+    matrix = 3 * np.eye(4, 16, dtype=np.float32)
+    assert operator_norm(BlockGaussian(0.25, block=4, matrix=matrix), (8, 8)) == pytest.approx(3, rel=1e-5)
+
+
+def test_pad_is_cropped_for_the_last_and_for_a_fixed_size() -> None:
+    operator = BlockGaussian(0.2, block=8)
+    small, large = torch.rand(1, 1, 10, 12), torch.rand(1, 1, 16, 16)
+    y_small, y_large = operator.A(small), operator.A(large)
+    assert operator.A_adjoint(y_large).shape == large.shape
+    fixed = operator.for_image_size(10, 12)
+    assert fixed.A_adjoint(y_small).shape == small.shape
+    assert operator.uncropped().A_adjoint(y_small).shape == (1, 1, 16, 16)
+    with pytest.raises(ValueError, match=r"image of size \(16, 16\)"):
+        fixed.A(large)
+
+
+def test_matrix_files(tmp_path) -> None:
+    matrix = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
+    np.save(tmp_path / "phi.npy", matrix)
+    savemat(tmp_path / "phi.mat", {"phi": matrix})
+    for path in (tmp_path / "phi.npy", str(tmp_path / "phi.mat")):
+        operator = BlockGaussian(0.25, block=4, matrix=path)
+        torch.testing.assert_close(operator.phi.flatten(1), torch.from_numpy(matrix))
+
+
+def test_published_matrix_has_orthonormal_rows(shared_data) -> None:
+    phi = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat").phi.flatten(1)
+    torch.testing.assert_close(phi @ phi.T, torch.eye(109), atol=2e-6, rtol=0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"ratio": 0}, r"ratio=0 is not in \(0, 1\]"),
+        ({"ratio": 50}, "write ratio=0.5 for 50 %"),
+        ({"ratio": 0.5, "block": 0}, "block=0"),
+        ({"ratio": 0.5, "block": 4, "matrix": np.zeros((3, 16))}, r"\(3, 16\).*\(8, 16\)"),
+        ({"ratio": 0.5, "matrix": "phi.txt"}, "no such file"),
+    ],
+)
+def test_bad_arguments(arguments: dict, message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        BlockGaussian(**arguments)
+
+
+def test_operators_have_the_two_methods_of_the_interface() -> None:
+    assert all(isinstance(o, Operator) for o in OPERATORS)
+
+
+def test_phi_is_not_stored_in_checkpoints() -> None:
+    assert BlockGaussian(0.1).state_dict() == {}

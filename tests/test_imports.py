@@ -1,0 +1,57 @@
+"""Imports go one way: config -> operator -> estimator -> attack, certificate -> algorithm -> callback -> entry point."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import invsmooth
+
+ROOT = Path(invsmooth.__file__).parent
+LAYERS = [
+    {"units", "rng", "metrics"},
+    {"operators"},
+    {"estimators", "measurement"},
+    {"attacks", "certificates", "data", "rows", "run_record", "schema"},
+    {"pictures", "reporting", "algorithms", "validate"},
+    {"callbacks", "loggers", "sweep"},
+    {"build", "cli"},
+    {"evaluation"},
+    {"pipeline"},
+    {"train", "evaluate", "report"},
+]
+
+
+def imported(path: Path) -> set[str]:
+    """The modules or packages of invsmooth that a file imports, by their first name."""
+    nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+    names = [n.module for n in nodes if isinstance(n, ast.ImportFrom) and n.module]
+    found = {n.split(".")[1] for n in names if n.startswith("invsmooth.")}
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module == "invsmooth":
+            found |= {alias.name for alias in node.names}
+    return found
+
+
+def test_imports_go_one_way() -> None:
+    level = {name: k for k, names in enumerate(LAYERS) for name in names}
+    for path in ROOT.rglob("*.py"):
+        own = path.relative_to(ROOT).parts[0].removesuffix(".py")
+        if own in ("__init__", "conf"):
+            continue
+        assert own in level, f"{path} has no layer"
+        for other in imported(path) - {own}:
+            assert level[other] <= level[own], f"{path} imports invsmooth.{other}, which lies above it"
+
+
+def test_reports_need_no_network() -> None:
+    """Reading rows must not wait for torch to be imported, but for what pictures and rows hash."""
+    for path in (ROOT / "reporting").glob("*.py"):
+        assert imported(path) <= {"reporting", "rows", "pictures", "run_record", "units"}
+
+
+def test_only_units_knows_the_grey_levels() -> None:
+    for path in ROOT.rglob("*.py"):
+        if path.name not in ("units.py", "figures.py"):
+            numbers = [n.value for n in ast.walk(ast.parse(path.read_text())) if isinstance(n, ast.Constant)]
+            assert 255 not in numbers, path
