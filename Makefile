@@ -31,8 +31,9 @@ lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-bench: $(STAMP) ## time certificates against the bare forward passes, side by side
+bench: $(STAMP) ## time certificates against bare forward passes, and the memory settings, side by side
 	$(BIN)/python -m tests.benchmarks.certify
+	$(BIN)/python -m tests.benchmarks.allocator
 
 clean: ## remove .venv and caches; outputs/ stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

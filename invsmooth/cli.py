@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
@@ -24,6 +25,15 @@ def run(app: Callable[[], None]) -> None:
     a bug and keeps its stack trace."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    conf = Path(__file__).parent / "conf"
+    if not (conf / "train.yaml").is_file():
+        sys.exit(
+            fail(
+                ConfigError(
+                    f"{conf} is no folder with the configs: in a checkout it is a symbolic link to conf/; make it one"
+                )
+            )
+        )
     keep_memory()
     quieten_lightning()
     try:

@@ -98,8 +98,8 @@ class CertifySweep(L.Callback):
                         self.rows += self.rows_of(cell, measured, known, attack, certificate)
                         if keep_pictures and certifier == self.plan.certifiers[0]:
                             save_pictures(self.folder, measured, eps, sigma, outputs["x_hat"], attacked, certificate)
+                log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
         write_rows(self.folder / "results.parquet", self.rows)
-        log.info("%s (%s): certified, %d rows so far", ", ".join(measured.names), measured.setting, len(self.rows))
 
     def certify(
         self, module: ReconstructionModule, measured: Measured, y: Tensor, eps: float, sigma: float

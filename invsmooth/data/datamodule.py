@@ -17,6 +17,8 @@ from invsmooth.data.patches import BatchNumbers, PatchBatches
 
 ImageSource = Path | Callable[[], Tensor]
 """Where an image comes from: a file, or a function that returns it as a (1, H, W) tensor in [0, 1]."""
+MIN_SIDE = 11
+"""Side of the window of SSIM, pixels."""
 Splits = Mapping[str, Mapping[str, ImageSource]]
 """``{"train" | "val" | "test": {image name: source}}``."""
 
@@ -65,6 +67,8 @@ class ImageDataModule(L.LightningDataModule):
         for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
             if split not in self.images:
                 self.images[split] = decode_all(self.splits[split])
+                if split != "train":
+                    check_sizes(self.images[split], self.crop)
 
     def train_dataloader(self) -> DataLoader[Tensor]:
         images = self.images["train"]
@@ -113,6 +117,15 @@ def decode_all(sources: Mapping[str, ImageSource]) -> list[NamedImages]:
     if errors:
         raise DataError(f"{len(errors)} of {len(sources)} images cannot be used:\n  " + "\n  ".join(errors))
     return images
+
+
+def check_sizes(images: list[NamedImages], crop: int | None) -> None:
+    """Whether every image is large enough for SSIM. Raises DataError that names those that are not."""
+    small = [i.names[0] for i in images if min(*i.x.shape[-2:], crop or MIN_SIDE) < MIN_SIDE]
+    if small:
+        raise DataError(
+            f"smaller than the {MIN_SIDE}×{MIN_SIDE} pixels that SSIM needs (data.crop={crop}): {', '.join(small)}"
+        )
 
 
 def folder_splits(root: str | Path, holdout: float) -> Splits:

@@ -14,7 +14,7 @@ from invsmooth.operators import BlockGaussian, Identity
 
 
 def worst_case(jacobian: np.ndarray, residual: np.ndarray, eps: float) -> float:
-    """max ||residual + J xi||² over ||xi|| <= eps, in closed form: xi = (nu - J^T J)^{-1} J^T residual, nu from ||xi|| = eps."""
+    """max ||residual + J xi||² over ||xi|| <= eps in closed form: xi = (nu - J^T J)^{-1} J^T residual with ||xi|| = eps."""
     values, vectors = np.linalg.eigh(jacobian.T @ jacobian)
     g = vectors.T @ (jacobian.T @ residual)
     nu = brentq(lambda v: np.linalg.norm(g / (v - values)) - eps, values[-1] + 1e-9, values[-1] + 1e6)

@@ -42,7 +42,7 @@ def test_linear_estimator_against_the_exact_chi_square_quantile(case: str) -> No
 
 @pytest.mark.parametrize("certifier", ["discrepancy", "error"])
 def test_coverage(certifier: str) -> None:
-    """Of 4000 independent certificates at c = 0.9 at most a share 0.1 lies below the true quantile (binomial tolerance 1e-4).
+    """Of 4000 independent certificates at c = 0.9 at most a share 0.1 misses the true quantile (binomial tolerance 1e-4).
     The rank below K would not do: the rule is not just safe, it is the smallest that is."""
     confidence, n_samples, eps, repeats = 0.9, 30, 0.08, 4000
     x = torch.full((repeats, 1, 2, 2), 0.5)

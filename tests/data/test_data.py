@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from invsmooth.data import DataError, bundled_splits, folder_splits, image_files, read_image
-from invsmooth.data.datamodule import decode_all
+from invsmooth.data.datamodule import check_sizes, decode_all
 from invsmooth.data.decode import centre_crop
 from invsmooth.data.patches import BatchNumbers, PatchBatches, dihedral
 
@@ -95,7 +95,7 @@ def test_folder_with_split_folders(tmp_path: Path) -> None:
         (tmp_path / split / "deep").mkdir(parents=True)
         save(tmp_path / split / "deep" / "a.png", GREY)
     splits = folder_splits(tmp_path, holdout=0.2)
-    assert {s: list(v) for s, v in splits.items()} == dict.fromkeys(("train", "val", "test"), ["deep/a.png"])
+    assert {s: list(v) for s, v in splits.items()} == {s: ["deep/a.png"] for s in ("train", "val", "test")}
 
 
 def test_folder_with_too_few_images(tmp_path: Path) -> None:
@@ -152,6 +152,15 @@ def test_batch_numbers_go_on_where_training_stopped() -> None:
     assert list(numbers) == [3, 4, 5]
     ranks = [list(BatchNumbers(3, lambda: 2, stride=2, offset=rank)) for rank in (0, 1)]
     assert ranks == [[4, 6, 8], [5, 7, 9]]
+
+
+def test_image_too_small_for_ssim() -> None:
+    images = decode_all({"a": lambda: torch.rand(1, 30, 10), "b": lambda: torch.rand(1, 30, 30)})
+    with pytest.raises(DataError, match=r"11×11 pixels.*: a$"):
+        check_sizes(images, None)
+    with pytest.raises(DataError, match=r"data.crop=8.*: a, b$"):
+        check_sizes(images, 8)
+    check_sizes(images[1:], 11)
 
 
 def test_centre_crop() -> None:

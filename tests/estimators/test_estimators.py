@@ -86,10 +86,15 @@ def test_frozen_restores_every_module_and_parameter() -> None:
     net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout())
     net[1].eval()
     net[0].bias.requires_grad_(False)
-    with pytest.raises(RuntimeError, match="inside"), frozen(net):
-        assert not net.training
-        assert not any(p.requires_grad for p in net.parameters())
-        raise RuntimeError("inside")
+
+    def fail_inside() -> None:
+        with frozen(net):
+            assert not net.training
+            assert not any(p.requires_grad for p in net.parameters())
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail_inside()
     assert (net.training, net[0].training, net[1].training) == (True, True, False)
     assert (net[0].weight.requires_grad, net[0].bias.requires_grad) == (True, False)
 

@@ -1,0 +1,222 @@
+"""The command lines as a user runs them: in a temporary folder, in processes of their own, at tiny sizes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from invsmooth.rows import SCHEMA
+
+TINY = [
+    "trainer.progress_bar=false",
+    "data.crop=40",
+    "attack.n_iter=2",
+    "certify.n_samples=40",
+    "trainer.num_threads=2",
+]
+CS = [
+    "task=cs",
+    "estimator.n_phases=2",
+    "estimator.channels=4",
+    "trainer.max_steps=3",
+    "task.batch_size=4",
+    "data.limit=2",
+]
+GRID = ["attack.eps=[0,0.1,2]", "certify.sigma=[12,25]"]
+REPOSITORY = Path(__file__).parents[2]
+
+
+def run(
+    folder: Path, module: str, *arguments: str, code: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run(
+        [sys.executable, "-m", f"invsmooth.{module}", *arguments],
+        cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | environment,
+    )  # fmt: skip
+    assert done.returncode == code, done.stdout + done.stderr
+    return done
+
+
+def run_folder(done: subprocess.CompletedProcess[str]) -> Path:
+    return Path(done.stdout.rsplit("run folder: ", 1)[1].split("\n")[0].split(" (")[0])
+
+
+def comparable(folder: Path) -> pd.DataFrame:
+    """The rows but for what differs between two runs of the same thing."""
+    return pd.read_parquet(folder / "results.parquet").drop(columns=["run_id", "seconds"])
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("user")
+    return run_folder(run(folder, "train", *TINY, *CS, *GRID, "operator.seed=4"))
+
+
+def test_train_ends_in_a_run_folder_that_explains_itself(trained: Path) -> None:
+    assert trained.parents[1].name == "outputs"
+    names = {p.relative_to(trained).as_posix() for p in trained.rglob("*") if p.is_file()}
+    assert {
+        "results.parquet", "run.json", "config.yaml", "metrics.csv", "train.log", "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt", "report/table.md", "report/certificate.png", "report/certificate.pdf", "report/visual.png",
+    } <= names  # fmt: skip
+    assert not [n for n in names if ".tmp" in n]
+    record = json.loads((trained / "run.json").read_text())
+    assert record["status"] == "finished"
+    assert record["versions"]["torch"] == torch.__version__
+    assert "task=cs" in record["command"]
+
+
+def test_rows(trained: Path) -> None:
+    rows = pd.read_parquet(trained / "results.parquet")
+    assert list(rows.columns) == SCHEMA.names
+    assert len(rows) == 2 * 3 * 2  # images × eps × sigma
+    assert not rows.duplicated(["image", "eps", "sigma"]).any()
+    assert set(rows["image"]) == {"chelsea", "astronaut"}
+    assert rows["sound"].all()
+    ratio = rows["eps"] / (rows["sigma"] / 255)
+    np.testing.assert_allclose(rows["eps_over_sigma"], ratio)
+    # S = 40 certifies ratios up to 1.23 (matched units).
+    exists = ratio < 1.23
+    assert (rows["k_index"].notna() == exists).all()
+    assert (rows["discrepancy_certified"].notna() == exists).all()
+    assert ((rows["reason"] == "") == exists).all()
+    assert (rows.loc[exists, "discrepancy_certified"] >= rows.loc[exists, "discrepancy_median"]).all()
+    np.testing.assert_allclose(rows["attack_norm"], rows["eps"], rtol=1e-5)
+    assert (rows.loc[rows["eps"] == 2, "psnr_attacked"] < rows.loc[rows["eps"] == 2, "psnr_clean"]).all()
+    at_zero = rows[rows["eps"] == 0]
+    np.testing.assert_allclose(at_zero["psnr_attacked"], at_zero["psnr_clean"])
+
+
+def test_evaluate_takes_task_and_matrix_from_the_checkpoint(trained: Path, tmp_path: Path) -> None:
+    """The same network, images and seed give the same rows; task=cs and operator.seed=4 are not repeated."""
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    done = run(tmp_path, "evaluate", f"ckpt={checkpoint}", *TINY, *GRID, "data.limit=2")
+    pd.testing.assert_frame_equal(comparable(run_folder(done)), comparable(trained))
+
+
+def test_same_seed_same_rows_and_another_seed_others(trained: Path, tmp_path: Path) -> None:
+    again = run_folder(run(tmp_path, "train", *TINY, *CS, *GRID, "operator.seed=4", "certify.chunk_size=7"))
+    # A chunk size changes the order of float additions, nothing else.
+    pd.testing.assert_frame_equal(comparable(again), comparable(trained), rtol=1e-4)
+    assert comparable(again)["estimator_sha256"].equals(comparable(trained)["estimator_sha256"])
+    other = run_folder(run(tmp_path, "train", *TINY, *CS, *GRID, "operator.seed=4", "seed=1"))
+    assert not comparable(other)["estimator_sha256"].equals(comparable(trained)["estimator_sha256"])
+
+
+def test_paper_units_never_lose_their_label(trained: Path, tmp_path: Path) -> None:
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    paper = ["certificate.units=paper", "attack.eps=[5]", "certify.sigma=[19]", "certify.n_samples=50", "data.limit=1"]
+    done = run(tmp_path, "evaluate", f"ckpt={checkpoint}", *TINY, *paper)
+    row = pd.read_parquet(run_folder(done) / "results.parquet").iloc[0]
+    assert (row["k_index"], row["sound"], row["units"]) == (39, False, "paper")  # SPEC: (50, 5/19) -> 39
+    assert row["eps_over_sigma"] == 5 / 19
+    label = "as published; not a certificate"
+    assert label in done.stdout
+    assert label in (run_folder(done) / "report" / "table.md").read_text()
+    assert label in (run_folder(done) / "evaluate.log").read_text()
+
+
+def test_report_of_several_runs(trained: Path, tmp_path: Path) -> None:
+    done = run(tmp_path, "report", f"runs={trained.parents[1]}/*", "out=both")
+    assert (tmp_path / "both" / "table.md").read_text().count("| cs | ord |") == 6
+    assert "report of 1 runs" in done.stdout
+    assert {p.name for p in tmp_path.iterdir()} == {"both"}
+
+
+def test_evaluate_an_untrained_baseline_on_a_folder(tmp_path: Path) -> None:
+    from PIL import Image
+
+    (tmp_path / "my images").mkdir()
+    for k in range(2):
+        noise = np.random.default_rng(k).integers(0, 255, (40, 44), dtype=np.uint8)
+        Image.fromarray(noise).save(tmp_path / "my images" / f"ü {k}.png")
+    done = run(
+        tmp_path, "evaluate", "task=denoise", "estimator=ridge", "data=folder", "data.root='my images'", "logger=none",
+        "operator.sigma_b=[0,5]", *TINY, "attack.eps=0", "certify.sigma=12", "certify.certifiers=[discrepancy,error]",
+    )  # fmt: skip
+    rows = pd.read_parquet(run_folder(done) / "results.parquet")
+    assert len(rows) == 2 * 2 * 2  # images × sigma_b × certifiers
+    error = rows["certifier"] == "error"
+    assert rows.loc[error, "certified_psnr"].notna().all()
+    assert rows.loc[~error, "discrepancy_certified"].notna().all()
+    assert (rows.loc[error, "certified_psnr"] <= rows.loc[error, "psnr_median"] + 1e-6).all()
+
+
+def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
+    done = run(
+        tmp_path, "train", "--multirun", "seed=0,1", *TINY, *CS, "attack.eps=0", "certify.sigma=12", "data.limit=1"
+    )
+    sweep = run_folder(done)
+    assert len(pd.read_parquet(sweep / "results.parquet")) == 2
+    assert (sweep / "report" / "certificate.png").is_file()
+    jobs = [p for p in sweep.iterdir() if (p / "run.json").is_file()]
+    assert len(jobs) == 2
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        ("train", ["attack.eps=-1"], "attack.eps=-1 is not allowed; allowed: numbers >= 0"),
+        ("train", ["algo=best"], "ord"),
+        ("train", ["attack.epz=1"], "epz"),
+        ("train", ["estimator=ridge"], "has nothing to train"),
+        ("evaluate", ["ckpt=none.ckpt"], "ckpt=none.ckpt: there is no such file"),
+        ("evaluate", [], "ckpt has no value"),
+        ("report", ["runs=none/*"], "no results.parquet"),
+    ],
+)
+def test_a_mistake_is_one_message_and_exit_code_2(
+    tmp_path: Path, module: str, arguments: list[str], message: str
+) -> None:
+    done = run(tmp_path, module, *arguments, code=2)
+    assert message in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not list(tmp_path.rglob("*.parquet"))
+
+
+@pytest.mark.parametrize("module", ["train", "evaluate", "report"])
+def test_help_explains_the_config(module: str, tmp_path: Path) -> None:
+    done = run(tmp_path, module, "--help")
+    assert f"python -m invsmooth.{module}" in done.stdout
+    if module != "report":
+        for group in ("task: cs", "estimator: custom, dpdnn", "attack: pgd"):
+            assert group in done.stdout
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+def test_wheel_carries_the_config(tmp_path: Path) -> None:
+    """Built as users build it, unpacked where no checkout is near, run from another folder."""
+    build = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "-w",
+        str(tmp_path / "wheel"),
+        str(REPOSITORY),
+    ]
+    subprocess.run(build, check=True, capture_output=True, timeout=300)
+    (wheel,) = (tmp_path / "wheel").glob("*.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+        assert "invsmooth/conf/experiment/quickstart.yaml" in archive.namelist()
+    (tmp_path / "elsewhere").mkdir()
+    done = run(tmp_path / "elsewhere", "train", "--help", PYTHONPATH=str(tmp_path / "site"))
+    assert "quickstart" in done.stdout
+    where = subprocess.run(
+        [sys.executable, "-c", "import invsmooth; print(invsmooth.__file__)"],
+        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert str(tmp_path / "site") in where.stdout
