@@ -14,11 +14,12 @@ from torch import nn
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.callbacks import CertifyPlan
 from invsmooth.data import ImageDataModule, bundled_splits, folder_splits
+from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
 from invsmooth.measurement import Setting
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.units import Units
-from invsmooth.validate import ConfigError, as_list
+from invsmooth.validate import as_list
 
 
 def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:

@@ -13,9 +13,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from invsmooth.data.decode import DataError
-from invsmooth.estimators.checkpoint import CheckpointError
-from invsmooth.validate import ConfigError
+from invsmooth.errors import CheckpointError, ConfigError, DataError
 
 USER_ERRORS = (ConfigError, DataError, CheckpointError, HydraException, OmegaConfBaseException)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth.validate import ConfigError
+from invsmooth.errors import ConfigError
 
 
 def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:

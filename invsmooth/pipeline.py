@@ -16,11 +16,12 @@ from invsmooth.algorithms import ReconstructionModule
 from invsmooth.build import build_data, build_estimator, build_module, build_plan, build_settings, has_weights
 from invsmooth.callbacks import StopAfterBatches
 from invsmooth.data import ImageDataModule
+from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
 from invsmooth.loggers import build_loggers, close_loggers
 from invsmooth.reporting import report
 from invsmooth.run_record import recorded
-from invsmooth.validate import ConfigError, validate
+from invsmooth.validate import validate
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth import cli, schema
-from invsmooth.validate import ConfigError
+from invsmooth.errors import ConfigError
 
 schema.register()
 

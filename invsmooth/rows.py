@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +10,6 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-from torch import nn
 
 TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
@@ -77,12 +75,3 @@ def read_rows(folders: Sequence[Path]) -> pd.DataFrame:
         frames.append(frame.assign(folder=str(folder)))
     # A sweep's own file repeats the rows of its jobs.
     return pd.concat(frames, ignore_index=True).drop_duplicates(list(KEY), ignore_index=True)
-
-
-def weights_sha256(estimator: nn.Module) -> str:
-    """SHA-256 of an estimator's state dict: its names, shapes, types and values."""
-    digest = hashlib.sha256()
-    for name, value in sorted(estimator.state_dict().items()):
-        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
-    return digest.hexdigest()

@@ -16,13 +16,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from invsmooth.attacks.pgd import INITS, KEEPS, SCHEDULES
 from invsmooth.certificates import CERTIFIERS
+from invsmooth.errors import ConfigError
 from invsmooth.schema import Run
 
 Rule = tuple[str, Callable[[Any], bool], str]
-
-
-class ConfigError(ValueError):
-    """A mistake in the config; its message is all that the user is shown."""
 
 
 def as_list(value: Any) -> list[Any]:

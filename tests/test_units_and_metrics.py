@@ -11,7 +11,8 @@ from invsmooth.units import Units, certified_radius, eps_over_sigma, to_unit_sca
 
 
 def test_metrics_are_per_image_and_agree_with_scikit_image() -> None:
-    x = torch.rand(3, 1, 32, 40, generator=torch.Generator().manual_seed(0))
+    coarse = torch.rand(3, 1, 12, 10, generator=torch.Generator().manual_seed(0))
+    x = torch.nn.functional.interpolate(coarse, scale_factor=8, mode="bilinear")
     x_hat = x + torch.tensor([0.01, 0.1, 0.3]).view(3, 1, 1, 1) * torch.randn(x.shape)
     for i in range(3):
         a, b = x_hat[i, 0].clamp(0, 1).numpy(), x[i, 0].numpy()
@@ -19,7 +20,7 @@ def test_metrics_are_per_image_and_agree_with_scikit_image() -> None:
         expected = structural_similarity(
             b, a, data_range=1, gaussian_weights=True, sigma=1.5, use_sample_covariance=False
         )
-        assert float(ssim(x_hat, x)[i]) == pytest.approx(expected, abs=6e-3)
+        assert float(ssim(x_hat, x)[i]) == pytest.approx(expected, abs=1e-4)
     assert mse(x_hat, x).shape == (3,)
     assert torch.isinf(psnr(x, x)).all()
 

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import AttackResult
+from invsmooth.callbacks.save_pictures import save_pictures
 from invsmooth.certificates import Certificate, certify_all, why_none
+from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
-from invsmooth.pictures import save_pictures
-from invsmooth.rows import weights_sha256, write_rows
+from invsmooth.rows import write_rows
 from invsmooth.units import PAPER_LABEL, Units, certified_radius, eps_over_sigma, to_unit_scale
 
 log = logging.getLogger(__name__)
@@ -69,7 +70,7 @@ class CertifySweep(L.Callback):
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         assert isinstance(pl_module, ReconstructionModule)
-        self.rows, self.sha256 = [], weights_sha256(pl_module.estimator)
+        self.rows, self.sha256 = [], state_sha256(pl_module.estimator)
         if self.plan.units is Units.paper:
             log.warning("certificate.units=paper: every certified value below is %s", PAPER_LABEL)
 

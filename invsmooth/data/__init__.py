@@ -2,10 +2,9 @@
 
 from invsmooth.data.bundled import bundled_splits
 from invsmooth.data.datamodule import ImageDataModule, NamedImages, folder_splits
-from invsmooth.data.decode import DataError, image_files, read_image
+from invsmooth.data.decode import image_files, read_image
 
 __all__ = [
-    "DataError",
     "ImageDataModule",
     "NamedImages",
     "bundled_splits",

@@ -12,13 +12,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from invsmooth.data.decode import DataError, centre_crop, image_files, read_image
+from invsmooth.data.decode import centre_crop, image_files, read_image
 from invsmooth.data.patches import BatchNumbers, PatchBatches
+from invsmooth.errors import DataError
+from invsmooth.metrics import SSIM_WINDOW
 
 ImageSource = Path | Callable[[], Tensor]
 """Where an image comes from: a file, or a function that returns it as a (1, H, W) tensor in [0, 1]."""
-MIN_SIDE = 11
-"""Side of the window of SSIM, pixels."""
 Splits = Mapping[str, Mapping[str, ImageSource]]
 """``{"train" | "val" | "test": {image name: source}}``."""
 
@@ -121,10 +121,10 @@ def decode_all(sources: Mapping[str, ImageSource]) -> list[NamedImages]:
 
 def check_sizes(images: list[NamedImages], crop: int | None) -> None:
     """Whether every image is large enough for SSIM. Raises DataError that names those that are not."""
-    small = [i.names[0] for i in images if min(*i.x.shape[-2:], crop or MIN_SIDE) < MIN_SIDE]
+    small = [i.names[0] for i in images if min(*i.x.shape[-2:], crop or SSIM_WINDOW) < SSIM_WINDOW]
     if small:
         raise DataError(
-            f"smaller than the {MIN_SIDE}×{MIN_SIDE} pixels that SSIM needs (data.crop={crop}): {', '.join(small)}"
+            f"smaller than the {SSIM_WINDOW}×{SSIM_WINDOW} pixels that SSIM needs (data.crop={crop}): {', '.join(small)}"
         )
 
 

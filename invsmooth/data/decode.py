@@ -9,14 +9,11 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from invsmooth.errors import DataError
 from invsmooth.units import GREY_LEVELS
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
 MAX_16_BIT = 65535.0
-
-
-class DataError(ValueError):
-    """Data that is absent or cannot be used; the message says which and what to do."""
 
 
 def read_image(path: str | Path) -> Tensor:

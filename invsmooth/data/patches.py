@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
-from invsmooth.data.decode import DataError
+from invsmooth.errors import DataError
 from invsmooth.rng import generator_for
 
 

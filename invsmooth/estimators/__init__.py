@@ -1,9 +1,9 @@
 """Reconstruction networks and estimators: estimator(y, operator) -> x_hat."""
 
-from invsmooth.estimators.checkpoint import CheckpointError, load_checkpoint
+from invsmooth.estimators.checkpoint import load_checkpoint
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.linear import MatchedFilter, Ridge
 
-__all__ = ["DPDNN", "CheckpointError", "Estimator", "ISTANetPP", "MatchedFilter", "Ridge", "frozen", "load_checkpoint"]
+__all__ = ["DPDNN", "Estimator", "ISTANetPP", "MatchedFilter", "Ridge", "frozen", "load_checkpoint"]

@@ -10,12 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invsmooth.errors import CheckpointError
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.istanetpp import ISTANetPP
-
-
-class CheckpointError(ValueError):
-    """A file that holds no estimator that we know."""
 
 
 def load_checkpoint(path: str | Path) -> nn.Module:

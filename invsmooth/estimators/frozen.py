@@ -1,7 +1,8 @@
-"""Evaluate an estimator without leaving a trace on it."""
+"""Evaluate an estimator without leaving a trace on it, and tell which one it was."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -30,3 +31,12 @@ def frozen(estimator: Estimator) -> Iterator[None]:
             module.training = mode
         for parameter, flag in needs_grad.items():
             parameter.requires_grad_(flag)
+
+
+def state_sha256(estimator: nn.Module) -> str:
+    """SHA-256 of an estimator's state dict: its names, shapes, types and values."""
+    digest = hashlib.sha256()
+    for name, value in sorted(estimator.state_dict().items()):
+        digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

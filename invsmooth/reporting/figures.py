@@ -88,17 +88,18 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
     if with_pictures.empty:
         return None
     shown = [row for _, group in with_pictures.groupby(SETTING, dropna=False) for row in telling_rows(group)]
-    figure = Figure(figsize=(1.9 * len(TITLES), 2.55 * len(shown)), layout="constrained")
+    figure = Figure(figsize=(1.9 * len(TITLES), 0.4 + 2.2 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), len(TITLES), squeeze=False)
     for line, row in enumerate(shown):
         with np.load(picture_of(row)) as pictures:
             for place, (kind, title) in zip(axes[line], TITLES.items(), strict=True):
-                place.set(xticks=[], yticks=[])
+                place.set(xticks=[], yticks=[], box_aspect=1)
                 if kind in pictures:
                     place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=255)
                 else:
                     place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
-                place.set_title(title, fontsize=8)
+                if line == 0:
+                    place.set_title(title, fontsize=8)
                 place.set_xlabel(caption(row, kind), fontsize=8)
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         axes[line, 0].set_ylabel(

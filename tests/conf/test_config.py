@@ -11,7 +11,8 @@ from omegaconf.errors import OmegaConfBaseException
 import invsmooth
 from invsmooth import schema
 from invsmooth.build import build_estimator, build_module, build_plan, build_settings
-from invsmooth.validate import ConfigError, validate
+from invsmooth.errors import ConfigError
+from invsmooth.validate import validate
 
 CONF = Path(invsmooth.__file__).parent / "conf"
 OPTIONS = [

@@ -7,10 +7,11 @@ import pytest
 import torch
 from PIL import Image
 
-from invsmooth.data import DataError, bundled_splits, folder_splits, image_files, read_image
+from invsmooth.data import bundled_splits, folder_splits, image_files, read_image
 from invsmooth.data.datamodule import check_sizes, decode_all
 from invsmooth.data.decode import centre_crop
 from invsmooth.data.patches import BatchNumbers, PatchBatches, dihedral
+from invsmooth.errors import DataError
 
 GREY = np.arange(12 * 10, dtype=np.uint8).reshape(12, 10) * 2
 

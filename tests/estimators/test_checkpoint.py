@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from invsmooth.data.decode import image_files, read_image
-from invsmooth.estimators import DPDNN, CheckpointError, load_checkpoint
+from invsmooth.errors import CheckpointError
+from invsmooth.estimators import DPDNN, load_checkpoint
 from invsmooth.metrics import psnr
 from invsmooth.operators import BlockGaussian, Identity
 

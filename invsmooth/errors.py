@@ -1,0 +1,15 @@
+"""The mistakes that are the user's: the command lines answer them with one message and exit code 2."""
+
+from __future__ import annotations
+
+
+class ConfigError(ValueError):
+    """A mistake in the config."""
+
+
+class DataError(ValueError):
+    """Data that is absent or cannot be used; the message says which and what to do."""
+
+
+class CheckpointError(ValueError):
+    """A file that holds no estimator that we know."""
