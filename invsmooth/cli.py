@@ -60,7 +60,8 @@ def fail(error: BaseException) -> int:
     """Print an error with what caused it; return the exit code of a user's mistake."""
     lines = [str(error).strip()]
     cause = error.__cause__
-    if cause is not None and str(cause).strip() not in lines[0]:
+    # Our own messages say it all; those of Hydra often have the point in their cause.
+    if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
         lines.append(str(cause).strip())
     print("error: " + "\n  ".join("\n".join(lines).splitlines()), file=sys.stderr)
     return 2

@@ -22,7 +22,8 @@ PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torch
 
 @contextmanager
 def recorded(cfg: DictConfig, folder: Path) -> Iterator[None]:
-    """Write the resolved config and run.json to ``folder``; at the end note whether the run finished or failed, and why."""
+    """Write the resolved config and run.json to ``folder``; at the end note whether the run finished, failed or was
+    interrupted, and why."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     started = time.time()
     record: dict[str, Any] = {
@@ -40,7 +41,9 @@ def recorded(cfg: DictConfig, folder: Path) -> Iterator[None]:
     try:
         yield
     except BaseException as error:
-        record |= {"status": "failed", "error": f"{type(error).__name__}: {error}"}
+        # Ctrl-C and SIGTERM are no Exceptions.
+        status = "failed" if isinstance(error, Exception) else "interrupted"
+        record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
         raise
     else:
         record["status"] = "finished"

@@ -8,6 +8,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
+from hydra.types import RunMode
 from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
@@ -17,7 +18,7 @@ class ReportAtSweepEnd(Callback):
     """Writes ``results.parquet`` and ``report/`` to the sweep's folder, from the jobs that finished."""
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        if job_return.status is JobStatus.FAILED:
+        if job_return.status is JobStatus.FAILED and config.hydra.mode == RunMode.MULTIRUN:
             log.error("job %s failed; the sweep goes on: %s", job_return.overrides, job_return._return_value)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
