@@ -11,7 +11,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from invsmooth.algorithms import ReconstructionModule
+from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.callbacks import CertifyPlan
 from invsmooth.data import ImageDataModule, bundled_splits, folder_splits
 from invsmooth.errors import ConfigError
@@ -69,16 +69,19 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
 
 
 def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:
-    own = {str(k): v for k, v in cfg.algo.items()}
-    own.pop("name")
-    # Not hydra's instantiate: it would turn the settings, which are data classes, into dictionaries.
-    return get_class(own.pop("_target_"))(
-        estimator=estimator, settings=settings,
-        train_operators=[build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)],
-        train_sigma_b=cfg.operator.train_sigma_b, learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule,
-        halve_every=cfg.task.halve_every, max_batches=cfg.trainer.max_steps, seed=cfg.seed, description=describe(cfg),
-        **own,
+    setup = TrainingSetup(
+        estimator=estimator, train_operators=[build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)],
+        train_sigma_b=cfg.operator.train_sigma_b, settings=settings, learning_rate=cfg.task.learning_rate,
+        schedule=cfg.task.schedule, halve_every=cfg.task.halve_every, max_batches=cfg.trainer.max_steps,
+        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=describe(cfg),
     )  # fmt: skip
+    own = {str(k): v for k, v in cfg.algo.items()}
+    name, algorithm = own.pop("name"), get_class(own.pop("_target_"))
+    try:
+        # Not hydra's instantiate: it would turn the setup, which is a data class, into a dictionary.
+        return algorithm(setup, **own)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"algo={name}: {error}") from error
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:

@@ -13,9 +13,9 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from invsmooth.errors import CheckpointError, ConfigError, DataError
+from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError
 
-USER_ERRORS = (ConfigError, DataError, CheckpointError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
 
 
 def run(app: Callable[[], None]) -> None:

@@ -13,3 +13,7 @@ class DataError(ValueError):
 
 class CheckpointError(ValueError):
     """A file that holds no estimator that we know."""
+
+
+class DivergedError(FloatingPointError):
+    """Training came to a loss that is not a number."""

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
@@ -86,11 +86,16 @@ def fit(
         callbacks.append(StopAfterBatches(cfg.trainer.max_steps))
     if cfg.trainer.progress_bar:
         callbacks.append(RichProgressBar(leave=True))
+    if cfg.trainer.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=cfg.trainer.ema_decay))
+    if cfg.trainer.channels_last:
+        module.estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    if cfg.trainer.compile:
+        module.estimator.compile()
     n_batches = math.ceil(cfg.task.n_patches / cfg.task.batch_size)
     trainer = L.Trainer(
         accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, strategy=cfg.trainer.strategy,
         precision=cfg.trainer.precision, max_epochs=cfg.trainer.max_epochs,
-        gradient_clip_val=cfg.trainer.gradient_clip_val,
         # Often enough for a curve of an epoch and of a run of a few batches.
         log_every_n_steps=max(1, min(50, (cfg.trainer.max_steps or n_batches) // 10)),
         logger=loggers, callbacks=callbacks, default_root_dir=folder, enable_progress_bar=cfg.trainer.progress_bar,
@@ -98,6 +103,9 @@ def fit(
     )  # fmt: skip
     n_parameters = sum(p.numel() for p in module.estimator.parameters())
     log.info("training %s with %s: %d parameters", cfg.task.name, cfg.algo.name, n_parameters)
+    if "eps" in cfg.algo:
+        p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
+        log.info("attacks in training: eps = %g on patches of %d×%d, as %g on %d×%d", eps, p, p, eps * m / p, m, m)
     trainer.fit(module, datamodule=data, ckpt_path=cfg.resume)
     if not trainer.is_global_zero:
         return False

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING
+from omegaconf import MISSING, OmegaConf
 
 from invsmooth.units import Units
 
@@ -23,6 +23,12 @@ class Task:
     learning_rate: float = MISSING
     schedule: str = "constant"  # constant, halve, cosine
     halve_every: int = 3  # epochs; with schedule=halve
+    # The attack of adversarial training: radius and step on images of eps_size × eps_size; algo.eps and algo.step_size are
+    # those on a patch, scaled with the side, since the norm of a perturbation grows with it.
+    eps: float = MISSING
+    step_size: float = MISSING
+    n_iter: int = MISSING
+    eps_size: int = 256
 
 
 @dataclass
@@ -54,6 +60,52 @@ class Data:
 class Algo:
     _target_: str = MISSING
     name: str = MISSING
+
+
+@dataclass
+class AlgoOrd(Algo):
+    compute_match: Any = None  # smt_grad: as many optimiser steps for each batch
+    t_step: int = 6
+
+
+@dataclass
+class AlgoAdv(Algo):
+    eps: float = MISSING  # l2 radius over one training PATCH
+    n_iter: int = MISSING
+    step_size: Any = None
+    schedule: str = "constant"
+    normalize: bool = True
+    init: str = "zero"
+    keep: str = "last"
+    warm_start: bool = False
+    eps_warmup: int = 0  # batches
+
+
+@dataclass
+class AlgoJcb(Algo):
+    beta: Any = None  # null: automatic
+    gamma: float = 20.0
+    norm: str = "spectral"
+    reduce: str = "max"
+    n_iter: int = 1
+
+
+@dataclass
+class AlgoSmtAdv(AlgoAdv):
+    sigma: float = MISSING  # grey levels
+    n_samples: int = MISSING
+    smoothing: str = "mean"
+    noise: str = "fresh"
+    chunk_size: Any = None
+
+
+@dataclass
+class AlgoSmtGrad(Algo):
+    sigma: float = MISSING  # sigma_max, grey levels
+    n_samples: int = MISSING
+    t_step: int = MISSING
+    smoothing: str = "gradient"
+    chunk_size: Any = None
 
 
 @dataclass
@@ -99,6 +151,9 @@ class TrainerConfig:
     max_steps: Any = None  # batches
     gradient_clip_val: Any = None
     num_threads: Any = None  # CPU threads; null: torch's choice
+    compile: bool = False  # torch.compile the estimator for training
+    channels_last: bool = False
+    ema_decay: Any = None  # e.g. 0.999: validate, keep and evaluate an exponential moving average of the weights
     progress_bar: bool = True
 
 
@@ -135,7 +190,12 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, node in {"base_run": Run, "base_report": Report}.items():
         store.store(name=name, node=node)
-    groups = {"task": Task, "operator": Operator, "data": Data, "algo": Algo, "attack": Attack, "certify": Certify,
+    groups = {"task": Task, "operator": Operator, "data": Data, "attack": Attack, "certify": Certify,
               "trainer": TrainerConfig}  # fmt: skip
     for group, node in groups.items():
         store.store(group=group, name=f"base_{group}", node=node)
+    algorithms = {"ord": AlgoOrd, "adv": AlgoAdv, "jcb": AlgoJcb, "smt_adv": AlgoSmtAdv, "smt_grad": AlgoSmtGrad}
+    for name, node in algorithms.items():
+        store.store(group="algo", name=f"base_{name}", node=node)
+    # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
+    OmegaConf.register_new_resolver("on_patch", lambda a, m, p: float(a) * p / m, replace=True)

@@ -118,6 +118,11 @@ RULES: list[Rule] = [
     ("trainer.max_steps", optional(count), "a whole number >= 1 (batches), or null"),
     ("trainer.gradient_clip_val", optional(positive), "a number > 0, or null"),
     ("trainer.num_threads", optional(count), "a whole number >= 1, or null"),
+    ("trainer.ema_decay", optional(open_unit), "a number in (0, 1), or null"),
+    ("task.eps", not_negative, "a number >= 0 (l2 norm over an image of task.eps_size², pixels in [0, 1])"),
+    ("task.step_size", positive, "a number > 0"),
+    ("task.n_iter", count, "a whole number >= 1"),
+    ("task.eps_size", count, "a whole number >= 1 (pixels)"),
     ("logger.name", one_of("none", "csv", "wandb", "tensorboard"), "none, csv, wandb, tensorboard"),
 ]
 
@@ -173,6 +178,8 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
         yield "data.root has no value: set it to a folder of images, or use data=bundled"
     elif cfg.data.root is not None and not Path(cfg.data.root).is_dir():
         yield f"data.root={cfg.data.root}: there is no such folder; give a folder of images, or use data=bundled"
+    if cfg.trainer.compile and cfg.algo.name == "jcb":
+        yield "trainer.compile=true is not allowed with algo=jcb: torch.compile has no forward-mode derivative"
     yield from trainer_conflicts(cfg.trainer)
 
 

@@ -1,15 +1,20 @@
-"""The reconstruction backbone: everything that the training algorithms share. Each algorithm is a mixin in front of it."""
+"""The reconstruction backbone: all that the training algorithms share. Each algorithm is a mixin in front of it."""
 
 from __future__ import annotations
 
+import resource
+import time
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
 from invsmooth.data.datamodule import NamedImages
+from invsmooth.errors import ConfigError, DivergedError
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.metrics import psnr, ssim
 from invsmooth.operators.base import LinearOperator
@@ -17,69 +22,155 @@ from invsmooth.rng import generator_for, standard_normal
 from invsmooth.units import to_unit_scale
 
 
-class ReconstructionModule(L.LightningModule):
-    """Trains ``estimator(y, operator)`` on patches and measures test images; an algorithm mixin gives ``training_loss``.
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What every training needs, whatever the algorithm.
 
-    Each training batch draws one of the training operators (the compression ratio) and fresh noise b, both determined
-    by (seed, number of the batch), so that a resumed run draws what an uninterrupted one would.
-
-    Args:
+    Attributes:
         estimator: the network.
-        train_operators: one is drawn for each batch.
+        train_operators: one is drawn for each batch (the compression ratio).
         train_sigma_b: standard deviation of b in training, grey levels.
         settings: measurement settings of validation and test.
         learning_rate: of Adam.
         schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to zero over the training).
         halve_every: epochs.
         max_batches: training stops after so many batches; None: after the trainer's epochs.
+        clip: gradient norm that is clipped to; None for no clipping.
         seed: of everything drawn.
         description: plain values kept in the checkpoint, from which the estimator is rebuilt.
     """
 
-    def __init__(
-        self, *, estimator: nn.Module, train_operators: Sequence[LinearOperator], train_sigma_b: float,
-        settings: Sequence[Setting], learning_rate: float, schedule: str, halve_every: int, max_batches: int | None,
-        seed: int, description: dict[str, Any],
-    ) -> None:  # fmt: skip
-        super().__init__()
-        self.estimator = estimator
-        self.train_operators = nn.ModuleList(train_operators)
-        self.train_sigma_b = to_unit_scale(train_sigma_b)
-        self.settings = list(settings)
-        # Registered as well, so that the operators of the settings move with the module.
-        self.test_operators = nn.ModuleList(s.operator for s in settings)
-        self.learning_rate, self.schedule, self.halve_every = learning_rate, schedule, halve_every
-        self.max_batches, self.seed = max_batches, seed
-        self.batches_seen = 0
-        self.save_hyperparameters(description)
+    estimator: nn.Module
+    train_operators: Sequence[LinearOperator]
+    train_sigma_b: float
+    settings: Sequence[Setting]
+    learning_rate: float
+    schedule: str = "constant"
+    halve_every: int = 3
+    max_batches: int | None = None
+    clip: float | None = None
+    seed: int = 0
+    description: dict[str, Any] = field(default_factory=dict)
 
-    def training_loss(self, x: Tensor, b: Tensor, operator: LinearOperator) -> Tensor:
-        """The algorithm's loss of a batch, a scalar; ``x`` clean patches (B, 1, H, W), ``b`` noise in the shape of y."""
+
+class ReconstructionModule(L.LightningModule):
+    """Trains ``estimator(y, operator)`` on patches and measures test images.
+
+    An algorithm mixin gives :meth:`accumulate_gradients`, and may take several optimiser steps for each batch. Everything
+    drawn in training (operator, b, smoothing noise, starts of attacks) is determined by (seed, number of the batch), so
+    that a resumed run draws what an uninterrupted one would.
+
+    The optimisation is manual because an algorithm decides how many optimiser steps a batch gets and how their gradients
+    are gathered; schedules and counts go by batches and epochs all the same.
+    """
+
+    updates_per_batch = 1
+    """Optimiser steps for each batch."""
+    needs_input_gradient = False
+    """Whether the algorithm differentiates the estimator in its input."""
+
+    def __init__(self, setup: TrainingSetup) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.setup_ = setup
+        self.estimator, self.seed = setup.estimator, setup.seed
+        self.train_operators = nn.ModuleList(setup.train_operators)
+        self.settings = list(setup.settings)
+        # Registered as well, so that the operators of the settings move with the module.
+        self.test_operators = nn.ModuleList(s.operator for s in setup.settings)
+        self.batches_seen = 0
+        self.forward_images = 0
+        self.save_hyperparameters(setup.description)
+
+    def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
+        """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return the loss, detached.
+
+        Args:
+            x: clean patches (B, 1, H, W): the target, always.
+            b: measurement noise in the shape of y.
+            operator: the one drawn for this batch; the estimator is told its ratio by being given it.
+            update: 0 … updates_per_batch - 1.
+        """
         raise NotImplementedError(f"{type(self).__name__} mixes in no training algorithm")
 
-    def training_step(self, x: Tensor, batch_idx: int) -> Tensor:
-        # Ranks differ in their patches; the drawn ratio is common, so that all take equally long.
-        number = self.batches_seen
+    def training_step(self, x: Tensor, batch_idx: int) -> None:
+        started, number, images_before = time.perf_counter(), self.batches_seen, self.forward_images
+        # The ratio is common to all processes, so that all take equally long.
         choice = torch.randint(len(self.train_operators), (), generator=generator_for(self.seed, "ratio", number))
         operator = self.train_operators[int(choice)]
         assert isinstance(operator, LinearOperator)
-        shape = operator.A(x).shape
-        b = self.train_sigma_b * standard_normal(shape, self.seed, "train b", number, self.global_rank).to(x)
-        loss = self.training_loss(x, b, operator)
-        if not loss.isfinite():
-            raise FloatingPointError(
-                f"the training loss is {float(loss.detach())} at batch {number}; lower task.learning_rate, or set "
-                "trainer.gradient_clip_val"
-            )
+        optimizer = self.optimizers()
+        losses = []
+        for update in range(self.updates_per_batch):
+            b = to_unit_scale(self.setup_.train_sigma_b) * self.draw(operator.A(x).shape, "train b", update).to(x)
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            loss = self.accumulate_gradients(x, b, operator, update)
+            self.check_finite(loss, x, b, operator)
+            self.step(optimizer)
+            losses.append(loss)
         self.batches_seen += 1
-        self.log("train/loss", loss.detach(), prog_bar=True, batch_size=len(x))
-        return loss
+        self.step_schedule("step")
+        self.log("train/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(x))
+        self.log("train/seconds_per_batch", time.perf_counter() - started, batch_size=len(x))
+        self.log("train/network_evals", (self.forward_images - images_before) / len(x), batch_size=len(x))
+        self.log("train/peak_memory_mb", peak_memory_mb(x.device), batch_size=len(x))
+
+    def draw(self, shape: Sequence[int], *keys: str | int) -> Tensor:
+        """Standard normal numbers for this batch and process (CPU)."""
+        return standard_normal(shape, self.seed, "train", self.batches_seen, self.global_rank, *keys)
+
+    def step(self, optimizer: Any) -> None:
+        """One optimiser step on the gradients gathered, clipped if asked for."""
+        if self.setup_.clip is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:  # fp16: the gradients are scaled until the step, unless they are unscaled before
+                scaler.unscale_(optimizer.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), self.setup_.clip)
+        optimizer.step()
+
+    def step_schedule(self, interval: str) -> None:
+        schedule = {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule)
+        if schedule == interval:
+            self.lr_schedulers().step()  # type: ignore[union-attr]
+
+    def check_finite(self, loss: Tensor, x: Tensor, b: Tensor, operator: LinearOperator) -> None:
+        """Stop at a loss that is not a number, with the batch saved and named."""
+        if loss.isfinite():
+            return
+        path = Path(self.trainer.default_root_dir) / f"bad_batch_{self.batches_seen}.pt"
+        torch.save({"x": x, "b": b, "ratio": operator.ratio, "state_dict": self.estimator.state_dict()}, path)
+        raise DivergedError(
+            f"the training loss is {float(loss)} at batch {self.batches_seen}, saved with the weights as {path}; lower "
+            "task.learning_rate, or set trainer.gradient_clip_val"
+        )
+
+    def on_fit_start(self) -> None:
+        self.estimator.register_forward_pre_hook(self.count_images)
+        if self.needs_input_gradient:
+            self.check_differentiable()
+
+    def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self.forward_images += len(arguments[0])
+
+    def check_differentiable(self) -> None:
+        """Raises ConfigError: the algorithm needs the gradient in the input, and the estimator has none."""
+        operator = self.train_operators[0]
+        assert isinstance(operator, LinearOperator)
+        x = torch.rand(1, 1, 32, 32, device=self.device, dtype=self.dtype, requires_grad=True)
+        with torch.enable_grad():
+            x_hat = self.estimator(operator.A(x), operator)
+        if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:
+            name = type(self.estimator).__name__
+            raise ConfigError(f"estimator {name} is not differentiable in its input, which this algorithm needs")
+
+    def on_train_epoch_end(self) -> None:
+        self.step_schedule("epoch")
 
     def validation_step(self, batch: NamedImages, batch_idx: int) -> None:
         values = []
         for setting in self.settings:
             measured = measure(setting, batch.names, batch.x, self.seed)
-            values.append(psnr(self.estimator(measured.y, setting.operator), batch.x))
+            values.append(psnr(self.estimator(measured.y, setting.operator).to(batch.x.dtype), batch.x))
         value = torch.cat(values).mean()
         self.log("val/psnr", value, prog_bar=True, on_epoch=True, batch_size=len(batch.names), sync_dist=True)
 
@@ -96,13 +187,13 @@ class ReconstructionModule(L.LightningModule):
         return {"measured": measured, "x_hat": x_hat}
 
     def configure_optimizers(self) -> Any:
-        optimizer = torch.optim.Adam(self.estimator.parameters(), lr=self.learning_rate)
-        if self.schedule == "halve":
-            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, self.halve_every, gamma=0.5)]
-        if self.schedule == "cosine":
-            total = self.max_batches or int(self.trainer.estimated_stepping_batches)
-            annealing = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-            return [optimizer], [{"scheduler": annealing, "interval": "step"}]
+        setup = self.setup_
+        optimizer = torch.optim.Adam(self.estimator.parameters(), lr=setup.learning_rate)
+        if setup.schedule == "halve":
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, setup.halve_every, gamma=0.5)]
+        if setup.schedule == "cosine":
+            total = setup.max_batches or int(self.trainer.estimated_stepping_batches)
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)]
         return optimizer
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
@@ -110,3 +201,18 @@ class ReconstructionModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory held so far: by tensors on a GPU, by the whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+if TYPE_CHECKING:
+    AlgorithmMixin = ReconstructionModule
+else:
+
+    class AlgorithmMixin:
+        """Base of the algorithm mixins: to the type checker they are the backbone that they will stand in front of."""

@@ -1,5 +1,6 @@
 """Attacks on the reconstruction error."""
 
-from invsmooth.attacks.pgd import AttackResult, pgd
+from invsmooth.attacks.objectives import Objective, ReconstructionError, SmoothedError
+from invsmooth.attacks.pgd import AttackResult, maximise, pgd
 
-__all__ = ["AttackResult", "pgd"]
+__all__ = ["AttackResult", "Objective", "ReconstructionError", "SmoothedError", "maximise", "pgd"]

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from invsmooth.attacks.ball import on_sphere, project, steepest
+from invsmooth.attacks.objectives import Objective, ReconstructionError
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.metrics import mse
 from invsmooth.operators.base import Operator
 from invsmooth.rng import generator_for
 
 SCHEDULES = ("constant", "cosine")
 INITS = ("zero", "sphere")
 KEEPS = ("best", "last")
-
-Objective = Callable[[Tensor], Tensor]
-"""Loss of each image, shape (B,), as a function of xi, shape (B, C, H, W)."""
 
 
 @dataclass(frozen=True)
@@ -80,6 +77,68 @@ def pgd(
         ValueError: a value outside its range, or an estimator that is not differentiable in its input.
         FloatingPointError: the loss of an image is not finite.
     """
+    # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
+    with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
+        x = x.clone() if x.is_inference() else x
+        b = b.clone() if b is not None and b.is_inference() else b
+        objective = ReconstructionError(estimator, operator, x, b)
+        return maximise(
+            objective, x, eps=eps, n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init,
+            keep=keep, restarts=restarts, seed=seed,
+        )  # fmt: skip
+
+
+def maximise(
+    objective: Objective,
+    like: Tensor,
+    *,
+    eps: float,
+    n_iter: int,
+    step_size: float | None = None,
+    schedule: str = "constant",
+    normalize: bool = True,
+    init: str = "zero",
+    keep: str = "best",
+    restarts: int = 1,
+    seed: int = 0,
+    start: Tensor | None = None,
+) -> AttackResult:
+    """The search of :func:`pgd` for any objective; ``like`` gives shape, dtype and device of xi.
+
+    Args beyond those of :func:`pgd`:
+        start: where the first search begins instead of ``init``, shape of xi; projected on the ball.
+    """
+    check_settings(eps, n_iter, step_size, schedule, normalize, init, keep, restarts)
+    if eps == 0:
+        with torch.no_grad():
+            return AttackResult(torch.zeros_like(like), checked(objective.value(torch.zeros_like(like))), 0, 1)
+    steps = step_sizes(eps, n_iter, step_size, schedule)
+    best_xi, best_loss = torch.zeros_like(like), like.new_full((len(like),), -math.inf)
+    for search in range(restarts):
+        if start is not None and search == 0:
+            xi = project(start, eps)
+        elif init == "sphere" or search > 0:
+            xi = on_sphere(like, eps, generator_for(seed, "attack", search))
+        else:
+            xi = torch.zeros_like(like)
+        xi, loss = ascend(objective, xi, eps=eps, steps=steps, normalize=normalize, keep=keep)
+        better = ~(loss <= best_loss)
+        best_xi = torch.where(better.view(-1, *[1] * (like.ndim - 1)), xi, best_xi)
+        best_loss = torch.where(better, loss, best_loss)
+    return AttackResult(best_xi, checked(best_loss), n_iter * restarts, (n_iter + 1) * restarts)
+
+
+def check_settings(
+    eps: float,
+    n_iter: int,
+    step_size: float | None,
+    schedule: str,
+    normalize: bool,
+    init: str,
+    keep: str,
+    restarts: int,
+) -> None:
+    """Raises ValueError: a setting of an attack outside its range."""
     if not (eps >= 0 and math.isfinite(eps)):
         raise ValueError(f"eps={eps} has to be a finite number >= 0")
     if n_iter < 1 or restarts < 1:
@@ -89,28 +148,6 @@ def pgd(
     for name, value, allowed in (("schedule", schedule, SCHEDULES), ("init", init, INITS), ("keep", keep, KEEPS)):
         if value not in allowed:
             raise ValueError(f"{name}={value!r} is none of {', '.join(allowed)}")
-
-    def objective(xi: Tensor) -> Tensor:
-        y = operator.A(x + xi)
-        return mse(estimator(y if b is None else y + b, operator), x)
-
-    # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
-    with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
-        x = x.clone() if x.is_inference() else x
-        b = b.clone() if b is not None and b.is_inference() else b
-        if eps == 0:
-            with torch.no_grad():
-                return AttackResult(torch.zeros_like(x), checked(objective(torch.zeros_like(x))), 0, 1)
-        steps = step_sizes(eps, n_iter, step_size, schedule)
-        best_xi, best_loss = torch.zeros_like(x), x.new_full((len(x),), -math.inf)
-        for start in range(restarts):
-            random = init == "sphere" or start > 0
-            xi = on_sphere(x, eps, generator_for(seed, "attack", start)) if random else torch.zeros_like(x)
-            xi, loss = ascend(objective, xi, eps=eps, steps=steps, normalize=normalize, keep=keep)
-            better = loss > best_loss
-            best_xi = torch.where(better.view(-1, *[1] * (x.ndim - 1)), xi, best_xi)
-            best_loss = torch.where(better, loss, best_loss)
-        return AttackResult(best_xi, checked(best_loss), n_iter * restarts, (n_iter + 1) * restarts)
 
 
 def step_sizes(eps: float, n_iter: int, step_size: float | None, schedule: str) -> list[float]:
@@ -130,16 +167,11 @@ def ascend(
     """
     best_xi, best_loss = xi, None
     for step in steps:
-        xi = xi.detach().requires_grad_()
-        loss = objective(xi)
-        if not loss.requires_grad:
-            raise ValueError("the estimator's output does not depend differentiably on its input; PGD needs gradients")
-        (gradient,) = torch.autograd.grad(loss.sum(), xi)
-        xi, loss = xi.detach(), loss.detach()
+        loss, gradient = objective.value_and_gradient(xi)
         best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
         xi = project(xi + step * (steepest(gradient) if normalize else gradient), eps)
     with torch.no_grad():
-        loss = objective(xi)
+        loss = objective.value(xi)
     return (xi, loss) if keep == "last" else better_of(xi, loss, best_xi, best_loss)
 
 

@@ -23,7 +23,7 @@ Splits = Mapping[str, Mapping[str, ImageSource]]
 """``{"train" | "val" | "test": {image name: source}}``."""
 
 
-@dataclass(frozen=True)
+@dataclass
 class NamedImages:
     """A batch of whole images.
 

@@ -169,6 +169,7 @@ def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
         ("train", ["algo=best"], "ord"),
         ("train", ["attack.epz=1"], "epz"),
         ("train", ["estimator=ridge"], "has nothing to train"),
+        ("train", ["algo=smt_grad", "algo.t_step=0"], "algo=smt_grad: t_step=0 has to be at least 1"),
         ("evaluate", ["ckpt=none.ckpt"], "ckpt=none.ckpt: there is no such file"),
         ("evaluate", [], "ckpt has no value"),
         ("report", ["runs=none/*"], "no results.parquet"),

@@ -16,8 +16,12 @@ from invsmooth.validate import validate
 
 CONF = Path(invsmooth.__file__).parent / "conf"
 OPTIONS = [
-    f"{path.parent.name}={path.stem}" for path in sorted(CONF.glob("*/*.yaml")) if path.parent.name != "estimator"
+    f"{path.relative_to(CONF).parts[0]}={path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix('')}"
+    for path in sorted([*CONF.glob("*/*.yaml"), *CONF.glob("*/*/*.yaml")])
+    if path.parent.name != "estimator"
 ]
+"""Every option of every group but the estimators."""
+ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
 
 
 def config(*overrides: str, root: str = "train") -> DictConfig:
@@ -44,6 +48,29 @@ def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> N
     validate(cfg)
     module = build_module(cfg, build_estimator(cfg), build_settings(cfg.operator))
     assert module.batches_seen == 0
+
+
+@pytest.mark.parametrize("size", ["paper", "small"])
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("task", ["cs", "denoise"])
+def test_a_preset_for_each_algorithm_and_task(task: str, algo: str, size: str) -> None:
+    cfg = config(f"experiment={size}/{task}_{algo}")
+    validate(cfg)
+    module = build_module(cfg, build_estimator(cfg), build_settings(cfg.operator))
+    assert type(module).__name__.lower() == f"{algo.replace('_', '')}training"
+    assert (cfg.task.name, cfg.algo.name) == (task, algo)
+
+
+def test_hyper_parameters_of_the_algorithms() -> None:
+    """SPEC's table: the attack of training is the paper's at 256 × 256, scaled to the patch by the side."""
+    denoise, cs = config("algo=smt_adv", "task=denoise").algo, config("algo=smt_adv", "task=cs").algo
+    assert (denoise.n_iter, denoise.eps, denoise.step_size) == (100, 5 * 40 / 256, 0.4 * 40 / 256)
+    assert (cs.n_iter, cs.eps, cs.step_size) == (150, 33 / 256, pytest.approx(0.2 * 33 / 256))
+    for algo in (denoise, cs, config("algo=smt_grad").algo):
+        assert (algo.n_samples, algo.sigma) == (15, 10)
+    assert config("algo=smt_grad").algo.t_step == 6
+    assert config("algo=jcb").algo.gamma == 20
+    assert config("algo=adv", "algo.eps=0.5", "task=cs").algo.eps == 0.5
 
 
 def test_a_task_is_complete_by_itself() -> None:
@@ -92,6 +119,8 @@ def test_a_task_is_complete_by_itself() -> None:
         ("+estimator.width=3", r"estimator.width is no parameter of .*DPDNN; it takes n_steps"),
         ("estimator._target_=no.such.Net", "cannot be imported"),
         ("estimator=custom", "estimator._target_ has no value"),
+        ("+algo.n_stepz=3", "algo.n_stepz is no key of the config"),
+        ("trainer.ema_decay=1", "trainer.ema_decay=1"),
     ],
 )
 def test_bad_values_are_named(override: str, message: str) -> None:
