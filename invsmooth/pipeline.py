@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import math
+from contextlib import nullcontext
 from pathlib import Path
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
@@ -56,7 +58,8 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         data.setup(stage)
     module = build_module(cfg, estimator, settings)
     announce(build_plan(cfg))
-    with recorded(cfg, folder):
+    # Distributed training starts this program once more for each further device, in the same folder.
+    with recorded(cfg, folder) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
         try:
             loggers = build_loggers(cfg, folder)
             if trains and not fit(cfg, module, data, folder, loggers):

@@ -110,7 +110,7 @@ class ReconstructionModule(L.LightningModule):
             losses.append(loss)
         self.batches_seen += 1
         self.step_schedule("step")
-        self.log("train/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(x))
+        self.log("train/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(x), sync_dist=True)
         self.log("train/seconds_per_batch", time.perf_counter() - started, batch_size=len(x))
         self.log("train/network_evals", (self.forward_images - images_before) / len(x), batch_size=len(x))
         self.log("train/peak_memory_mb", peak_memory_mb(x.device), batch_size=len(x))
@@ -156,7 +156,8 @@ class ReconstructionModule(L.LightningModule):
         """Raises ConfigError: the algorithm needs the gradient in the input, and the estimator has none."""
         operator = self.train_operators[0]
         assert isinstance(operator, LinearOperator)
-        x = torch.rand(1, 1, 32, 32, device=self.device, dtype=self.dtype, requires_grad=True)
+        weight = next(self.estimator.parameters())
+        x = torch.rand(1, 1, 32, 32).to(weight).requires_grad_()
         with torch.enable_grad():
             x_hat = self.estimator(operator.A(x), operator)
         if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:

@@ -21,7 +21,7 @@ REDUCES = ("max", "mean")
 class Jcb(AlgorithmMixin):
     """Mixin: minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
 
-    Spectral norm: by power iteration on the Jacobian of each patch, the start vector kept for each place of the batch from
+    Spectral norm: by power iteration on the Jacobian of each patch, the left vector kept for each place of the batch from
     step to step. The penalty is the length of the last product J v with v fixed, and only that product is differentiated:
     at a singular vector this is the gradient of the singular value itself. The same forward pass gives f(A x + b).
     Frobenius norm: Hutchinson's estimate, the root mean square of ||J v|| over normal v.
@@ -62,18 +62,18 @@ class Jcb(AlgorithmMixin):
         if not all(isinstance(o, Operator) for o in setup.train_operators):
             raise ValueError("jcb needs operators with an adjoint (A_adjoint)")
         self.beta, self.gamma, self.norm, self.reduce, self.n_iter = beta, gamma, norm, reduce, n_iter
-        self.directions: Tensor | None = None
+        self.left: Tensor | None = None
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         def reconstruct(z: Tensor) -> Tensor:
             return self.estimator(operator.A(z) + b, operator).to(x.dtype)
 
         if self.norm == "spectral":
-            start = self.directions
-            if start is None or start.shape != x.shape:
-                start = steepest(self.draw(x.shape, "power iteration").to(x))
-            self.directions = power_iteration(reconstruct, x, start, self.n_iter)
-            x_hat, product = jvp(reconstruct, x, self.directions)
+            u = self.left
+            if u is None or u.shape != x.shape:
+                u = steepest(self.draw(x.shape, "power iteration").to(x))
+            x_hat, product = jvp(reconstruct, x, power_iteration(reconstruct, x, u, self.n_iter))
+            self.left = unit(product.detach(), u)
             penalty = image_norm(product).flatten()
         else:
             squares = x.new_zeros(len(x))
@@ -97,12 +97,12 @@ class Jcb(AlgorithmMixin):
 
     def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_save_checkpoint(checkpoint)
-        checkpoint["directions"] = self.directions
+        checkpoint["left"] = self.left
 
     def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
-        directions = checkpoint["directions"]
-        self.directions = directions.to(self.device) if isinstance(directions, torch.Tensor) else None
+        left = checkpoint["left"]
+        self.left = left.to(self.device) if isinstance(left, torch.Tensor) else None
 
 
 def jvp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -111,23 +111,31 @@ def jvp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Ten
     return value, product
 
 
-def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, n_iter: int) -> Tensor:
-    """Unit vectors nearer to the top right singular vector of each image's Jacobian at ``x``: v <- J^T J v, normalised.
+def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, n_iter: int) -> Tensor:
+    """Unit vectors v near the top right singular vector of each image's Jacobian at ``x``: v <- J^T u, u <- J v, normalised,
+    ``n_iter`` times; the last J v is left to the caller.
 
     Args:
         function: images (B, …) to images, each image on its own.
-        x, v: shape (B, …); v of unit norm per image.
-    Returns: shape of v, detached. A vector that the Jacobian maps to zero stays as it is.
+        x, u: shape (B, …); u of unit norm per image, near the top left singular vector.
+    Returns: v, shape of x, detached.
     """
     x = x.detach()
-    for _ in range(n_iter):
-        with torch.no_grad():
-            _, forward = jvp(function, x, v)
+    v = u
+    for k in range(n_iter):
+        if k > 0:
+            with torch.no_grad():
+                u = unit(jvp(function, x, v)[1], u)
         point = x.clone().requires_grad_()
         with torch.enable_grad():
-            (back,) = torch.autograd.grad(function(point), point, forward)
-        v = torch.where(image_norm(back) > 0, steepest(back), v)
+            (back,) = torch.autograd.grad(function(point), point, u)
+        v = unit(back, v)
     return v
+
+
+def unit(vector: Tensor, otherwise: Tensor) -> Tensor:
+    """``vector`` with unit norm per image, or ``otherwise`` for an image where it is zero."""
+    return torch.where(image_norm(vector) > 0, steepest(vector), otherwise)
 
 
 def automatic_beta(error: float, penalty: float, gamma: float) -> float:

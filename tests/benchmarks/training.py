@@ -1,0 +1,83 @@
+"""``make bench-training``: seconds and network evaluations for each training batch of the five algorithms, relative to ord.
+
+The small networks on patches of the bundled photographs, once with the small presets' attack and smoothing (10 gradients,
+4 draws) and once with the paper's (T_itr = 100 or 150, S = 15). A benchmark, not a test; the last part takes minutes.
+"""
+
+from __future__ import annotations
+
+import logging
+import statistics
+import sys
+import time
+from typing import Any
+
+import lightning as L
+from hydra import compose, initialize_config_module
+
+from invsmooth import schema
+from invsmooth.build import build_data, build_estimator, build_module, build_settings
+from invsmooth.callbacks import StopAfterBatches
+from invsmooth.cli import keep_memory, quieten_lightning
+
+ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
+PAPER = {"denoise": (1, 1.7, 7.2, 95.5, 92.8), "cs": (1, 1.9, 3.4, 31, 68)}
+
+
+class Clock(L.Callback):
+    """Seconds and network evaluations (per image) of each batch."""
+
+    def __init__(self) -> None:
+        self.seconds: list[float] = []
+        self.evaluations: list[float] = []
+
+    def on_train_batch_start(self, trainer: Any, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        self.started, self.images = time.perf_counter(), pl_module.forward_images
+
+    def on_train_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        self.seconds.append(time.perf_counter() - self.started)
+        self.evaluations.append((pl_module.forward_images - self.images) / len(batch))
+
+
+def measure(task: str, algo: str, n_batches: int) -> tuple[float, float]:
+    """Median seconds, without the first batch where there are several, and evaluations for each batch."""
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        overrides = [
+            f"task={task}_small",
+            f"algo={algo}",
+            f"trainer.max_steps={n_batches}",
+            "operator.train_ratio=[0.1]",
+        ]
+        cfg = compose("train", [o for o in overrides if task == "cs" or "ratio" not in o])
+    module = build_module(cfg, build_estimator(cfg), build_settings(cfg.operator))
+    clock = Clock()
+    trainer = L.Trainer(
+        accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,
+        enable_model_summary=False, max_epochs=1, callbacks=[clock, StopAfterBatches(n_batches)],
+    )  # fmt: skip
+    trainer.fit(module, datamodule=build_data(cfg, 1, trains=True))
+    return statistics.median(clock.seconds[1:] or clock.seconds), clock.evaluations[-1]
+
+
+def main() -> None:
+    keep_memory()
+    quieten_lightning()
+    logging.getLogger("lightning").setLevel(logging.ERROR)
+    schema.register()
+    print("| task, attack and smoothing | " + " | ".join(ALGORITHMS) + " |")
+    print("| --- |" + " --- |" * len(ALGORITHMS))
+    for size, counts in (("small", (12, 8, 6, 4, 4)), ("paper", (12, 8, 3, 1, 3))):
+        if size not in (sys.argv[1:] or ("small", "paper")):
+            continue
+        for task in ("denoise", "cs"):
+            names = [a + ("_small" if size == "small" and ("adv" in a or "grad" in a) else "") for a in ALGORITHMS]
+            found = [measure(task, name, n) for name, n in zip(names, counts, strict=True)]
+            base = found[0][0]
+            cells = [f"{s / base:.3g} × ({s:.3g} s, {e:g} evaluations)" for s, e in found]
+            print(f"| {task}, {size} | " + " | ".join(cells) + " |", flush=True)
+    for task, ratios in PAPER.items():
+        print(f"| {task}, as published (GPU, full networks) | " + " | ".join(f"{r:g} ×" for r in ratios) + " |")
+
+
+if __name__ == "__main__":
+    main()
