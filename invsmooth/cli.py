@@ -68,8 +68,8 @@ def fail(error: BaseException) -> int:
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory: by default it maps and unmaps every large CPU tensor, which costs a network's
-    forward pass up to 40 % (docs/performance.md)."""
+    """Tell glibc to keep freed memory: by default it maps and unmaps every large CPU tensor, which costs a small network
+    10 to 15 % of its time (docs/performance.md)."""
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
     if mallopt is not None:

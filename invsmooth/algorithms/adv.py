@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import torch
 from torch import Tensor
 
 from invsmooth.algorithms.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
-from invsmooth.attacks import Objective, ReconstructionError, maximise
-from invsmooth.attacks.pgd import check_settings
+from invsmooth.attacks import Objective, ReconstructionError, Search, maximise
 from invsmooth.estimators.frozen import frozen
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
@@ -47,12 +48,10 @@ class Adv(AlgorithmMixin):
         eps_warmup: int = 0,
     ) -> None:
         super().__init__(setup)
-        check_settings(eps, n_iter, step_size, schedule, normalize, init, keep, 1)
         if eps_warmup < 0:
             raise ValueError(f"eps_warmup={eps_warmup} has to be >= 0 (batches)")
-        self.eps, self.eps_warmup, self.warm_start = eps, eps_warmup, warm_start
-        self.n_iter, self.step_size, self.schedule, self.normalize = n_iter, step_size, schedule, normalize
-        self.init, self.keep = init, keep
+        self.search = Search(eps, n_iter, step_size, schedule, normalize, init, keep)
+        self.eps_warmup, self.warm_start = eps_warmup, warm_start
         self.last_xi: Tensor | None = None
 
     def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> Objective:
@@ -61,18 +60,16 @@ class Adv(AlgorithmMixin):
 
     def radius(self) -> float:
         """eps of this batch."""
-        return self.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
+        return self.search.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
 
     def attack(self, x: Tensor, objective: Objective) -> Tensor:
         """xi* of each patch, shape of x, detached."""
         # Numbered by batch, as everything drawn in training is.
         seed = generator_for(self.seed, "attack", self.batches_seen, self.global_rank).initial_seed()
         start = self.last_xi if self.warm_start and self.last_xi is not None and self.last_xi.shape == x.shape else None
+        search = dataclasses.replace(self.search, eps=self.radius())
         with frozen(self.estimator):
-            xi = maximise(
-                objective, x, eps=self.radius(), n_iter=self.n_iter, step_size=self.step_size, schedule=self.schedule,
-                normalize=self.normalize, init=self.init, keep=self.keep, seed=seed, start=start,
-            ).xi  # fmt: skip
+            xi = maximise(objective, x, search, seed=seed, start=start).xi
         if self.warm_start:
             self.last_xi = xi
         return xi

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -18,6 +17,41 @@ from invsmooth.rng import generator_for
 SCHEDULES = ("constant", "cosine")
 INITS = ("zero", "sphere")
 KEEPS = ("best", "last")
+
+
+@dataclass(frozen=True)
+class Search:
+    """How PGD searches; the fields are the arguments of :func:`pgd`.
+
+    Raises: ValueError: a field outside its range.
+    """
+
+    eps: float
+    n_iter: int
+    step_size: float | None = None
+    schedule: str = "constant"
+    normalize: bool = True
+    init: str = "zero"
+    keep: str = "best"
+    restarts: int = 1
+
+    def __post_init__(self) -> None:
+        if not (self.eps >= 0 and math.isfinite(self.eps)):
+            raise ValueError(f"eps={self.eps} has to be a finite number >= 0")
+        if self.n_iter < 1 or self.restarts < 1:
+            raise ValueError(f"n_iter={self.n_iter} and restarts={self.restarts} have to be at least 1")
+        if not self.normalize and self.step_size is None:
+            raise ValueError("normalize=False needs a step_size: the literal step has no natural length")
+        for name, allowed in (("schedule", SCHEDULES), ("init", INITS), ("keep", KEEPS)):
+            if (value := getattr(self, name)) not in allowed:
+                raise ValueError(f"{name}={value!r} is none of {', '.join(allowed)}")
+
+    def step_sizes(self) -> list[float]:
+        """Length of each of the ``n_iter`` steps."""
+        if self.schedule == "constant":
+            return [2.5 * self.eps / self.n_iter if self.step_size is None else self.step_size] * self.n_iter
+        initial = 2 * self.eps if self.step_size is None else self.step_size
+        return [initial * (1 + math.cos(math.pi * t / self.n_iter)) / 2 for t in range(self.n_iter)]
 
 
 @dataclass(frozen=True)
@@ -77,102 +111,59 @@ def pgd(
         ValueError: a value outside its range, or an estimator that is not differentiable in its input.
         FloatingPointError: the loss of an image is not finite.
     """
+    search = Search(eps, n_iter, step_size, schedule, normalize, init, keep, restarts)
     # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
     with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
         x = x.clone() if x.is_inference() else x
         b = b.clone() if b is not None and b.is_inference() else b
-        objective = ReconstructionError(estimator, operator, x, b)
-        return maximise(
-            objective, x, eps=eps, n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init,
-            keep=keep, restarts=restarts, seed=seed,
-        )  # fmt: skip
+        return maximise(ReconstructionError(estimator, operator, x, b), x, search, seed=seed)
 
 
 def maximise(
-    objective: Objective,
-    like: Tensor,
-    *,
-    eps: float,
-    n_iter: int,
-    step_size: float | None = None,
-    schedule: str = "constant",
-    normalize: bool = True,
-    init: str = "zero",
-    keep: str = "best",
-    restarts: int = 1,
-    seed: int = 0,
-    start: Tensor | None = None,
+    objective: Objective, like: Tensor, search: Search, *, seed: int = 0, start: Tensor | None = None
 ) -> AttackResult:
-    """The search of :func:`pgd` for any objective; ``like`` gives shape, dtype and device of xi.
+    """The search of :func:`pgd` for any objective.
 
-    Args beyond those of :func:`pgd`:
-        start: where the first search begins instead of ``init``, shape of xi; projected on the ball.
+    Args:
+        objective: the loss of each image as a function of xi.
+        like: gives shape (B, C, H, W), dtype and device of xi.
+        search: how to search.
+        seed: of the random starts.
+        start: where the first search begins instead of ``search.init``, shape of xi; projected on the ball.
     """
-    check_settings(eps, n_iter, step_size, schedule, normalize, init, keep, restarts)
+    eps = search.eps
     if eps == 0:
         with torch.no_grad():
             return AttackResult(torch.zeros_like(like), checked(objective.value(torch.zeros_like(like))), 0, 1)
-    steps = step_sizes(eps, n_iter, step_size, schedule)
     best_xi, best_loss = torch.zeros_like(like), like.new_full((len(like),), -math.inf)
-    for search in range(restarts):
-        if start is not None and search == 0:
+    for number in range(search.restarts):
+        if start is not None and number == 0:
             xi = project(start, eps)
-        elif init == "sphere" or search > 0:
-            xi = on_sphere(like, eps, generator_for(seed, "attack", search))
+        elif search.init == "sphere" or number > 0:
+            xi = on_sphere(like, eps, generator_for(seed, "attack", number))
         else:
             xi = torch.zeros_like(like)
-        xi, loss = ascend(objective, xi, eps=eps, steps=steps, normalize=normalize, keep=keep)
+        xi, loss = ascend(objective, xi, search)
         better = ~(loss <= best_loss)
         best_xi = torch.where(better.view(-1, *[1] * (like.ndim - 1)), xi, best_xi)
         best_loss = torch.where(better, loss, best_loss)
-    return AttackResult(best_xi, checked(best_loss), n_iter * restarts, (n_iter + 1) * restarts)
+    gradients = search.n_iter * search.restarts
+    return AttackResult(best_xi, checked(best_loss), gradients, gradients + search.restarts)
 
 
-def check_settings(
-    eps: float,
-    n_iter: int,
-    step_size: float | None,
-    schedule: str,
-    normalize: bool,
-    init: str,
-    keep: str,
-    restarts: int,
-) -> None:
-    """Raises ValueError: a setting of an attack outside its range."""
-    if not (eps >= 0 and math.isfinite(eps)):
-        raise ValueError(f"eps={eps} has to be a finite number >= 0")
-    if n_iter < 1 or restarts < 1:
-        raise ValueError(f"n_iter={n_iter} and restarts={restarts} have to be at least 1")
-    if not normalize and step_size is None:
-        raise ValueError("normalize=False needs a step_size: the literal step has no natural length")
-    for name, value, allowed in (("schedule", schedule, SCHEDULES), ("init", init, INITS), ("keep", keep, KEEPS)):
-        if value not in allowed:
-            raise ValueError(f"{name}={value!r} is none of {', '.join(allowed)}")
-
-
-def step_sizes(eps: float, n_iter: int, step_size: float | None, schedule: str) -> list[float]:
-    """Length of each of the ``n_iter`` steps; see :func:`pgd`."""
-    if schedule == "constant":
-        return [2.5 * eps / n_iter if step_size is None else step_size] * n_iter
-    initial = 2 * eps if step_size is None else step_size
-    return [initial * (1 + math.cos(math.pi * t / n_iter)) / 2 for t in range(n_iter)]
-
-
-def ascend(
-    objective: Objective, xi: Tensor, *, eps: float, steps: Iterable[float], normalize: bool, keep: str
-) -> tuple[Tensor, Tensor]:
-    """Projected gradient ascent from ``xi``: one gradient for each of ``steps`` and one more forward pass at the end.
+def ascend(objective: Objective, xi: Tensor, search: Search) -> tuple[Tensor, Tensor]:
+    """Projected gradient ascent from ``xi``: ``n_iter`` gradients and one more forward pass at the end.
 
     Returns: the xi kept, shape (B, C, H, W), and its loss, shape (B,).
     """
     best_xi, best_loss = xi, None
-    for step in steps:
+    for step in search.step_sizes():
         loss, gradient = objective.value_and_gradient(xi)
         best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
-        xi = project(xi + step * (steepest(gradient) if normalize else gradient), eps)
+        xi = project(xi + step * (steepest(gradient) if search.normalize else gradient), search.eps)
     with torch.no_grad():
         loss = objective.value(xi)
-    return (xi, loss) if keep == "last" else better_of(xi, loss, best_xi, best_loss)
+    return (xi, loss) if search.keep == "last" else better_of(xi, loss, best_xi, best_loss)
 
 
 def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -38,6 +38,7 @@ REPOSITORY = Path(__file__).parents[2]
 def run(
     folder: Path, module: str, *arguments: str, code: int = 0, **environment: str
 ) -> subprocess.CompletedProcess[str]:
+    folder.mkdir(exist_ok=True)
     done = subprocess.run(
         [sys.executable, "-m", f"invsmooth.{module}", *arguments],
         cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | environment,
@@ -221,3 +222,36 @@ def test_wheel_carries_the_config(tmp_path: Path) -> None:
         cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True,
     )  # fmt: skip
     assert str(tmp_path / "site") in where.stdout
+
+
+@pytest.mark.slow
+def test_two_processes_learn_as_one_with_the_doubled_batch(tmp_path: Path) -> None:
+    """DDP over gloo. Patches and noise differ (each process has its own), so the curves agree but for that; the evaluation
+    counts every image once, in one run folder."""
+    common = [
+        *TINY, "task=cs_small", "estimator.n_phases=2", "estimator.channels=8", "trainer.max_steps=60", "task.n_patches=960",
+        "trainer.max_epochs=2", "data.limit=2", "attack.eps=[0,0.1]", "certify.sigma=12", "trainer.num_threads=1",
+    ]  # fmt: skip
+    single = run_folder(run(tmp_path / "a", "train", *common, "task.batch_size=16"))
+    double = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "task.batch_size=8"]
+    both = run_folder(run(tmp_path / "b", "train", *common, *double))
+    curves = [pd.read_csv(f / "metrics.csv")["train/loss"].dropna().to_numpy() for f in (single, both)]
+    assert len(curves[0]) == len(curves[1])
+    assert curves[0][0] == pytest.approx(curves[1][0], rel=0.5)
+    assert np.mean(curves[0][-4:]) == pytest.approx(np.mean(curves[1][-4:]), rel=0.35)
+    assert (
+        len(pd.read_parquet(both / "results.parquet")) == len(pd.read_parquet(single / "results.parquet")) == 2 * 2 * 2
+    )
+    assert len(list((tmp_path / "b" / "outputs").glob("*/*/run.json"))) == 1
+    assert [p.name for p in (tmp_path / "b").iterdir()] == ["outputs"]
+
+
+@pytest.mark.slow
+def test_average_of_the_weights_is_what_is_evaluated(tmp_path: Path) -> None:
+    """With a decay so near 1 that the average hardly leaves the first weights, the trained network is hardly trained."""
+    arguments = [*TINY, *CS, "estimator.channels=8", "trainer.max_steps=40", "task.learning_rate=3e-3", "attack.eps=0",
+                 "certify.sigma=12", "data.limit=1"]  # fmt: skip
+    plain = run_folder(run(tmp_path, "train", *arguments))
+    averaged = run_folder(run(tmp_path, "train", *arguments, "trainer.ema_decay=0.9999"))
+    quality = [pd.read_parquet(f / "results.parquet")["psnr_clean"].iloc[0] for f in (plain, averaged)]
+    assert quality[0] > quality[1] + 1

@@ -160,7 +160,7 @@ def test_gradients_are_clipped(tmp_path: Path) -> None:
     assert norms == pytest.approx([1e-3] * 2, rel=1e-3)
 
 
-@pytest.mark.parametrize(("precision", "tolerance"), [("bf16-mixed", 0.05), ("64-true", 1e-3)])
+@pytest.mark.parametrize(("precision", "tolerance"), [("bf16-mixed", 0.02), ("64-true", 1e-4)])
 @pytest.mark.parametrize("name", SETTINGS)
 def test_precision_does_not_change_what_is_learned(tmp_path: Path, name: str, precision: str, tolerance: float) -> None:
     results = []
@@ -170,7 +170,8 @@ def test_precision_does_not_change_what_is_learned(tmp_path: Path, name: str, pr
             trained = trained.double()
         trainer(tmp_path, 5, precision=used).fit(trained, datamodule=data())
         results.append(float(trained.estimator.gain))
-    assert results[1] == pytest.approx(results[0], rel=tolerance)
+    # Adam moves the one weight by about 1e-2 a step, five to ten times.
+    assert results[1] == pytest.approx(results[0], abs=tolerance)
     assert results[0] != 0.5
 
 
