@@ -30,8 +30,8 @@ def save_pictures(
         setting.operator.A_adjoint(measured.y),
         x_hat,
         attacked,
-        certificate.reconstruction_median[:, 0],
-        certificate.reconstruction_certified[:, 0],
+        certificate.reconstruction_median,
+        certificate.reconstruction_certified,
     )
     path = picture_file(folder, measured.names[0], setting.ratio, setting.sigma_b, eps, sigma)
     path.parent.mkdir(exist_ok=True)

@@ -63,6 +63,14 @@ class Certificate:
     sound: bool
     network_evals: int
 
+    def at(self, radius: int) -> Certificate:
+        """The certificate at one radius of the grid, by its position; indexed by image alone."""
+        j = radius
+        return Certificate(
+            self.bound[:, j], self.k_index[:, j], self.median[:, j], self.reconstruction_median[:, j],
+            self.reconstruction_certified[:, j], self.reason[:, j], self.sound, self.network_evals,
+        )  # fmt: skip
+
 
 def certify(
     estimator: Estimator,
@@ -107,7 +115,7 @@ def certify(
         estimator, operator, y, sigma=sigma, eps=radii, n_samples=n_samples, confidence=confidence, q=q,
         certifiers=(certifier,), x=x, seed=seed, chunk_size=chunk_size, image_keys=image_keys,
     )[certifier]  # fmt: skip
-    return without_radius_axis(found) if isinstance(eps, int | float) else found
+    return found.at(0) if isinstance(eps, int | float) else found
 
 
 def certify_all(
@@ -121,10 +129,10 @@ def certify_all(
     confidence: float,
     q: float,
     certifiers: Sequence[str],
-    x: Tensor | None,
-    seed: int,
-    chunk_size: int | None,
-    image_keys: ImageKeys | None,
+    x: Tensor | None = None,
+    seed: int = 0,
+    chunk_size: int | None = None,
+    image_keys: ImageKeys | None = None,
 ) -> dict[str, Certificate]:
     """Several certifiers over one set of draws; see :func:`certify`. The results have the radius axis."""
     check_sampling(n_samples, confidence)
@@ -188,11 +196,3 @@ def object_rows(row: Sequence[object], n_rows: int) -> np.ndarray:
     array = np.empty((n_rows, len(row)), dtype=object)
     array[:] = row
     return array
-
-
-def without_radius_axis(c: Certificate) -> Certificate:
-    """The certificate of a single radius, indexed by image alone."""
-    return Certificate(
-        c.bound[:, 0], c.k_index[:, 0], c.median[:, 0], c.reconstruction_median[:, 0],
-        c.reconstruction_certified[:, 0], c.reason[:, 0], c.sound, c.network_evals,
-    )  # fmt: skip

@@ -8,7 +8,7 @@ import torch
 from scipy.stats import binom, chi2, ncx2, norm
 from torch import Tensor
 
-from invsmooth.certificates import certify, order_statistic_index, shifted_quantile
+from invsmooth.certificates import certify, certify_all, order_statistic_index, shifted_quantile
 from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
@@ -135,6 +135,17 @@ def test_one_set_of_draws_serves_all_radii() -> None:
     assert (grid.bound[:, :3].diff(dim=1) >= 0).all()
 
 
+def test_certifiers_share_one_set_of_draws() -> None:
+    net, operator, x = DPDNN(1, 4), Identity(), torch.rand(2, 1, 16, 16)
+    y = x + 0.05 * torch.randn(x.shape)
+    settings = {"sigma": SIGMA, "n_samples": 40, "confidence": 0.9, "q": 0.5, "x": x, "seed": 3}
+    both = certify_all(net, operator, y, eps=[0.05], certifiers=("discrepancy", "error"), **settings)
+    for certifier, found in both.items():
+        alone = certify(net, operator, y, eps=0.05, certifier=certifier, **settings)
+        torch.testing.assert_close(found.at(0).bound, alone.bound, rtol=1e-5, atol=0)
+        assert found.network_evals == 43
+
+
 def test_reconstructions_are_the_draws_of_their_rank() -> None:
     net, operator = ISTANetPP(2, 4), BlockGaussian(0.5, block=8)
     y = operator.A(torch.rand(2, 1, 16, 16))
@@ -213,6 +224,18 @@ def test_bad_arguments(change: dict, message: str) -> None:
     arguments = {"sigma": SIGMA, "eps": 0.1, "n_samples": 10}
     with pytest.raises(ValueError, match=message):
         certify(MatchedFilter(), Identity(), torch.rand(1, 1, 4, 4), **arguments | change)
+
+
+def test_quantiles_are_of_each_image_and_not_of_averages() -> None:
+    """ERRATA 5: averaging the discrepancies over images before ranking shrinks their spread by the root of the number of
+    images. The bounds of a batch are those of its images."""
+    y = torch.rand(30, 1, 2, 2)
+    found = certify(MatchedFilter(), Identity(), y, sigma=SIGMA, eps=0.1, n_samples=100)
+    draws = torch.stack([SIGMA * smoothing_noise((1, 2, 2), 0, 100, 0, i) for i in range(30)])
+    ranked = draws.square().flatten(2).mean(2).sort(dim=1).values
+    torch.testing.assert_close(found.bound, ranked[:, found.k_index[0] - 1])
+    of_averages = draws.square().flatten(2).mean(2).mean(0).sort().values[found.k_index[0] - 1]
+    assert found.bound.mean() > 1.5 * of_averages
 
 
 def test_other_quantiles() -> None:

@@ -142,14 +142,19 @@ def test_evaluate_an_untrained_baseline_on_a_folder(tmp_path: Path) -> None:
         Image.fromarray(noise).save(tmp_path / "my images" / f"ü {k}.png")
     done = run(
         tmp_path, "evaluate", "task=denoise", "estimator=ridge", "data=folder", "data.root='my images'", "logger=none",
-        "operator.sigma_b=[0,5]", *TINY, "attack.eps=0", "certify.sigma=12", "certify.certifiers=[discrepancy,error]",
+        "operator.sigma_b=[0,5]", *TINY, "attack.eps=[0,0.02,0.05]", "certify.sigma=12",
+        "certify.certifiers=[discrepancy,error]",
     )  # fmt: skip
     rows = pd.read_parquet(run_folder(done) / "results.parquet")
-    assert len(rows) == 2 * 2 * 2  # images × sigma_b × certifiers
+    assert len(rows) == 2 * 2 * 3 * 2  # images × sigma_b × eps × certifiers
     error = rows["certifier"] == "error"
     assert rows.loc[error, "certified_psnr"].notna().all()
     assert rows.loc[~error, "discrepancy_certified"].notna().all()
-    assert (rows.loc[error, "certified_psnr"] <= rows.loc[error, "psnr_median"] + 1e-6).all()
+    index = ["image", "sigma_b", "eps"]
+    certified = rows[error].set_index(index)["certified_psnr"]
+    # The certified PSNR covers every attack on x, the one that was found among them, and falls with its radius.
+    assert (certified <= rows[~error].set_index(index)["psnr_median"]).all()
+    assert (certified.unstack("eps").diff(axis=1).iloc[:, 1:] <= 0).all(axis=None)
 
 
 def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:

@@ -61,6 +61,13 @@ def test_pad_is_cropped_for_the_last_and_for_a_fixed_size() -> None:
         fixed.A(large)
 
 
+def test_whole_blocks_are_not_padded() -> None:
+    """ERRATA 24: a side that is a multiple of the block gets no block more."""
+    operator = BlockGaussian(0.1)
+    assert operator.A(torch.rand(1, 1, 33, 66)).shape == (1, 109, 1, 2)
+    assert operator.A(torch.rand(1, 1, 34, 66)).shape == (1, 109, 2, 2)
+
+
 def test_matrix_files(tmp_path) -> None:
     matrix = np.random.default_rng(0).normal(size=(4, 16)).astype(np.float32)
     np.save(tmp_path / "phi.npy", matrix)

@@ -41,6 +41,14 @@ def test_resume_equals_an_uninterrupted_run(tmp_path: Path, name: str, stop: int
     assert not torch.equal(weights(first)["phases.0.tail_conv.weight"], weights(whole)["phases.0.tail_conv.weight"])
 
 
+def test_resuming_a_finished_run_trains_no_further(tmp_path: Path) -> None:
+    runner, first = fit(tmp_path, 4)
+    runner.save_checkpoint(tmp_path / "end.ckpt")
+    _, resumed = fit(tmp_path, 4, resume=tmp_path / "end.ckpt")
+    assert resumed.batches_seen == 4
+    assert all(torch.equal(v, weights(resumed)[k]) for k, v in weights(first).items())
+
+
 def test_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     _, alone_ = fit(tmp_path, 6)
     _, helped = fit(tmp_path, 6, num_workers=2)
