@@ -149,6 +149,7 @@ class ReconstructionModule(L.LightningModule):
         if self.needs_input_gradient:
             self.check_differentiable()
 
+    @torch.compiler.disable  # a count in the compiled graph would compile it anew at every call
     def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         self.forward_images += len(arguments[0])
 

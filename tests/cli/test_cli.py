@@ -240,10 +240,12 @@ def test_two_processes_learn_as_one_with_the_doubled_batch(tmp_path: Path) -> No
     single = run_folder(run(tmp_path / "a", "train", *common, "task.batch_size=16"))
     double = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2", "task.batch_size=8"]
     both = run_folder(run(tmp_path / "b", "train", *common, *double))
-    curves = [pd.read_csv(f / "metrics.csv")["train/loss"].dropna().to_numpy() for f in (single, both)]
-    assert len(curves[0]) == len(curves[1])
-    assert curves[0][0] == pytest.approx(curves[1][0], rel=0.5)
-    assert np.mean(curves[0][-4:]) == pytest.approx(np.mean(curves[1][-4:]), rel=0.35)
+    curves = [pd.read_csv(f / "metrics.csv") for f in (single, both)]
+    losses, quality = ([c[column].dropna().to_numpy() for c in curves] for column in ("train/loss", "val/psnr"))
+    assert len(losses[0]) == len(losses[1])
+    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.5)
+    # A batch of 16 random patches makes a noisy loss; the same validation photograph compares better.
+    assert quality[0] == pytest.approx(quality[1], abs=1.0)
     assert (
         len(pd.read_parquet(both / "results.parquet")) == len(pd.read_parquet(single / "results.parquet")) == 2 * 2 * 2
     )

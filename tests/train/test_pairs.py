@@ -70,6 +70,7 @@ def test_every_pair_learns_within_200_batches(tmp_path: Path, task: str, gain: f
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # torch.compile's own
 @pytest.mark.parametrize("algo", ["ord", "jcb", "smt_adv_small"])
 @pytest.mark.parametrize(
     ("overrides", "options"),
