@@ -39,12 +39,13 @@ def build_settings(cfg: DictConfig) -> list[Setting]:
     return [Setting(op, float(r), float(s)) for r, op in operators.items() for s in as_list(cfg.sigma_b)]
 
 
-def build_estimator(cfg: DictConfig) -> nn.Module:
-    """The network of a training run, or the one in ``ckpt``.
+def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
+    """The network that the config describes, with the weights in ``ckpt`` to start from, to train; the one in ``ckpt``,
+    whatever the config says, to evaluate.
 
-    Raises: ConfigError: the estimator cannot be built, or is no torch module.
+    Raises: ConfigError: the estimator cannot be built, is no torch module, or does not fit the weights.
     """
-    if cfg.ckpt is not None:
+    if cfg.ckpt is not None and not trains:
         return load_checkpoint(cfg.ckpt)
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
@@ -54,6 +55,11 @@ def build_estimator(cfg: DictConfig) -> nn.Module:
         raise ConfigError(
             f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}, no torch module"
         )
+    if cfg.ckpt is not None:
+        try:
+            estimator.load_state_dict(load_checkpoint(cfg.ckpt).state_dict())
+        except RuntimeError as error:
+            raise ConfigError(f"ckpt={cfg.ckpt} does not fit the estimator of the config: {error}") from error
     return estimator
 
 

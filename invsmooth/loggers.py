@@ -38,7 +38,7 @@ def build_loggers(cfg: DictConfig, folder: Path) -> list[Logger]:
             loggers.append(TensorBoardLogger(folder, name="tensorboard", version=""))
         except ModuleNotFoundError as error:
             raise ConfigError(
-                "logger=tensorboard needs the package tensorboard: pip install 'invsmooth[tensorboard]'"
+                "logger=tensorboard needs the package tensorboard: pip install -e '.[tensorboard]'"
             ) from error
     return loggers
 

@@ -31,8 +31,6 @@ log = logging.getLogger(__name__)
 def train_and_evaluate(cfg: DictConfig, folder: Path) -> None:
     """``python -m invsmooth.train``."""
     validate(cfg)
-    if cfg.ckpt is not None:
-        raise ConfigError(f"ckpt={cfg.ckpt} is for invsmooth.evaluate; to go on training from a checkpoint use resume=")
     run(cfg, folder, trains=True)
 
 
@@ -48,7 +46,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
     settings = build_settings(cfg.operator)
-    estimator = build_estimator(cfg)
+    estimator = build_estimator(cfg, trains)
     if trains and not has_weights(estimator):
         raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
     if not trains and cfg.ckpt is None and has_weights(estimator):

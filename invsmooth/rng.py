@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 DRAWS_PER_BLOCK = 8
-"""Smoothing draws that share one generator: few generators, yet any range of draws costs at most two extra blocks."""
+"""Draws that share one generator: few generators, yet any range of draws costs at most two extra blocks."""
 
 
 def generator_for(seed: int, *keys: str | int) -> torch.Generator:

@@ -174,7 +174,7 @@ class Run:
     seed: int = 0
     report: bool = True  # tables and figures at the end of the run
     resume: Any = None  # train: a checkpoint to go on from
-    ckpt: Any = None  # evaluate: the trained network
+    ckpt: Any = None  # evaluate: the trained network; train: weights to start from
 
 
 @dataclass

@@ -86,7 +86,7 @@ class Adv(AlgorithmMixin):
 
     def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
-        last_xi = checkpoint["last_xi"]
+        last_xi = checkpoint.get("last_xi")
         self.last_xi = last_xi.to(self.device) if isinstance(last_xi, torch.Tensor) else None
 
 

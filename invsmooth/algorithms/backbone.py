@@ -79,7 +79,7 @@ class ReconstructionModule(L.LightningModule):
         # Registered as well, so that the operators of the settings move with the module.
         self.test_operators = nn.ModuleList(s.operator for s in setup.settings)
         self.batches_seen = 0
-        self.forward_images = 0
+        self.forward_images, self.counting = 0, False
         self.save_hyperparameters(setup.description)
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
@@ -145,7 +145,9 @@ class ReconstructionModule(L.LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        self.estimator.register_forward_pre_hook(self.count_images)
+        if not self.counting:
+            self.estimator.register_forward_pre_hook(self.count_images)
+            self.counting = True
         if self.needs_input_gradient:
             self.check_differentiable()
 

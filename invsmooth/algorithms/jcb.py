@@ -101,7 +101,7 @@ class Jcb(AlgorithmMixin):
 
     def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
         super().on_load_checkpoint(checkpoint)
-        left = checkpoint["left"]
+        left = checkpoint.get("left")
         self.left = left.to(self.device) if isinstance(left, torch.Tensor) else None
 
 

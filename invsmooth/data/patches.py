@@ -9,13 +9,14 @@ from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
 from invsmooth.errors import DataError
-from invsmooth.rng import generator_for
+from invsmooth.rng import DRAWS_PER_BLOCK, generator_for
 
 
 class PatchBatches(Dataset[Tensor]):
     """Item k is the k-th batch of an endless sequence: patches at random places of random images, shape (B, 1, p, p).
 
-    Batch k depends on (seed, k) alone, whoever asks for it and when. An image is drawn in proportion to its pixels.
+    Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1: whoever asks for
+    it and when, and however the same patches are split over processes. An image is drawn in proportion to its pixels.
 
     Args:
         images: grey images, each (1, H, W).
@@ -38,18 +39,27 @@ class PatchBatches(Dataset[Tensor]):
         self.weights = torch.tensor([float(i.numel()) for i in images])
 
     def __getitem__(self, k: int) -> Tensor:
-        generator = generator_for(self.seed, "patches", k)
-        chosen = torch.multinomial(self.weights, self.batch_size, replacement=True, generator=generator).tolist()
-        place = torch.rand(self.batch_size, 2, generator=generator).tolist()
-        turn = torch.randint(8, (self.batch_size,), generator=generator).tolist()
-        p = self.patch_size
+        p, start = self.patch_size, k * self.batch_size
+        stop = start + self.batch_size
         patches = []
-        for i, (u, v), code in zip(chosen, place, turn, strict=True):
+        for i, (u, v), code in self.draws(start, stop):
             image = self.images[i]
             top, left = int(u * (image.shape[-2] - p + 1)), int(v * (image.shape[-1] - p + 1))
             patch = image[:, top : top + p, left : left + p]
             patches.append(dihedral(patch, code) if self.augment else patch)
         return torch.stack(patches)
+
+    def draws(self, start: int, stop: int) -> list[tuple[int, tuple[float, float], int]]:
+        """Image, place (as shares of the height and width) and symmetry of the patches start … stop - 1."""
+        found: list[tuple[int, tuple[float, float], int]] = []
+        first = start // DRAWS_PER_BLOCK
+        for block in range(first, -(-stop // DRAWS_PER_BLOCK)):
+            generator = generator_for(self.seed, "patches", block)
+            chosen = torch.multinomial(self.weights, DRAWS_PER_BLOCK, replacement=True, generator=generator)
+            place = torch.rand(DRAWS_PER_BLOCK, 2, generator=generator)
+            turn = torch.randint(8, (DRAWS_PER_BLOCK,), generator=generator)
+            found += zip(chosen.tolist(), place.tolist(), turn.tolist(), strict=True)
+        return found[start - first * DRAWS_PER_BLOCK : stop - first * DRAWS_PER_BLOCK]
 
 
 def dihedral(patch: Tensor, code: int) -> Tensor:

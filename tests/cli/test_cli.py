@@ -231,8 +231,8 @@ def test_wheel_carries_the_config(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_two_processes_learn_as_one_with_the_doubled_batch(tmp_path: Path) -> None:
-    """DDP over gloo. Patches and noise differ (each process has its own), so the curves agree but for that; the evaluation
-    counts every image once, in one run folder."""
+    """DDP over gloo. The patches are the same, and compressed sensing has no measurement noise: the curves agree but for
+    rounding. The evaluation counts every image once, in one run folder."""
     common = [
         *TINY, "task=cs_small", "estimator.n_phases=2", "estimator.channels=8", "trainer.max_steps=60", "task.n_patches=960",
         "trainer.max_epochs=2", "data.limit=2", "attack.eps=[0,0.1]", "certify.sigma=12", "trainer.num_threads=1",
@@ -242,10 +242,8 @@ def test_two_processes_learn_as_one_with_the_doubled_batch(tmp_path: Path) -> No
     both = run_folder(run(tmp_path / "b", "train", *common, *double))
     curves = [pd.read_csv(f / "metrics.csv") for f in (single, both)]
     losses, quality = ([c[column].dropna().to_numpy() for c in curves] for column in ("train/loss", "val/psnr"))
-    assert len(losses[0]) == len(losses[1])
-    assert losses[0][0] == pytest.approx(losses[1][0], rel=0.5)
-    # A batch of 16 random patches makes a noisy loss; the same validation photograph compares better.
-    assert quality[0] == pytest.approx(quality[1], abs=1.0)
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-2)
+    np.testing.assert_allclose(quality[0], quality[1], atol=0.05)
     assert (
         len(pd.read_parquet(both / "results.parquet")) == len(pd.read_parquet(single / "results.parquet")) == 2 * 2 * 2
     )

@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
@@ -46,7 +47,7 @@ def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None
 def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
     cfg = config(f"task={task}", f"estimator={estimator}")
     validate(cfg)
-    module = build_module(cfg, build_estimator(cfg), build_settings(cfg.operator))
+    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
     assert module.batches_seen == 0
 
 
@@ -56,7 +57,7 @@ def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> N
 def test_a_preset_for_each_algorithm_and_task(task: str, algo: str, size: str) -> None:
     cfg = config(f"experiment={size}/{task}_{algo}")
     validate(cfg)
-    module = build_module(cfg, build_estimator(cfg), build_settings(cfg.operator))
+    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
     assert type(module).__name__.lower() == f"{algo.replace('_', '')}training"
     assert (cfg.task.name, cfg.algo.name) == (task, algo)
 
@@ -141,6 +142,22 @@ def test_all_mistakes_are_told_at_once() -> None:
     with pytest.raises(ConfigError) as error:
         validate(config("attack.eps=-1", "certify.n_samples=0"))
     assert len(str(error.value).splitlines()) == 2
+
+
+def test_training_from_given_weights(tmp_path: Path) -> None:
+    from invsmooth.algorithms import OrdTraining
+
+    small = ["task=cs_small", "estimator.n_phases=2", "estimator.channels=4"]
+    cfg = config(*small)
+    trained = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    assert isinstance(trained, OrdTraining)
+    path = tmp_path / "a.ckpt"
+    description = {"estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 4}}
+    torch.save({"state_dict": trained.state_dict(), "hyper_parameters": description}, path)
+    again = build_estimator(config(*small, f"ckpt={path}", "algo=adv"), trains=True)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in trained.estimator.state_dict().items())
+    with pytest.raises(ConfigError, match="does not fit the estimator"):
+        build_estimator(config("task=cs_small", f"ckpt={path}"), trains=True)
 
 
 def test_single_values_and_lists_mean_the_same() -> None:

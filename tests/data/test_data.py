@@ -125,6 +125,13 @@ def test_patches_depend_on_seed_and_number_alone() -> None:
     assert first[5].shape == (8, 1, 33, 33)
 
 
+def test_two_processes_with_half_the_batch_see_the_same_patches() -> None:
+    images = [torch.rand(1, 50, 40), torch.rand(1, 41, 60)]
+    whole, half = (PatchBatches(images, ["a", "b"], 20, size, True, 0) for size in (12, 6))
+    for k in range(3):
+        assert torch.equal(whole[k], torch.cat([half[2 * k], half[2 * k + 1]]))
+
+
 def test_patches_lie_in_the_images_and_reach_their_borders() -> None:
     """Height and width are not swapped (ERRATA 18): patches of a narrow image cover all of it and nothing else."""
     rows = torch.arange(1.0, 61).view(1, 60, 1).expand(1, 60, 12)

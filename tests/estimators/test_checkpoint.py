@@ -78,20 +78,22 @@ def test_published_dpdnn_weights_give_the_published_forward_pass(tmp_path: Path)
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("published_matrix", [True, False])
 @pytest.mark.parametrize(
     ("file", "expected"), [("istanetpp_official_401.pkl", 28.362), ("istanetpp_paper_ord_100.pkl", 27.826)]
 )
-def test_published_istanetpp_on_set11(shared_data: Path, file: str, expected: float) -> None:
-    """Mean PSNR over Set11 at ratio 0.1 with the published matrix (the authors print 28.34, the paper 27.79)."""
+def test_published_istanetpp_on_set11(shared_data: Path, file: str, expected: float, published_matrix: bool) -> None:
+    """Mean PSNR over Set11 at ratio 0.1 (the authors print 28.34, the paper 27.79). Other matrices with orthonormal rows
+    give the same but for some hundredths of a dB."""
     estimator = load_checkpoint(shared_data / "weights" / file)
-    operator = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat")
+    operator = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat" if published_matrix else None)
     values = []
     with torch.no_grad():
         for path in image_files(shared_data / "set11"):
             x = read_image(path)[None]
             values.append(float(psnr(estimator(operator.A(x), operator), x)))
     assert len(values) == 11
-    assert sum(values) / 11 == pytest.approx(expected, abs=0.005)
+    assert sum(values) / 11 == pytest.approx(expected, abs=0.005 if published_matrix else 0.1)
 
 
 def test_istanetpp_with_our_own_matrix(shared_data: Path) -> None:
