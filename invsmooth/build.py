@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
@@ -113,4 +112,4 @@ def build_plan(cfg: DictConfig) -> CertifyPlan:
 
 
 def has_weights(estimator: nn.Module) -> bool:
-    return any(isinstance(p, torch.Tensor) for p in estimator.parameters())
+    return next(estimator.parameters(), None) is not None

@@ -104,8 +104,12 @@ class ReconstructionModule(L.LightningModule):
         for update in range(self.updates_per_batch):
             b = to_unit_scale(self.setup_.train_sigma_b) * self.draw(operator.A(x).shape, "train b", update).to(x)
             optimizer.zero_grad()  # type: ignore[union-attr]
-            loss = self.accumulate_gradients(x, b, operator, update)
-            self.check_finite(loss, x, b, operator)
+            try:
+                loss = self.accumulate_gradients(x, b, operator, update)
+            except FloatingPointError as error:  # the attack came to a loss that is not a number
+                raise self.diverged(str(error), x, b, operator) from error
+            if not loss.isfinite():
+                raise self.diverged(f"the training loss is {float(loss)}", x, b, operator)
             self.step(optimizer)
             losses.append(loss)
         self.batches_seen += 1
@@ -133,15 +137,13 @@ class ReconstructionModule(L.LightningModule):
         if schedule == interval:
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
-    def check_finite(self, loss: Tensor, x: Tensor, b: Tensor, operator: LinearOperator) -> None:
-        """Stop at a loss that is not a number, with the batch saved and named."""
-        if loss.isfinite():
-            return
+    def diverged(self, what: str, x: Tensor, b: Tensor, operator: LinearOperator) -> DivergedError:
+        """Save the batch at which training came to a loss that is not a number; the error names it."""
         path = Path(self.trainer.default_root_dir) / f"bad_batch_{self.batches_seen}.pt"
         torch.save({"x": x, "b": b, "ratio": operator.ratio, "state_dict": self.estimator.state_dict()}, path)
-        raise DivergedError(
-            f"the training loss is {float(loss)} at batch {self.batches_seen}, saved with the weights as {path}; lower "
-            "task.learning_rate, or set trainer.gradient_clip_val"
+        return DivergedError(
+            f"{what} at batch {self.batches_seen}, saved with the weights as {path}; lower task.learning_rate, or set "
+            "trainer.gradient_clip_val"
         )
 
     def on_fit_start(self) -> None:

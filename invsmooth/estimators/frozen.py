@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from invsmooth.operators.base import Operator
@@ -38,5 +39,6 @@ def state_sha256(estimator: nn.Module) -> str:
     digest = hashlib.sha256()
     for name, value in sorted(estimator.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
-        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+        # As bytes, because numpy has no bfloat16.
+        digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

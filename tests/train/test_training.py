@@ -10,6 +10,7 @@ from torch import Tensor
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.errors import ConfigError, DivergedError
 from invsmooth.estimators import load_checkpoint
+from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Setting, measure
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
@@ -114,8 +115,9 @@ def test_ordinary_training_with_as_many_steps_as_smoothed_gradient_training(tmp_
     assert (trained.batches_seen, runner.global_step) == (3, 12)
 
 
-def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_batch(tmp_path: Path) -> None:
-    trained, runner = module("Ord", Gain(float("inf"))), trainer(tmp_path, 3)
+@pytest.mark.parametrize("name", ["Ord", "Adv", "SmtGrad"])
+def test_a_loss_that_is_not_a_number_stops_training_and_keeps_the_batch(tmp_path: Path, name: str) -> None:
+    trained, runner = module(name, Gain(float("inf")), **SETTINGS[name]), trainer(tmp_path, 3)
     with pytest.raises(DivergedError, match=r"at batch 0, saved .*bad_batch_0\.pt; lower"):
         runner.fit(trained, datamodule=data())
     kept = torch.load(tmp_path / "bad_batch_0.pt", weights_only=True)
@@ -181,6 +183,12 @@ def test_precision_does_not_change_what_is_learned(tmp_path: Path, name: str, pr
     # Adam moves the one weight by about 1e-2 a step, five to ten times.
     assert results[1] == pytest.approx(results[0], abs=tolerance)
     assert results[0] != 0.5
+
+
+def test_weights_are_told_apart_by_their_hash() -> None:
+    first, again, other = Gain(0.5), Gain(0.5), Gain(0.25)
+    assert state_sha256(first) == state_sha256(again) != state_sha256(other)
+    assert state_sha256(first) != state_sha256(Gain(0.5).bfloat16())
 
 
 def test_ratios_of_training_are_block_gaussian() -> None:
