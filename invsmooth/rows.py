@@ -68,10 +68,10 @@ def read_rows(folders: Sequence[Path]) -> pd.DataFrame:
     Raises: ValueError: a file that lacks columns.
     """
     frames = []
-    for folder in folders:
+    for folder in sorted(folders):
         frame = pq.read_table(folder / "results.parquet").to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
         if missing := set(SCHEMA.names) - set(frame.columns):
             raise ValueError(f"{folder / 'results.parquet'} lacks the columns {', '.join(sorted(missing))}")
         frames.append(frame.assign(folder=str(folder)))
-    # A sweep's own file repeats the rows of its jobs.
-    return pd.concat(frames, ignore_index=True).drop_duplicates(list(KEY), ignore_index=True)
+    # A sweep's own file repeats the rows of its jobs; those of the jobs, which come after it, lie beside their pictures.
+    return pd.concat(frames, ignore_index=True).drop_duplicates(list(KEY), keep="last", ignore_index=True)

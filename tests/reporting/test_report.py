@@ -82,7 +82,9 @@ def test_rows_of_a_sweep_are_not_counted_twice(tmp_path: Path) -> None:
     stored(tmp_path / "0", row())
     stored(tmp_path / "1", row(run_id="b"))
     stored(tmp_path, row(), row(run_id="b"))
-    assert len(read_rows([tmp_path, tmp_path / "0", tmp_path / "1"])) == 2
+    for order in ([tmp_path, tmp_path / "0", tmp_path / "1"], [tmp_path / "1", tmp_path / "0", tmp_path]):
+        # Each row once, from the job's folder, where its pictures are.
+        assert sorted(read_rows(order)["folder"]) == [str(tmp_path / "0"), str(tmp_path / "1")]
 
 
 def test_figures_of_runs_without_pictures_and_with_nulls(tmp_path: Path) -> None:
