@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -12,7 +13,9 @@ from torch import nn
 
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.callbacks import CertifyPlan
-from invsmooth.data import ImageDataModule, bundled_splits, folder_splits
+from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
+from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.data.splits import Files
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
 from invsmooth.measurement import Setting
@@ -35,7 +38,9 @@ def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
 def build_settings(cfg: DictConfig) -> list[Setting]:
     """Every combination of ratio and sigma_b that is evaluated."""
     operators = {ratio: build_operator(cfg, ratio) for ratio in as_list(cfg.ratio)}
-    return [Setting(op, float(r), float(s)) for r, op in operators.items() for s in as_list(cfg.sigma_b)]
+    return [
+        Setting(op, float(r), float(s), cfg.noise_seed) for r, op in operators.items() for s in as_list(cfg.sigma_b)
+    ]
 
 
 def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
@@ -63,14 +68,23 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
 
 
 def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
-    """The data module. A network that is only evaluated gets every image of a folder as a test image."""
+    """The data module; published sets are fetched if need be. A network that is only evaluated gets every image of a folder
+    as a test image."""
     data, task = cfg.data, cfg.task
-    splits = bundled_splits() if data.name == "bundled" else folder_splits(data.root, data.holdout if trains else 1)
+    classes = None if data.test.classes is None else as_list(data.test.classes)
+    test = ImageSet(data.test.name, data.test.root, data.mirror, classes, data.test.count, data.crop)
+    train = ImageSet(data.name, data.root, data.mirror) if trains else None
+    splits = find_splits(train, data.val, test, data.holdout)
     return ImageDataModule(
-        name=data.name, splits=splits, patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches,
-        augment=data.augment, crop=data.crop, limit=data.limit, n_settings=n_settings, num_workers=data.num_workers,
-        seed=cfg.seed,
+        name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
+        patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches, augment=data.augment,
+        crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers, seed=cfg.seed,
     )  # fmt: skip
+
+
+def first(files: Files, limit: int | None) -> ImageArrays:
+    """The first ``limit`` images."""
+    return load(dict(list(files.items())[:limit]), default_root() / "prepared")
 
 
 def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:

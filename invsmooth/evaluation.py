@@ -13,7 +13,7 @@ from omegaconf import DictConfig
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.build import build_plan
 from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep
-from invsmooth.data import ImageDataModule
+from invsmooth.data.datamodule import ImageDataModule
 
 log = logging.getLogger(__name__)
 

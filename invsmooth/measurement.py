@@ -21,11 +21,13 @@ class Setting:
         operator: A.
         ratio: m/n, as in the config and the rows.
         sigma_b: standard deviation of b in grey levels, as in the config and the rows.
+        noise_seed: of b.
     """
 
     operator: LinearOperator
     ratio: float
     sigma_b: float
+    noise_seed: int = 0
 
     def __str__(self) -> str:
         return f"m/n = {self.ratio:g}, sigma_b = {self.sigma_b:g}"
@@ -42,10 +44,10 @@ class Measured:
     y: Tensor
 
 
-def measure(setting: Setting, names: Sequence[str], x: Tensor, seed: int) -> Measured:
-    """Measure images ``x`` (B, 1, H, W). An image's b is sigma_b times a normal tensor that (seed, name) determines: the
-    same for every network, and common over sigma_b."""
+def measure(setting: Setting, names: Sequence[str], x: Tensor) -> Measured:
+    """Measure images ``x`` (B, 1, H, W). An image's b is sigma_b times a normal tensor that (noise_seed, name) determines:
+    the same for every network and run, whatever the run's own seed, and common over sigma_b."""
     y = setting.operator.A(x)
-    noise = torch.stack([standard_normal(y.shape[1:], seed, "b", name) for name in names])
+    noise = torch.stack([standard_normal(y.shape[1:], setting.noise_seed, "b", name) for name in names])
     b = to_unit_scale(setting.sigma_b) * noise.to(y)
     return Measured(setting, names, x, b, y + b)

@@ -17,7 +17,7 @@ from omegaconf import DictConfig
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.build import build_data, build_estimator, build_module, build_plan, build_settings, has_weights
 from invsmooth.callbacks import StopAfterBatches
-from invsmooth.data import ImageDataModule
+from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
 from invsmooth.loggers import build_loggers, close_loggers

@@ -41,18 +41,36 @@ class Operator:
     train_ratio: Any = 1.0  # one is drawn for each training batch
     train_sigma_b: float = 0.0  # grey levels
     block: int = 33
-    seed: int = 0
+    seed: int = 0  # of the matrix
+    noise_seed: int = 0  # of the noise b of validation and test: the same b for every algorithm and run
     matrix: Any = None  # a .npy or .mat file with the matrix of one block
 
 
 @dataclass
-class Data:
+class TestData:
+    """The images to test on."""
+
     name: str = MISSING
-    root: Any = None
+    root: Any = "${data.root}"
+    crop: Any = None  # what data.crop is unless it is set
+    classes: Any = None  # of imagenet: a list of classes (folders); null: all
+    count: Any = None  # of imagenet: how many images, spread over the classes; null: all
+
+
+@dataclass
+class Data:
+    """The images to train, validate and test on (SPEC section 7)."""
+
+    name: str = MISSING  # trained on
+    val: str = MISSING  # validated on: the name of a set, or holdout
+    test: TestData = field(default_factory=TestData)
+    root: Any = None  # a folder or zip archive that has the sets; null: the cache folder, to which they are fetched
+    mirror: Any = "${oc.env:INVSMOOTH_MIRROR,null}"  # takes the place of scheme and host of the published addresses
     limit: Any = None  # use only the first so many images of each split
-    crop: Any = None  # side of the central crop that is validated and tested on; null: whole images
+    crop: Any = "${data.test.crop}"  # side of the central crop that is tested on; null: whole images
+    val_crop: Any = "${data.crop}"  # the same for validation
     augment: bool = True
-    holdout: float = 0.2  # share of a folder that is kept from training
+    holdout: float = 0.2  # share of the images that is kept from training where there are no others
     num_workers: int = 0
 
 

@@ -16,6 +16,8 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from invsmooth.attacks.pgd import INITS, KEEPS, SCHEDULES
 from invsmooth.certificates import CERTIFIERS
+from invsmooth.data.files import is_zip
+from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
 from invsmooth.errors import ConfigError
 from invsmooth.schema import Run
 
@@ -110,6 +112,12 @@ RULES: list[Rule] = [
     ("task.learning_rate", positive, "a number > 0"),
     ("task.schedule", one_of("constant", "halve", "cosine"), "constant, halve, cosine"),
     ("task.halve_every", count, "a whole number >= 1"),
+    ("data.name", one_of(*TRAIN_SETS), ", ".join(TRAIN_SETS)),
+    ("data.val", one_of(*VAL_SETS), ", ".join(VAL_SETS)),
+    ("data.test.name", one_of(*TEST_SETS), ", ".join(TEST_SETS)),
+    ("data.test.count", optional(count), "a whole number >= 1, or null for all images"),
+    ("data.test.classes", optional(each(lambda v: isinstance(v, str))), "a list of classes, or null for all"),
+    ("data.val_crop", optional(count), "a whole number >= 1, or null for whole images"),
     ("data.limit", optional(count), "a whole number >= 1, or null for all images"),
     ("data.crop", optional(count), "a whole number >= 1, or null for whole images"),
     ("data.holdout", open_unit, "a number in (0, 1)"),
@@ -174,13 +182,25 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
     for key in ("ckpt", "resume"):
         if cfg[key] is not None and not Path(cfg[key]).is_file():
             yield f"{key}={cfg[key]}: there is no such file; give the path of a checkpoint"
-    if cfg.data.name == "folder" and (OmegaConf.is_missing(cfg.data, "root") or not cfg.data.root):
-        yield "data.root has no value: set it to a folder of images, or use data=bundled"
-    elif cfg.data.root is not None and not Path(cfg.data.root).is_dir():
-        yield f"data.root={cfg.data.root}: there is no such folder; give a folder of images, or use data=bundled"
+    yield from data_conflicts(cfg.data)
     if cfg.trainer.compile and cfg.algo.name == "jcb":
         yield "trainer.compile=true is not allowed with algo=jcb: torch.compile has no forward-mode derivative"
     yield from trainer_conflicts(cfg.trainer)
+
+
+def data_conflicts(data: DictConfig) -> Iterator[str]:
+    for key, node, users in (("data.root", data, ("name", "test")), ("data.test.root", data.test, ("test",))):
+        root = None if OmegaConf.is_missing(node, "root") else node.root
+        is_folder = "folder" in [data.name if user == "name" else data.test.name for user in users]
+        if not root and is_folder:
+            yield f"{key} has no value: set it to a folder of images, or use data=bundled"
+            return
+        if root and not (Path(root).is_dir() or is_zip(Path(root))):
+            yield f"{key}={root}: there is no such folder or zip archive; give one with images, or use data=bundled"
+            return
+    for key in ("classes", "count"):
+        if data.test[key] is not None and data.test.name != "imagenet":
+            yield f"data.test.{key}={data.test[key]} is not allowed with data/test={data.test.name}: only imagenet has it"
 
 
 def trainer_conflicts(trainer: DictConfig) -> Iterator[str]:

@@ -175,7 +175,7 @@ class ReconstructionModule(L.LightningModule):
     def validation_step(self, batch: NamedImages, batch_idx: int) -> None:
         values = []
         for setting in self.settings:
-            measured = measure(setting, batch.names, batch.x, self.seed)
+            measured = measure(setting, batch.names, batch.x)
             values.append(psnr(self.estimator(measured.y, setting.operator).to(batch.x.dtype), batch.x))
         value = torch.cat(values).mean()
         self.log("val/psnr", value, prog_bar=True, on_epoch=True, batch_size=len(batch.names), sync_dist=True)
@@ -183,7 +183,7 @@ class ReconstructionModule(L.LightningModule):
     def test_step(self, batch: NamedImages, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Measure and reconstruct. The attack and certificate sweeps are callbacks that go on from what this returns:
         ``measured`` (:class:`Measured`) and ``x_hat`` (B, 1, H, W)."""
-        measured: Measured = measure(self.settings[dataloader_idx], batch.names, batch.x, self.seed)
+        measured: Measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
         x_hat = self.estimator(measured.y, measured.setting.operator)
         name = f"test/{measured.setting}"
         for metric, value in (("psnr", psnr(x_hat, batch.x)), ("ssim", ssim(x_hat, batch.x))):

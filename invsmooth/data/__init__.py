@@ -1,14 +1,18 @@
 """Data sets as Lightning datamodules."""
 
-from invsmooth.data.bundled import bundled_splits
-from invsmooth.data.datamodule import ImageDataModule, NamedImages, folder_splits
-from invsmooth.data.decode import image_files, read_image
+from invsmooth.data.arrays import ImageArrays, in_memory, load
+from invsmooth.data.decode import read_image
+from invsmooth.data.files import image_files
+from invsmooth.data.obtain import default_root
+from invsmooth.data.splits import ImageSet, find_splits
 
 __all__ = [
-    "ImageDataModule",
-    "NamedImages",
-    "bundled_splits",
-    "folder_splits",
+    "ImageArrays",
+    "ImageSet",
+    "default_root",
+    "find_splits",
     "image_files",
+    "in_memory",
+    "load",
     "read_image",
 ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from invsmooth.data.datamodule import Splits
+from invsmooth.data.files import ImageFile
 
 # Split by photograph, so that no scene is both trained and tested on.
 PHOTOGRAPHS = {
@@ -14,9 +14,9 @@ PHOTOGRAPHS = {
 }
 
 
-def bundled_splits() -> Splits:
-    """The photographs of each split, as files of the installed scikit-image."""
+def bundled_files(split: str) -> dict[str, ImageFile]:
+    """The photographs of a split, as files of the installed scikit-image."""
     import skimage
 
     folder = Path(skimage.__file__).parent / "data"
-    return {split: {Path(f).stem: folder / f for f in files} for split, files in PHOTOGRAPHS.items()}
+    return {Path(name).stem: ImageFile(folder / name) for name in PHOTOGRAPHS[split]}

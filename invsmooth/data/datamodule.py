@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
-from invsmooth.data.decode import centre_crop, image_files, read_image
+from invsmooth.data.arrays import ImageArrays
+from invsmooth.data.decode import centre_crop
 from invsmooth.data.patches import BatchNumbers, PatchBatches
 from invsmooth.errors import DataError
 from invsmooth.metrics import SSIM_WINDOW
 
-ImageSource = Path | Callable[[], Tensor]
-"""Where an image comes from: a file, or a function that returns it as a (1, H, W) tensor in [0, 1]."""
-Splits = Mapping[str, Mapping[str, ImageSource]]
-"""``{"train" | "val" | "test": {image name: source}}``."""
+log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -28,7 +26,7 @@ class NamedImages:
     """A batch of whole images.
 
     Attributes:
-        names: the data set's name of each image; with the seed it determines the image's noise.
+        names: the data set's name of each image; it determines the image's measurement noise.
         x: clean images, shape (B, 1, H, W), [0, 1].
     """
 
@@ -36,46 +34,75 @@ class NamedImages:
     x: Tensor
 
 
+class WholeImages(Dataset[NamedImages]):
+    """Item i is image i, cropped, as a batch of one."""
+
+    def __init__(self, images: ImageArrays, crop: int | None) -> None:
+        self.images, self.crop = images, crop
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, i: int) -> NamedImages:
+        return NamedImages([self.images.names[i]], centre_crop(self.images.image(i), self.crop)[None])
+
+
 class ImageDataModule(L.LightningDataModule):
-    """Images split by photograph.
+    """Images to train, validate and test on. No picture is in two of these: where the sets share one, it stays in the test
+    images, or else in those to validate on.
 
     Args:
-        name: of the data set, for the result rows.
-        splits: the images of each split. Nothing is decoded before it is needed.
+        name: of the set that is tested on, for the result rows.
+        load: gives the images of each split ("train", "val", "test") when they are first needed.
         patch_size, batch_size, n_patches: of training; ``n_patches`` make an epoch.
         augment: random flips and quarter turns of the patches.
-        crop: side of the central crop of validation and test images; None takes them whole.
-        limit: use only the first so many images of each split.
+        crop, val_crop: side of the central crop of test and validation images; None takes them whole.
         n_settings: how often the test images are gone through (once for each ratio and sigma_b).
         num_workers: loader processes; the batches do not depend on it.
         seed: of the patches.
     """
 
     def __init__(
-        self, *, name: str, splits: Splits, patch_size: int, batch_size: int, n_patches: int, augment: bool,
-        crop: int | None, limit: int | None, n_settings: int, num_workers: int, seed: int,
+        self, *, name: str, load: Mapping[str, Callable[[], ImageArrays]], patch_size: int, batch_size: int, n_patches: int,
+        augment: bool, crop: int | None, val_crop: int | None, n_settings: int, num_workers: int, seed: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.name, self.seed = name, seed
-        self.splits = {split: dict(list(images.items())[:limit]) for split, images in splits.items()}
+        self.name, self.seed, self.load = name, seed, dict(load)
         self.patch_size, self.batch_size, self.n_patches, self.augment = patch_size, batch_size, n_patches, augment
-        self.crop, self.n_settings, self.num_workers = crop, n_settings, num_workers
-        self.images: dict[str, list[NamedImages]] = {}
+        self.crops = {"val": val_crop, "test": crop}
+        self.n_settings, self.num_workers = n_settings, num_workers
+        self.images: dict[str, ImageArrays] = {}
 
     def setup(self, stage: str) -> None:
-        """Decode what ``stage`` needs. Raises DataError that names every image that cannot be used."""
-        for split in {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(stage, ()):
+        """Load what ``stage`` needs. Raises DataError that names every image that cannot be used."""
+        # Training has to know the test images, too: it must not see them.
+        for split in {"fit": ("test", "val", "train"), "validate": ("test", "val"), "test": ("test",)}.get(stage, ()):
             if split not in self.images:
-                self.images[split] = decode_all(self.splits[split])
+                self.images[split] = self.load[split]()
+                self.drop_shared(split)
                 if split != "train":
-                    check_sizes(self.images[split], self.crop)
+                    check_sizes(self.images[split], self.crops[split])
+
+    def drop_shared(self, split: str) -> None:
+        """Drop the images that a split loaded before has as well. Raises DataError: none are left."""
+        images = self.images[split]
+        taken = {digest for other, loaded in self.images.items() if other != split for digest in loaded.sha256}
+        self.images[split] = kept = images.without(taken)
+        if shared := [name for name in images.names if name not in kept.names]:
+            log.info(
+                "%d images are not used in %s, for they are in the other splits: %s",
+                len(shared),
+                split,
+                ", ".join(shared),
+            )
+        if not len(kept):
+            raise DataError(
+                f"no image is left for {split}: all {len(images)} are in the other splits, too. Choose another set "
+                "(data.val, data/test); data.val=holdout keeps a share of the training images for validation"
+            )
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        images = self.images["train"]
-        batches = PatchBatches(
-            [i.x[0] for i in images], [i.names[0] for i in images], self.patch_size, self.batch_size, self.augment,
-            self.seed,
-        )  # fmt: skip
+        batches = PatchBatches(self.images["train"], self.patch_size, self.batch_size, self.augment, self.seed)
         trainer = self.trainer
         assert trainer is not None
         # The module counts the batches it has seen and keeps the count in its checkpoints.
@@ -94,8 +121,7 @@ class ImageDataModule(L.LightningDataModule):
         return [self.whole_images("test") for _ in range(self.n_settings)]
 
     def whole_images(self, split: str) -> DataLoader[NamedImages]:
-        cropped = [NamedImages(i.names, centre_crop(i.x, self.crop)) for i in self.images[split]]
-        return DataLoader(cropped, batch_size=None, shuffle=False)  # type: ignore[arg-type]
+        return DataLoader(WholeImages(self.images[split], self.crops[split]), batch_size=None, shuffle=False)
 
     def transfer_batch_to_device(
         self, batch: Tensor | NamedImages, device: torch.device, dataloader_idx: int
@@ -105,60 +131,17 @@ class ImageDataModule(L.LightningDataModule):
         return batch.to(device)
 
 
-def decode_all(sources: Mapping[str, ImageSource]) -> list[NamedImages]:
-    """Every image of a split, each as a batch of one. Raises DataError that names all that cannot be read."""
-    images, errors = [], []
-    for name, source in sources.items():
-        try:
-            image = read_image(source) if isinstance(source, Path) else source()
-            images.append(NamedImages([name], image[None]))
-        except DataError as error:
-            errors.append(str(error))
-    if errors:
-        raise DataError(f"{len(errors)} of {len(sources)} images cannot be used:\n  " + "\n  ".join(errors))
-    return images
-
-
-def check_sizes(images: list[NamedImages], crop: int | None) -> None:
-    """Whether every image is large enough for SSIM. Raises DataError that names those that are not."""
-    small = [i.names[0] for i in images if min(*i.x.shape[-2:], crop or SSIM_WINDOW) < SSIM_WINDOW]
+def check_sizes(images: ImageArrays, crop: int | None) -> None:
+    """Whether every image is large enough for the crop and for SSIM. Raises DataError that names those that are not."""
+    needed = max(SSIM_WINDOW, crop or 0)
+    small = [
+        (name, h, w) for name, (h, w) in zip(images.names, images.shapes.tolist(), strict=True) if min(h, w) < needed
+    ]
     if small:
+        listed = ", ".join(f"{name} ({h}×{w})" for name, h, w in small)
+        why = "SSIM needs" if needed == SSIM_WINDOW else f"data.crop={crop} cuts out; lower it, or data.crop=null"
         raise DataError(
-            f"smaller than the {SSIM_WINDOW}×{SSIM_WINDOW} pixels that SSIM needs (data.crop={crop}): {', '.join(small)}"
+            f"{len(small)} of {len(images)} images are smaller than the {needed}×{needed} that {why}: {listed}"
         )
-
-
-def folder_splits(root: str | Path, holdout: float) -> Splits:
-    """Splits of a folder of images (searched recursively).
-
-    Sub-folders ``train``, ``val`` and ``test`` are taken as such. Otherwise the share ``holdout`` of the images, evenly
-    spread over their sorted paths, is kept from training; validation is every other of these and test the rest.
-    ``holdout=1`` makes every image a test image: evaluation of a trained network.
-
-    Raises:
-        DataError: no such folder, no image, or too few images for the split.
-    """
-    root = Path(root)
-    if all((root / split).is_dir() for split in ("train", "val", "test")):
-        return {split: by_name(root / split, image_files(root / split)) for split in ("train", "val", "test")}
-    files = image_files(root)
-    if holdout == 1:
-        return {"train": {}, "val": {}, "test": by_name(root, files)}
-    n_held = max(2, round(holdout * len(files)))
-    if len(files) < n_held + 1:
-        raise DataError(
-            f"{root.absolute()} has {len(files)} images; at least 3 are needed to train, validate and test on different "
-            "ones. Give more, or sub-folders train, val and test"
-        )
-    held = {files[(2 * i + 1) * len(files) // (2 * n_held)] for i in range(n_held)}
-    kept = [f for f in files if f in held]
-    return {
-        "train": by_name(root, [f for f in files if f not in held]),
-        "val": by_name(root, kept[1::2]),
-        "test": by_name(root, kept[0::2]),
-    }
-
-
-def by_name(root: Path, files: list[Path]) -> dict[str, ImageSource]:
-    """Files by their path below ``root``: names that are unique and the same on every machine."""
-    return {f.relative_to(root).as_posix(): f for f in files}
+    if crop is not None and crop < SSIM_WINDOW:
+        raise DataError(f"data.crop={crop} is smaller than the {SSIM_WINDOW}×{SSIM_WINDOW} pixels that SSIM needs")

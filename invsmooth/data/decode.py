@@ -1,7 +1,10 @@
-"""Image files to grey float images on the [0, 1] pixel scale."""
+"""Image files to grey pixels."""
 
 from __future__ import annotations
 
+import zipfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +12,15 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from invsmooth.data.files import ImageFile
 from invsmooth.errors import DataError
 from invsmooth.units import GREY_LEVELS
 
-EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
 MAX_16_BIT = 65535.0
 
 
-def read_image(path: str | Path) -> Tensor:
-    """A grey image of shape (1, H, W), float32 in [0, 1].
+def grey_pixels(file: ImageFile) -> np.ndarray:
+    """A grey image of shape (H, W): uint8 grey levels, or float32 in [0, 1] where the file has more than 8 bits.
 
     Colour becomes luma (ITU-R 601, as Pillow's ``convert("L")``), alpha is dropped, palettes are looked up, an EXIF
     rotation is applied. 16-bit grey keeps its 16 bits.
@@ -25,38 +28,53 @@ def read_image(path: str | Path) -> Tensor:
     Raises:
         DataError: the file cannot be read as an image, or holds floats outside [0, 1].
     """
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened)
-            image.load()
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path} cannot be read as an image: {error}") from error
-    if image.mode.startswith("I"):
-        pixels = np.asarray(image, dtype=np.float32) / MAX_16_BIT
-    elif image.mode == "F":
-        pixels = np.asarray(image, dtype=np.float32)
-    else:
-        pixels = np.asarray(image.convert("L"), dtype=np.float32) / GREY_LEVELS
+    with opened(file) as image:
+        turned = ImageOps.exif_transpose(image)
+        if turned.mode.startswith("I"):
+            pixels = np.asarray(turned, dtype=np.float32) / np.float32(MAX_16_BIT)
+        elif turned.mode == "F":
+            pixels = np.array(turned, dtype=np.float32)
+        else:
+            return np.array(turned.convert("L"))
     if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
-        raise DataError(f"{path} has pixel values outside [0, 1] ({image.mode} image): rescale it first")
-    return torch.from_numpy(pixels.copy())[None]
+        raise DataError(f"{file} has pixel values outside [0, 1] ({turned.mode} image): rescale it first")
+    return pixels
 
 
-def image_files(folder: str | Path) -> list[Path]:
-    """The image files below ``folder``, by extension, in the order of their paths. Hidden files do not count.
+def is_8_bit(file: ImageFile) -> bool:
+    """Whether :func:`grey_pixels` gives grey levels, by the file's header. Raises DataError: it has none."""
+    with opened(file) as image:
+        return not (image.mode.startswith("I") or image.mode == "F")
 
-    Raises:
-        DataError: no such folder, or no image in it.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise DataError(f"there is no folder {folder.absolute()}; set data.root to a folder of images, or data=bundled")
-    files = sorted(
-        p for p in folder.rglob("*") if p.suffix.lower() in EXTENSIONS and p.is_file() and not p.name.startswith(".")
+
+def image_size(file: ImageFile) -> tuple[int, int]:
+    """Height and width of an image before any rotation, by the file's header. Raises DataError: it has none."""
+    with opened(file) as image:
+        return image.height, image.width
+
+
+@contextmanager
+def opened(file: ImageFile) -> Iterator[Image.Image]:
+    """The file as an image. Raises DataError: it cannot be opened, or (within the block) not decoded."""
+    try:
+        with file.open() as stream, Image.open(stream) as image:
+            yield image
+    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{file} cannot be read as an image: {error}") from error
+
+
+def unit_scale(pixels: np.ndarray) -> np.ndarray:
+    """Grey levels (uint8) or floats in [0, 1] as float32 in [0, 1]; always a copy."""
+    return (
+        pixels.astype(np.float32) / np.float32(GREY_LEVELS) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
     )
-    if not files:
-        raise DataError(f"no image in {folder.absolute()} (looked for {', '.join(sorted(EXTENSIONS))})")
-    return files
+
+
+def read_image(path: str | Path) -> Tensor:
+    """A grey image of shape (1, H, W), float32 in [0, 1]; see :func:`grey_pixels`."""
+    return torch.from_numpy(unit_scale(grey_pixels(ImageFile(Path(path)))))[None]
 
 
 def centre_crop(image: Tensor, size: int | None) -> Tensor:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from invsmooth.data.arrays import ImageArrays
+from invsmooth.data.decode import unit_scale
 from invsmooth.errors import DataError
 from invsmooth.rng import DRAWS_PER_BLOCK, generator_for
 
@@ -16,10 +19,11 @@ class PatchBatches(Dataset[Tensor]):
     """Item k is the k-th batch of an endless sequence: patches at random places of random images, shape (B, 1, p, p).
 
     Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1: whoever asks for
-    it and when, and however the same patches are split over processes. An image is drawn in proportion to its pixels.
+    it and when, and however the same patches are split over processes. An image is drawn in proportion to its pixels. Only
+    the pixels of the patches are read, which matters where the images lie in a file.
 
     Args:
-        images: grey images, each (1, H, W).
+        images: to cut from.
         patch_size: p, pixels.
         batch_size: B.
         augment: one of the eight flips and quarter turns at random for each patch.
@@ -28,38 +32,42 @@ class PatchBatches(Dataset[Tensor]):
         DataError: an image is smaller than a patch.
     """
 
-    def __init__(
-        self, images: Sequence[Tensor], names: Sequence[str], patch_size: int, batch_size: int, augment: bool, seed: int
-    ) -> None:
-        too_small = [n for n, i in zip(names, images, strict=True) if min(i.shape[-2:]) < patch_size]
+    def __init__(self, images: ImageArrays, patch_size: int, batch_size: int, augment: bool, seed: int) -> None:
+        too_small = [name for name, shape in zip(images.names, images.shapes, strict=True) if min(shape) < patch_size]
         if too_small:
             raise DataError(f"smaller than a patch of {patch_size}×{patch_size} pixels: {', '.join(too_small)}")
-        self.images, self.patch_size, self.batch_size = list(images), patch_size, batch_size
+        self.images, self.patch_size, self.batch_size = images, patch_size, batch_size
         self.augment, self.seed = augment, seed
-        self.weights = torch.tensor([float(i.numel()) for i in images])
+        self.weights = torch.from_numpy(images.shapes.prod(1)).float()
+        # For each symmetry, which row and column of the patch goes where.
+        places = torch.arange(patch_size**2).view(1, patch_size, patch_size)
+        turned = torch.stack([dihedral(places, code)[0] for code in range(8 if augment else 1)]).numpy()
+        self.rows, self.columns = turned // patch_size, turned % patch_size
 
     def __getitem__(self, k: int) -> Tensor:
-        p, start = self.patch_size, k * self.batch_size
-        stop = start + self.batch_size
-        patches = []
-        for i, (u, v), code in self.draws(start, stop):
-            image = self.images[i]
-            top, left = int(u * (image.shape[-2] - p + 1)), int(v * (image.shape[-1] - p + 1))
-            patch = image[:, top : top + p, left : left + p]
-            patches.append(dihedral(patch, code) if self.augment else patch)
-        return torch.stack(patches)
+        start = k * self.batch_size
+        chosen, place, code = self.draws(start, start + self.batch_size)
+        room = self.images.shapes[chosen] - self.patch_size + 1
+        # In float64, as the numbers drawn: a float32 product could round up to the whole room.
+        top, left = (place.astype(np.float64) * room).astype(np.int64).T[..., None, None]
+        code = code if self.augment else np.zeros_like(code)
+        width = self.images.shapes[chosen, 1][:, None, None]
+        at = self.images.offsets[chosen][:, None, None] + (top + self.rows[code]) * width + left + self.columns[code]
+        return torch.from_numpy(unit_scale(self.images.pixels[at]))[:, None]
 
-    def draws(self, start: int, stop: int) -> list[tuple[int, tuple[float, float], int]]:
-        """Image, place (as shares of the height and width) and symmetry of the patches start … stop - 1."""
-        found: list[tuple[int, tuple[float, float], int]] = []
-        first = start // DRAWS_PER_BLOCK
-        for block in range(first, -(-stop // DRAWS_PER_BLOCK)):
-            generator = generator_for(self.seed, "patches", block)
-            chosen = torch.multinomial(self.weights, DRAWS_PER_BLOCK, replacement=True, generator=generator)
-            place = torch.rand(DRAWS_PER_BLOCK, 2, generator=generator)
-            turn = torch.randint(8, (DRAWS_PER_BLOCK,), generator=generator)
-            found += zip(chosen.tolist(), place.tolist(), turn.tolist(), strict=True)
-        return found[start - first * DRAWS_PER_BLOCK : stop - first * DRAWS_PER_BLOCK]
+    def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Image (B,), place as shares of the free height and width (B, 2), and symmetry (B,) of patches start … stop - 1."""
+        first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
+        drawn = [self.block(number) for number in range(first, last)]
+        wanted = slice(start - first * DRAWS_PER_BLOCK, stop - first * DRAWS_PER_BLOCK)
+        chosen, place, code = (torch.cat(parts)[wanted].numpy() for parts in zip(*drawn, strict=True))
+        return chosen, place, code
+
+    def block(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+        generator = generator_for(self.seed, "patches", number)
+        chosen = torch.multinomial(self.weights, DRAWS_PER_BLOCK, replacement=True, generator=generator)
+        place = torch.rand(DRAWS_PER_BLOCK, 2, generator=generator)
+        return chosen, place, torch.randint(8, (DRAWS_PER_BLOCK,), generator=generator)
 
 
 def dihedral(patch: Tensor, code: int) -> Tensor:

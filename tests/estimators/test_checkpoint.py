@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from invsmooth.data.decode import image_files, read_image
+from invsmooth.data import image_files, read_image
 from invsmooth.errors import CheckpointError
 from invsmooth.estimators import DPDNN, load_checkpoint
 from invsmooth.metrics import psnr
@@ -89,8 +89,8 @@ def test_published_istanetpp_on_set11(shared_data: Path, file: str, expected: fl
     operator = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat" if published_matrix else None)
     values = []
     with torch.no_grad():
-        for path in image_files(shared_data / "set11"):
-            x = read_image(path)[None]
+        for file in image_files(shared_data / "set11").values():
+            x = read_image(file.path)[None]
             values.append(float(psnr(estimator(operator.A(x), operator), x)))
     assert len(values) == 11
     assert sum(values) / 11 == pytest.approx(expected, abs=0.005 if published_matrix else 0.1)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
+import numpy as np
 import torch
 from torch import Tensor
 
 from invsmooth import algorithms
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.callbacks import StopAfterBatches
-from invsmooth.data import ImageDataModule
+from invsmooth.data import ImageArrays, in_memory
+from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators import ISTANetPP
 from invsmooth.measurement import Setting
 from invsmooth.operators import BlockGaussian, LinearOperator
@@ -52,11 +55,17 @@ def alone(name: str, estimator: torch.nn.Module | None = None, setup: dict | Non
     return made
 
 
+def random_images(first: int) -> ImageArrays:
+    """Three images of 24 × 20 pixels."""
+    numbers = range(first, first + 3)
+    return in_memory({str(k): np.random.default_rng(k).random((24, 20), dtype=np.float32) for k in numbers})
+
+
 def data(num_workers: int = 0) -> ImageDataModule:
-    images = {str(k): (lambda k=k: torch.rand(1, 24, 20, generator=torch.Generator().manual_seed(k))) for k in range(3)}
+    load = {split: partial(random_images, 3 * k) for k, split in enumerate(("train", "val", "test"))}
     return ImageDataModule(
-        name="random", splits={"train": images, "val": images, "test": images}, patch_size=8, batch_size=4, n_patches=20,
-        augment=True, crop=None, limit=None, n_settings=1, num_workers=num_workers, seed=3,
+        name="random", load=load, patch_size=8, batch_size=4, n_patches=20, augment=True, crop=None, val_crop=None,
+        n_settings=1, num_workers=num_workers, seed=3,
     )  # fmt: skip
 
 

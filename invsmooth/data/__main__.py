@@ -1,0 +1,172 @@
+"""``python -m invsmooth.data list|prepare|verify [NAME …]``: what is there; fetch and prepare it; check it."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import sys
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+from urllib.parse import urlsplit
+
+from rich.console import Console
+from rich.progress import track
+from rich.table import Table
+
+from invsmooth.cli import fail
+from invsmooth.data.arrays import load
+from invsmooth.data.decode import grey_pixels
+from invsmooth.data.fetch import recorded_checksum
+from invsmooth.data.files import ImageFile
+from invsmooth.data.locate import find
+from invsmooth.data.obtain import absent, default_root, find_or_fetch
+from invsmooth.data.published import PUBLISHED, Published, published
+from invsmooth.errors import DataError
+
+USES = {"train": "training", "test": "validation and test"}
+
+
+def main() -> None:
+    arguments = parse()
+    try:
+        arguments.action(arguments.names or list(PUBLISHED), arguments.root or default_root(), arguments)
+    except DataError as error:
+        sys.exit(fail(error))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m invsmooth.data",
+        description="Which published data sets are there, fetch and prepare, or check them.",
+    )
+    actions = parser.add_subparsers(required=True, metavar="list|prepare|verify")
+    for name, action, what in (
+        ("list", list_sets, "show the data sets and where they are"),
+        ("prepare", prepare_sets, "fetch what is missing and prepare it for training and tests"),
+        ("verify", verify_sets, "compare every file with its published checksum"),
+    ):
+        sub = actions.add_parser(name, help=what, description=what)
+        sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(PUBLISHED))
+        sub.add_argument(
+            "--root", type=Path, help=f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
+        )
+        sub.add_argument(
+            "--mirror",
+            default=os.environ.get("INVSMOOTH_MIRROR"),
+            help="address that takes the place of the published host",
+        )
+        sub.set_defaults(action=action)
+    return parser.parse_args()
+
+
+def known(name: str) -> str:
+    if name not in PUBLISHED:
+        raise argparse.ArgumentTypeError(f"{name} is no published data set; known are {', '.join(PUBLISHED)}")
+    return name
+
+
+def parts(names: list[str]) -> Iterator[tuple[str, Published]]:
+    """Every role that the data sets have images for, with these images."""
+    for name in names:
+        for role in USES:
+            if data := published(name, role):
+                yield role, data
+
+
+def list_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
+    table = Table("data set", "for", "images", "where", title=f"data sets in {root.absolute()}")
+    table.add_row("bundled", "training, validation, test", "10", "in the scikit-image package")
+    for role, data in parts(names):
+        count, where = place(data, root)
+        table.add_row(data.name, USES[role], count, where)
+    console = Console()
+    (console if console.is_terminal else Console(width=160)).print(table)
+
+
+def place(data: Published, root: Path) -> tuple[str, str]:
+    """Number of images and where they are, in words."""
+    expected = str(len(data.files) or "")
+    try:
+        images = find(data, root)
+    except DataError as error:
+        return expected, f"incomplete: {error}"
+    if images is not None:
+        return str(len(images)), str(next(iter(images.values())).path.parent)
+    if data.url:
+        return expected, f"not here; to fetch from {urlsplit(data.url).netloc}"
+    return expected, f"not here; prepare {data.name} says how to get it"
+
+
+def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
+    errors = []
+    for role, data in parts(names):
+        if not data.url and not arguments.names and find(data, root) is None:
+            print(f"{data.name}: passed over. {data.how}")
+            continue
+        try:
+            images = load(find_or_fetch(data, root, arguments.mirror), default_root() / "prepared")
+        except DataError as error:
+            errors.append(str(error))
+        else:
+            print(f"{data.name}, {USES[role]}: {len(images)} images ready")
+    if errors:
+        raise DataError("\n".join(errors))
+
+
+def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
+    """Compare every file that is there with what was published (an archive: with what was recorded when it was fetched)."""
+    wrong: list[str] = []
+    for role, data in parts(names):
+        images = find(data, root)
+        if images is None:
+            if arguments.names:
+                wrong.append(absent(data, root))
+            continue
+        found = [
+            differs(file, data.checksums.get(name)) for name, file in track(images.items(), data.name, transient=True)
+        ]
+        archives = {f.path for f in images.values() if f.member is not None}
+        found += [archive_differs(archive) for archive in sorted(archives)]
+        bad = [f for f in found if f]
+        compared = sum(name in data.checksums for name in images)
+        says = [
+            f"{len(images)} images",
+            f"{compared} compared with their checksums" if compared else "all can be decoded",
+        ]
+        print(f"{data.name}, {USES[role]}: {', '.join(says)}, {len(bad)} wrong")
+        wrong += bad
+    if wrong:
+        raise DataError("\n".join(wrong))
+
+
+def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
+    """What is wrong with a file: with its checksum, or, where none is known, whether it can be decoded."""
+    try:
+        if known is None:
+            grey_pixels(file)
+            return ""
+        with file.open() as opened:
+            return "" if sha256(opened) == known[0] else f"{file} differs from what was published"
+    except (OSError, zipfile.BadZipFile, DataError) as error:
+        return f"{file} cannot be read: {error}"
+
+
+def archive_differs(archive: Path) -> str:
+    known = recorded_checksum(archive)
+    if known is None:
+        return ""
+    with archive.open("rb") as opened:
+        return "" if sha256(opened) == known else f"{archive} differs from what was fetched first"
+
+
+def sha256(opened: IO[bytes]) -> str:
+    return hashlib.file_digest(opened, "sha256").hexdigest()  # type: ignore[arg-type]
+
+
+if __name__ == "__main__":
+    main()

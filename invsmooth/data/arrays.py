@@ -1,0 +1,197 @@
+"""Decoded images side by side in one array: in memory, or in a file where decoding them again would take long."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import shutil
+from collections.abc import Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from filelock import FileLock
+from rich.progress import track
+from torch import Tensor
+
+from invsmooth.data.decode import grey_pixels, is_8_bit, unit_scale
+from invsmooth.data.files import ImageFile
+from invsmooth.errors import DataError
+
+log = logging.getLogger(__name__)
+
+CACHED_FROM = 64 * 2**20
+"""Size of the files, in bytes, from which a set is prepared once and for all on the disk. What is smaller is decoded in less
+than about two seconds."""
+VERSION = 1
+"""Of what is computed from a file: raise it to have all sets prepared anew."""
+WINDOW = 16
+"""Images that are decoded at once."""
+
+
+@dataclass(frozen=True)
+class ImageArrays:
+    """Grey images in one flat array, row by row and one after the other.
+
+    Attributes:
+        names: of the images, unique.
+        shapes: heights and widths, shape (N, 2).
+        offsets: where each image starts in ``pixels``, shape (N,).
+        pixels: 8-bit grey levels (uint8), or float32 in [0, 1] if an image has more bits. May be a mapped file.
+        sha256: of each image's pixels and shape: equal for equal pictures, whatever file format they came in.
+    """
+
+    names: tuple[str, ...]
+    shapes: np.ndarray
+    offsets: np.ndarray
+    pixels: np.ndarray
+    sha256: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def image(self, i: int) -> Tensor:
+        """Image i, shape (1, H, W), float32 in [0, 1]."""
+        height, width = self.shapes[i]
+        flat = self.pixels[self.offsets[i] : self.offsets[i] + height * width]
+        return torch.from_numpy(unit_scale(flat).reshape(1, height, width))
+
+    def without(self, sha256: Collection[str]) -> ImageArrays:
+        """The images that are none of the pictures in ``sha256``."""
+        keep = [i for i, digest in enumerate(self.sha256) if digest not in sha256]
+        return replace(
+            self, names=tuple(self.names[i] for i in keep), shapes=self.shapes[keep], offsets=self.offsets[keep],
+            sha256=tuple(self.sha256[i] for i in keep),
+        )  # fmt: skip
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A process that is started with these images maps the file itself; a pickle would carry every pixel.
+        pixels = self.pixels
+        return vars(self) | {
+            "pixels": (pixels.filename, pixels.dtype.name) if isinstance(pixels, np.memmap) else pixels
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        if isinstance(state["pixels"], tuple):
+            file, kind = state["pixels"]
+            state = state | {"pixels": np.memmap(file, kind, mode="r")}
+        vars(self).update(state)
+
+
+def in_memory(images: Mapping[str, np.ndarray]) -> ImageArrays:
+    """Images (H, W), each uint8 or float32 in [0, 1], by name."""
+    arrays = list(images.values())
+    eight_bit = all(a.dtype == np.uint8 for a in arrays)
+    flat = [(a if eight_bit else unit_scale(a)).ravel() for a in arrays]
+    pixels = np.concatenate(flat) if flat else np.empty(0, np.uint8)
+    return described(tuple(images), [a.shape for a in arrays], pixels, [digest(a) for a in arrays])
+
+
+def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: list[str]) -> ImageArrays:
+    sizes = np.asarray(shapes, dtype=np.int64).reshape(-1, 2)
+    return ImageArrays(names, sizes, np.cumsum(sizes.prod(1)) - sizes.prod(1), pixels, tuple(sha256))
+
+
+def digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
+def load(files: Mapping[str, ImageFile], cache: Path) -> ImageArrays:
+    """The images of ``files``, decoded; from the disk, where a large set has been prepared before.
+
+    Args:
+        files: by name.
+        cache: folder in which large sets are prepared. The key is the content of the files (and :data:`VERSION`).
+    Raises:
+        DataError: an image cannot be used (all such are named), or the cache cannot be written.
+    """
+    if sum(p.stat().st_size for p in {f.path for f in files.values()} if p.is_file()) < CACHED_FROM:
+        return in_memory(dict(zip(files, decoded(files), strict=True)))
+    try:
+        cache.mkdir(parents=True, exist_ok=True)
+        key = content_key(files, cache / "digests.json")
+        folder = cache / key
+        with FileLock(cache / f"{key}.lock"):
+            if not (folder / "index.json").is_file():
+                for left in cache.glob(f".{key}.*"):  # by a process that was killed
+                    shutil.rmtree(left)
+                prepare(files, folder)
+        return mapped(folder)
+    except OSError as error:
+        raise DataError(
+            f"the prepared images cannot be kept in {cache.absolute()}: {error}; set INVSMOOTH_DATA to a folder with space"
+        ) from error
+
+
+def mapped(folder: Path) -> ImageArrays:
+    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    pixels = np.memmap(folder / "pixels", index["dtype"], mode="r")
+    return described(tuple(index["names"]), index["shapes"], pixels, index["sha256"])
+
+
+def prepare(files: Mapping[str, ImageFile], folder: Path) -> None:
+    """Decode ``files`` into ``folder``, all or nothing."""
+    log.info("preparing %d images in %s", len(files), folder.absolute())
+    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
+    temporary.mkdir()
+    try:
+        eight_bit = all(is_8_bit(f) for f in files.values())
+        shapes, digests = [], []
+        with (temporary / "pixels").open("wb") as target:
+            for image in track(decoded(files), "preparing images", total=len(files)):
+                shapes.append(image.shape)
+                digests.append(digest(image))
+                target.write((image if eight_bit else unit_scale(image)).tobytes())
+        kind = "uint8" if eight_bit else "float32"
+        index = {"names": list(files), "shapes": shapes, "dtype": kind, "sha256": digests}
+        (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
+        os.replace(temporary, folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def decoded(files: Mapping[str, ImageFile]) -> Iterator[np.ndarray]:
+    """Every image, in order, a window of them at a time on all cores. Raises DataError: at the end, names every file that
+    cannot be used."""
+
+    def attempt(file: ImageFile) -> np.ndarray | DataError:
+        try:
+            return grey_pixels(file)
+        except DataError as error:
+            return error
+
+    todo, errors = list(files.values()), []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for start in range(0, len(todo), WINDOW):
+            for result in pool.map(attempt, todo[start : start + WINDOW]):
+                if isinstance(result, DataError):
+                    errors.append(str(result))
+                elif not errors:
+                    yield result
+    if errors:
+        raise DataError(f"{len(errors)} of {len(files)} images cannot be used:\n  " + "\n  ".join(errors))
+
+
+def content_key(files: Mapping[str, ImageFile], memo: Path) -> str:
+    """Hash of the names and contents of ``files``. A file is read only if its size or date have changed since ``memo`` was
+    written."""
+    try:
+        known = json.loads(memo.read_text(encoding="utf-8"))
+    except (OSError, ValueError):  # none yet, or half written: it only saves time
+        known = {}
+    for path in {f.path for f in files.values()}:
+        state = path.stat()
+        if known.get(str(path.absolute()), [])[:2] != [state.st_size, state.st_mtime_ns]:
+            with path.open("rb") as opened:
+                found = hashlib.file_digest(opened, "sha256").hexdigest()
+            known[str(path.absolute())] = [state.st_size, state.st_mtime_ns, found]
+    temporary = memo.with_name(f".{memo.name}.{os.getpid()}.tmp")
+    temporary.write_text(json.dumps(known), encoding="utf-8")
+    os.replace(temporary, memo)
+    contents = [(name, f.member, known[str(f.path.absolute())][2]) for name, f in files.items()]
+    return hashlib.sha256(json.dumps([VERSION, contents]).encode()).hexdigest()[:32]

@@ -1,0 +1,230 @@
+"""Fetch a published data set. pooch keeps and checks the files; a download that broke off is gone on with where it stopped.
+
+Files appear under their name only when they are whole and match their checksum: what is half done lies in ``.partial``.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit, urlunsplit
+
+import pooch
+import requests
+import urllib3
+from filelock import FileLock
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
+
+from invsmooth.data.files import check_archive
+from invsmooth.data.published import Published
+from invsmooth.errors import DataError
+
+log = logging.getLogger(__name__)
+RECORD = "checksums.txt"
+"""Checksums of archives for which none is published: trusted at the first download, compared at every later one."""
+BLOCK = 2**16
+"""Bytes read at a time: what is lost, at most, where an answer breaks off."""
+
+
+class BrokenOffError(requests.RequestException):
+    """The server sent an answer that is worth asking again for."""
+
+
+@dataclass(frozen=True)
+class Patience:
+    """How long a download is tried.
+
+    Attributes:
+        attempts: at a file; two at a server that cannot be reached at all.
+        wait: seconds before the second attempt, doubled at each further one up to 30.
+        timeout: seconds without an answer or a byte after which an attempt counts as failed.
+    """
+
+    attempts: int = 5
+    wait: float = 1.0
+    timeout: float = 30.0
+
+
+def fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> None:
+    """Download what is missing of ``data`` to ``root/<name of the set>``. Of several processes one does, the others wait.
+
+    Args:
+        data: what to fetch.
+        root: folder of all data sets; made if need be.
+        mirror: address that takes the place of scheme and host of the published one.
+        patience: how long to try.
+    Raises:
+        DataError: the server cannot be reached, refuses, or sends something else; nothing half-made is left under the name
+            of a file, and what was received is kept for the next attempt.
+    """
+    folder = root / data.name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / ".lock"):
+            missing = [data.archive] if data.is_archive else data.files
+            if missing := [name for name in missing if not (folder / name).is_file()]:
+                download(data, missing, folder, mirror, patience or Patience())
+    except OSError as error:
+        raise DataError(f"{data.name} cannot be written to {folder.absolute()}: {error}") from error
+
+
+def download(data: Published, names: list[str], folder: Path, mirror: str | None, patience: Patience) -> None:
+    """Download files of ``data`` to ``folder``, with a progress bar."""
+    pooch.get_logger().setLevel(logging.WARNING)
+    partial = folder / ".partial"
+    partial.mkdir(exist_ok=True)
+    log.info("fetching %s: %d files to %s", data.name, len(names), folder.absolute())
+    columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+    with Progress(*columns, TimeRemainingColumn()) as progress, requests.Session() as session:
+        sizes = [data.checksums[name][1] for name in names if name in data.checksums]
+        total = sum(sizes) or None  # an archive's is told by the server
+        task = progress.add_task(f"fetching {data.name}", total=total)
+
+        def report(done: int, size: int | None) -> None:
+            progress.update(task, advance=done, total=total or size)
+
+        for name in names:
+            url = mirrored(data.url if data.is_archive else data.url + quote(name), mirror)
+            receive = Resuming(partial / f"{name}.part", session, patience, report)
+            checksum = recorded_checksum(folder / name) if data.is_archive else data.checksums[name][0]
+            try:
+                whole = Path(
+                    pooch.retrieve(url, f"sha256:{checksum}" if checksum else None, name, partial, None, receive)
+                )
+            except DataError:
+                raise
+            except (requests.RequestException, ValueError) as error:
+                raise DataError(f"{url} cannot be fetched: {reason(error)}") from error
+            if data.is_archive:
+                accept_archive(whole, folder)
+            os.replace(whole, folder / name)
+    with suppress(OSError):  # another archive's may still lie there
+        partial.rmdir()
+
+
+def accept_archive(archive: Path, folder: Path) -> None:
+    """Check an archive for which no checksum is published and record the one that it has."""
+    try:
+        check_archive(archive)
+    except DataError:
+        archive.unlink()
+        raise
+    if recorded_checksum(folder / archive.name) is None:
+        with (folder / RECORD).open("a", encoding="utf-8") as record:
+            record.write(f"{pooch.file_hash(str(archive))} {archive.name}\n")
+
+
+def recorded_checksum(archive: Path) -> str | None:
+    """The checksum recorded beside an archive when it was first fetched."""
+    record = archive.with_name(RECORD)
+    lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
+    return next((line.split(" ", 1)[0] for line in lines if line.split(" ", 1)[1] == archive.name), None)
+
+
+def mirrored(url: str, mirror: str | None) -> str:
+    """``url`` with its scheme and host replaced by those of ``mirror``, whose path is put before its own."""
+    if not mirror:
+        return url
+    base, own = urlsplit(mirror), urlsplit(url)
+    return urlunsplit((base.scheme, base.netloc, base.path.rstrip("/") + own.path, "", ""))
+
+
+def reason(error: BaseException) -> str:
+    """What went wrong, in one line, without the layers of the libraries."""
+    while isinstance(error, requests.ConnectionError) and error.args and isinstance(error.args[0], Exception):
+        error = getattr(error.args[0], "reason", None) or error.args[0]
+    return " ".join(str(error).split())
+
+
+def gives_up(state: RetryCallState, attempts: int) -> bool:
+    """Whether there has been enough trying. A server that cannot be reached at all, as without internet, gets two tries."""
+    error = state.outcome.exception() if state.outcome else None
+    cause = error.args[0] if error is not None and error.args else None
+    unreachable = isinstance(error, requests.ConnectionError) and isinstance(cause, urllib3.exceptions.MaxRetryError)
+    return state.attempt_number >= (min(2, attempts) if unreachable else attempts)
+
+
+class Resuming:
+    """A downloader for pooch that goes on with ``part`` where an earlier attempt, or an earlier process, left it.
+
+    The server is asked to go on only if the file is still the same one (its ETag or date, kept beside ``part``); if it
+    cannot or is not, the download starts over.
+    """
+
+    def __init__(
+        self,
+        part: Path,
+        session: requests.Session,
+        patience: Patience,
+        report: Callable[[int, int | None], None],
+    ) -> None:
+        self.part, self.validator = part, part.with_name(f"{part.name}.validator")
+        self.session, self.patience, self.report, self.reported = session, patience, report, 0
+
+    def progress(self, position: int, size: int | None) -> None:
+        self.report(position - self.reported, size)
+        self.reported = position
+
+    def __call__(self, url: str, output_file: str, pooch: Any) -> None:
+        patience = self.patience
+        for attempt in Retrying(
+            retry=retry_if_exception_type((BrokenOffError, requests.ConnectionError, requests.Timeout)),
+            stop=lambda state: gives_up(state, patience.attempts),
+            wait=wait_exponential(patience.wait, max=30),
+            before_sleep=lambda state: log.info("%s: %s; trying again", url, reason(state.outcome.exception())),  # type: ignore
+            reraise=True,
+        ):
+            with attempt:
+                self.receive(url)
+        os.replace(self.part, output_file)
+        self.validator.unlink(missing_ok=True)
+
+    def receive(self, url: str) -> None:
+        """One attempt: ask for the rest, or for all, and append what comes. Raises: requests.RequestException, DataError."""
+        have = self.part.stat().st_size if self.part.is_file() and self.validator.is_file() else 0
+        # Not compressed on the way: lengths are those of the file.
+        headers = {"Accept-Encoding": "identity"}
+        if have:
+            headers |= {"Range": f"bytes={have}-", "If-Range": self.validator.read_text(encoding="utf-8")}
+        self.part.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with self.session.get(url, headers=headers, stream=True, timeout=self.patience.timeout) as answer:
+                start = self.check(answer, have)
+                length = answer.headers.get("Content-Length")
+                size = start + int(length) if length else None
+                self.progress(start, size)
+                with self.part.open("ab" if start else "wb") as part:
+                    for block in answer.iter_content(BLOCK):
+                        part.write(block)
+                        self.progress(part.tell(), size)
+        except requests.exceptions.ChunkedEncodingError as error:
+            raise BrokenOffError(f"the answer broke off: {reason(error)}") from error
+        received = self.part.stat().st_size
+        if size is not None and received != size:
+            raise BrokenOffError(f"the answer broke off after {received} of {size} bytes")
+
+    def check(self, answer: requests.Response, have: int) -> int:
+        """How many bytes of the file come before this answer."""
+        if answer.status_code == 416:  # what we have does not fit what there is
+            self.part.unlink()
+            raise BrokenOffError("the server cannot go on where the download broke off")
+        if answer.status_code == 429 or answer.status_code >= 500:
+            raise BrokenOffError(f"the server answers {answer.status_code} {answer.reason}")
+        if answer.status_code >= 400:
+            raise DataError(f"{answer.url} cannot be fetched: the server answers {answer.status_code} {answer.reason}")
+        if "text/html" in answer.headers.get("Content-Type", ""):
+            raise DataError(f"{answer.url} cannot be fetched: the server sends a web page instead of the file")
+        if answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+            return have
+        validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
+        if validator and not validator.startswith("W/"):  # a weak one does not promise the same bytes
+            self.validator.write_text(validator, encoding="utf-8")
+        else:
+            self.validator.unlink(missing_ok=True)
+        return 0

@@ -1,0 +1,87 @@
+"""Find a published data set below a folder, in any layout that people have it in, extracted or zipped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from itertools import chain
+from pathlib import Path, PurePosixPath
+
+from invsmooth.data.files import ImageFile, image_files, is_image, is_zip, members
+from invsmooth.data.published import Published
+from invsmooth.errors import DataError
+
+CLASS = re.compile(r"n\d{8}")
+"""Folder of a class of ImageNet."""
+
+Images = dict[str, ImageFile]
+
+
+def find(data: Published, root: Path) -> Images | None:
+    """The images of ``data`` in ``root``, a folder or a zip archive: ``{name: file}`` by the published names; None where it
+    is not there. Of several places, the first that has all of it.
+
+    Raises: DataError: it is there in part only.
+    """
+    missing: tuple[Path, list[str]] | None = None
+    for place, images in places(data, root):
+        absent = [name for name in data.files if name not in images]
+        if images and not absent:
+            return images
+        if images and missing is None:
+            missing = (place, absent)
+    if missing is None:
+        return None
+    place, absent = missing
+    raise DataError(
+        f"{data.name} in {place.absolute()} is not complete: {len(absent)} of {len(data.files)} files are missing "
+        f"({', '.join(absent[:5])}{', …' if len(absent) > 5 else ''})"
+    )
+
+
+def places(data: Published, root: Path) -> Iterator[tuple[Path, Images]]:
+    """Where in ``root`` the set may lie, with what there is of it."""
+    if is_zip(root):
+        yield root, in_archive(data, root, whole=True)
+        return
+    checkouts = sorted(root.glob(f"{data.repository}*/")) if data.repository else []
+    for folder in chain([root], (base / f for base in [root, *checkouts] for f in data.folders)):
+        if folder.is_dir():
+            yield folder, in_folder(data, folder, is_root=folder == root)
+    names = {part.lower() for f in data.folders for part in PurePosixPath(f).parts}
+    for archive in sorted(chain(root.glob("*.zip"), root.glob(f"{data.name}/*.zip"))):
+        stem = archive.stem.lower()
+        of_repository = data.repository and stem.startswith(data.repository.lower())
+        if stem in names or of_repository:
+            yield archive, in_archive(data, archive, whole=stem in names)
+
+
+def in_folder(data: Published, folder: Path, is_root: bool) -> Images:
+    """The files of ``data`` right in ``folder``."""
+    if data.files:
+        return {name: ImageFile(folder / name) for name in data.files if (folder / name).is_file()}
+    # A folder with a sub-folder for each class. That of data.root counts only where its name says that it is one.
+    if not any(p.is_dir() and (not is_root or CLASS.fullmatch(p.name)) for p in folder.iterdir()):
+        return {}
+    return {name: file for name, file in image_files(folder).items() if name.count("/") == 1}
+
+
+def in_archive(data: Published, archive: Path, whole: bool) -> Images:
+    """The files of ``data`` in a zip archive, below one of its folders or, with ``whole``, at the top."""
+    ends = {PurePosixPath(f).name for f in data.folders}
+    by_folder: dict[str, Images] = {}
+    for member in members(archive):
+        parts = PurePosixPath(member).parts
+        cuts = [k + 1 for k, part in enumerate(parts[:-1]) if part in ends]
+        if cuts or whole:
+            cut = cuts[-1] if cuts else 0
+            name = "/".join(parts[cut:])
+            by_folder.setdefault("/".join(parts[:cut]), {})[name] = ImageFile(archive, member)
+    candidates = [wanted(data, images) for images in by_folder.values()]
+    return max(candidates, key=len, default={})
+
+
+def wanted(data: Published, images: Mapping[str, ImageFile]) -> Images:
+    if data.files:
+        return {name: images[name] for name in data.files if name in images}
+    return {name: images[name] for name in sorted(images) if name.count("/") == 1 and is_image(name)}

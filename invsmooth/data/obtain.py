@@ -1,0 +1,75 @@
+"""Get the files of a published data set: from the folder that is given, or from the internet."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pooch
+
+from invsmooth.data.fetch import Patience, fetch
+from invsmooth.data.locate import Images, find
+from invsmooth.data.published import Published
+from invsmooth.errors import DataError
+
+
+def default_root() -> Path:
+    """Where fetched data sets and prepared images are kept: ``INVSMOOTH_DATA``, or the user's cache folder."""
+    return Path(os.environ.get("INVSMOOTH_DATA") or pooch.os_cache("invsmooth"))
+
+
+def obtain(
+    data: Published, root: str | Path | None, mirror: str | None = None, patience: Patience | None = None
+) -> Images:
+    """The files of ``data``, by name.
+
+    With a ``root`` they have to be there: a folder that was named by mistake is not filled. Without one they are looked
+    for in :func:`default_root`, and fetched to it if need be.
+
+    Raises: DataError: they are not to be had; the message says where they were looked for and what can be done.
+    """
+    if root is not None:
+        if not Path(root).exists():
+            raise DataError(f"data.root={root}: there is no such folder or zip archive (looked for {data.name} in it)")
+        if (images := find(data, Path(root))) is not None:
+            return images
+        remedy = data.how or (
+            f"Fetch it there: python -m invsmooth.data prepare {data.name} --root {root} ({source(data)}). "
+            "Or leave data.root out, and it is fetched to the cache folder"
+        )
+        raise DataError(f"{absent(data, Path(root))}. {remedy}. Or use data=bundled, which needs no download")
+    return find_or_fetch(data, default_root(), mirror, patience)
+
+
+def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> Images:
+    """The files of ``data`` in ``root``; those that are missing are fetched. Raises: DataError."""
+    try:
+        images = find(data, root)
+    except DataError:  # in part, as an interrupted download leaves it
+        if not data.url:
+            raise
+        images = None
+    if images is not None:
+        return images
+    here = "Give a folder that has it, data.root=FOLDER, or use data=bundled, which needs no download"
+    if not data.url:
+        raise DataError(f"{absent(data, root)}. {data.how}. {here}")
+    try:
+        fetch(data, root, mirror, patience)
+    except DataError as error:
+        raise DataError(f"{absent(data, root)}, and the download failed: {error}. {here}") from error
+    found = find(data, root)
+    assert found is not None
+    return found
+
+
+def absent(data: Published, root: Path) -> str:
+    return (
+        f"{data.name} is not in {root.absolute()} (looked for {', '.join(data.folders)}, in folders and zip archives)"
+    )
+
+
+def source(data: Published) -> str:
+    """Size and address of the download."""
+    size = f"{data.n_bytes / 1e6:.0f} MB from " if data.n_bytes else ""
+    return f"{size}{data.url}"
