@@ -6,6 +6,7 @@ import io
 import stat
 import zipfile
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO
 
@@ -33,8 +34,18 @@ class ImageFile:
         """The file's bytes, seekable. Raises: OSError, zipfile.BadZipFile: it cannot be read."""
         if self.member is None:
             return self.path.open("rb")
-        with zipfile.ZipFile(self.path) as archive:
-            return io.BytesIO(archive.read(self.member))
+        return io.BytesIO(archive(self.path, self.path.stat().st_mtime_ns).read(self.member))
+
+
+@lru_cache(maxsize=4)
+def archive(path: Path, changed: int) -> zipfile.ZipFile:
+    """An archive that is kept open, since its directory of files would be read again for each of them.
+
+    Args:
+        path: of the archive.
+        changed: when it was changed last: another date opens it anew.
+    """
+    return zipfile.ZipFile(path)
 
 
 def is_zip(path: Path) -> bool:
@@ -67,33 +78,33 @@ def is_image(name: str) -> bool:
     return path.suffix.lower() in EXTENSIONS and not hidden
 
 
-def members(archive: Path) -> list[str]:
+def members(path: Path) -> list[str]:
     """The names of the files in a zip archive.
 
     Raises: DataError: it is no readable zip archive, or has members that point out of it. Nothing is ever unpacked, but an
         archive that tries to is not what it claims to be.
     """
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(path) as opened:
             infos = opened.infolist()
     except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{archive} cannot be read as a zip archive: {error}") from error
+        raise DataError(f"{path} cannot be read as a zip archive: {error}") from error
     for info in infos:
-        path = PurePosixPath(info.filename.replace("\\", "/"))
+        member = PurePosixPath(info.filename.replace("\\", "/"))
         is_link = stat.S_ISLNK(info.external_attr >> 16)
-        if is_link or path.is_absolute() or ".." in path.parts or (path.parts and ":" in path.parts[0]):
+        if is_link or member.is_absolute() or ".." in member.parts or (member.parts and ":" in member.parts[0]):
             what = "a link" if is_link else "a path out of the archive"
-            raise DataError(f"{archive} is not used: its member {info.filename!r} is {what}")
+            raise DataError(f"{path} is not used: its member {info.filename!r} is {what}")
     return [info.filename for info in infos if not info.is_dir()]
 
 
-def check_archive(archive: Path) -> None:
+def check_archive(path: Path) -> None:
     """Raises: DataError: the archive is damaged (every member is read and its checksum compared) or cannot be trusted."""
-    members(archive)
+    members(path)
     try:
-        with zipfile.ZipFile(archive) as opened:
+        with zipfile.ZipFile(path) as opened:
             damaged = opened.testzip()
     except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DataError(f"{archive} is a damaged zip archive: {error}") from error
+        raise DataError(f"{path} is a damaged zip archive: {error}") from error
     if damaged is not None:
-        raise DataError(f"{archive} is a damaged zip archive: {damaged} does not match its checksum")
+        raise DataError(f"{path} is a damaged zip archive: {damaged} does not match its checksum")

@@ -19,8 +19,8 @@ CONF = Path(invsmooth.__file__).parent / "conf"
 OPTIONS = [
     f"{path.relative_to(CONF).parts[0]}={path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix('')}"
     for path in sorted([*CONF.glob("*/*.yaml"), *CONF.glob("*/*/*.yaml")])
-    if path.parent.name != "estimator"
-]
+    if path.parent.name not in ("estimator", "test")
+] + [f"data/test={path.stem}" for path in sorted(CONF.glob("data/test/*.yaml"))]
 """Every option of every group but the estimators."""
 ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
 
@@ -33,7 +33,13 @@ def config(*overrides: str, root: str = "train") -> DictConfig:
 
 @pytest.mark.parametrize("option", OPTIONS)
 def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None:
-    needs = {"data=folder": [f"data.root={tmp_path}"], "trainer=gpu": None, "trainer=ddp": ["trainer.accelerator=cpu"]}
+    root = [f"data.root={tmp_path}"]
+    needs = {
+        "data=folder": root,
+        "data/test=folder": root,
+        "trainer=gpu": None,
+        "trainer=ddp": ["trainer.accelerator=cpu"],
+    }
     more = needs.get(option, [])
     if more is None:
         more = ["trainer.accelerator=auto"]
@@ -60,6 +66,33 @@ def test_a_preset_for_each_algorithm_and_task(task: str, algo: str, size: str) -
     module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
     assert type(module).__name__.lower() == f"{algo.replace('_', '')}training"
     assert (cfg.task.name, cfg.algo.name) == (task, algo)
+
+
+def test_data_sets() -> None:
+    """SPEC section 7: what each trains, validates and tests on, and the crops."""
+    expected = {
+        ("data=bundled",): ("bundled", "bundled", 256, "bundled", 256),
+        ("data=div2k",): ("div2k", "div2k", 384, "bsd68", 256),
+        ("data=train400",): ("train400", "set12", None, "set11", None),
+        ("data=train400", "data/test=bsd68"): ("train400", "set12", 256, "bsd68", 256),
+        ("data=bsd68",): ("train400", "set12", 256, "bsd68", 256),
+        ("data=set11",): ("train400", "set12", None, "set11", None),
+        ("data=set12",): ("train400", "bsd68", None, "set12", None),
+        ("data=imagenet",): ("train400", "set12", 256, "imagenet", 256),
+        ("data=div2k", "data/test=div2k", "data.val=holdout"): ("div2k", "holdout", 384, "div2k", 384),
+        ("data=set11", "data.crop=99"): ("train400", "set12", 99, "set11", 99),
+    }
+    for overrides, (train, val, val_crop, test, crop) in expected.items():
+        data = config(*overrides).data
+        validate(config(*overrides))
+        assert (data.name, data.val, data.val_crop, data.test.name, data.crop) == (train, val, val_crop, test, crop)
+
+
+def test_paper_presets_use_the_papers_data() -> None:
+    for task, train, test in (("denoise", "div2k", "bsd68"), ("cs", "train400", "set11")):
+        for algo in ALGORITHMS:
+            data = config(f"experiment=paper/{task}_{algo}").data
+            assert (data.name, data.test.name) == (train, test)
 
 
 def test_hyper_parameters_of_the_algorithms() -> None:
@@ -112,6 +145,14 @@ def test_a_task_is_complete_by_itself() -> None:
         ("resume=no.ckpt", "resume=no.ckpt"),
         ("data.root=/no/folder", "data.root=/no/folder"),
         ("data=folder", "data.root has no value"),
+        ("data/test=folder", "data.root has no value"),
+        ("data.test.root=/no/folder", "data.test.root=/no/folder: there is no such folder"),
+        ("data.name=set11", "data.name=set11 is not allowed; allowed: bundled, train400, div2k, folder"),
+        ("data.val=train400", "data.val=train400 is not allowed; allowed: holdout, bundled"),
+        ("data.test.name=best", "data.test.name=best is not allowed; allowed: bundled, bsd68"),
+        ("data.test.count=5", "only imagenet has it"),
+        ("data.test.classes=[]", "data.test.classes"),
+        ("data.val_crop=0", "data.val_crop=0"),
         ("data.limit=0", "data.limit=0"),
         ("trainer.max_steps=0", "trainer.max_steps=0"),
         ("trainer.accelerator=tpu", "allowed: cpu, gpu, auto"),
