@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench bench-training clean
+.PHONY: help setup demo test test-fast lint bench bench-data bench-training clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
@@ -34,6 +34,9 @@ lint: $(STAMP) ## ruff and mypy
 bench: $(STAMP) ## time certificates against bare forward passes, and the memory settings, side by side
 	$(BIN)/python -m tests.benchmarks.certify
 	$(BIN)/python -m tests.benchmarks.allocator
+
+bench-data: $(STAMP) ## patches per second, and the share of a training step that waits for them (a minute)
+	$(BIN)/python -m tests.benchmarks.loader
 
 bench-training: $(STAMP) ## seconds per training batch of the five algorithms (some ten minutes)
 	$(BIN)/python -m tests.benchmarks.training
