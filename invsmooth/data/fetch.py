@@ -205,9 +205,6 @@ class Resuming:
                         self.progress(part.tell(), size)
         except requests.exceptions.ChunkedEncodingError as error:
             raise BrokenOffError(f"the answer broke off: {reason(error)}") from error
-        received = self.part.stat().st_size
-        if size is not None and received != size:
-            raise BrokenOffError(f"the answer broke off after {received} of {size} bytes")
 
     def check(self, answer: requests.Response, have: int) -> int:
         """How many bytes of the file come before this answer."""

@@ -100,7 +100,7 @@ def test_an_incomplete_set_is_named(tmp_path: Path) -> None:
 
 def imagenet(folder: Path) -> Path:
     for c in range(3):
-        for k in range(4):
+        for k in range(4 + c):
             side = 20 if (c, k) == (1, 0) else 40
             save(folder / f"n0000000{c}" / f"{k}.JPEG", noise(10 * c + k, side, 40))
     return folder
@@ -110,19 +110,19 @@ def imagenet(folder: Path) -> Path:
 def test_imagenet_classes_and_count(tmp_path: Path, place: str) -> None:
     imagenet(tmp_path / place)
     every = ImageSet("imagenet", str(tmp_path))
-    assert len(every.files("test")) == 12
+    assert len(every.files("test")) == 15
     chosen = ImageSet("imagenet", str(tmp_path), classes=["n00000000", "n00000001"], count=3, crop=32)
     # One of each class in turn; the one that is smaller than the crop is passed over.
     assert list(chosen.files("test")) == ["n00000000/0.JPEG", "n00000000/1.JPEG", "n00000001/1.JPEG"]
     with pytest.raises(DataError, match="there are no images of n09999999"):
         ImageSet("imagenet", str(tmp_path), classes=["n09999999"]).files("test")
-    with pytest.raises(DataError, match="there are only 11 such images"):
-        ImageSet("imagenet", str(tmp_path), count=12, crop=32).files("test")
+    with pytest.raises(DataError, match="there are only 14 such images"):
+        ImageSet("imagenet", str(tmp_path), count=15, crop=32).files("test")
 
 
 def test_imagenet_in_an_archive(tmp_path: Path) -> None:
     zip_up(imagenet(tmp_path / "files"), tmp_path / "imagenet.zip", "imagenet/")
-    assert len(ImageSet("imagenet", str(tmp_path)).files("test")) == 12
+    assert len(ImageSet("imagenet", str(tmp_path)).files("test")) == 15
 
 
 def test_imagenet_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
