@@ -208,7 +208,8 @@ class Resuming:
 
     def check(self, answer: requests.Response, have: int) -> int:
         """How many bytes of the file come before this answer."""
-        if answer.status_code == 416:  # what we have does not fit what there is
+        goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
+        if answer.status_code == 416 or (answer.status_code == 206 and not goes_on):
             self.part.unlink()
             raise BrokenOffError("the server cannot go on where the download broke off")
         if answer.status_code == 429 or answer.status_code >= 500:
@@ -217,7 +218,7 @@ class Resuming:
             raise DataError(f"{answer.url} cannot be fetched: the server answers {answer.status_code} {answer.reason}")
         if "text/html" in answer.headers.get("Content-Type", ""):
             raise DataError(f"{answer.url} cannot be fetched: the server sends a web page instead of the file")
-        if answer.status_code == 206 and answer.headers.get("Content-Range", "").startswith(f"bytes {have}-"):
+        if answer.status_code == 206:
             return have
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if validator and not validator.startswith("W/"):  # a weak one does not promise the same bytes

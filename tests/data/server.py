@@ -18,7 +18,7 @@ class Server:
         files: by path, e.g. ``{"/folder/a.png": b"…"}``.
         faults: by path, what goes wrong at the first, second, … request: ``"break"`` (off in the middle), ``"stall"``, a
             status code, ``"html"`` (a web page), ``"wrong"`` (other bytes), ``"short"`` (half of it, said to be all),
-            ``"no range"`` (goes back to the start when asked to go on), "" (nothing). After these, nothing does.
+            ``"no range"`` (goes back to the start when asked to go on), ``"other range"`` (goes on elsewhere), "" (nothing). After these, nothing does.
         requests: (path, Range header) of every request.
         etag: whether it tells an ETag.
         delay: seconds before each answer.
@@ -62,6 +62,8 @@ class Handler(BaseHTTPRequestHandler):
             return
         if fault == "no range":
             start = 0
+        if fault == "other range":
+            start -= 1
         headers = {"ETag": '"1"'} if told.etag else {}
         if start:
             headers["Content-Range"] = f"bytes {start}-{len(body) - 1}/{len(body)}"
