@@ -18,7 +18,8 @@ class Server:
         files: by path, e.g. ``{"/folder/a.png": b"…"}``.
         faults: by path, what goes wrong at the first, second, … request: ``"break"`` (off in the middle), ``"stall"``, a
             status code, ``"html"`` (a web page), ``"wrong"`` (other bytes), ``"short"`` (half of it, said to be all),
-            ``"no range"`` (goes back to the start when asked to go on), ``"other range"`` (goes on elsewhere), "" (nothing). After these, nothing does.
+            ``"no range"`` (goes back to the start when asked to go on), ``"other range"`` (goes on elsewhere), "" (nothing).
+            After these, nothing does.
         requests: (path, Range header) of every request.
         etag: whether it tells an ETag.
         delay: seconds before each answer.
