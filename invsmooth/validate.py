@@ -14,7 +14,8 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from invsmooth.attacks.pgd import INITS, KEEPS, SCHEDULES
+from invsmooth.attacks.pgd import SCHEDULES
+from invsmooth.attacks.starts import INITS, KEEPS
 from invsmooth.certificates import CERTIFIERS
 from invsmooth.errors import ConfigError
 from invsmooth.schema import Run
