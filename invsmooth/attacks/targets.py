@@ -1,4 +1,4 @@
-"""Whose error an attack maximises: the estimator's own, or that of the smoothed estimator which is deployed and certified."""
+"""Whose error an attack maximises: the estimator's own, or the smoothed one's, which is deployed and certified."""
 
 from __future__ import annotations
 
