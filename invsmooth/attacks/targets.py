@@ -17,7 +17,7 @@ from invsmooth.operators.base import Operator
 from invsmooth.rng import smoothing_noise
 
 TARGETS = ("base", "mean", "median")
-DRAWS = ("fixed", "fresh")
+DRAWS = ("fresh", "fixed")
 PIXELS_PER_CHUNK = {"cpu": 2**17, "cuda": 2**20}
 """Network input pixels at a time where no chunk size is given: a gradient keeps every layer's output, about 1 GB for each
 image of 256 x 256 through ISTA-Net++."""
@@ -37,7 +37,8 @@ class Target:
         kind: ``"base"``, ``"mean"`` or ``"median"``.
         sigma: standard deviation of delta per pixel, [0, 1] pixel scale.
         n_samples: S, draws for each gradient.
-        draws: the same at every gradient (``"fixed"``), or ``"fresh"`` ones. Both differ from those of a certificate.
+        draws: ``"fresh"`` ones at every evaluation, which attack best, or ``"fixed"``, which make the loss a function of xi
+            alone. Either differ from those of a certificate.
         q: of ``median``.
         n_around: of ``median``: how many draws near the quantile give the gradient; None for all.
         chunk_size: draws of each image at a time, which bounds the memory; None: by the size of the images.
@@ -48,7 +49,7 @@ class Target:
     kind: str = "base"
     sigma: float = 0.0
     n_samples: int = 1
-    draws: str = "fixed"
+    draws: str = "fresh"
     q: float = 0.5
     n_around: int | None = None
     chunk_size: int | None = None

@@ -8,7 +8,7 @@ import pandas as pd
 
 from invsmooth.units import PAPER_LABEL, Units
 
-SETTING = ["task", "algo", "dataset", "operator", "ratio", "sigma_b", "certifier", "units"]
+SETTING = ["task", "algo", "dataset", "operator", "ratio", "sigma_b", "certifier", "units", "attack", "attack_target"]
 """What one panel of a figure, or one block of a table, has in common."""
 
 NAMES = {
