@@ -202,13 +202,6 @@ def attack_conflicts(attack: DictConfig) -> Iterator[str]:
         for key in SETTINGS:
             if key not in taken and attack[key] != defaults[key]:
                 yield f"attack.{key}={attack[key]} has no effect with attack={attack.name}, which takes {', '.join(taken)}"
-    useful = {"n_samples": ("mean", "median"), "draws": ("mean", "median"), "n_around": ("median",)}
-    for key, targets in useful.items():
-        if attack.target in TARGETS and attack.target not in targets and attack[key] != defaults[key]:
-            yield (
-                f"attack.{key}={attack[key]} has no effect with attack.target={attack.target}; "
-                f"it is for attack.target={' and '.join(targets)}"
-            )
 
 
 def trainer_conflicts(trainer: DictConfig) -> Iterator[str]:

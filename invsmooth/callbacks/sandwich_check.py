@@ -62,7 +62,9 @@ class SandwichCheck:
         evidence: dict[str, Any] = {
             **row, **values,
             "x": measured.x[i : i + 1], "b": measured.b[i : i + 1], "xi": xi[i : i + 1],
-            "operator": type(setting.operator).__name__, "operator_state": setting.operator.state_dict(),
+            "operator": type(setting.operator).__name__,
+            # Not its state dict, which leaves out matrices that a seed determines.
+            "operator_buffers": dict(setting.operator.named_buffers()),
             "quantile": self.q, "confidence": found.confidence, "n_samples": found.n_samples, "seed": found.seed,
         }  # fmt: skip
         number = len(self.violations)

@@ -65,7 +65,7 @@ def test_median_of_one_pixel() -> None:
     x, b, target = (
         torch.zeros(4, 1, 1, 1),
         torch.tensor([-0.3, -0.1, 0.1, 0.4]).view(4, 1, 1, 1),
-        Target("median", 0.5, 9),
+        Target("median", 0.5, 9, "fixed"),
     )
     found = pgd(MatchedFilter(), Identity(), x, b, eps=0.7, n_iter=20, schedule="cosine", target=target, restarts=4)
     noise = 0.5 * attack_draws(x, 9, False, 0, range(4))().flatten(1)
