@@ -117,24 +117,34 @@ def maximise(
     seed: int = 0,
     image_keys: ImageKeys | None = None,
     start: Tensor | None = None,
+    final_loss: bool = True,
 ) -> Found:
-    """The search of :func:`pgd` for any objective. Arguments as for :func:`invsmooth.attacks.starts.best_of_starts`."""
+    """The search of :func:`pgd` for any objective.
+
+    Args:
+        objective, like, seed, image_keys, start: as for :func:`invsmooth.attacks.starts.best_of_starts`.
+        search: how to search.
+        final_loss: False saves the forward pass after the last step where ``keep="last"`` has no other use for it. The
+            loss that comes back is then that of the iterate before.
+    """
     return best_of_starts(
-        objective, like, lambda objective, xi: ascend(objective, xi, search), eps=search.eps, init=search.init,
+        objective, like, lambda objective, xi: ascend(objective, xi, search, final_loss), eps=search.eps, init=search.init,
         restarts=search.restarts, seed=seed, image_keys=image_keys, start=start,
     )  # fmt: skip
 
 
-def ascend(objective: Objective, xi: Tensor, search: Search) -> tuple[Tensor, Tensor]:
-    """Projected gradient ascent from ``xi``: ``n_iter`` gradients and one more forward pass at the end.
+def ascend(objective: Objective, xi: Tensor, search: Search, final_loss: bool = True) -> tuple[Tensor, Tensor]:
+    """Projected gradient ascent from ``xi``: ``n_iter`` gradients and, unless it is saved, one more forward pass at the end.
 
     Returns: the xi kept, shape (B, C, H, W), and its loss, shape (B,).
     """
-    best_xi, best_loss = xi, None
+    best_xi, best_loss, loss = xi, None, None
     for step in search.step_sizes():
         loss, gradient = objective.value_and_gradient(xi)
         best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
         xi = project(xi + step * (steepest(gradient) if search.normalize else gradient), search.eps)
-    with torch.no_grad():
-        loss = objective.value(xi)
+    if final_loss or search.keep == "best":
+        with torch.no_grad():
+            loss = objective.value(xi)
+    assert loss is not None
     return (xi, loss) if search.keep == "last" else better_of(xi, loss, best_xi, best_loss)

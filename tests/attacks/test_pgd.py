@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from invsmooth.attacks import AttackResult, Target, apgd, noise, pgd
+from invsmooth.attacks import AttackResult, ReconstructionError, Search, Target, apgd, maximise, noise, pgd
 from invsmooth.attacks.ball import project
 from invsmooth.data.decode import read_image
 from invsmooth.estimators import DPDNN, ISTANetPP, Ridge, load_checkpoint
@@ -139,6 +139,30 @@ def test_each_image_keeps_its_best_start() -> None:
     assert torch.equal(found.loss, found.losses.amax(1))
     torch.testing.assert_close(mse(net(operator.A(x + found.xi), operator), x).detach(), found.loss)
     assert (found.grad_evals, found.network_evals) == (8, 12)
+
+
+def test_training_saves_the_last_forward_pass() -> None:
+    """keep="last" without the final loss: the same xi, one forward pass less, and the loss of the iterate before."""
+    images = 0
+
+    def counting(y: torch.Tensor, operator: object) -> torch.Tensor:
+        nonlocal images
+        images += len(y)
+        return y.sin()
+
+    x = torch.rand(2, 1, 4, 4)
+    objective = ReconstructionError(counting, Identity(), x, None)
+    last, best = (Search(0.5, 3, 0.1, init="sphere", keep=keep) for keep in ("last", "best"))
+    whole, whole_images = maximise(objective, x, last, image_keys=["a", "b"]), images
+    images = 0
+    short = maximise(objective, x, last, image_keys=["a", "b"], final_loss=False)
+    assert (whole_images, images) == (8, 6)
+    assert torch.equal(short.xi, whole.xi)
+    torch.testing.assert_close(short.loss, maximise(objective, x, Search(0.5, 2, 0.1, init="sphere", keep="last"),
+                                                    image_keys=["a", "b"]).loss)  # fmt: skip
+    images = 0
+    maximise(objective, x, best, final_loss=False)
+    assert images == 8
 
 
 def test_projection_is_idempotent_and_keeps_the_inside() -> None:
