@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from invsmooth.attacks import apgd, noise, pgd
+from invsmooth.attacks import Target, apgd, noise, pgd
 from invsmooth.attacks.apgd import ascend, checkpoints
+from invsmooth.attacks.sandwich import check_error
 from invsmooth.data.decode import read_image
 from invsmooth.estimators import DPDNN, ISTANetPP, load_checkpoint
 from invsmooth.metrics import mse, psnr
@@ -179,8 +180,30 @@ def test_strength_on_the_published_network(published) -> None:  # type: ignore[n
 def test_fast_default_is_no_weaker_than_150_constant_steps(published) -> None:  # type: ignore[no-untyped-def]
     """With a tenth of the gradients: 15 cosine steps, as the config's default takes 20."""
     estimator, operator, crop = published
-    x = torch.cat([crop("cameraman", 66), crop("boats", 66)])
-    eps = 5.0 * 66 / 256
+    x, eps = crop("boats", 66), 5.0 * 66 / 256
     slow = pgd(estimator, operator, x, eps=eps, n_iter=150, step_size=0.2 * 66 / 256)
     fast = pgd(estimator, operator, x, eps=eps, n_iter=15, schedule="cosine")
     assert (fast.loss >= slow.loss).all()
+
+
+@pytest.mark.slow
+def test_a_smoothed_target_is_best_attacked_as_such(published) -> None:  # type: ignore[no-untyped-def]
+    """eps = 1, sigma = 25/255, boats[66:132, 66:132]: with as many steps, the attack on the mean of draws does more harm to
+    the mean over fresh draws than the attack on f does, and the attack on their median more to the median."""
+    estimator, operator, crop = published
+    x, sigma = crop("boats", 66), 25 / 255
+    attacks = {
+        kind: pgd(estimator, operator, x, eps=1.0, n_iter=10, schedule="cosine", target=Target(kind, sigma, 4))
+        for kind in ("base", "mean", "median")
+    }
+    median, mean = {}, {}
+    for kind, found in attacks.items():
+        truth = check_error(
+            estimator, operator, x, None, found.xi, certified=torch.zeros(1), sigma=sigma, n_samples=24
+        )  # fmt: skip
+        median[kind] = float(-10 * truth.estimate.log10())
+        unseen = Target("mean", sigma, 24).objective(estimator, operator, x, None, seed=1)
+        mean[kind] = float(-10 * unseen.value(found.xi).log10())
+    assert mean["mean"] < mean["base"] - 0.3
+    assert median["median"] < median["base"] - 0.2
+    assert mean["mean"] < mean["median"]
