@@ -12,7 +12,8 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
-from invsmooth.callbacks import CertifyPlan
+from invsmooth.attacks import Target, settings_of
+from invsmooth.callbacks import AttackPlan, CertifyPlan
 from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
@@ -122,6 +123,19 @@ def build_plan(cfg: DictConfig) -> CertifyPlan:
         sigma=[float(s) for s in as_list(cfg.certify.sigma)], n_samples=cfg.certify.n_samples,
         confidence=cfg.certify.confidence, quantile=cfg.certify.quantile, units=Units(cfg.certificate.units),
         chunk_size=cfg.certify.chunk_size, seed=cfg.seed,
+    )  # fmt: skip
+
+
+def build_attack(cfg: DictConfig) -> AttackPlan:
+    """The attack of each cell (eps, sigma)."""
+    attack = cfg.attack
+    target = Target(
+        attack.target, n_samples=attack.n_samples, draws=attack.draws, q=cfg.certify.quantile, n_around=attack.n_around,
+        chunk_size=attack.chunk_size,
+    )  # fmt: skip
+    return AttackPlan(
+        attack.name, eps=[float(e) for e in as_list(attack.eps)], sigma=[float(s) for s in as_list(cfg.certify.sigma)],
+        settings={k: attack[k] for k in settings_of(attack.name)}, target=target, seed=cfg.seed,
     )  # fmt: skip
 
 

@@ -15,5 +15,10 @@ class CheckpointError(ValueError):
     """A file that holds no estimator that we know."""
 
 
+class CertificateViolation(RuntimeError):
+    """An attack was found under which the truth lies above a certified value: the certificate is wrong, or the chance of
+    its failure came up. No mistake of the user's."""
+
+
 class DivergedError(FloatingPointError):
     """Training came to a loss that is not a number."""

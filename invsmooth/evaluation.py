@@ -11,8 +11,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
-from invsmooth.build import build_plan
-from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep
+from invsmooth.build import build_attack, build_plan
+from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep, SandwichCheck
 from invsmooth.data.datamodule import ImageDataModule
 
 log = logging.getLogger(__name__)
@@ -32,15 +32,15 @@ def evaluate(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger]
 ) -> None:
     """Write ``folder/results.parquet``. Runs on one device, so that every image counts once."""
-    attack = {k: v for k, v in cfg.attack.items() if k not in ("name", "eps")}
-    plan = build_plan(cfg)
+    plan, attack = build_plan(cfg), build_attack(cfg)
+    check = SandwichCheck(folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size)
     columns = {
         "run_id": f"{folder.parent.name}/{folder.name}", "algo": cfg.algo.name, "task": cfg.task.name,
-        "dataset": data.name, "operator": cfg.operator.name,
+        "dataset": data.name, "operator": cfg.operator.name, "attack": attack.name, "attack_target": attack.target.kind,
     }  # fmt: skip
     callbacks: list[L.Callback] = [
-        AttackSweep(plan.eps, attack, cfg.seed),
-        CertifySweep(plan, columns, folder, cfg.certify.pictures),
+        AttackSweep(attack),
+        CertifySweep(plan, columns, folder, cfg.certify.pictures, check),
     ]
     if cfg.trainer.progress_bar:
         callbacks.append(RichProgressBar())

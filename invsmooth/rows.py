@@ -24,12 +24,13 @@ SCHEMA = pa.schema(
         ("psnr_median", REAL), ("psnr_certified", REAL),
         ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
         ("discrepancy_median", REAL), ("discrepancy_certified", REAL), ("certified_psnr", REAL),
+        ("attack", TEXT), ("attack_target", TEXT),
         ("attack_norm", REAL), ("attack_grad_evals", WHOLE), ("network_evals", WHOLE), ("seconds", REAL),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
 """psnr_measured is that of A^T y. Where no certificate exists, k_index is null, the certified values are nan, and
-``reason`` says why."""
+``reason`` says why. attack_target: whose error the attack maximised (base, mean, median)."""
 
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")

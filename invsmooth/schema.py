@@ -128,7 +128,7 @@ class AlgoSmtGrad(Algo):
 
 @dataclass
 class Attack:
-    """l2-PGD on the test images (SPEC section 5)."""
+    """The attack on the test images (SPEC section 5)."""
 
     name: str = MISSING
     eps: Any = MISSING  # l2 norm over one image, [0, 1] pixels; a number or a list
@@ -139,6 +139,12 @@ class Attack:
     init: str = "zero"
     keep: str = "best"
     restarts: int = 1
+    target: str = "base"  # base, mean, median: whose error is maximised; mean and median are attacked at each sigma
+    n_samples: int = 16  # draws that estimate the error of target=mean and median
+    draws: str = "fresh"  # fresh: others at each gradient, which attacks best; fixed
+    n_around: Any = None  # target=median: draws near the median that give the gradient; null: all
+    chunk_size: Any = None  # draws of each image at a time; null: by the size of the images
+    check_samples: int = 64  # fresh draws that check every certified PSNR under the attack found; 0: no check
 
 
 @dataclass

@@ -14,12 +14,15 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from invsmooth.attacks.pgd import INITS, KEEPS, SCHEDULES
+from invsmooth.attacks import ATTACKS, SETTINGS, TARGETS, settings_of
+from invsmooth.attacks.pgd import SCHEDULES
+from invsmooth.attacks.starts import INITS, KEEPS
+from invsmooth.attacks.targets import DRAWS
 from invsmooth.certificates import CERTIFIERS
 from invsmooth.data.files import is_zip
 from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
 from invsmooth.errors import ConfigError
-from invsmooth.schema import Run
+from invsmooth.schema import Attack, Run
 
 Rule = tuple[str, Callable[[Any], bool], str]
 
@@ -93,6 +96,13 @@ RULES: list[Rule] = [
     ("attack.init", one_of(*INITS), ", ".join(INITS)),
     ("attack.keep", one_of(*KEEPS), ", ".join(KEEPS)),
     ("attack.restarts", count, "a whole number >= 1"),
+    ("attack.name", one_of(*ATTACKS), ", ".join(ATTACKS)),
+    ("attack.target", one_of(*TARGETS), ", ".join(TARGETS)),
+    ("attack.n_samples", count, "a whole number >= 1"),
+    ("attack.draws", one_of(*DRAWS), ", ".join(DRAWS)),
+    ("attack.n_around", optional(count), "a whole number >= 1, or null for all"),
+    ("attack.chunk_size", optional(count), "a whole number >= 1, or null"),
+    ("attack.check_samples", lambda v: v == 0 or count(v), "a whole number >= 0"),
     ("certify.sigma", each(not_negative), GREY),
     ("certify.n_samples", count, "a whole number >= 1"),
     ("certify.confidence", open_unit, "a number in (0, 1); write 0.99 for 99 %"),
@@ -167,7 +177,7 @@ def unknown_keys(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[st
 
 def conflicts(cfg: DictConfig) -> Iterator[str]:
     """What single keys do not show."""
-    operator, attack = cfg.operator, cfg.attack
+    operator = cfg.operator
     if operator.name == "identity":
         for key in ("ratio", "train_ratio"):
             if as_list(operator[key]) != [1]:
@@ -177,8 +187,7 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
             yield f"operator.matrix={operator.matrix}: there is no such file (a .npy or .mat file is expected)"
         if len({*as_list(operator.ratio), *as_list(operator.train_ratio)}) > 1:
             yield "operator.matrix is a matrix for one ratio: set operator.ratio and operator.train_ratio to just that one"
-    if not attack.normalize and attack.step_size is None:
-        yield "attack.step_size=null is not allowed with attack.normalize=false: the literal step has no natural length"
+    yield from attack_conflicts(cfg.attack)
     for key in ("ckpt", "resume"):
         if cfg[key] is not None and not Path(cfg[key]).is_file():
             yield f"{key}={cfg[key]}: there is no such file; give the path of a checkpoint"
@@ -189,10 +198,9 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
 
 
 def data_conflicts(data: DictConfig) -> Iterator[str]:
-    for key, node, users in (("data.root", data, ("name", "test")), ("data.test.root", data.test, ("test",))):
-        root = None if OmegaConf.is_missing(node, "root") else node.root
-        is_folder = "folder" in [data.name if user == "name" else data.test.name for user in users]
-        if not root and is_folder:
+    for key, node in (("data.root", data), ("data.test.root", data.test)):
+        root = None if OmegaConf.is_missing(data, "root") or OmegaConf.is_missing(node, "root") else node.root
+        if not root and node.name == "folder":
             yield f"{key} has no value: set it to a folder of images, or use data=bundled"
             return
         if root and not (Path(root).is_dir() or is_zip(Path(root))):
@@ -201,6 +209,18 @@ def data_conflicts(data: DictConfig) -> Iterator[str]:
     for key in ("classes", "count"):
         if data.test[key] is not None and data.test.name != "imagenet":
             yield f"data.test.{key}={data.test[key]} is not allowed with data/test={data.test.name}: only imagenet has it"
+
+
+def attack_conflicts(attack: DictConfig) -> Iterator[str]:
+    """Settings that the attack has no use for: to ignore them would be to report an attack that was not made."""
+    if not attack.normalize and attack.step_size is None:
+        yield "attack.step_size=null is not allowed with attack.normalize=false: the literal step has no natural length"
+    defaults = {f.name: f.default for f in dataclasses.fields(Attack)}
+    if attack.name in ATTACKS:
+        taken = settings_of(attack.name)
+        for key in SETTINGS:
+            if key not in taken and attack[key] != defaults[key]:
+                yield f"attack.{key}={attack[key]} has no effect with attack={attack.name}, which takes {', '.join(taken)}"
 
 
 def trainer_conflicts(trainer: DictConfig) -> Iterator[str]:

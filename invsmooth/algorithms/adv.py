@@ -69,7 +69,7 @@ class Adv(AlgorithmMixin):
         start = self.last_xi if self.warm_start and self.last_xi is not None and self.last_xi.shape == x.shape else None
         search = dataclasses.replace(self.search, eps=self.radius())
         with frozen(self.estimator):
-            xi = maximise(objective, x, search, seed=seed, start=start).xi
+            xi = maximise(objective, x, search, seed=seed, start=start, final_loss=False).xi
         if self.warm_start:
             self.last_xi = xi
         return xi

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+from invsmooth.rng import standard_normal
 
 TINY = 1e-12
 """Floor of a norm before it divides."""
 
 
+def per_image(values: Tensor, like: Tensor) -> Tensor:
+    """One value for each image, shape (B,), as (B, 1, …, 1) to broadcast against ``like`` of shape (B, …)."""
+    return values.view(-1, *[1] * (like.ndim - 1))
+
+
 def norm(xi: Tensor) -> Tensor:
     """l2 norm of each image, shaped (B, 1, …, 1) to broadcast against ``xi`` of shape (B, …)."""
-    return xi.flatten(1).norm(dim=1).view(-1, *[1] * (xi.ndim - 1))
+    return per_image(xi.flatten(1).norm(dim=1), xi)
 
 
 def project(xi: Tensor, eps: float) -> Tensor:
@@ -30,7 +39,10 @@ def steepest(gradient: Tensor) -> Tensor:
     return gradient / norm(gradient).clamp_min(TINY)
 
 
-def on_sphere(like: Tensor, eps: float, generator: torch.Generator) -> Tensor:
-    """Uniform on the sphere of radius ``eps``, per image; shape, dtype and device of ``like``."""
-    direction = torch.randn(like.shape, generator=generator).to(like)
-    return eps * steepest(direction)
+def on_sphere(like: Tensor, eps: float, seed: int, image_keys: Sequence[str | int], number: int) -> Tensor:
+    """Uniform on the sphere of radius ``eps``, per image; shape, dtype and device of ``like``.
+
+    An image's point is a function of (seed, its key, ``number``): its batch mates and its place among them change nothing.
+    """
+    directions = [standard_normal(like.shape[1:], seed, "attack", key, number) for key in image_keys]
+    return eps * steepest(torch.stack(directions).to(like))

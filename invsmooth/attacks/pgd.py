@@ -8,15 +8,23 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from invsmooth.attacks.ball import on_sphere, project, steepest
-from invsmooth.attacks.objectives import Objective, ReconstructionError
-from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.attacks.ball import project, steepest
+from invsmooth.attacks.objectives import Objective
+from invsmooth.attacks.starts import (
+    INITS,
+    KEEPS,
+    Found,
+    ImageKeys,
+    best_of_starts,
+    better_of,
+    check_choice,
+    check_search,
+)
+from invsmooth.attacks.targets import BASE, AttackResult, Target, on_target
+from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
-from invsmooth.rng import generator_for
 
 SCHEDULES = ("constant", "cosine")
-INITS = ("zero", "sphere")
-KEEPS = ("best", "last")
 
 
 @dataclass(frozen=True)
@@ -36,15 +44,11 @@ class Search:
     restarts: int = 1
 
     def __post_init__(self) -> None:
-        if not (self.eps >= 0 and math.isfinite(self.eps)):
-            raise ValueError(f"eps={self.eps} has to be a finite number >= 0")
-        if self.n_iter < 1 or self.restarts < 1:
-            raise ValueError(f"n_iter={self.n_iter} and restarts={self.restarts} have to be at least 1")
+        check_search(self.eps, self.n_iter, self.restarts, self.step_size)
         if not self.normalize and self.step_size is None:
             raise ValueError("normalize=False needs a step_size: the literal step has no natural length")
         for name, allowed in (("schedule", SCHEDULES), ("init", INITS), ("keep", KEEPS)):
-            if (value := getattr(self, name)) not in allowed:
-                raise ValueError(f"{name}={value!r} is none of {', '.join(allowed)}")
+            check_choice(name, getattr(self, name), allowed)
 
     def step_sizes(self) -> list[float]:
         """Length of each of the ``n_iter`` steps."""
@@ -52,23 +56,6 @@ class Search:
             return [2.5 * self.eps / self.n_iter if self.step_size is None else self.step_size] * self.n_iter
         initial = 2 * self.eps if self.step_size is None else self.step_size
         return [initial * (1 + math.cos(math.pi * t / self.n_iter)) / 2 for t in range(self.n_iter)]
-
-
-@dataclass(frozen=True)
-class AttackResult:
-    """What an attack found.
-
-    Attributes:
-        xi: perturbations, shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale.
-        loss: attacked loss of each image at ``xi``, shape (B,).
-        grad_evals: gradients taken for each image.
-        network_evals: forward passes of the network for each image, those of the gradients included.
-    """
-
-    xi: Tensor
-    loss: Tensor
-    grad_evals: int
-    network_evals: int
 
 
 def pgd(
@@ -85,7 +72,9 @@ def pgd(
     init: str = "zero",
     keep: str = "best",
     restarts: int = 1,
+    target: Target = BASE,
     seed: int = 0,
+    image_keys: ImageKeys | None = None,
 ) -> AttackResult:
     """Look for the xi with ||xi||_2 <= eps that maximises l(f(A(x + xi) + b), x), each image on its own.
 
@@ -106,78 +95,56 @@ def pgd(
         init: start at ``"zero"`` (the paper) or uniformly on the ``"sphere"`` of radius eps.
         keep: return the ``"best"`` of all iterates, the last included, or the ``"last"`` one (the paper).
         restarts: starts in all; those after the first are on the sphere, and each image keeps its best.
-        seed: of the random starts.
+        target: whose error is maximised: the estimator's own, or the smoothed estimator's.
+        seed: of the random starts and of the target's draws.
+        image_keys: a name for each image, which seeds what is drawn for it; left out, its position in the batch.
     Raises:
         ValueError: a value outside its range, or an estimator that is not differentiable in its input.
         FloatingPointError: the loss of an image is not finite.
     """
     search = Search(eps, n_iter, step_size, schedule, normalize, init, keep, restarts)
-    # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
-    with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
-        x = x.clone() if x.is_inference() else x
-        b = b.clone() if b is not None and b.is_inference() else b
-        return maximise(ReconstructionError(estimator, operator, x, b), x, search, seed=seed)
+    return on_target(
+        lambda objective, like: maximise(objective, like, search, seed=seed, image_keys=image_keys),
+        target, estimator, operator, x, b, seed, image_keys,
+    )  # fmt: skip
 
 
 def maximise(
-    objective: Objective, like: Tensor, search: Search, *, seed: int = 0, start: Tensor | None = None
-) -> AttackResult:
+    objective: Objective,
+    like: Tensor,
+    search: Search,
+    *,
+    seed: int = 0,
+    image_keys: ImageKeys | None = None,
+    start: Tensor | None = None,
+    final_loss: bool = True,
+) -> Found:
     """The search of :func:`pgd` for any objective.
 
     Args:
-        objective: the loss of each image as a function of xi.
-        like: gives shape (B, C, H, W), dtype and device of xi.
+        objective, like, seed, image_keys, start: as for :func:`invsmooth.attacks.starts.best_of_starts`.
         search: how to search.
-        seed: of the random starts.
-        start: where the first search begins instead of ``search.init``, shape of xi; projected on the ball.
+        final_loss: False saves the forward pass after the last step where ``keep="last"`` has no other use for it. The
+            loss that comes back is then that of the iterate before.
     """
-    eps = search.eps
-    if eps == 0:
-        with torch.no_grad():
-            return AttackResult(torch.zeros_like(like), checked(objective.value(torch.zeros_like(like))), 0, 1)
-    best_xi, best_loss = torch.zeros_like(like), like.new_full((len(like),), -math.inf)
-    for number in range(search.restarts):
-        if start is not None and number == 0:
-            xi = project(start, eps)
-        elif search.init == "sphere" or number > 0:
-            xi = on_sphere(like, eps, generator_for(seed, "attack", number))
-        else:
-            xi = torch.zeros_like(like)
-        xi, loss = ascend(objective, xi, search)
-        better = ~(loss <= best_loss)
-        best_xi = torch.where(better.view(-1, *[1] * (like.ndim - 1)), xi, best_xi)
-        best_loss = torch.where(better, loss, best_loss)
-    gradients = search.n_iter * search.restarts
-    return AttackResult(best_xi, checked(best_loss), gradients, gradients + search.restarts)
+    return best_of_starts(
+        objective, like, lambda objective, xi: ascend(objective, xi, search, final_loss), eps=search.eps, init=search.init,
+        restarts=search.restarts, seed=seed, image_keys=image_keys, start=start,
+    )  # fmt: skip
 
 
-def ascend(objective: Objective, xi: Tensor, search: Search) -> tuple[Tensor, Tensor]:
-    """Projected gradient ascent from ``xi``: ``n_iter`` gradients and one more forward pass at the end.
+def ascend(objective: Objective, xi: Tensor, search: Search, final_loss: bool = True) -> tuple[Tensor, Tensor]:
+    """Projected gradient ascent from ``xi``: ``n_iter`` gradients and, unless it is saved, one more forward pass at the end.
 
     Returns: the xi kept, shape (B, C, H, W), and its loss, shape (B,).
     """
-    best_xi, best_loss = xi, None
+    best_xi, best_loss, loss = xi, None, None
     for step in search.step_sizes():
         loss, gradient = objective.value_and_gradient(xi)
         best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
         xi = project(xi + step * (steepest(gradient) if search.normalize else gradient), search.eps)
-    with torch.no_grad():
-        loss = objective.value(xi)
+    if final_loss or search.keep == "best":
+        with torch.no_grad():
+            loss = objective.value(xi)
+    assert loss is not None
     return (xi, loss) if search.keep == "last" else better_of(xi, loss, best_xi, best_loss)
-
-
-def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | None) -> tuple[Tensor, Tensor]:
-    """Image by image the perturbation with the larger loss (the newer one on a tie)."""
-    if best_loss is None:
-        return xi, loss
-    # A loss that is not a number wins, so that it is seen at the end instead of vanishing.
-    newer = ~(loss < best_loss)
-    return torch.where(newer.view(-1, *[1] * (xi.ndim - 1)), xi, best_xi), torch.where(newer, loss, best_loss)
-
-
-def checked(loss: Tensor) -> Tensor:
-    """``loss`` itself, once every image's is finite."""
-    bad = (~loss.isfinite()).nonzero().flatten().tolist()
-    if bad:
-        raise FloatingPointError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
-    return loss

@@ -1,33 +1,58 @@
-"""Attack every test image at every radius, in Lightning's test loop."""
+"""Attack every test image in every cell (eps, sigma), in Lightning's test loop."""
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
 
 from invsmooth.algorithms.backbone import ReconstructionModule
-from invsmooth.attacks import pgd
+from invsmooth.attacks import ATTACKS, AttackResult, Target
+from invsmooth.attacks.targets import BASE
 from invsmooth.measurement import Measured
+from invsmooth.units import to_unit_scale
 
 log = logging.getLogger(__name__)
 
 
-class AttackSweep(L.Callback):
-    """Adds ``attacks`` (eps -> AttackResult) to what the module's test step returned. The attack depends on eps and not on
-    sigma, so the certificate sweep that comes after this callback shares it.
+@dataclass(frozen=True)
+class AttackPlan:
+    """What to attack. eps as an l2 norm on the [0, 1] pixel scale, sigma in grey levels.
 
-    Args:
-        eps: l2 radii, [0, 1] pixel scale.
-        settings: keywords of :func:`invsmooth.attacks.pgd` but eps and seed.
-        seed: of random starts.
+    Attributes:
+        name: a key of ``invsmooth.attacks.ATTACKS``.
+        eps, sigma: the cells.
+        settings: keywords of the search (n_iter, …).
+        target: whose error is maximised; its sigma is that of the cell.
+        seed: of random starts and of the target's draws.
     """
 
-    def __init__(self, eps: Sequence[float], settings: Mapping[str, Any], seed: int) -> None:
-        self.eps, self.settings, self.seed = list(eps), dict(settings), seed
+    name: str
+    eps: Sequence[float]
+    sigma: Sequence[float]
+    settings: Mapping[str, Any]
+    target: Target
+    seed: int
+
+    def target_of(self, eps: float, sigma: float) -> Target:
+        """The target of a cell. Cells of one eps with the same target share the attack."""
+        if self.target.kind == "base" or eps == 0:
+            return BASE
+        return dataclasses.replace(self.target, sigma=to_unit_scale(sigma))
+
+
+class AttackSweep(L.Callback):
+    """Adds ``attacks``, (eps, sigma) -> AttackResult, to what the module's test step returned, for the certificate sweep
+    that comes after this callback. An attack on the base estimator depends on eps alone, and one object serves every sigma.
+    """
+
+    def __init__(self, plan: AttackPlan) -> None:
+        self.plan = plan
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -35,11 +60,14 @@ class AttackSweep(L.Callback):
     ) -> None:  # fmt: skip
         assert isinstance(pl_module, ReconstructionModule)
         measured: Measured = outputs["measured"]
-        started = time.perf_counter()
-        operator = measured.setting.operator
-        outputs["attacks"] = {
-            eps: pgd(pl_module.estimator, operator, measured.x, measured.b, eps=eps, seed=self.seed, **self.settings)
-            for eps in self.eps
-        }
+        started, plan = time.perf_counter(), self.plan
+        found: dict[tuple[float, Target], AttackResult] = {}
+        for eps in plan.eps:
+            for target in {plan.target_of(eps, sigma) for sigma in plan.sigma}:
+                found[eps, target] = ATTACKS[plan.name](
+                    pl_module.estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target,
+                    seed=plan.seed, image_keys=measured.names, **plan.settings,
+                )  # fmt: skip
+        outputs["attacks"] = {(e, s): found[e, plan.target_of(e, s)] for e in plan.eps for s in plan.sigma}
         seconds = time.perf_counter() - started
-        log.info("%s (%s): %d attacks in %.1f s", ", ".join(measured.names), measured.setting, len(self.eps), seconds)
+        log.info("%s (%s): %d attacks in %.1f s", ", ".join(measured.names), measured.setting, len(found), seconds)

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import AttackResult
+from invsmooth.callbacks.sandwich_check import SandwichCheck
 from invsmooth.callbacks.save_pictures import save_pictures
 from invsmooth.certificates import Certificate, certify, why_none
 from invsmooth.estimators.frozen import state_sha256
@@ -65,9 +66,14 @@ class CertifySweep(L.Callback):
         columns: the columns that are the same in all rows (run_id, algo, task, dataset, operator).
         folder: of the run.
         n_pictures: for the first so many images of each setting, the pictures of every cell are kept for the report.
+        check: tries to refute every certified PSNR with the attack that was found.
     """
 
-    def __init__(self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int) -> None:
+    def __init__(
+        self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int,
+        check: SandwichCheck,
+    ) -> None:  # fmt: skip
+        self.check = check
         self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
@@ -94,12 +100,17 @@ class CertifySweep(L.Callback):
                 errors = {
                     s: self.certify("error", pl_module, measured, measured.y, self.plan.eps, s) for s in self.plan.sigma
                 }
-            for j, (eps, attack) in enumerate(outputs["attacks"].items()):
-                y = operator.A(x + attack.xi) + measured.b
-                attacked = pl_module.estimator(y, operator)
-                known = clean | quality("attacked", attacked, x)
+            for j, eps in enumerate(self.plan.eps):
+                attack = None
                 for sigma in self.plan.sigma:
+                    if attack is not outputs["attacks"][eps, sigma]:  # one attack may serve several sigma
+                        attack = outputs["attacks"][eps, sigma]
+                        y = operator.A(x + attack.xi) + measured.b
+                        attacked = pl_module.estimator(y, operator)
+                        known = clean | quality("attacked", attacked, x)
                     found = {"error": (errors[sigma][0].at(j), errors[sigma][1] / len(self.plan.eps))} if errors else {}
+                    if errors and self.plan.units is Units.matched:
+                        self.check.error(pl_module.estimator, measured, attack.xi, eps, sigma, found["error"][0].bound)
                     if "discrepancy" in self.plan.certifiers:
                         certificate, seconds = self.certify("discrepancy", pl_module, measured, y, [eps], sigma)
                         found["discrepancy"] = (certificate.at(0), seconds)
@@ -110,6 +121,7 @@ class CertifySweep(L.Callback):
                             save_pictures(self.folder, measured, eps, sigma, outputs["x_hat"], attacked, certificate)
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
         write_rows(self.folder / "results.parquet", self.rows)
+        self.check.conclude()
 
     def certify(
         self,

@@ -73,7 +73,10 @@ def without_certificate(rows: pd.DataFrame) -> str:
 
 
 def panel_title(setting: dict[str, Any]) -> str:
-    return f"{setting['task']}, {setting['algo']} ({setting['dataset']})\n{measurement(setting)}"
+    title = f"{setting['task']}, {setting['algo']} ({setting['dataset']})\n{measurement(setting)}"
+    attack, target = setting["attack"], setting["attack_target"]
+    # The usual attack goes without saying.
+    return title if pd.isna(attack) or (attack, target) == ("pgd", "base") else f"{title}, {attack} on {target}"
 
 
 def measurement(row: Any) -> str:

@@ -8,10 +8,12 @@ import pandas as pd
 
 from invsmooth.units import PAPER_LABEL, Units
 
-SETTING = ["task", "algo", "dataset", "operator", "ratio", "sigma_b", "certifier", "units"]
+ATTACK = ["attack", "attack_target"]
+SETTING = ["task", "algo", "dataset", "operator", "ratio", "sigma_b", "certifier", "units", *ATTACK]
 """What one panel of a figure, or one block of a table, has in common."""
 
 NAMES = {
+    "attack_target": "attack on",
     "ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "sigma": "σ", "psnr_measured": "PSNR Aᵀy", "psnr_clean": "PSNR clean",
     "psnr_attacked": "PSNR attacked", "psnr_median": "PSNR smoothed median", "psnr_certified": "PSNR certified draw",
     "discrepancy_median": "discrepancy median", "discrepancy_certified": "discrepancy certified",
@@ -33,6 +35,8 @@ def markdown(rows: pd.DataFrame) -> str:
     columns = ["task", "algo", "ratio", "sigma_b", "eps", "sigma", "psnr_measured", "psnr_clean", "psnr_attacked",
                "psnr_median", "psnr_certified", "discrepancy_median", "discrepancy_certified", "certified_psnr",
                "eps_over_sigma", "certified", "images"]  # fmt: skip
+    if len(table[ATTACK].drop_duplicates()) > 1:  # else all lines have the same
+        columns[2:2] = ATTACK
     # A column that no certifier of these runs fills says nothing.
     columns = [c for c in columns if not table[c].isna().all() or c == "discrepancy_certified"]
     lines = [

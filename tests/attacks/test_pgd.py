@@ -1,45 +1,34 @@
 from __future__ import annotations
 
-import numpy as np
+from collections.abc import Callable
+
 import pytest
 import torch
-from scipy.optimize import brentq
 
-from invsmooth.attacks import pgd
+from invsmooth.attacks import AttackResult, ReconstructionError, Search, Target, apgd, maximise, noise, pgd
 from invsmooth.attacks.ball import project
 from invsmooth.data.decode import read_image
 from invsmooth.estimators import DPDNN, ISTANetPP, Ridge, load_checkpoint
 from invsmooth.metrics import mse, psnr
 from invsmooth.operators import BlockGaussian, Identity
-
-
-def worst_case(jacobian: np.ndarray, residual: np.ndarray, eps: float) -> float:
-    """max ||residual + J xi||² over ||xi|| <= eps in closed form: xi = (nu - J^T J)^{-1} J^T residual with ||xi|| = eps."""
-    values, vectors = np.linalg.eigh(jacobian.T @ jacobian)
-    g = vectors.T @ (jacobian.T @ residual)
-    nu = brentq(lambda v: np.linalg.norm(g / (v - values)) - eps, values[-1] + 1e-9, values[-1] + 1e6)
-    return float(np.sum((residual + jacobian @ (vectors @ (g / (nu - values)))) ** 2))
+from tests.attacks.oracles import Linear
 
 
 @pytest.fixture
-def linear() -> tuple[Ridge, BlockGaussian]:
-    """An estimator and an operator that amplify some directions much more than others."""
-    matrix = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))
-    return Ridge(0.3), BlockGaussian(6 / 16, block=4, matrix=matrix)
+def linear(problem: Linear) -> tuple[Ridge, BlockGaussian]:
+    return problem.estimator, problem.operator
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine"])
 @pytest.mark.parametrize("eps", [0.05, 0.5, 3.0])
-def test_reaches_the_worst_case_of_a_linear_estimator(linear, schedule: str, eps: float) -> None:
-    estimator, operator = linear
-    x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    b = 0.02 * torch.randn(operator.A(x).shape, generator=torch.Generator().manual_seed(1))
+def test_reaches_the_worst_case_of_a_linear_estimator(problem: Linear, schedule: str, eps: float) -> None:
     step_size = eps / 4 if schedule == "constant" else None
-    found = pgd(estimator, operator, x, b, eps=eps, n_iter=200, schedule=schedule, step_size=step_size)
-    columns = estimator(operator.A(torch.eye(64).view(64, 1, 8, 8)), operator).flatten(1).T.double().numpy()
-    residual = (estimator(operator.A(x) + b, operator) - x).flatten(1).double().numpy()
+    found = pgd(
+        problem.estimator, problem.operator, problem.x, problem.b, eps=eps, n_iter=200, schedule=schedule,
+        step_size=step_size,
+    )  # fmt: skip
     for i in range(3):
-        best = worst_case(columns, residual[i], eps) / 64
+        best = problem.worst_case(i, eps)
         assert 0.99 * best <= float(found.loss[i]) <= best * (1 + 1e-4)
 
 
@@ -125,6 +114,57 @@ def test_same_seed_same_attack_and_eps_zero(linear) -> None:
     assert (nothing.grad_evals, nothing.network_evals) == (0, 1)
 
 
+@pytest.mark.parametrize("attack", [pgd, apgd, noise])
+@pytest.mark.parametrize("target", [Target(), Target("mean", 0.1, 3, "fresh"), Target("median", 0.1, 3, "fixed")])
+def test_an_image_is_attacked_alike_in_every_batch(attack: Callable[..., AttackResult], target: Target) -> None:
+    """Whatever its batch and its place there: what is drawn depends on (seed, key)."""
+    net, operator = ISTANetPP(1, 4), BlockGaussian(0.5, block=8)
+    x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    options = {"eps": 0.5, "n_iter": 3, "target": target, "seed": 7}
+    if attack is not noise:
+        options |= {"init": "sphere", "restarts": 2}
+    together = attack(net, operator, x, image_keys=["a", "b", "c"], **options)
+    alone = attack(net, operator, x[1:2], image_keys=["b"], **options)
+    torch.testing.assert_close(together.xi[1:2], alone.xi, rtol=1e-3, atol=1e-5)
+    torch.testing.assert_close(together.losses[1:2], alone.losses, rtol=1e-4, atol=0)
+    other = attack(net, operator, x[1:2], image_keys=["a"], **options)
+    assert (other.xi - alone.xi).norm() > 1e-3
+
+
+def test_each_image_keeps_its_best_start() -> None:
+    net, operator = ISTANetPP(2, 8), BlockGaussian(0.5, block=8)
+    x = torch.rand(3, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    found = pgd(net, operator, x, eps=0.5, n_iter=2, restarts=4)
+    assert found.losses.shape == (3, 4)
+    assert torch.equal(found.loss, found.losses.amax(1))
+    torch.testing.assert_close(mse(net(operator.A(x + found.xi), operator), x).detach(), found.loss)
+    assert (found.grad_evals, found.network_evals) == (8, 12)
+
+
+def test_training_saves_the_last_forward_pass() -> None:
+    """keep="last" without the final loss: the same xi, one forward pass less, and the loss of the iterate before."""
+    images = 0
+
+    def counting(y: torch.Tensor, operator: object) -> torch.Tensor:
+        nonlocal images
+        images += len(y)
+        return y.sin()
+
+    x = torch.rand(2, 1, 4, 4)
+    objective = ReconstructionError(counting, Identity(), x, None)
+    last, best = (Search(0.5, 3, 0.1, init="sphere", keep=keep) for keep in ("last", "best"))
+    whole, whole_images = maximise(objective, x, last, image_keys=["a", "b"]), images
+    images = 0
+    short = maximise(objective, x, last, image_keys=["a", "b"], final_loss=False)
+    assert (whole_images, images) == (8, 6)
+    assert torch.equal(short.xi, whole.xi)
+    torch.testing.assert_close(short.loss, maximise(objective, x, Search(0.5, 2, 0.1, init="sphere", keep="last"),
+                                                    image_keys=["a", "b"]).loss)  # fmt: skip
+    images = 0
+    maximise(objective, x, best, final_loss=False)
+    assert images == 8
+
+
 def test_projection_is_idempotent_and_keeps_the_inside() -> None:
     xi = torch.randn(5, 1, 4, 4)
     once = project(xi, 0.7)
@@ -143,6 +183,9 @@ def test_projection_is_idempotent_and_keeps_the_inside() -> None:
         ({"eps": 1, "init": "random"}, "init='random'"),
         ({"eps": 1, "keep": "worst"}, "keep='worst'"),
         ({"eps": 1, "normalize": False}, "step_size"),
+        ({"eps": 1, "step_size": 0}, "step_size=0"),
+        ({"eps": 1, "restarts": 0}, "restarts=0"),
+        ({"eps": 1, "image_keys": ["a", "b"]}, "2 image_keys for 1 images"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:
@@ -154,8 +197,28 @@ def test_estimators_that_cannot_be_attacked() -> None:
     x = torch.rand(1, 1, 4, 4)
     with pytest.raises(ValueError, match="differentiably"):
         pgd(lambda y, operator: y.detach(), Identity(), x, eps=1, n_iter=2)
-    with pytest.raises(FloatingPointError, match=r"\[0\]"):
-        pgd(lambda y, operator: y / 0, Identity(), x, eps=1, n_iter=2)
+    for attack in (pgd, apgd, noise):
+        with pytest.raises(FloatingPointError, match=r"\[0\]"):
+            attack(lambda y, operator: y / 0, Identity(), x, eps=1, n_iter=2)
+
+
+class NanOnce:
+    """A loss that is no number at its second evaluation, with a gradient all the same."""
+
+    calls = 0
+
+    def value(self, xi: torch.Tensor) -> torch.Tensor:
+        self.calls += 1
+        return xi.flatten(1).sum(1) * (float("nan") if self.calls == 2 else 1)
+
+    def value_and_gradient(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        return self.value(xi), torch.ones_like(xi)
+
+
+def test_a_loss_that_is_no_number_is_not_forgotten() -> None:
+    """It shows at the end, also where later iterates are fine."""
+    with pytest.raises(FloatingPointError):
+        maximise(NanOnce(), torch.rand(1, 1, 4, 4), Search(1, 5))
 
 
 @pytest.mark.slow

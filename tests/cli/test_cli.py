@@ -157,6 +157,21 @@ def test_evaluate_an_untrained_baseline_on_a_folder(tmp_path: Path) -> None:
     assert (certified.unstack("eps").diff(axis=1).iloc[:, 1:] <= 0).all(axis=None)
 
 
+def test_attack_on_the_smoothed_estimator(trained: Path, tmp_path: Path) -> None:
+    """At each sigma another attack, under which every certified PSNR holds."""
+    checkpoint = trained / "checkpoints" / "best.ckpt"
+    done = run(
+        tmp_path, "evaluate", f"ckpt={checkpoint}", *TINY, "data.limit=1", "attack=apgd", "attack.target=mean",
+        "attack.n_samples=3", "attack.n_iter=4", "attack.eps=[0,0.1]", "certify.sigma=[12,25]", "certify.certifiers=error",
+    )  # fmt: skip
+    rows = pd.read_parquet(run_folder(done) / "results.parquet")
+    assert set(rows["attack"]) == {"apgd"}
+    assert set(rows["attack_target"]) == {"mean"}
+    assert rows[rows["eps"] == 0.1]["psnr_attacked"].nunique() == 2
+    assert set(rows[rows["eps"] == 0.1]["attack_grad_evals"]) == {12}
+    assert not (run_folder(done) / "violations").exists()
+
+
 def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
     done = run(
         tmp_path, "train", "--multirun", "seed=0,1", *TINY, *CS, "attack.eps=0", "certify.sigma=12", "data.limit=1"
@@ -174,6 +189,7 @@ def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
         ("train", ["attack.eps=-1"], "attack.eps=-1 is not allowed; allowed: numbers >= 0"),
         ("train", ["algo=best"], "ord"),
         ("train", ["attack.epz=1"], "epz"),
+        ("train", ["attack=noise", "attack.restarts=3"], "attack.restarts=3 has no effect with attack=noise"),
         ("train", ["estimator=ridge"], "has nothing to train"),
         ("train", ["algo=smt_grad", "algo.t_step=0"], "algo=smt_grad: t_step=0 has to be at least 1"),
         ("evaluate", ["ckpt=none.ckpt"], "ckpt=none.ckpt: there is no such file"),

@@ -11,7 +11,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 import invsmooth
 from invsmooth import schema
-from invsmooth.build import build_estimator, build_module, build_plan, build_settings
+from invsmooth.build import build_attack, build_estimator, build_module, build_plan, build_settings
 from invsmooth.errors import ConfigError
 from invsmooth.validate import validate
 
@@ -131,6 +131,13 @@ def test_a_task_is_complete_by_itself() -> None:
         ("attack.n_iter=0", "attack.n_iter=0"),
         ("attack.schedule=linear", "allowed: constant, cosine"),
         ("attack.normalize=false", "attack.step_size=null"),
+        ("attack.name=fgsm", "attack.name=fgsm is not allowed; allowed: pgd, apgd, noise"),
+        ("attack.target=mode", "attack.target=mode is not allowed; allowed: base, mean, median"),
+        ("attack.n_samples=0", "attack.n_samples=0 is not allowed; allowed: a whole number >= 1"),
+        ("attack.draws=other", "attack.draws=other is not allowed; allowed: fresh, fixed"),
+        ("attack.n_around=0", "attack.n_around=0"),
+        ("attack.chunk_size=0", "attack.chunk_size=0"),
+        ("attack.check_samples=-1", "attack.check_samples=-1 is not allowed; allowed: a whole number >= 0"),
         ("certify.sigma=-5", "certify.sigma=-5"),
         ("certify.n_samples=0", "certify.n_samples=0 is not allowed; allowed: a whole number >= 1"),
         ("certify.confidence=1", "certify.confidence=1"),
@@ -145,7 +152,7 @@ def test_a_task_is_complete_by_itself() -> None:
         ("resume=no.ckpt", "resume=no.ckpt"),
         ("data.root=/no/folder", "data.root=/no/folder"),
         ("data=folder", "data.root has no value"),
-        ("data/test=folder", "data.root has no value"),
+        ("data/test=folder", "data.test.root has no value"),
         ("data.test.root=/no/folder", "data.test.root=/no/folder: there is no such folder"),
         ("data.name=set11", "data.name=set11 is not allowed; allowed: bundled, train400, div2k, folder"),
         ("data.val=train400", "data.val=train400 is not allowed; allowed: holdout, bundled"),
@@ -168,6 +175,50 @@ def test_a_task_is_complete_by_itself() -> None:
 def test_bad_values_are_named(override: str, message: str) -> None:
     with pytest.raises(ConfigError, match=message):
         validate(config(override))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["attack=apgd", "attack.schedule=constant"],
+            "attack.schedule=constant has no effect with attack=apgd, which takes",
+        ),
+        (["attack=apgd", "attack.keep=last"], "n_iter, step_size, init, restarts$"),
+        (["attack=noise", "attack.step_size=0.1"], "attack.step_size=0.1 has no effect with attack=noise"),
+        (["attack=noise", "attack.init=sphere"], "which takes n_iter, keep$"),
+    ],
+)
+def test_settings_that_an_attack_has_no_use_for(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings"),
+    [
+        ("pgd", {"n_iter": 20, "schedule": "cosine", "keep": "best"}),
+        ("pgd_paper", {"n_iter": 150, "step_size": 0.2, "schedule": "constant", "keep": "last", "normalize": True}),
+        ("apgd", {"n_iter": 20, "step_size": None, "init": "zero", "restarts": 1}),
+        ("noise", {"n_iter": 10, "keep": "best"}),
+    ],
+)
+@pytest.mark.parametrize("target", ["base", "mean", "median"])
+def test_every_attack_on_every_target(attack: str, settings: dict, target: str) -> None:
+    cfg = config(f"attack={attack}", f"attack.target={target}", "attack.n_samples=4", "certify.quantile=0.9")
+    validate(cfg)
+    plan = build_attack(cfg)
+    assert plan.name == attack.removesuffix("_paper")
+    assert settings.items() <= plan.settings.items()
+    assert (plan.target.kind, plan.target.n_samples, plan.target.q) == (target, 4, 0.9)
+
+
+def test_a_smoothed_target_is_attacked_for_each_sigma() -> None:
+    cells = ["attack.eps=[0,0.5]", "certify.sigma=[0,25.5,51]"]
+    mean, base = (build_attack(config(f"attack.target={target}", *cells)) for target in ("mean", "base"))
+    assert [mean.target_of(0.5, s).sigma for s in mean.sigma] == pytest.approx([0, 0.1, 0.2])
+    assert len({base.target_of(0.5, s) for s in base.sigma}) == 1
+    assert len({mean.target_of(0, s) for s in mean.sigma}) == 1  # there is nothing to attack
 
 
 @pytest.mark.parametrize(

@@ -51,6 +51,18 @@ def test_averages_are_over_images(tmp_path: Path) -> None:
     assert dict(table["certified"]) == {12.0: 0, 25.0: 2}
 
 
+def test_attacks_are_not_averaged_together(tmp_path: Path) -> None:
+    base, mean = ({"attack": "pgd", "attack_target": target} for target in ("base", "mean"))
+    rows = stored(tmp_path, row(**base), row(run_id="b", psnr_attacked=20.0, **mean))
+    assert list(averages(rows)["psnr_attacked"]) == [28.0, 20.0]
+    lines = [line for line in markdown(rows).splitlines() if line.startswith("| cs")]
+    assert "| pgd | base |" in lines[0]
+    assert "| pgd | mean |" in lines[1]
+    assert "attack on" not in markdown(stored(tmp_path / "one", row(**base)))
+    titles = [a.get_title() for a in certificate_figure(rows).axes if a.get_title()]
+    assert [t.endswith("pgd on mean") for t in titles] == [False, True]
+
+
 def test_markdown_shows_missing_certificates_as_none(tmp_path: Path) -> None:
     text = markdown(stored(tmp_path, row(), row(sigma=12.0, **NONE)))
     lines = [line for line in text.splitlines() if line.startswith("| cs")]

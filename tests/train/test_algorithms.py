@@ -14,7 +14,7 @@ from invsmooth.attacks import SmoothedError
 from invsmooth.estimators import ISTANetPP
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
-from tests.attacks.test_pgd import worst_case
+from tests.attacks.oracles import worst_case
 from tests.train.toys import SETTINGS, Gain, alone
 
 

@@ -1,0 +1,162 @@
+"""Whose error an attack maximises: the estimator's own, or the smoothed one's, which is deployed and certified."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from invsmooth.attacks.objectives import Objective, ReconstructionError, SmoothedError
+from invsmooth.attacks.quantile_error import QuantileError
+from invsmooth.attacks.starts import Found, ImageKeys, check_choice, keys_of
+from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.operators.base import Operator
+from invsmooth.rng import smoothing_noise
+
+TARGETS = ("base", "mean", "median")
+DRAWS = ("fresh", "fixed")
+PIXELS_PER_CHUNK = {"cpu": 2**17, "cuda": 2**20}
+"""Network input pixels at a time where no chunk size is given: a gradient keeps every layer's output, about 1 GB for each
+image of 256 x 256 through ISTA-Net++."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """Whose error is maximised.
+
+    ``base``: l(f(y_{x+xi}), x), the estimator alone (the paper).
+    ``mean``: l((1/S) sum_k f(y_{x+xi+delta_k}), x), the mean of the smoothed reconstructions.
+    ``median``: the q-quantile over k of l(f(y_{x+xi+delta_k}), x), which the percentile certificates bound.
+
+    Without smoothing noise (sigma = 0) all are ``base``.
+
+    Args:
+        kind: ``"base"``, ``"mean"`` or ``"median"``.
+        sigma: standard deviation of delta per pixel, [0, 1] pixel scale.
+        n_samples: S, draws for each gradient.
+        draws: ``"fresh"`` ones at every evaluation, which attack best, or ``"fixed"``, which make the loss a function of xi
+            alone. Either differ from those of a certificate.
+        q: of ``median``.
+        n_around: of ``median``: how many draws near the quantile give the gradient; None for all.
+        chunk_size: draws of each image at a time, which bounds the memory; None: by the size of the images.
+    Raises:
+        ValueError: a value outside its range.
+    """
+
+    kind: str = "base"
+    sigma: float = 0.0
+    n_samples: int = 1
+    draws: str = "fresh"
+    q: float = 0.5
+    n_around: int | None = None
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        check_choice("target", self.kind, TARGETS)
+        check_choice("draws", self.draws, DRAWS)
+        if not (self.sigma >= 0 and math.isfinite(self.sigma)):
+            raise ValueError(f"sigma={self.sigma} has to be a finite number >= 0")
+        if not 0 < self.q < 1:
+            raise ValueError(f"q={self.q} is not in (0, 1)")
+        for name in ("n_samples", "n_around", "chunk_size"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name}={value} has to be at least 1")
+
+    def objective(
+        self,
+        estimator: Estimator,
+        operator: Operator,
+        x: Tensor,
+        b: Tensor | None,
+        *,
+        seed: int = 0,
+        image_keys: ImageKeys | None = None,
+    ) -> Objective:
+        """The loss of each image x (B, C, H, W) as a function of its perturbation."""
+        if self.kind == "base" or self.sigma == 0:
+            return ReconstructionError(estimator, operator, x, b)
+        draw = attack_draws(x, self.n_samples, self.draws == "fresh", seed, keys_of(x, image_keys))
+        chunk_size = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(x.device.type, 2**20) // x[:, 0].numel())
+        smoothed = SmoothedError(estimator, operator, x, b, self.sigma, draw, "mean", chunk_size)
+        return smoothed if self.kind == "mean" else QuantileError(smoothed, self.q, self.n_around)
+
+
+BASE = Target()
+
+
+def attack_draws(x: Tensor, n_samples: int, fresh: bool, seed: int, image_keys: ImageKeys) -> Callable[[], Tensor]:
+    """A source of unit noise (B, S, C, H, W) like ``x``: the same at every call, or the next ``n_samples`` draws.
+
+    Draw k of an image depends on (seed, its key, k), and is none that a certificate with the same seed uses: an attack must
+    not see the draws that it will be judged by.
+    """
+
+    def draws(start: int) -> Tensor:
+        noise = [smoothing_noise(x.shape[1:], start, start + n_samples, seed, "attack", key) for key in image_keys]
+        return torch.stack(noise).to(x)
+
+    if not fresh:
+        fixed = draws(0)
+        return lambda: fixed
+    start = -n_samples
+
+    def next_draws() -> Tensor:
+        nonlocal start
+        start += n_samples
+        return draws(start)
+
+    return next_draws
+
+
+@dataclass(frozen=True)
+class AttackResult(Found):
+    """What an attack found, and its cost.
+
+    Attributes:
+        xi, loss, losses: see :class:`invsmooth.attacks.starts.Found`.
+        grad_evals: gradients through the network for each image: a smoothed target takes one for each draw.
+        network_evals: forward passes of the network for each image, those of the gradients included.
+    """
+
+    grad_evals: int
+    network_evals: int
+
+
+@dataclass
+class Counting:
+    """An estimator that counts the images it reconstructs, and those among them that a gradient is taken through."""
+
+    estimator: Estimator
+    images: int = field(default=0, init=False)
+    gradients: int = field(default=0, init=False)
+
+    def __call__(self, y: Tensor, operator: Operator) -> Tensor:
+        x_hat = self.estimator(y, operator)
+        self.images += len(y)
+        self.gradients += len(y) * x_hat.requires_grad
+        return x_hat
+
+
+def on_target(
+    search: Callable[[Objective, Tensor], Found],
+    target: Target,
+    estimator: Estimator,
+    operator: Operator,
+    x: Tensor,
+    b: Tensor | None,
+    seed: int,
+    image_keys: ImageKeys | None,
+) -> AttackResult:
+    """Run ``search(objective, x)`` on a target, with the estimator in eval mode and its weights frozen."""
+    # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
+    with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
+        x = x.clone() if x.is_inference() else x
+        b = b.clone() if b is not None and b.is_inference() else b
+        counting = Counting(estimator)
+        found = search(target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys), x)
+    return AttackResult(
+        found.xi, found.loss, found.losses, counting.gradients // len(x), counting.images // len(x)
+    )  # fmt: skip

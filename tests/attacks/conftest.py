@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.attacks.oracles import Linear
+
+
+@pytest.fixture
+def problem() -> Linear:
+    return Linear()

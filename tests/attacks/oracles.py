@@ -1,0 +1,38 @@
+"""What the right answer is, computed another way."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from scipy.optimize import brentq
+
+from invsmooth.estimators import Ridge
+from invsmooth.operators import BlockGaussian
+
+
+def worst_case(jacobian: np.ndarray, residual: np.ndarray, eps: float) -> float:
+    """max ||residual + J xi||² over ||xi|| <= eps in closed form: xi = (nu - J^T J)^{-1} J^T residual with ||xi|| = eps."""
+    values, vectors = np.linalg.eigh(jacobian.T @ jacobian)
+    g = vectors.T @ (jacobian.T @ residual)
+    nu = brentq(lambda v: np.linalg.norm(g / (v - values)) - eps, values[-1] + 1e-9, values[-1] + 1e6)
+    return float(np.sum((residual + jacobian @ (vectors @ (g / (nu - values)))) ** 2))
+
+
+class Linear:
+    """An estimator and an operator that amplify some directions much more than others, with images x and noise b."""
+
+    def __init__(self) -> None:
+        matrix = torch.randn(6, 16, generator=torch.Generator().manual_seed(5))
+        self.estimator, self.operator = Ridge(0.3), BlockGaussian(6 / 16, block=4, matrix=matrix)
+        self.x = torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+        self.b = 0.02 * torch.randn(self.operator.A(self.x).shape, generator=torch.Generator().manual_seed(1))
+
+    def reconstruct(self, x: torch.Tensor, b: torch.Tensor | float = 0.0) -> torch.Tensor:
+        return self.estimator(self.operator.A(x) + b, self.operator)
+
+    def worst_case(self, i: int, eps: float, shift: torch.Tensor | None = None) -> float:
+        """The largest MSE of image i over the ball, in closed form; with ``shift`` (1, 8, 8) added to the image before."""
+        columns = self.reconstruct(torch.eye(64).view(64, 1, 8, 8)).flatten(1).T.double().numpy()
+        moved = self.x[i : i + 1] if shift is None else self.x[i : i + 1] + shift
+        residual = (self.reconstruct(moved, self.b[i : i + 1]) - self.x[i : i + 1]).flatten().double().numpy()
+        return worst_case(columns, residual, eps) / 64
