@@ -48,15 +48,19 @@ def why_abstained(share_in_ball: float, n_pred: int, confidence: float) -> str:
     )
 
 
-def center_index(n_samples: int, ratio: float, confidence: float) -> int | None:
+def center_index(n_samples: int, ratio: float, confidence: float, *, dkw: bool = False) -> int | None:
     """Rank of the distance R-hat: it bounds the Phi(Phi^{-1}(1/2 + Delta) + eps/sigma)-quantile of the distances to the
     centre with probability 1 - alpha_2; None where no draw does."""
     if math.isinf(ratio):
         return None
-    return order_statistic_index(n_samples, shifted_quantile(0.5 + DELTA, ratio, 1), 1 - split_alpha(confidence)[1])
+    return order_statistic_index(
+        n_samples, shifted_quantile(0.5 + DELTA, ratio, 1), 1 - split_alpha(confidence)[1], dkw=dkw
+    )
 
 
-def why_no_center(ratio: float, n_samples: int, confidence: float, n_pred: int | None = None) -> str:
+def why_no_center(
+    ratio: float, n_samples: int, confidence: float, n_pred: int | None = None, *, dkw: bool = False
+) -> str:
     """Why the certifier ``center`` can give no bound at eps/sigma = ``ratio``, whatever the network; "" where it can."""
     if n_pred is not None and hoeffding_slack(n_pred, confidence) > DELTA:
         needed = math.ceil(math.log(2 / split_alpha(confidence)[0]) / (2 * DELTA**2))
@@ -64,4 +68,4 @@ def why_no_center(ratio: float, n_samples: int, confidence: float, n_pred: int |
             f"no certificate: center smoothing always abstains with n_pred = {n_pred}; it needs n_pred >= {needed} at "
             f"confidence {confidence:g}"
         )
-    return why_none(ratio, n_samples, 1 - split_alpha(confidence)[1], 0.5 + DELTA)
+    return why_none(ratio, n_samples, 1 - split_alpha(confidence)[1], 0.5 + DELTA, dkw=dkw)

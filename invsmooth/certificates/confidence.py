@@ -10,7 +10,6 @@ One certificate fails (its bound is below the truth) with probability at most 1 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from scipy.stats import binom
@@ -67,8 +66,3 @@ def decide(n_below: int, n_samples: int, q_bar: float, alpha: float) -> bool | N
     if binom.sf(n_below - 1, n_samples, q_bar) <= alpha:
         return True
     return False if binom.cdf(n_below, n_samples, q_bar) <= alpha else None
-
-
-def first_look(ratio_quantile: float, confidence: float) -> int:
-    """The smallest S at which :func:`decide` can say True at the first look, which spends half of 1 - c."""
-    return max(1, math.ceil(math.log((1 - confidence) / 2) / math.log(ratio_quantile)))

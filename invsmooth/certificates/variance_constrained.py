@@ -18,6 +18,7 @@ over one image, [0, 1] pixel scale. docs/theory.md has the proofs.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -51,7 +52,9 @@ def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: in
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha} is not in (0, 1)")
     if n_samples < 1 or not lambda_hat >= 0 or not radius >= 0:
-        raise ValueError(f"n_samples={n_samples} >= 1, lambda_hat={lambda_hat} >= 0 and radius={radius} >= 0 are needed")
+        raise ValueError(
+            f"n_samples={n_samples} >= 1, lambda_hat={lambda_hat} >= 0 and radius={radius} >= 0 are needed"
+        )
     a = -2 * radius**2 * math.log(alpha) / n_samples
     return min(((math.sqrt(a) + math.sqrt(a + 4 * lambda_hat)) / 2) ** 2, radius**2)
 
@@ -108,6 +111,58 @@ def chi_square_bound(mu: float, ratio: float) -> float:
 def total_variation_bound(radius: float, ratio: float) -> float:
     """2R (2 Phi(r/2) - 1), what the bound R alone gives."""
     return 2 * radius * math.erf(ratio / math.sqrt(8))
+
+
+@dataclass(frozen=True)
+class Movement:
+    """Upper bounds, as lengths, of how far the mean reconstruction m~ gets when the signal moves by at most eps.
+
+    Attributes:
+        shift: of ||m~(z') - m~(z)||.
+        deviation: of ||m~(z) - m^||, m^ being the mean of the S draws (:func:`mean_deviation`).
+        offset: of ||m~(z') - c||: the smaller of :func:`offset_bound` and of shift + deviation + ||c - m^||.
+        chi_square, total_variation, trace: simpler bounds of ||m~(z') - m~(z)||, for comparison. The trace form needs
+            its own failure probability 1 - c.
+    """
+
+    shift: float
+    deviation: float
+    offset: float
+    chi_square: float
+    total_variation: float
+    trace: float
+
+
+def movement(
+    *,
+    lambda_hat: float,
+    trace_hat: float,
+    radius: float,
+    mean_offset: float,
+    ratio: float,
+    confidence: float,
+    n_samples: int,
+) -> Movement:
+    """All bounds at eps/sigma = ``ratio``. ``shift``, ``deviation`` and ``offset`` hold together with probability at least
+    ``confidence``, for all ratios at once: the draws enter through mu (MU_SHARE of 1 - c) and through the deviation.
+
+    Args:
+        lambda_hat, trace_hat: largest eigenvalue and trace of (1/S) sum (f~_k - c)(f~_k - c)^T, or anything above them.
+        radius: R.
+        mean_offset: ||c - m^||.
+    """
+    alpha = 1 - confidence
+    mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha, n_samples)
+    shift = shift_bound(radius, mu, ratio)
+    deviation = mean_deviation(radius, mu, (1 - MU_SHARE) * alpha, n_samples)
+    return Movement(
+        shift=shift,
+        deviation=deviation,
+        offset=min(offset_bound(radius, mu, ratio), shift + deviation + mean_offset),
+        chi_square=chi_square_bound(mu, ratio),
+        total_variation=total_variation_bound(radius, ratio),
+        trace=chi_square_bound(variance_bound(trace_hat, radius, alpha, n_samples), ratio),
+    )
 
 
 def check_arguments(radius: float, mu: float, ratio: float) -> None:
