@@ -38,10 +38,11 @@ class Percentile:
 
     def ranks(self) -> list[int | None]:
         """K for each radius; None where no draw bounds the shifted quantile."""
-        shifted = [shifted_quantile(self.q, eps, self.sigma) for eps in self.radii]
-        # A quantile of 1 is the maximum of the distribution, which no draw bounds.
         return [
-            order_statistic_index(self.n_samples, p, self.confidence, dkw=self.dkw) if p < 1 else None for p in shifted
+            order_statistic_index(
+                self.n_samples, shifted_quantile(self.q, eps, self.sigma), self.confidence, dkw=self.dkw
+            )
+            for eps in self.radii
         ]
 
     def reasons(self) -> list[str]:
