@@ -63,9 +63,9 @@ def pixel_bands(
     """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within eps of the observed z.
 
     The theorem of :mod:`invsmooth.certificates.order_statistics` with F the value of one pixel, and with minus that value
-    for the lower end; either end fails with probability at most (1 - c)/2. ``simultaneous="none"`` is pointwise: each pixel's
-    interval holds with probability c, so a share of about 1 - c of them may not. ``"bonferroni"`` makes all pixels of an
-    image hold together. Each radius on its own.
+    for the lower end; either end fails with probability at most (1 - c)/2. ``simultaneous="none"`` is pointwise: each
+    pixel's interval holds with probability c, so a share of up to 1 - c of them is expected not to.
+    ``"bonferroni"`` makes all pixels of an image hold together. Each radius on its own.
 
     Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or ``"bonferroni"``.
     Raises: ValueError: a value outside its range.

@@ -105,7 +105,9 @@ def offset_bound(radius: float, mu: float, ratio: float) -> float:
 def chi_square_bound(mu: float, ratio: float) -> float:
     """sqrt(mu (exp(r²) - 1)), what Cauchy-Schwarz gives without the bound R; with a bound of the trace E||f~ - c||² in
     place of mu the trace form."""
-    return math.sqrt(mu * math.expm1(ratio**2)) if mu == 0 or ratio < 26 else math.inf
+    if mu == 0 or ratio > 26:  # exp(26²) is the last that a float holds
+        return 0.0 if mu == 0 else math.inf
+    return math.sqrt(mu * math.expm1(ratio**2))
 
 
 def total_variation_bound(radius: float, ratio: float) -> float:
