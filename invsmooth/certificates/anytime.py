@@ -25,10 +25,13 @@ from invsmooth.operators.base import Operator
 
 @dataclass(frozen=True)
 class Decision:
-    """Attributes:
-    below: for each image True (certified), False (no number of draws would certify it), or None (undecided). Object array.
-    n_samples: draws that took, for each image.
-    reason: why no image could be certified whatever was drawn; "" where it could.
+    """Whether the certified value is at most the threshold.
+
+    Attributes:
+        below: for each image True (certified), False (no number of draws would certify it), or None (undecided). Object
+            array.
+        n_samples: draws that took, for each image.
+        reason: why no image could be certified whatever was drawn; "" where it could.
     """
 
     below: np.ndarray

@@ -23,7 +23,7 @@ from invsmooth.certificates.sampling import Draws
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
 """The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. None of 64 candidates lies in a ball that holds
-more than half of the draws with probability below 2^-64, which is what fewer candidates than n_pred cost."""
+more than half of the draws with probability below 2^-73, which is what fewer candidates than n_pred cost."""
 
 
 @dataclass(frozen=True)

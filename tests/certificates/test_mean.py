@@ -159,23 +159,23 @@ def test_without_noise_or_variation() -> None:
 
 @pytest.mark.slow
 def test_published_network_at_the_measured_setting(shared_data: Path) -> None:
-    """NUMBERS, with fewer draws: cameraman[66:132, 99:165], ratio 0.1, sigma 25/255: R² = 39.4, trace 26.0,
-    lambda_hat = 0.40 at S = 1000; 35 times and more below the discrepancy's 8.0e-3 … 8.8e-3."""
+    """A prototype measured at S_0 = 500, cameraman[66:132, 99:165], ratio 0.1, sigma 25/255: R² = 39.4, trace 26.0,
+    lambda_hat = 0.40 at S = 1000, 0.38 at 3000, with a discrepancy bound of 8.8e-3 at eps = sigma. Here with fewer draws."""
     pixels = np.asarray(Image.open(shared_data / "set11" / "cameraman.tif").convert("L"))[66:132, 99:165]
     x = torch.tensor(pixels, dtype=torch.float32)[None, None] / 255
     operator = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat")
     net = load_checkpoint(shared_data / "weights" / "istanetpp_paper_ord_100.pkl")
-    sigma, ratios, n_samples = 25 / 255, (0.1, 0.5, 1.0, 2.0), 400
+    sigma, ratios, n_samples = 25 / 255, (0.1, 0.5, 1.0, 2.0), 300
     eps = [r * sigma for r in ratios]
-    found = certify_mean(net, operator, operator.A(x), sigma=sigma, eps=eps, n_samples=n_samples, n_centre=100, x=x)
-    assert float(found.radius[0]) ** 2 == pytest.approx(39.4, rel=0.1)
+    found = certify_mean(net, operator, operator.A(x), sigma=sigma, eps=eps, n_samples=n_samples, n_centre=80, x=x)
+    assert float(found.radius[0]) ** 2 == pytest.approx(39.4, rel=0.2)
     assert float(found.trace_hat[0]) == pytest.approx(26.0, rel=0.05)
-    assert 0.36 < float(found.lambda_hat[0]) < 0.7
+    assert 0.3 < float(found.lambda_hat[0]) < 0.7
     # With mu in place of the 0.66 of S = 3000 the bound grows by the root.
     mu = variance_bound(float(found.lambda_hat[0]), float(found.radius[0]), MU_SHARE * 0.01, n_samples)
     for measured, bound in zip((0.082, 0.434, 1.035), length(found.bound[0], 4356).tolist(), strict=False):
         assert bound == pytest.approx(measured * math.sqrt(mu / 0.66), rel=0.05)
     assert float(found.bound[0, 2]) < 8.8e-3 / 10
-    assert float(found.clipped[0]) <= 2
+    assert float(found.clipped[0]) <= 5
     # The attack of NUMBERS moves the mean by 0.584 at eps = sigma.
     assert float(length(found.bound[0, 2], 4356)) > 0.584
