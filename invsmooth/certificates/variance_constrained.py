@@ -174,11 +174,8 @@ def check_arguments(radius: float, mu: float, ratio: float) -> None:
 
 
 def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> float:
-    """max{E[h w] : |h| <= R, E h² <= mu} for w = exp(r g - r²/2) - ``minus``, 0 < mu < R², 0 < r < inf.
-
-    For ANY t > 0 the Lagrangian dual E[clip(tw) w] + (mu - E clip(tw)²)/(2t) is an upper bound, and the t with
-    E clip(tw)² = mu makes it the maximum itself. So an error in t cannot make the bound too small.
-    """
+    """max{E[h w] : |h| <= R, E h² <= mu} for w = exp(r g - r²/2) - ``minus``, 0 < mu < R², 0 < r < inf: the
+    :func:`dual` at the t with E clip(tw)² = mu."""
 
     def excess(log_t: float) -> float:
         return moments(radius, log_t, ratio, minus)[0] - mu
@@ -189,7 +186,12 @@ def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> f
     step = 1.0
     while excess(high) < 0:
         high, step = high + step, 2 * step
-    log_t = float(brentq(excess, low, high, xtol=1e-13))
+    return dual(radius, mu, ratio, minus, float(brentq(excess, low, high, xtol=1e-13)))
+
+
+def dual(radius: float, mu: float, ratio: float, minus: int, log_t: float) -> float:
+    """E[clip(tw) w] + (mu - E clip(tw)²)/(2t), the Lagrangian dual: an upper bound of the maximum for ANY t > 0, so that
+    an error in t cannot make the bound too small."""
     second, value = moments(radius, log_t, ratio, minus)
     return value + (mu - second) * math.exp(-log_t) / 2
 
@@ -202,7 +204,7 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
     """
     log_level = math.log(radius) - log_t
     upper = (float(np.logaddexp(0, log_level)) if minus else log_level) / ratio + ratio / 2
-    lower = math.log1p(-math.exp(log_level)) / ratio + ratio / 2 if minus and log_level < 0 else -math.inf
+    lower = math.log(-math.expm1(log_level)) / ratio + ratio / 2 if minus and log_level < 0 else -math.inf
     middle = 0.0
     if (a := max(lower, -SPAN)) < (b := min(upper, SPAN)):
         g, weights = quadrature(a, b)

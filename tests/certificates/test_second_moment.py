@@ -44,6 +44,12 @@ def test_exact_while_the_rows_last_and_where_there_are_as_many_as_dimensions() -
     assert upper_bound(vectors(50, 300, 1.0), 20) > 1.01 * exact(vectors(50, 300, 1.0))
 
 
+def test_order_and_chunks_do_not_matter_while_the_rows_last() -> None:
+    v = vectors(50, 40, 0.9)
+    shuffled = v[torch.randperm(40, generator=torch.Generator().manual_seed(0))]
+    assert upper_bound(shuffled, 20, chunk=40) == pytest.approx(upper_bound(v, 20, chunk=1), rel=1e-9)
+
+
 def test_close_where_the_spectrum_decays() -> None:
     v = vectors(200, 2000, 0.9)
     assert upper_bound(v, 40) == pytest.approx(exact(v), rel=1e-3)

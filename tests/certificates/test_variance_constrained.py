@@ -14,6 +14,8 @@ from scipy.stats import binom, norm
 
 from invsmooth.certificates.variance_constrained import (
     chi_square_bound,
+    constrained_maximum,
+    dual,
     mean_deviation,
     movement,
     offset_bound,
@@ -63,6 +65,11 @@ def test_order_growth_and_scale(ratio: float, share: float, radius: float) -> No
     assert bound <= shift_bound(radius, 1.01 * mu, ratio) * (1 + 1e-8)
     assert bound <= shift_bound(1.01 * radius, mu, ratio) * (1 + 1e-8)
     assert bound == pytest.approx(radius * shift_bound(1, share, ratio), rel=1e-7)
+
+
+@given(st.floats(1e-3, 5), st.floats(1e-3, 0.9), st.floats(-3, 3), st.integers(0, 1))
+def test_no_error_in_t_makes_the_bound_too_small(ratio: float, mu: float, log_t: float, minus: int) -> None:
+    assert dual(1.0, mu, ratio, minus, log_t) >= constrained_maximum(1.0, mu, ratio, minus) * (1 - 1e-9)
 
 
 def test_limits() -> None:
