@@ -1,7 +1,16 @@
-"""Certificates by randomized smoothing."""
+"""Certificates by randomized smoothing.
 
-from invsmooth.certificates.certify import CERTIFIERS, Certificate, certify, certify_all
+The arithmetic (order statistics, confidence, bounds of the mean) needs no torch: whoever only computes bounds from numbers
+does not wait for it. What draws reconstructions is imported on its first use.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from invsmooth.certificates.confidence import bonferroni, most_failures
+from invsmooth.certificates.impossible import CERTIFIERS, PERCENTILE_CERTIFIERS, why_impossible
 from invsmooth.certificates.order_statistics import (
+    certified_ratio,
     max_certifiable_ratio,
     min_samples,
     order_statistic_index,
@@ -9,14 +18,51 @@ from invsmooth.certificates.order_statistics import (
     why_none,
 )
 
+if TYPE_CHECKING:
+    from invsmooth.certificates.anytime import Decision, certify_threshold
+    from invsmooth.certificates.bands import PixelBands, pixel_bands
+    from invsmooth.certificates.certificate import (
+        CenterCertificate,
+        Certificate,
+        MeanCertificate,
+        RadiusCertificate,
+    )
+    from invsmooth.certificates.certifiers import certify, certify_all
+
+WITH_TORCH = {
+    "anytime": ("Decision", "certify_threshold"),
+    "bands": ("PixelBands", "pixel_bands"),
+    "certificate": ("CenterCertificate", "Certificate", "MeanCertificate", "RadiusCertificate"),
+    "certifiers": ("certify", "certify_all"),
+}
+
 __all__ = [
     "CERTIFIERS",
+    "PERCENTILE_CERTIFIERS",
+    "CenterCertificate",
     "Certificate",
+    "Decision",
+    "MeanCertificate",
+    "PixelBands",
+    "RadiusCertificate",
+    "bonferroni",
+    "certified_ratio",
     "certify",
     "certify_all",
+    "certify_threshold",
     "max_certifiable_ratio",
     "min_samples",
+    "most_failures",
     "order_statistic_index",
+    "pixel_bands",
     "shifted_quantile",
+    "why_impossible",
     "why_none",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    for module, names in WITH_TORCH.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{module}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from invsmooth.estimators.frozen import Estimator
-from invsmooth.metrics import mse
 from invsmooth.operators.base import Operator
 from invsmooth.rng import smoothing_noise
 
@@ -17,57 +16,87 @@ PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
 """Network input pixels at a time where no chunk size is given: 8 images of 256 x 256 fill the cores of a CPU, and more
 only costs cache; a GPU takes many."""
 
+KEPT_BYTES = 2**27
+"""Reconstructions are kept up to this size; beyond it the few that are needed again are drawn again."""
+
 ImageKeys = Sequence[str | int]
 """What names each image of a batch in the noise's seed: its noise does not depend on where in which batch it stands."""
 
 
-def noisy_measurements(operator: Operator, y: Tensor, noise: Tensor, sigma: float) -> Tensor:
-    """y + sigma A n for unit noise n of shape (B, S, C, H, W): shape (B·S, *y.shape[1:]), image by image."""
-    repeated = y.repeat_interleave(noise.shape[1], dim=0)
-    return repeated + sigma * operator.A(noise.flatten(0, 1).to(y))
+@dataclass(frozen=True)
+class Draws:
+    """The smoothed reconstructions f(y + A delta_k), k = 0, 1, 2, …, delta_k ~ N(0, sigma² I), of a batch of images.
 
+    Draw k of an image depends on (seed, its key, k) alone and not on the chunks, so that different k are independent and
+    delta_k/sigma is common to all sigma. Noise is added to the measurement, where a decoder can add it, and nothing is
+    clamped. Where A has orthonormal rows this is the same as adding N(0, sigma²) to y.
 
-def unit_noise(shape: Sequence[int], start: int, stop: int, seed: int, image_keys: ImageKeys) -> Tensor:
-    """Unit noise of draws start … stop - 1 of every image, shape (B, stop - start, *shape), on the CPU."""
-    return torch.stack([smoothing_noise(shape, start, stop, seed, key) for key in image_keys])
-
-
-def smoothed_reconstructions(
-    estimator: Estimator,
-    operator: Operator,
-    y: Tensor,
-    *,
-    sigma: float,
-    n_samples: int,
-    image_shape: Sequence[int],
-    seed: int,
-    image_keys: ImageKeys,
-    chunk_size: int | None = None,
-) -> Iterator[tuple[slice, Tensor]]:
-    """Yield (draws, reconstructions): a slice of 0 … S - 1 and f(y + A delta_k), shape (B, len(draws), C, H, W).
-
-    Draw k of an image depends on (seed, its key, k) and not on the chunks. Noise is added to the measurement, where a
-    decoder can add it, and nothing is clamped. Where A has orthonormal rows this is the same as adding N(0, sigma²) to y.
+    Attributes:
+        estimator, operator: f and A.
+        y: measurements, shape (B, …).
+        image_shape: (C, H, W).
+        chunk_size: draws of every image at a time; None chooses it by the image size.
     """
-    if chunk_size is None:
-        pixels = len(y) * torch.Size(image_shape).numel()
-        chunk_size = max(1, PIXELS_PER_CHUNK.get(y.device.type, 2**23) // pixels)
-    for start in range(0, n_samples, chunk_size):
-        stop = min(start + chunk_size, n_samples)
-        noise = unit_noise(image_shape, start, stop, seed, image_keys)
-        x_hat = estimator(noisy_measurements(operator, y, noise, sigma), operator)
-        yield slice(start, stop), x_hat.unflatten(0, (len(y), stop - start))
 
+    estimator: Estimator
+    operator: Operator
+    y: Tensor
+    sigma: float
+    image_shape: torch.Size
+    seed: int
+    image_keys: ImageKeys
+    chunk_size: int | None = None
 
-def smoothed_errors(
-    estimator: Estimator, operator: Operator, y: Tensor, references: Sequence[Tensor], *, n_samples: int, **draws: Any
-) -> Tensor:
-    """MSE of each draw to each of R reference images (B, C, H, W): shape (R, B, S). Keywords as for
-    :func:`smoothed_reconstructions`."""
-    errors = references[0].new_empty(len(references), len(y), n_samples)
-    for drawn, x_hat in smoothed_reconstructions(estimator, operator, y, n_samples=n_samples, **draws):
-        for r, reference in enumerate(references):
-            flat = x_hat.flatten(0, 1)
-            repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
-            errors[r, :, drawn] = mse(flat, repeated).unflatten(0, x_hat.shape[:2])
-    return errors
+    def __len__(self) -> int:
+        """B, the number of images."""
+        return len(self.y)
+
+    def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
+        """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B, len(k), C, H, W).
+
+        Raises: FloatingPointError: a reconstruction is not finite.
+        """
+        step = self.chunk_size
+        if step is None:
+            pixels = len(self) * self.image_shape.numel()
+            step = max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // pixels)
+        for first in range(start, stop, step):
+            last = min(first + step, stop)
+            noise = torch.empty(len(self), last - first, *self.image_shape)
+            # One image after the other, because the noise is made in whole blocks, which can be more than the chunk.
+            for own, key in zip(noise, self.image_keys, strict=True):
+                own.copy_(smoothing_noise(self.image_shape, first, last, self.seed, key))
+            repeated = self.y.repeat_interleave(last - first, dim=0)
+            yield (
+                slice(first - start, last - start),
+                self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first)),
+            )
+
+    def pick(self, k: Tensor) -> Tensor:
+        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H, W)."""
+        jobs = [(i, draw) for i, row in enumerate(k.tolist()) for draw in row]
+        step = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // self.image_shape.numel())
+        found = []
+        for first in range(0, len(jobs), step):
+            chunk = jobs[first : first + step]
+            noise = [smoothing_noise(self.image_shape, d, d + 1, self.seed, self.image_keys[i]) for i, d in chunk]
+            found.append(self.reconstruct(self.y[[i for i, _ in chunk]], torch.cat(noise)))
+        return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
+
+    def reconstruct(self, y: Tensor, noise: Tensor) -> Tensor:
+        """f(y + sigma A n) for unit noise n, shape (B', C, H, W)."""
+        x_hat = self.estimator(y + self.sigma * self.operator.A(noise.to(y)), self.operator)
+        if not bool(x_hat.isfinite().all()):
+            raise FloatingPointError("a smoothed reconstruction is not finite; nothing can be certified of it")
+        return x_hat
+
+    def image(self, i: int) -> Draws:
+        """The draws of image i alone, the same ones."""
+        return replace(self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]])
+
+    def room_for(self, n_samples: int) -> Tensor | None:
+        """An empty tensor for so many reconstructions of every image, or None if that is more than KEPT_BYTES."""
+        shape = (len(self), n_samples, *self.image_shape)
+        if torch.Size(shape).numel() * self.y.element_size() > KEPT_BYTES:
+            return None
+        return self.y.new_empty(shape)

@@ -1,22 +1,30 @@
-"""``make bench``: what certifying S draws costs against the bare batched forward passes of the same S inputs, side by side.
+"""``make bench``: what certifying S draws costs against the bare batched forward passes of the same S inputs, side by side,
+and the peak memory over S.
 
 Prints ratios of medians; a benchmark, not a test.
 """
 
 from __future__ import annotations
 
+import re
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 
-from invsmooth.certificates import certify
+from invsmooth.certificates import certify, certify_all
 from invsmooth.cli import keep_memory
-from invsmooth.estimators import DPDNN, ISTANetPP
+from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, MatchedFilter
 from invsmooth.operators import BlockGaussian, Identity
+from invsmooth.operators.base import Operator
 
-N_SAMPLES, ROUNDS, CHUNK = 64, 5, 8
+N_SAMPLES, ROUNDS, CHUNK, SIDE = 64, 5, 8, 165
+EPS = [0.002 * k for k in range(20)]
+MEMORY_SIDE, MEMORY_SAMPLES = 256, (50, 500, 2500, 5000)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -25,38 +33,76 @@ def seconds(run: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
+def variants(estimator: Estimator, operator: Operator) -> dict[str, Callable[[], object]]:
+    x = torch.rand(1, 1, SIDE, SIDE)
+    y = operator.A(x)
+    batch = y.expand(CHUNK, *y.shape[1:]).contiguous()
+    common = {"sigma": 0.1, "n_samples": N_SAMPLES, "chunk_size": CHUNK}
+
+    def bare() -> None:
+        for _ in range(N_SAMPLES // CHUNK):
+            estimator(batch, operator)
+
+    def everything() -> None:
+        certifiers = ("discrepancy", "error", "radius")
+        certify_all(estimator, operator, y, certifiers=certifiers, eps=EPS, x=x, threshold=0.01, **common)
+
+    return {
+        "bare": bare,
+        "1 radius": lambda: certify(estimator, operator, y, eps=EPS[0], **common),
+        "20 radii": lambda: certify(estimator, operator, y, eps=EPS, **common),
+        "20 radii, discrepancy, error and radius": everything,
+        "mean, S_0 = 8 + S = 56": lambda: certify(
+            estimator, operator, y, certifier="mean", eps=EPS, n_centre=8, **common | {"n_samples": N_SAMPLES - 8}
+        ),
+    }
+
+
 @torch.no_grad()
-def main() -> None:
-    keep_memory()
+def time_overhead() -> None:
     print(
         f"{torch.get_num_threads()} threads, S = {N_SAMPLES}, chunks of {CHUNK}, medians of {ROUNDS} alternating rounds"
     )
     cases = {
-        "ISTA-Net++ 6×16, 165×165": (ISTANetPP(6, 16), BlockGaussian(0.1)),
-        "DPDNN 2×16, 165×165": (DPDNN(2, 16), Identity()),
+        f"ISTA-Net++ 6×16, {SIDE}×{SIDE}": (ISTANetPP(6, 16), BlockGaussian(0.1)),
+        f"DPDNN 2×16, {SIDE}×{SIDE}": (DPDNN(2, 16), Identity()),
     }
     for name, (estimator, operator) in cases.items():
         estimator.eval()
-        y = operator.A(torch.rand(1, 1, 165, 165))
-        batch = y.expand(CHUNK, *y.shape[1:]).contiguous()
-
-        def bare(estimator=estimator, operator=operator, batch=batch) -> None:
-            for _ in range(N_SAMPLES // CHUNK):
-                estimator(batch, operator)
-
-        def certified(n_radii: int, estimator=estimator, operator=operator, y=y) -> None:
-            eps = [0.002 * k for k in range(n_radii)]
-            certify(estimator, operator, y, sigma=0.1, eps=eps, n_samples=N_SAMPLES, chunk_size=CHUNK)
-
-        variants = {"bare": bare, "1 radius": lambda c=certified: c(1), "20 radii": lambda c=certified: c(20)}
-        times: dict[str, list[float]] = {k: [] for k in variants}
+        runs = variants(estimator, operator)
+        times: dict[str, list[float]] = {k: [] for k in runs}
         for _ in range(1 + ROUNDS):
-            for k, variant in variants.items():
-                times[k].append(seconds(variant))
+            for k, run in runs.items():
+                times[k].append(seconds(run))
         medians = {k: statistics.median(v[1:]) for k, v in times.items()}
-        ratios = ", ".join(f"{k} {medians[k] / medians['bare']:.3f} ×" for k in list(variants)[1:])
-        print(f"{name}: bare forward passes {medians['bare']:.2f} s; certify: {ratios}")
+        print(f"{name}: bare forward passes {medians['bare']:.2f} s")
+        for k in list(runs)[1:]:
+            print(f"  {k}: {medians[k] / medians['bare']:.3f} ×")
+
+
+def peak_memory(certifier: str, n_samples: int) -> None:
+    """Print this process's peak memory in MiB (Linux) after a certificate of one image with a trivial estimator."""
+    y = torch.rand(1, 1, MEMORY_SIDE, MEMORY_SIDE)
+    certify(MatchedFilter(), Identity(), y, sigma=0.1, eps=EPS, n_samples=n_samples, certifier=certifier)
+    # Not ru_maxrss, which starts at the size of the process that started this one.
+    (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    print(int(peak) / 1024)
+
+
+def memory_over_samples() -> None:
+    print(f"peak memory of the process in MiB, one {MEMORY_SIDE}×{MEMORY_SIDE} image, S = {MEMORY_SAMPLES}")
+    for certifier in ("discrepancy", "mean"):
+        peaks = []
+        for n_samples in MEMORY_SAMPLES:
+            command = [sys.executable, "-m", "tests.benchmarks.certify", certifier, str(n_samples)]
+            peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+        print(f"  {certifier}: {', '.join(f'{p:.0f}' for p in peaks)}")
 
 
 if __name__ == "__main__":
-    main()
+    if len(sys.argv) > 1:
+        peak_memory(sys.argv[1], int(sys.argv[2]))
+    else:
+        keep_memory()
+        time_overhead()
+        memory_over_samples()

@@ -1,0 +1,91 @@
+"""Stop drawing as soon as "is the certified value at most t?" is decided, with a guarantee that survives the stopping."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from invsmooth.certificates.confidence import decide, looks
+from invsmooth.certificates.order_statistics import (
+    check_quantile,
+    check_sampling,
+    min_samples,
+    ratio_of,
+    shifted_quantile,
+    why_none,
+)
+from invsmooth.certificates.sampling import Draws, ImageKeys
+from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.metrics import mse
+from invsmooth.operators.base import Operator
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Whether the certified value is at most the threshold.
+
+    Attributes:
+        below: for each image True (certified), False (no number of draws would certify it), or None (undecided). Object
+            array.
+        n_samples: draws that took, for each image.
+        reason: why no image could be certified whatever was drawn; "" where it could.
+    """
+
+    below: np.ndarray
+    n_samples: np.ndarray
+    reason: str
+
+
+def certify_threshold(
+    estimator: Estimator,
+    operator: Operator,
+    y: Tensor,
+    *,
+    threshold: float,
+    sigma: float,
+    eps: float,
+    max_samples: int,
+    confidence: float = 0.99,
+    q: float = 0.5,
+    x: Tensor | None = None,
+    seed: int = 0,
+    chunk_size: int | None = None,
+    image_keys: ImageKeys | None = None,
+) -> Decision:
+    """Decide, image by image, whether the q̄-quantile of the MSE to f(y), or to ``x`` where that is given, is at most
+    ``threshold``, with as few draws as it takes.
+
+    The draws are looked at when there are 1, 2, 4, … times as many as a first answer needs, at last ``max_samples``; the
+    failure probability is spread over them (:func:`invsmooth.certificates.confidence.looks`), so that an answer is wrong
+    with probability at most 1 - c, whenever it comes. True certifies: for every z' within eps, at least a fraction q of the
+    smoothed reconstructions has an MSE of at most ``threshold``. False says that the q̄-quantile at the observed signal
+    is above it, so that no certificate of this kind exists, not that an attack does.
+
+    Args: as for :func:`invsmooth.certificates.certify`.
+    Raises: ValueError: a value outside its range.
+    """
+    check_sampling(max_samples, confidence)
+    ratio, q_bar = ratio_of(eps, sigma), shifted_quantile(check_quantile(q), eps, sigma)
+    # The first look spends half of 1 - c.
+    first = min_samples(ratio, (1 + confidence) / 2, q)
+    below, n_samples = np.full(len(y), None, dtype=object), np.zeros(len(y), dtype=int)
+    if first > max_samples:
+        return Decision(below, n_samples, why_none(ratio, max_samples, (1 + confidence) / 2, q))
+    with torch.no_grad(), frozen(estimator):
+        reference = estimator(y, operator) if x is None else x
+        keys = list(range(len(y))) if image_keys is None else list(image_keys)
+        draws = Draws(estimator, operator, y, sigma, reference.shape[1:], seed, keys, chunk_size)
+        for i in range(len(y)):
+            n_below = drawn = 0
+            for wanted, alpha in looks(int(first), max_samples, confidence):
+                for _, x_hat in draws.image(i).chunks(drawn, wanted):
+                    n_below += int((mse(x_hat[0], reference[i : i + 1]) <= threshold).sum())
+                drawn = wanted
+                below[i] = decide(n_below, drawn, q_bar, alpha)
+                if below[i] is not None:
+                    break
+            n_samples[i] = drawn
+    return Decision(below, n_samples, "")

@@ -1,0 +1,121 @@
+"""The certifier ``center``: center smoothing (Kumar & Goldstein 2021; SPEC 6.4).
+
+The smoothed reconstruction of a measurement is a draw in the middle of the others. What the bound says: with probability
+at least c, the centre found at ANY z' within eps, by the same procedure with fresh draws and unless it abstains there, is
+at most 3 R-hat away from the one found here. (The ball of radius R-hat around this centre holds more than half of the
+draws at z', so the least median distance there is at most 2 R-hat, and the two balls meet.)
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invsmooth.certificates.center_smoothing import center_index, default_n_pred, why_abstained, why_no_center
+from invsmooth.certificates.certificate import CenterCertificate, object_rows
+from invsmooth.certificates.order_statistics import ratio_of
+from invsmooth.certificates.sampling import Draws
+
+CANDIDATE_BYTES = 2**26
+FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
+"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. None of 64 candidates lies in a ball that holds
+more than half of the draws with probability below 2^-73, which is what fewer candidates than n_pred cost."""
+
+
+@dataclass(frozen=True)
+class Centre:
+    """One image's centre, shape (C, H, W), and what was found around it.
+
+    Attributes:
+        share: of a second sample of n_pred draws, those within the least median distance.
+        distances: of a third sample of S draws to the centre, squared and divided by n, in ascending order.
+    """
+
+    picture: Tensor
+    share: float
+    distances: Tensor
+
+
+def center_certificate(
+    draws: Draws, radii: Sequence[float], n_samples: int, n_pred: int | None, confidence: float, dkw: bool
+) -> CenterCertificate:
+    """Certify the centre of every image at every radius.
+
+    Three samples that are independent of each other: n_pred draws choose the centre, n_pred decide whether to abstain
+    (alpha_1), S give R-hat (alpha_2).
+
+    Args:
+        n_samples: S.
+        n_pred: None takes :func:`default_n_pred`.
+        dkw: R-hat holds at all radii at once.
+    """
+    n_pred = default_n_pred(confidence) if n_pred is None else n_pred
+    # Without noise all draws are the same one.
+    n_first, n_drawn = (n_pred, n_samples) if draws.sigma > 0 else (1, 1)
+    found = [centre_of(draws.image(i), n_first, n_drawn) for i in range(len(draws))]
+    ratios = [ratio_of(eps, draws.sigma) for eps in radii]
+    ranks = [center_index(n_samples, ratio, confidence, dkw=dkw) for ratio in ratios]
+    impossible = [why_no_center(ratio, n_samples, confidence, n_pred, dkw=dkw) for ratio in ratios]
+    abstained = [why_abstained(c.share, n_pred, confidence) for c in found]
+
+    reason = object_rows(impossible, len(draws))
+    bound = torch.full((len(draws), len(radii)), math.nan, dtype=torch.float64, device=draws.y.device)
+    for i, j in torch.cartesian_prod(torch.arange(len(draws)), torch.arange(len(radii))).view(-1, 2).tolist():
+        reason[i, j] = reason[i, j] or abstained[i]
+        if not reason[i, j] and (k := ranks[j]):
+            bound[i, j] = 9 * found[i].distances.expand(n_samples)[k - 1]
+    medians = [c.distances[math.ceil(n_drawn / 2) - 1] for c in found]
+    shown = torch.stack([c.picture * (math.nan if a else 1.0) for c, a in zip(found, abstained, strict=True)])
+    pictures = shown[:, None].expand(-1, len(radii), -1, -1, -1)
+    return CenterCertificate(
+        bound=bound,
+        k_index=object_rows(ranks, len(draws)),
+        median=torch.stack(medians)[:, None].expand(-1, len(radii)),
+        reconstruction_median=pictures,
+        reconstruction_certified=pictures,
+        reason=reason,
+        sound=True,
+        network_evals=1 + 2 * n_first + n_drawn,
+        shown=shown,
+        abstained=torch.tensor([bool(a) for a in abstained]),
+        share_in_ball=torch.tensor([c.share for c in found]),
+        n_pred=n_pred,
+    )
+
+
+def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:
+    """``draws``: of one image."""
+    centre, ball = least_median_distance(draws, n_pred)
+
+    def squared_distances(start: int, count: int) -> Tensor:
+        parts = [
+            (x_hat[0].flatten(1).double() - centre).square().sum(1) for _, x_hat in draws.chunks(start, start + count)
+        ]
+        return torch.cat(parts)
+
+    inside = squared_distances(n_pred, n_pred) <= ball
+    distances = squared_distances(2 * n_pred, n_samples).sort().values / centre.numel()
+    return Centre(centre.view(draws.image_shape).to(draws.y), float(inside.double().mean()), distances)
+
+
+def least_median_distance(draws: Draws, n_pred: int) -> tuple[Tensor, Tensor]:
+    """The candidate with the least median distance (rank ceil(n_pred/2)) to n_pred draws, itself among them, as a float64
+    vector, and the square of that distance. Memory: the candidates and their distances to all draws."""
+    fit = CANDIDATE_BYTES // (8 * draws.image_shape.numel())
+    n_candidates = min(n_pred, MOST_CANDIDATES, max(FEWEST_CANDIDATES, fit))
+    candidates = torch.cat([x_hat[0].flatten(1).double() for _, x_hat in draws.chunks(0, n_candidates)])
+    # Distances do not change with the origin; near the draws little cancels in |a|² + |b|² - 2ab.
+    origin = candidates[0].clone()
+    candidates -= origin
+    squares = candidates.square().sum(1)
+    parts = [squares[:, None] + squares - 2 * candidates @ candidates.T]
+    for _, x_hat in draws.chunks(n_candidates, n_pred):
+        rows = x_hat[0].flatten(1).double() - origin
+        parts.append(squares[:, None] + rows.square().sum(1) - 2 * candidates @ rows.T)
+    medians = torch.cat(parts, dim=1).clamp_min(0).kthvalue(math.ceil(n_pred / 2), dim=1).values
+    best = int(medians.argmin())
+    return candidates[best] + origin, medians[best]

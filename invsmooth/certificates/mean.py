@@ -1,0 +1,138 @@
+"""The certifier ``mean``: how far the mean of the smoothed reconstructions can move (SPEC 6.3)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invsmooth.certificates.certificate import MeanCertificate, object_rows
+from invsmooth.certificates.impossible import WITHOUT_NOISE
+from invsmooth.certificates.order_statistics import ratio_of
+from invsmooth.certificates.sampling import Draws
+from invsmooth.certificates.second_moment import SecondMoment
+from invsmooth.certificates.variance_constrained import Movement, movement
+
+DEFAULT_CENTRE = 500
+"""S_0, unless S is smaller: draws from which c and R are fixed."""
+RADIUS_MARGIN = 1.05
+"""R over the largest distance of the first draws to c: few of the draws to come are clipped."""
+
+
+@dataclass(frozen=True)
+class Moments:
+    """What the draws of one image say. Lengths are l2 norms over the image; the names are those of MeanCertificate."""
+
+    centre: Tensor
+    radius: float
+    lambda_hat: float
+    trace_hat: float
+    mean_offset: float
+    centre_error: float
+    mean_error: float
+    clipped: int
+    median: float
+    evals: int
+
+    def movement(self, ratio: float, confidence: float, n_samples: int) -> Movement:
+        return movement(
+            lambda_hat=self.lambda_hat, trace_hat=self.trace_hat, radius=self.radius, mean_offset=self.mean_offset,
+            ratio=ratio, confidence=confidence, n_samples=n_samples,
+        )  # fmt: skip
+
+    def error(self, moved: Movement) -> float:
+        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x is not known."""
+        return min(self.centre_error + moved.offset, self.mean_error + moved.deviation + moved.shift)
+
+
+def mean_certificate(
+    draws: Draws, x: Tensor | None, radii: Sequence[float], n_samples: int, n_centre: int | None, confidence: float
+) -> MeanCertificate:
+    """Certify the mean estimator of every image at every radius.
+
+    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at
+    least ``confidence`` over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold together, at all radii.
+
+    Args:
+        x: clean images for ``certified_error``, shape (B, C, H, W), or None.
+        n_samples: S.
+        n_centre: S_0 >= 2; None takes DEFAULT_CENTRE, at most S.
+    """
+    n_centre = max(2, min(DEFAULT_CENTRE, n_samples)) if n_centre is None else n_centre
+    # Without noise all draws are the same one.
+    n_first, n_drawn = (n_centre, n_samples) if draws.sigma > 0 else (1, 1)
+    found = [moments(draws.image(i), None if x is None else x[i], n_first, n_drawn) for i in range(len(draws))]
+    ratios = [ratio_of(eps, draws.sigma) for eps in radii]
+    moved = [[m.movement(ratio, confidence, n_drawn) for ratio in ratios] for m in found]
+    shown = torch.stack([m.centre for m in found]).to(draws.y)
+    pictures = shown[:, None].expand(-1, len(radii), -1, -1, -1)
+
+    def tensor(values: object) -> Tensor:
+        return torch.tensor(values, dtype=torch.float64, device=draws.y.device)
+
+    def as_mse(lengths: list[list[float]]) -> Tensor:
+        return (tensor(lengths).square() / draws.image_shape.numel()).where(tensor(ratios).isfinite(), math.nan)
+
+    names = ("lambda_hat", "trace_hat", "radius", "mean_offset", "centre_error", "mean_error", "clipped")
+    forms = {"bound": "shift", "bound_to_shown": "offset"} | {k: k for k in ("chi_square", "total_variation", "trace")}
+    return MeanCertificate(
+        k_index=object_rows([None] * len(radii), len(draws)),
+        median=tensor([m.median for m in found])[:, None].expand(-1, len(radii)),
+        reconstruction_median=pictures,
+        reconstruction_certified=pictures,
+        reason=object_rows([WITHOUT_NOISE if math.isinf(r) else "" for r in ratios], len(draws)),
+        sound=True,
+        network_evals=1 + max(m.evals for m in found),
+        shown=shown,
+        certified_error=as_mse([[m.error(v) for v in row] for m, row in zip(found, moved, strict=True)]),
+        n_centre=n_centre,
+        **{field: as_mse([[getattr(v, form) for v in row] for row in moved]) for field, form in forms.items()},
+        **{name: tensor([getattr(m, name) for m in found]) for name in names},
+    )
+
+
+def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
+    """Fix c and R, then take the second moment about c of S fresh draws in one pass. ``draws``: of one image."""
+    centre, radius, evals = ball(draws, n_centre)
+    second = SecondMoment(centre.numel(), n_samples, device=centre.device)
+    total, lengths = torch.zeros_like(centre), torch.empty(n_samples, dtype=torch.float64)
+    for k, x_hat in draws.chunks(n_centre, n_centre + n_samples):
+        offset = x_hat[0].flatten(1).double() - centre
+        length = offset.norm(dim=1)
+        lengths[k] = length.cpu()
+        # f~ = c + (f - c) min(1, R/|f - c|); the floor only matters where f = c.
+        offset *= (radius / length.clamp_min(1e-300)).clamp_max(1)[:, None]
+        total += offset.sum(0)
+        second.add(offset)
+    to_mean = total / n_samples
+    to_x = None if x is None else centre - x.flatten().double()
+    return Moments(
+        centre=centre.view(draws.image_shape),
+        radius=radius,
+        lambda_hat=second.largest_eigenvalue() / n_samples,
+        trace_hat=second.trace / n_samples,
+        mean_offset=float(to_mean.norm()),
+        centre_error=math.nan if to_x is None else float(to_x.norm()),
+        mean_error=math.nan if to_x is None else float((to_x + to_mean).norm()),
+        clipped=int((lengths > radius).sum()),
+        median=float(lengths.kthvalue(math.ceil(n_samples / 2)).values) ** 2 / centre.numel(),
+        evals=evals + n_samples,
+    )
+
+
+def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float, int]:
+    """c, the mean of the first S_0 draws, as a float64 vector; R; and the network evaluations that took."""
+    kept = draws.room_for(n_centre)
+    total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
+    for k, x_hat in draws.chunks(0, n_centre):
+        total += x_hat[0].flatten(1).double().sum(0)
+        if kept is not None:
+            kept[:, k] = x_hat
+    centre = total / n_centre
+    # Beyond the memory the same draws are made again.
+    parts = kept[0].split(8) if kept is not None else (x_hat[0] for _, x_hat in draws.chunks(0, n_centre))
+    furthest = max(float((part.flatten(1).double() - centre).norm(dim=1).max()) for part in parts)
+    return centre, RADIUS_MARGIN * furthest, n_centre if kept is not None else 2 * n_centre
