@@ -22,7 +22,7 @@ from invsmooth.attacks.betting import mean_lower_bound
 from invsmooth.attacks.quantile_error import quantile_rank
 from invsmooth.attacks.starts import ImageKeys, keys_of
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling, order_statistic_index
-from invsmooth.certificates.sampling import smoothed_errors, smoothed_reconstructions
+from invsmooth.certificates.sampling import Draws
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators.base import Operator
 from invsmooth.rng import generator_for
@@ -110,10 +110,9 @@ def check_error(
     low, high = interval_ranks(n_samples, q, confidence)
     y = measured(operator, x + xi, b)
     with torch.no_grad(), frozen(estimator):
-        (errors,) = smoothed_errors(
-            estimator, operator, y, [x if reference is None else reference], sigma=sigma, n_samples=n_samples,
-            image_shape=x.shape[1:], seed=check_seed(seed), image_keys=keys_of(x, image_keys), chunk_size=chunk_size,
-        )  # fmt: skip
+        draws = Draws(estimator, operator, y, sigma, x.shape[1:], check_seed(seed), keys_of(x, image_keys), chunk_size)
+        fixed = (x if reference is None else reference)[:, None]
+        errors = torch.cat([(f - fixed).square().flatten(2).mean(2) for _, f in draws.chunks(0, n_samples)], 1)
     ascending = errors.sort(dim=1).values
     none = torch.full_like(ascending[:, 0], torch.inf)
     return Sandwich(
@@ -170,14 +169,13 @@ def check_mean(
 
     def differences(purpose: str, n: int) -> Iterator[Tensor]:
         """D_k of n draws in chunks, shape (B, s, C, H, W), float64."""
-        pairs = [
-            smoothed_reconstructions(
-                estimator, operator, measured(operator, z, b), sigma=sigma, n_samples=n, image_shape=x.shape[1:],
-                seed=check_seed(seed, purpose), image_keys=keys, chunk_size=chunk_size,
-            )
+        both = [
+            Draws(
+                estimator, operator, measured(operator, z, b), sigma, x.shape[1:], check_seed(seed, purpose), keys, chunk_size
+            ).chunks(0, n)
             for z in (x + xi, x)
         ]  # fmt: skip
-        for (_, attacked), (_, clean) in zip(*pairs, strict=True):
+        for (_, attacked), (_, clean) in zip(*both, strict=True):
             yield clipped(attacked, centre, radius).double() - clipped(clean, centre, radius).double()
 
     n = n_samples // 2, n_samples - n_samples // 2

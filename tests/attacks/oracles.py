@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from scipy.optimize import brentq
 
 from invsmooth.estimators import Ridge
 from invsmooth.operators import BlockGaussian
+from invsmooth.rng import smoothing_noise
 
 
 def worst_case(jacobian: np.ndarray, residual: np.ndarray, eps: float) -> float:
@@ -36,3 +39,8 @@ class Linear:
         moved = self.x[i : i + 1] if shift is None else self.x[i : i + 1] + shift
         residual = (self.reconstruct(moved, self.b[i : i + 1]) - self.x[i : i + 1]).flatten().double().numpy()
         return worst_case(columns, residual, eps) / 64
+
+
+def certificate_noise(shape: Sequence[int], n: int, seed: int, keys: Sequence[str]) -> torch.Tensor:
+    """The unit noise of a certificate's first n draws, shape (len(keys), n, *shape)."""
+    return torch.stack([smoothing_noise(shape, 0, n, seed, key) for key in keys])

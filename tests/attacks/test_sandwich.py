@@ -12,10 +12,9 @@ from scipy.integrate import quad
 from invsmooth.attacks.betting import mean_lower_bound
 from invsmooth.attacks.sandwich import check_error, check_mean, check_seed, interval_ranks
 from invsmooth.attacks.targets import attack_draws
-from invsmooth.certificates.sampling import unit_noise
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
-from tests.attacks.oracles import Linear
+from tests.attacks.oracles import Linear, certificate_noise
 
 
 def at_most(k: int, n: int, q: Fraction) -> Fraction:
@@ -73,7 +72,7 @@ def test_reference_and_verdict(problem: Linear) -> None:
     options = {"sigma": 0.1, "n_samples": 40, "confidence": 0.95, "image_keys": ["a", "b", "c"]}
     setting = problem.estimator, problem.operator, problem.x, problem.b, xi
     first = check_error(*setting, certified=torch.zeros(3), reference=other, **options)
-    noise = 0.1 * unit_noise((1, 8, 8), 0, 40, check_seed(0), ["a", "b", "c"])
+    noise = 0.1 * certificate_noise((1, 8, 8), 40, check_seed(0), ["a", "b", "c"])
     draws = [problem.reconstruct(problem.x + xi + n, problem.b) - other for n in noise.unbind(1)]
     losses = torch.stack([d.square().flatten(1).mean(1) for d in draws], 1).sort(1).values
     low, high = interval_ranks(40, 0.5, 0.95)
@@ -99,8 +98,8 @@ def test_few_draws_have_no_limits_and_refute_nothing(problem: Linear) -> None:
 def test_draws_are_fresh() -> None:
     """Other than a certificate's and an attack's with the same seed."""
     x, key = torch.rand(1, 1, 4, 4), ["a"]
-    checks = unit_noise((1, 4, 4), 0, 16, check_seed(3), key)
-    for used in (unit_noise((1, 4, 4), 0, 16, 3, key), attack_draws(x, 16, False, 3, key)()):
+    checks = certificate_noise((1, 4, 4), 16, check_seed(3), key)
+    for used in (certificate_noise((1, 4, 4), 16, 3, key), attack_draws(x, 16, False, 3, key)()):
         assert not torch.isin(checks, used).any()
 
 

@@ -8,11 +8,10 @@ import torch
 from invsmooth.attacks import QuantileError, SmoothedError, Target, apgd, pgd
 from invsmooth.attacks.quantile_error import quantile_rank
 from invsmooth.attacks.targets import attack_draws
-from invsmooth.certificates.sampling import unit_noise
 from invsmooth.estimators import ISTANetPP, MatchedFilter
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
-from tests.attacks.oracles import Linear
+from tests.attacks.oracles import Linear, certificate_noise
 
 
 def network() -> tuple[ISTANetPP, BlockGaussian, torch.Tensor, torch.Tensor]:
@@ -142,7 +141,7 @@ def test_draws_depend_on_image_and_number_and_are_not_the_certificates() -> None
     more = attack_draws(x, 10, False, 0, ["a", "b"])()
     assert torch.equal(torch.cat([first, second], 1), more)
     assert torch.equal(attack_draws(x[:1], 5, False, 0, ["b"])()[0], first[1])
-    others = unit_noise(x.shape[1:], 0, 64, 0, ["a", "b"])
+    others = certificate_noise(x.shape[1:], 64, 0, ["a", "b"])
     assert not torch.isin(more, others).any()
     assert float(more.std()) == pytest.approx(1, abs=0.2)
 
