@@ -117,12 +117,15 @@ def describe(cfg: DictConfig) -> dict[str, Any]:
     }
 
 
-def build_plan(cfg: DictConfig) -> CertifyPlan:
+def build_plan(cfg: DictConfig, n_images: int) -> CertifyPlan:
+    """What to certify of ``n_images`` test images, those of every setting counted."""
+    own = OmegaConf.to_container(cfg.certify, resolve=True)
+    assert isinstance(own, dict)
+    plain = {str(k): v for k, v in own.items() if k not in ("certifiers", "sigma", "pictures")}
     return CertifyPlan(
         certifiers=as_list(cfg.certify.certifiers), eps=[float(e) for e in as_list(cfg.attack.eps)],
-        sigma=[float(s) for s in as_list(cfg.certify.sigma)], n_samples=cfg.certify.n_samples,
-        confidence=cfg.certify.confidence, quantile=cfg.certify.quantile, units=Units(cfg.certificate.units),
-        chunk_size=cfg.certify.chunk_size, seed=cfg.seed,
+        sigma=[float(s) for s in as_list(cfg.certify.sigma)], units=Units(cfg.certificate.units), seed=cfg.seed,
+        n_images=n_images, **plain,
     )  # fmt: skip
 
 
@@ -136,6 +139,7 @@ def build_attack(cfg: DictConfig) -> AttackPlan:
     return AttackPlan(
         attack.name, eps=[float(e) for e in as_list(attack.eps)], sigma=[float(s) for s in as_list(cfg.certify.sigma)],
         settings={k: attack[k] for k in settings_of(attack.name)}, target=target, seed=cfg.seed,
+        noise_samples=attack.noise_samples,
     )  # fmt: skip
 
 

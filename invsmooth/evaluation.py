@@ -20,10 +20,8 @@ log = logging.getLogger(__name__)
 
 def announce(plan: CertifyPlan) -> None:
     """Say before any work which cells have no certificate, why, and what would give one."""
-    impossible = plan.impossible()
-    if impossible:
-        cells = len(plan.eps) * len(plan.sigma)
-        log.warning("%d of %d cells have no certificate (smoothed all the same):", len(impossible), cells)
+    if impossible := plan.impossible():
+        log.warning("some cells have no certificate (smoothed all the same):")
         for line in impossible:
             log.warning("  %s", line)
 
@@ -32,7 +30,7 @@ def evaluate(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger]
 ) -> None:
     """Write ``folder/results.parquet``. Runs on one device, so that every image counts once."""
-    plan, attack = build_plan(cfg), build_attack(cfg)
+    plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
     check = SandwichCheck(folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size)
     columns = {
         "run_id": f"{folder.parent.name}/{folder.name}", "algo": cfg.algo.name, "task": cfg.task.name,

@@ -55,7 +55,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
     module = build_module(cfg, estimator, settings)
-    announce(build_plan(cfg))
+    announce(build_plan(cfg, data.n_tested))
     # Distributed training starts this program once more for each further device, in the same folder.
     with recorded(cfg, folder) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
         try:

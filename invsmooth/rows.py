@@ -19,18 +19,31 @@ SCHEMA = pa.schema(
         # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the certificate's ratio.
         ("eps", REAL), ("sigma", REAL), ("sigma_b", REAL), ("ratio", REAL), ("eps_over_sigma", REAL),
         ("n_samples", WHOLE), ("confidence", REAL), ("quantile", REAL), ("k_index", WHOLE),
-        ("certifier", TEXT), ("units", TEXT), ("sound", FLAG), ("reason", TEXT),
-        ("psnr_measured", REAL), ("psnr_clean", REAL), ("psnr_attacked", REAL),
+        ("simultaneous", TEXT), ("confidence_each", REAL),
+        ("certifier", TEXT), ("units", TEXT), ("sound", FLAG), ("reason", TEXT), ("abstained", FLAG),
+        ("bound", REAL), ("bound_chi_square", REAL), ("bound_total_variation", REAL), ("bound_trace", REAL),
+        ("truth", REAL), ("truth_lower", REAL), ("truth_upper", REAL),
+        ("psnr_measured", REAL), ("psnr_clean", REAL), ("psnr_attacked", REAL), ("psnr_noise", REAL),
         ("psnr_median", REAL), ("psnr_certified", REAL),
         ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
         ("discrepancy_median", REAL), ("discrepancy_certified", REAL), ("certified_psnr", REAL),
+        ("certified_psnr_mean", REAL), ("certified_eps", REAL), ("ball_radius", REAL), ("clipped", WHOLE),
         ("attack", TEXT), ("attack_target", TEXT),
         ("attack_norm", REAL), ("attack_grad_evals", WHOLE), ("network_evals", WHOLE), ("seconds", REAL),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
-"""psnr_measured is that of A^T y. Where no certificate exists, k_index is null, the certified values are nan, and
-``reason`` says why. attack_target: whose error the attack maximised (base, mean, median)."""
+"""What SPEC section 8 does not say of them:
+
+- bound: the certified MSE of the row's certifier (docs/theory.md); where none exists it is nan, k_index is null, and
+  ``reason`` says why. bound_…: the simpler forms of ``mean``.
+- truth: what the bound bounds, as it is at the attack that was found, estimated from fresh draws, with confidence limits.
+- confidence holds for what ``simultaneous`` names together (eps, sigma, images; "" for each row on its own);
+  confidence_each is what one certificate was made with.
+- psnr_measured: of A^T y. psnr_noise: under random perturbations of norm eps (from the mean MSE).
+- psnr_median, ssim_median of ``mean`` and ``center``: of the one image that they show.
+- certified_psnr_mean: of the mean estimator. ball_radius (l2), clipped: R, and how many draws were clipped to it.
+- attack_target: whose error the attack maximised (base, mean, median)."""
 
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")

@@ -144,7 +144,8 @@ class Attack:
     draws: str = "fresh"  # fresh: others at each gradient, which attacks best; fixed
     n_around: Any = None  # target=median: draws near the median that give the gradient; null: all
     chunk_size: Any = None  # draws of each image at a time; null: by the size of the images
-    check_samples: int = 64  # fresh draws that check every certified PSNR under the attack found; 0: no check
+    check_samples: int = 64  # fresh draws that check every certificate under the attack found; 0: no check
+    noise_samples: int = 4  # random perturbations of the attack's norm, the control
 
 
 @dataclass
@@ -155,8 +156,17 @@ class Certify:
     sigma: Any = MISSING  # grey levels; a number or a list
     n_samples: int = MISSING
     confidence: float = 0.99
+    over_eps: str = "none"  # none, bonferroni, dkw: whether the confidence is that of all radii together
+    over_sigma: str = "none"  # none, bonferroni: of all sigma; needed where the best sigma is picked afterwards
+    over_images: str = "none"  # none, bonferroni: of all test images (in all settings)
     quantile: float = 0.5
+    threshold: Any = None  # MSE that certifier radius is about
+    radius_of: str = "error"  # error, discrepancy: what certifier radius is about
+    anytime: bool = False  # certifier radius: only decide for each radius whether it is certified, with few draws
+    n_centre: Any = None  # certifier mean: first draws, which fix the ball; null: 500, at most n_samples
+    n_pred: Any = None  # certifier center: draws that choose and test the centre; null: by the confidence
     chunk_size: Any = None
+    bands: str = "none"  # none, pointwise, bonferroni: certified interval of each pixel, beside the pictures
     pictures: int = 2  # images of each setting whose pictures are kept
 
 

@@ -19,6 +19,7 @@ from invsmooth.attacks.pgd import SCHEDULES
 from invsmooth.attacks.starts import INITS, KEEPS
 from invsmooth.attacks.targets import DRAWS
 from invsmooth.certificates import CERTIFIERS
+from invsmooth.certificates.confidence import SIMULTANEOUS
 from invsmooth.data.files import is_zip
 from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
 from invsmooth.errors import ConfigError
@@ -102,12 +103,21 @@ RULES: list[Rule] = [
     ("attack.draws", one_of(*DRAWS), ", ".join(DRAWS)),
     ("attack.n_around", optional(count), "a whole number >= 1, or null for all"),
     ("attack.chunk_size", optional(count), "a whole number >= 1, or null"),
+    ("attack.noise_samples", count, "a whole number >= 1"),
     ("attack.check_samples", lambda v: v == 0 or count(v), "a whole number >= 0"),
     ("certify.sigma", each(not_negative), GREY),
     ("certify.n_samples", count, "a whole number >= 1"),
     ("certify.confidence", open_unit, "a number in (0, 1); write 0.99 for 99 %"),
     ("certify.quantile", open_unit, "a number in (0, 1)"),
     ("certify.chunk_size", optional(count), "a whole number >= 1, or null"),
+    ("certify.over_eps", one_of(*SIMULTANEOUS), ", ".join(SIMULTANEOUS)),
+    ("certify.over_sigma", one_of("none", "bonferroni"), "none, bonferroni"),
+    ("certify.over_images", one_of("none", "bonferroni"), "none, bonferroni"),
+    ("certify.threshold", optional(positive), "a number > 0 (MSE), or null"),
+    ("certify.radius_of", one_of("error", "discrepancy"), "error, discrepancy"),
+    ("certify.n_centre", optional(lambda v: count(v) and v >= 2), "a whole number >= 2, or null"),
+    ("certify.n_pred", optional(count), "a whole number >= 1, or null"),
+    ("certify.bands", one_of("none", "pointwise", "bonferroni"), "none, pointwise, bonferroni"),
     ("certify.pictures", lambda v: v == 0 or count(v), "a whole number >= 0"),
     ("certify.certifiers", each(one_of(*CERTIFIERS)), SEVERAL + ", ".join(CERTIFIERS)),
     ("operator.ratio", each(half_open_unit), RATIOS),
@@ -188,6 +198,13 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
         if len({*as_list(operator.ratio), *as_list(operator.train_ratio)}) > 1:
             yield "operator.matrix is a matrix for one ratio: set operator.ratio and operator.train_ratio to just that one"
     yield from attack_conflicts(cfg.attack)
+    if "radius" in as_list(cfg.certify.certifiers) and cfg.certify.threshold is None:
+        yield "certify.threshold=null: the certifier radius needs the MSE that it is about, e.g. certify.threshold=0.001"
+    if cfg.certify.anytime and (as_list(cfg.certify.certifiers) != ["radius"] or cfg.certify.over_eps == "dkw"):
+        yield (
+            "certify.anytime=true goes with certify=radius alone, and not with certify.over_eps=dkw: the other certifiers "
+            "take all draws anyway"
+        )
     for key in ("ckpt", "resume"):
         if cfg[key] is not None and not Path(cfg[key]).is_file():
             yield f"{key}={cfg[key]}: there is no such file; give the path of a checkpoint"

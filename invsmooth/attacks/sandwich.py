@@ -171,10 +171,17 @@ def check_mean(
         """D_k of n draws in chunks, shape (B, s, C, H, W), float64."""
         both = [
             Draws(
-                estimator, operator, measured(operator, z, b), sigma, x.shape[1:], check_seed(seed, purpose), keys, chunk_size
+                estimator,
+                operator,
+                measured(operator, z, b),
+                sigma,
+                x.shape[1:],
+                check_seed(seed, purpose),
+                keys,
+                chunk_size,
             ).chunks(0, n)
             for z in (x + xi, x)
-        ]  # fmt: skip
+        ]
         for (_, attacked), (_, clean) in zip(*both, strict=True):
             yield clipped(attacked, centre, radius).double() - clipped(clean, centre, radius).double()
 

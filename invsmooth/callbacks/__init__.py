@@ -1,7 +1,8 @@
 """Lightning callbacks: attack and certificate sweeps over the test images."""
 
 from invsmooth.callbacks.attack_sweep import AttackPlan, AttackSweep
-from invsmooth.callbacks.certify_sweep import CertifyPlan, CertifySweep
+from invsmooth.callbacks.certify_plan import CertifyPlan
+from invsmooth.callbacks.certify_sweep import CertifySweep
 from invsmooth.callbacks.sandwich_check import SandwichCheck
 from invsmooth.callbacks.stop_after import StopAfterBatches
 

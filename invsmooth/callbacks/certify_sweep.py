@@ -1,12 +1,11 @@
-"""Certify every attacked test image at every sigma, in Lightning's test loop, and write the result rows."""
+"""Certify every test image at every sigma and radius, in Lightning's test loop, and write the result rows."""
 
 from __future__ import annotations
 
 import logging
 import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,65 +15,43 @@ from torch import Tensor
 
 from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import AttackResult
+from invsmooth.attacks.sandwich import Sandwich
+from invsmooth.callbacks.certify_plan import AT_ATTACKED, CertifyPlan
 from invsmooth.callbacks.sandwich_check import SandwichCheck
 from invsmooth.callbacks.save_pictures import save_pictures
-from invsmooth.certificates import Certificate, certify, why_none
+from invsmooth.certificates import Certificate
+from invsmooth.certificates.certificate import CenterCertificate, DecidedCertificate, MeanCertificate, RadiusCertificate
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
 from invsmooth.rows import write_rows
-from invsmooth.units import PAPER_LABEL, Units, certified_radius, eps_over_sigma, to_unit_scale
+from invsmooth.units import PAPER_LABEL, Units, eps_over_sigma
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class CertifyPlan:
-    """What to certify. sigma in grey levels, eps as an l2 norm on the [0, 1] pixel scale."""
-
-    certifiers: Sequence[str]
-    eps: Sequence[float]
-    sigma: Sequence[float]
-    n_samples: int
-    confidence: float
-    quantile: float
-    units: Units
-    chunk_size: int | None
-    seed: int
-
-    def impossible(self) -> list[str]:
-        """Why there is no certificate, for each cell (eps, sigma) where there is none. Known before any network runs."""
-        reasons = {
-            (e, s): why_none(eps_over_sigma(e, s, self.units), self.n_samples, self.confidence, self.quantile)
-            for s in self.sigma
-            for e in self.eps
-        }
-        return [f"eps = {e:g}, sigma = {s:g}: {reason}" for (e, s), reason in reasons.items() if reason]
 
 
 class CertifySweep(L.Callback):
     """Certifies the smoothed reconstruction of every test image at every (eps, sigma).
 
-    ``discrepancy`` is taken at the attacked measurement y_{x+xi*}, as in the paper (the clean one at eps = 0). ``error``,
-    the certified PSNR, is taken at the clean measurement y_x, so that it covers every attack on x; one set of draws
-    serves all its radii.
+    ``discrepancy`` is taken at the attacked measurement y_{x+xi*}, as in the paper (the clean one at eps = 0). The other
+    certifiers are taken at the clean measurement y_x, so that they cover every attack on x; one set of draws serves all
+    their radii. Every certificate is compared with the attack that was found (:class:`SandwichCheck`).
 
     The rows are written to ``folder/results.parquet`` after every image, so that what is done is safe.
 
     Args:
         plan: what to certify.
-        columns: the columns that are the same in all rows (run_id, algo, task, dataset, operator).
+        columns: the columns that are the same in all rows (run_id, algo, task, dataset, operator, …).
         folder: of the run.
         n_pictures: for the first so many images of each setting, the pictures of every cell are kept for the report.
-        check: tries to refute every certified PSNR with the attack that was found.
+        check: tries to refute every certificate with the attack that was found.
     """
 
     def __init__(
-        self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int,
-        check: SandwichCheck,
-    ) -> None:  # fmt: skip
-        self.check = check
+        self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int, check: SandwichCheck
+    ) -> None:
         self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
+        self.check = check
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -90,57 +67,55 @@ class CertifySweep(L.Callback):
     ) -> None:  # fmt: skip
         assert isinstance(pl_module, ReconstructionModule)
         measured: Measured = outputs["measured"]
-        x, operator = measured.x, measured.setting.operator
-        keep_pictures = batch_idx < self.n_pictures
         with torch.no_grad():
-            clean = quality("clean", outputs["x_hat"], x)
-            clean["psnr_measured"] = psnr(operator.A_adjoint(measured.y), x).tolist()
-            errors = {}
-            if "error" in self.plan.certifiers:
-                errors = {
-                    s: self.certify("error", pl_module, measured, measured.y, self.plan.eps, s) for s in self.plan.sigma
-                }
+            at_clean = self.certify_clean(pl_module, measured)
+            clean = quality("clean", outputs["x_hat"], measured.x)
+            clean["psnr_measured"] = psnr(measured.setting.operator.A_adjoint(measured.y), measured.x).tolist()
             for j, eps in enumerate(self.plan.eps):
                 attack = None
                 for sigma in self.plan.sigma:
                     if attack is not outputs["attacks"][eps, sigma]:  # one attack may serve several sigma
                         attack = outputs["attacks"][eps, sigma]
-                        y = operator.A(x + attack.xi) + measured.b
-                        attacked = pl_module.estimator(y, operator)
-                        known = clean | quality("attacked", attacked, x)
-                    found = {"error": (errors[sigma][0].at(j), errors[sigma][1] / len(self.plan.eps))} if errors else {}
-                    if errors and self.plan.units is Units.matched:
-                        self.check.error(pl_module.estimator, measured, attack.xi, eps, sigma, found["error"][0].bound)
-                    if "discrepancy" in self.plan.certifiers:
-                        certificate, seconds = self.certify("discrepancy", pl_module, measured, y, [eps], sigma)
-                        found["discrepancy"] = (certificate.at(0), seconds)
-                    for certifier, (certificate, seconds) in found.items():
-                        cell = {"eps": eps, "sigma": sigma, "certifier": certifier, "seconds": seconds}
-                        self.rows += self.rows_of(cell, measured, known, attack, certificate)
-                        if keep_pictures and certifier == self.plan.certifiers[0]:
+                        y = measured.setting.operator.A(measured.x + attack.xi) + measured.b
+                        attacked = pl_module.estimator(y, measured.setting.operator)
+                        known = clean | quality("attacked", attacked, measured.x)
+                        known["psnr_noise"] = mse_to_psnr(outputs["noise"][eps]).tolist()
+                    found = {name: (c.at(j), seconds) for name, (c, seconds) in at_clean[sigma].items()}
+                    if AT_ATTACKED in self.plan.certifiers:
+                        started = time.perf_counter()
+                        one = self.plan.certify([AT_ATTACKED], pl_module.estimator, measured, y, [eps], sigma)
+                        found[AT_ATTACKED] = (one[AT_ATTACKED].at(0), time.perf_counter() - started)
+                    for name in self.plan.certifiers:
+                        certificate, seconds = found[name]
+                        truth = None  # what was not certified for this eps, as published, cannot be refuted
+                        if self.plan.units is Units.matched:
+                            truth = self.check(
+                                pl_module.estimator, measured, attack.xi, eps, sigma, name, certificate, attacked
+                            )
+                        cell = {"eps": eps, "sigma": sigma, "certifier": name, "seconds": seconds / len(measured.names)}
+                        self.rows += self.rows_of(cell, measured, known, attack, certificate, truth)
+                        if batch_idx < self.n_pictures and name == self.plan.certifiers[0]:
                             save_pictures(self.folder, measured, eps, sigma, outputs["x_hat"], attacked, certificate)
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
         write_rows(self.folder / "results.parquet", self.rows)
         self.check.conclude()
 
-    def certify(
-        self,
-        certifier: str,
-        module: ReconstructionModule,
-        measured: Measured,
-        y: Tensor,
-        eps: Sequence[float],
-        sigma: float,
-    ) -> tuple[Certificate, float]:
-        """A certificate over the radii ``eps`` and its seconds for each image. The draws are common over eps and sigma."""
-        plan, started = self.plan, time.perf_counter()
-        certificate = certify(
-            module.estimator, measured.setting.operator, y, sigma=to_unit_scale(sigma),
-            eps=[certified_radius(e, plan.units) for e in eps], n_samples=plan.n_samples, confidence=plan.confidence,
-            q=plan.quantile, certifier=certifier, x=measured.x, seed=plan.seed, chunk_size=plan.chunk_size,
-            image_keys=measured.names,
-        )  # fmt: skip
-        return certificate, (time.perf_counter() - started) / len(measured.names)
+    def certify_clean(
+        self, module: ReconstructionModule, measured: Measured
+    ) -> dict[float, dict[str, tuple[Certificate, float]]]:
+        """For each sigma the certificates at the clean measurement with the radius axis, and the seconds for each radius."""
+        plan, found = self.plan, {}
+        for sigma in plan.sigma:
+            started = time.perf_counter()
+            wanted = [c for c in plan.certifiers if c != AT_ATTACKED and not (c == "radius" and plan.anytime)]
+            certificates = {}
+            if wanted:
+                certificates = plan.certify(wanted, module.estimator, measured, measured.y, plan.eps, sigma)
+            if "radius" in plan.certifiers and plan.anytime:
+                certificates["radius"] = plan.decide(module.estimator, measured, sigma)
+            each = (time.perf_counter() - started) / max(1, len(certificates) * len(plan.eps))
+            found[sigma] = {name: (certificate, each) for name, certificate in certificates.items()}
+        return found
 
     def rows_of(
         self,
@@ -149,39 +124,78 @@ class CertifySweep(L.Callback):
         known: Quality,
         attack: AttackResult,
         certificate: Certificate,
+        truth: Sandwich | None,
     ) -> Iterator[dict[str, Any]]:
         """The row of each image of the batch; ``known`` is the quality that does not depend on the certificate."""
         plan, x = self.plan, measured.x
         values = known | quality("median", certificate.reconstruction_median, x)
         values |= quality("certified", certificate.reconstruction_certified, x)
+        if isinstance(certificate, MeanCertificate | CenterCertificate):  # there is no certified draw
+            values |= {k: [math.nan] * len(x) for k in ("psnr_certified", "ssim_certified")}
         norms = attack.xi.flatten(1).norm(dim=1).tolist()
-        compares = cell["certifier"] == "discrepancy"
         for i, name in enumerate(measured.names):
-            bound, median = certificate.bound[i], float(certificate.median[i])
             yield {
                 **self.columns,
                 **cell,
                 **{k: v[i] for k, v in values.items()},
+                **own_columns(cell["certifier"], certificate, i),
+                **truth_columns(truth, i),
                 "image": name,
                 "sigma_b": measured.setting.sigma_b,
                 "ratio": measured.setting.ratio,
                 "eps_over_sigma": eps_over_sigma(cell["eps"], cell["sigma"], plan.units),
-                "n_samples": plan.n_samples,
+                "n_samples": certificate.n_drawn[i] if isinstance(certificate, DecidedCertificate) else plan.n_samples,
                 "confidence": plan.confidence,
+                "confidence_each": plan.confidence_each,
+                "simultaneous": plan.simultaneous,
                 "quantile": plan.quantile,
                 "k_index": certificate.k_index[i],
                 "units": plan.units.value,
                 "sound": certificate.sound and plan.units is Units.matched,
                 "reason": certificate.reason[i],
-                "discrepancy_median": median if compares else math.nan,
-                "discrepancy_certified": float(bound) if compares else math.nan,
-                "certified_psnr": math.nan if compares else float(mse_to_psnr(bound)),
+                "bound": float(certificate.bound[i]),
                 "attack_norm": norms[i],
                 "attack_grad_evals": attack.grad_evals,
                 "network_evals": certificate.network_evals,
                 "seed": plan.seed,
                 "estimator_sha256": self.sha256,
             }
+
+
+def own_columns(certifier: str, certificate: Certificate, i: int) -> dict[str, Any]:
+    """The columns that only some certifiers fill, for image i."""
+    bound, none = float(certificate.bound[i]), math.nan
+    found: dict[str, Any] = {
+        "discrepancy_median": float(certificate.median[i]) if certifier == "discrepancy" else none,
+        "discrepancy_certified": bound if certifier == "discrepancy" else none,
+        "certified_psnr": to_psnr(certificate.bound[i]) if certifier == "error" else none,
+        "certified_psnr_mean": none, "certified_eps": none, "ball_radius": none, "clipped": None, "abstained": False,
+        "bound_chi_square": none, "bound_total_variation": none, "bound_trace": none,
+    }  # fmt: skip
+    match certificate:
+        case MeanCertificate():
+            found |= {
+                "certified_psnr_mean": to_psnr(certificate.certified_error[i]),
+                "ball_radius": float(certificate.radius[i]),
+                "clipped": int(certificate.clipped[i]),
+                "bound_chi_square": float(certificate.chi_square[i]),
+                "bound_total_variation": float(certificate.total_variation[i]),
+                "bound_trace": float(certificate.trace[i]),
+            }
+        case CenterCertificate():
+            found["abstained"] = bool(certificate.abstained[i])
+        case RadiusCertificate():
+            found["certified_eps"] = float(certificate.certified_eps[i])
+    return found
+
+
+def truth_columns(truth: Sandwich | None, i: int) -> dict[str, float]:
+    values = {"truth": "estimate", "truth_lower": "lower", "truth_upper": "upper"}
+    return {name: math.nan if truth is None else float(getattr(truth, field)[i]) for name, field in values.items()}
+
+
+def to_psnr(value: Tensor) -> float:
+    return float(mse_to_psnr(value))
 
 
 Quality = dict[str, list[float]]

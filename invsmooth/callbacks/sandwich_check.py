@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from invsmooth.attacks.sandwich import Sandwich, check_error
+from invsmooth.attacks.sandwich import Sandwich, check_error, check_mean
+from invsmooth.certificates import Certificate, MeanCertificate
 from invsmooth.errors import CertificateViolation
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
@@ -32,26 +34,46 @@ class SandwichCheck:
         self.folder, self.n_samples, self.q, self.seed, self.chunk_size = folder, n_samples, q, seed, chunk_size
         self.violations: list[str] = []
 
-    def error(
-        self, estimator: Estimator, measured: Measured, xi: Tensor, eps: float, sigma: float, bound: Tensor
-    ) -> Sandwich | None:
-        """Check certified errors (B,) of a cell under the attack xi. sigma in grey levels.
+    def __call__(
+        self, estimator: Estimator, measured: Measured, xi: Tensor, eps: float, sigma: float, certifier: str,
+        certificate: Certificate, attacked: Tensor,
+    ) -> Sandwich | None:  # fmt: skip
+        """Compare the certificate of a cell (at one radius) with the truth under the attack xi. sigma in grey levels.
 
-        Without an attack (eps = 0) or any bound there is nothing to check: None.
+        ``error`` and ``mean`` are certified at x and looked at x + xi; ``discrepancy`` is certified at x + xi, with the
+        reconstruction ``attacked`` as its reference, and looked at x, which is as far away. Of ``radius`` and ``center``,
+        and without an attack (eps = 0) or any bound, nothing is checked: None.
         """
-        if self.n_samples == 0 or eps == 0 or bool(bound.isnan().all()):
+        skips = self.n_samples == 0 or eps == 0 or bool(certificate.bound.isnan().all())
+        if skips or certifier not in ("error", "mean", "discrepancy"):
             return None
-        found = check_error(
-            estimator, measured.setting.operator, measured.x, measured.b, xi, certified=bound, sigma=to_unit_scale(sigma),
-            n_samples=self.n_samples, q=self.q, seed=self.seed, image_keys=measured.names, chunk_size=self.chunk_size,
-        )  # fmt: skip
+        common: dict[str, Any] = {"sigma": to_unit_scale(sigma), "n_samples": self.n_samples, "seed": self.seed,
+                  "image_keys": measured.names, "chunk_size": self.chunk_size}  # fmt: skip
+        operator, x, b = measured.setting.operator, measured.x, measured.b
+        extra: dict[str, Tensor] = {}
+        if isinstance(certificate, MeanCertificate):
+            extra = {"centre": certificate.shown, "radius": certificate.radius}
+            found = as_mse(
+                check_mean(
+                    estimator, operator, x, b, xi, certified=(certificate.bound * x[0].numel()).sqrt(), **extra,
+                    **common | {"n_samples": max(4, self.n_samples)},
+                ), x[0].numel(),
+            )  # fmt: skip
+        elif certifier == "error":
+            found = check_error(estimator, operator, x, b, xi, certified=certificate.bound, q=self.q, **common)
+        else:
+            extra, nothing = {"reference": attacked}, torch.zeros_like(xi)
+            found = check_error(
+                estimator, operator, x, b, nothing, certified=certificate.bound, q=self.q, reference=attacked, **common
+            )
         for i in found.violated.nonzero().flatten().tolist():
-            self.keep("error", measured, xi, eps, sigma, found, i)
+            self.keep(certifier, measured, xi, eps, sigma, found, i, {k: v[i : i + 1] for k, v in extra.items()})
         return found
 
     def keep(
-        self, certifier: str, measured: Measured, xi: Tensor, eps: float, sigma: float, found: Sandwich, i: int
-    ) -> None:
+        self, certifier: str, measured: Measured, xi: Tensor, eps: float, sigma: float, found: Sandwich, i: int,
+        extra: dict[str, Tensor],
+    ) -> None:  # fmt: skip
         """Save all that reproduces the violation at image i; note which row it is."""
         setting, name = measured.setting, measured.names[i]
         row = {
@@ -61,7 +83,7 @@ class SandwichCheck:
         values = {k: float(getattr(found, k)[i]) for k in ("certified", "estimate", "lower", "upper")}
         evidence: dict[str, Any] = {
             **row, **values,
-            "x": measured.x[i : i + 1], "b": measured.b[i : i + 1], "xi": xi[i : i + 1],
+            **extra, "x": measured.x[i : i + 1], "b": measured.b[i : i + 1], "xi": xi[i : i + 1],
             "operator": type(setting.operator).__name__,
             # Not its state dict, which leaves out matrices that a seed determines.
             "operator_buffers": dict(setting.operator.named_buffers()),
@@ -81,3 +103,9 @@ class SandwichCheck:
         """Raises CertificateViolation: certificates were refuted."""
         if self.violations:
             raise CertificateViolation("\n".join(["certificate refuted by an attack:", *self.violations]))
+
+
+def as_mse(distance: Sandwich, n: int) -> Sandwich:
+    """A check of l2 distances, as MSE over n pixels: in the unit of the bounds in the rows."""
+    values = {k: getattr(distance, k).square() / n for k in ("estimate", "lower", "upper", "certified")}
+    return dataclasses.replace(distance, **values)

@@ -19,7 +19,7 @@ from invsmooth.certificates.order_statistics import (
 )
 
 if TYPE_CHECKING:
-    from invsmooth.certificates.anytime import Decision, certify_threshold
+    from invsmooth.certificates.anytime import Decision, certify_threshold, decided_certificate
     from invsmooth.certificates.bands import PixelBands, pixel_bands
     from invsmooth.certificates.certificate import (
         CenterCertificate,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from invsmooth.certificates.certifiers import certify, certify_all
 
 WITH_TORCH = {
-    "anytime": ("Decision", "certify_threshold"),
+    "anytime": ("Decision", "certify_threshold", "decided_certificate"),
     "bands": ("PixelBands", "pixel_bands"),
     "certificate": ("CenterCertificate", "Certificate", "MeanCertificate", "RadiusCertificate"),
     "certifiers": ("certify", "certify_all"),
@@ -50,6 +50,7 @@ __all__ = [
     "certify",
     "certify_all",
     "certify_threshold",
+    "decided_certificate",
     "max_certifiable_ratio",
     "min_samples",
     "most_failures",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from invsmooth.certificates.certificate import DecidedCertificate, object_rows
 from invsmooth.certificates.confidence import decide, looks
 from invsmooth.certificates.order_statistics import (
     check_quantile,
@@ -89,3 +92,39 @@ def certify_threshold(
                     break
             n_samples[i] = drawn
     return Decision(below, n_samples, "")
+
+
+def decided_certificate(
+    estimator: Estimator,
+    operator: Operator,
+    y: Tensor,
+    *,
+    eps: Sequence[float],
+    threshold: float,
+    max_samples: int,
+    x: Tensor | None = None,
+    **settings: Any,
+) -> DecidedCertificate:
+    """:func:`certify_threshold` at every radius, as a certificate. Each radius draws as many as it takes."""
+    decisions = [
+        certify_threshold(estimator, operator, y, eps=e, threshold=threshold, max_samples=max_samples, x=x, **settings)
+        for e in eps
+    ]
+    with torch.no_grad(), frozen(estimator):
+        shown = estimator(y, operator)
+    below = np.stack([d.below for d in decisions], 1)
+    n_drawn = np.stack([d.n_samples for d in decisions], 1).astype(object)
+    reason = object_rows([d.reason for d in decisions], len(y))
+    for i, j in np.ndindex(*below.shape):
+        if not reason[i, j] and not below[i, j]:
+            undecided = f"undecided after {n_drawn[i, j]} draws"
+            known = f"{n_drawn[i, j]} draws show that the value to certify is above threshold={threshold:.4g}"
+            reason[i, j] = f"no certificate: {undecided if below[i, j] is None else known}"
+    pictures = shown[:, None].expand(-1, len(eps), -1, -1, -1)
+    certified = torch.tensor(np.equal(below, True), device=y.device)
+    return DecidedCertificate(
+        bound=torch.where(certified, threshold, torch.nan).double(), k_index=object_rows([None] * len(eps), len(y)),
+        median=torch.full_like(certified, torch.nan, dtype=torch.float64), reconstruction_median=pictures,
+        reconstruction_certified=pictures * torch.nan, reason=reason, sound=True,
+        network_evals=1 + int(n_drawn.sum(1).max()), shown=shown, draws=shown.new_empty(len(y), 0), n_drawn=n_drawn,
+    )  # fmt: skip

@@ -81,6 +81,7 @@ def center_certificate(
         sound=True,
         network_evals=1 + 2 * n_first + n_drawn,
         shown=shown,
+        draws=torch.stack([c.distances.expand(n_samples) for c in found]),
         abstained=torch.tensor([bool(a) for a in abstained]),
         share_in_ball=torch.tensor([c.share for c in found]),
         n_pred=n_pred,

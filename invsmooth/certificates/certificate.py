@@ -29,6 +29,8 @@ class Certificate:
         sound: whether the bound holds for all ||xi||_2 <= eps as given.
         network_evals: network evaluations for each image.
         shown: the image deployed, shape (B, C, H, W): f(y), the mean c of the first draws, or the centre.
+        draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are taken of. ``mean``, whose
+            bound is none of them, has no such column (S = 0).
     """
 
     RADIUS_AXIS: ClassVar[tuple[str, ...]] = (
@@ -44,6 +46,7 @@ class Certificate:
     sound: bool
     network_evals: int
     shown: Tensor
+    draws: Tensor
 
     def at(self, radius: int) -> Self:
         """The certificate at one radius of the grid, by its position; indexed by image alone."""
@@ -61,6 +64,19 @@ class RadiusCertificate(Certificate):
     """
 
     certified_eps: Tensor
+
+
+@dataclass(frozen=True)
+class DecidedCertificate(Certificate):
+    """``radius``, drawing no more than it takes to decide: ``bound`` is the threshold where it is certified.
+
+    Attributes:
+        n_drawn: draws that took, per radius. Object array.
+    """
+
+    RADIUS_AXIS = (*Certificate.RADIUS_AXIS, "n_drawn")
+
+    n_drawn: np.ndarray
 
 
 @dataclass(frozen=True)

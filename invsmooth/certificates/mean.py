@@ -87,6 +87,7 @@ def mean_certificate(
         sound=True,
         network_evals=1 + max(m.evals for m in found),
         shown=shown,
+        draws=shown.new_empty(len(draws), 0),
         certified_error=as_mse([[m.error(v) for v in row] for m, row in zip(found, moved, strict=True)]),
         n_centre=n_centre,
         **{field: as_mse([[getattr(v, form) for v in row] for row in moved]) for field, form in forms.items()},

@@ -103,6 +103,7 @@ def percentile_certificates(
             sound=True,
             network_evals=1 + n_drawn + again,
             shown=shown,
+            draws=ascending,
         )
     if threshold is not None:
         found["radius"] = radius_certificate(
@@ -129,5 +130,6 @@ def radius_certificate(of: Certificate, certified_eps: Tensor, threshold: float)
     return RadiusCertificate(
         bound=torch.where(holds, torch.full_like(of.bound, threshold), math.nan), k_index=of.k_index, median=of.median,
         reconstruction_median=of.reconstruction_median, reconstruction_certified=of.reconstruction_certified,
-        reason=reason, sound=of.sound, network_evals=of.network_evals, shown=of.shown, certified_eps=certified_eps,
+        reason=reason, sound=of.sound, network_evals=of.network_evals, shown=of.shown, draws=of.draws,
+        certified_eps=certified_eps,
     )  # fmt: skip

@@ -101,6 +101,11 @@ class ImageDataModule(L.LightningDataModule):
                 "(data.val, data/test); data.val=holdout keeps a share of the training images for validation"
             )
 
+    @property
+    def n_tested(self) -> int:
+        """How many images are tested on, those of every setting counted."""
+        return len(self.images["test"]) * self.n_settings
+
     def train_dataloader(self) -> DataLoader[Tensor]:
         batches = PatchBatches(self.images["train"], self.patch_size, self.batch_size, self.augment, self.seed)
         trainer = self.trainer

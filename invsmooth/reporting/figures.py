@@ -34,7 +34,7 @@ def certificate_figure(rows: pd.DataFrame) -> Figure:
     for column, (key, group) in enumerate(settings):
         setting = dict(zip(SETTING, key, strict=True))
         top, bottom = axes[0, column], axes[1, column]
-        certified = "certified_psnr" if setting["certifier"] == "error" else "discrepancy_certified"
+        certified = {"error": "certified_psnr", "radius": "certified_eps"}.get(setting["certifier"], "bound")
         for marker, (eps, at_eps) in zip("osD^vPX*<>" * len(radii), group.groupby("eps"), strict=False):
             style: dict[str, Any] = {"color": colours[eps], "marker": marker, "markersize": 4, "linewidth": 1.3}
             curve(top, at_eps, certified, label=f"ε = {eps:g}", **style)
@@ -44,7 +44,7 @@ def certificate_figure(rows: pd.DataFrame) -> Figure:
             curve(bottom, pd.concat([unsmoothed, at_eps[at_eps["sigma"] > 0]]), "psnr_median", **style)
         top.set_title(panel_title(setting), fontsize=9)
         bottom.set_xlabel("σ (grey levels)")
-        if setting["certifier"] == "discrepancy":
+        if certified == "bound":
             top.set_yscale("log")
         if nulls := without_certificate(group):
             top.text(0.98, 0.03, nulls, transform=top.transAxes, ha="right", va="bottom", fontsize=7)
@@ -67,7 +67,7 @@ def curve(axes: Axes, rows: pd.DataFrame, column: str, **style: Any) -> None:
 
 def without_certificate(rows: pd.DataFrame) -> str:
     """The cells without a certificate, in words."""
-    nulls = rows[rows["k_index"].isna()].groupby("eps")["sigma"].unique()
+    nulls = rows[rows["bound"].isna()].groupby("eps")["sigma"].unique()
     lines = [f"ε = {eps:g}: σ = {', '.join(f'{s:g}' for s in sorted(sigmas))}" for eps, sigmas in nulls.items()]
     return "\n".join(["no certificate at", *lines]) if lines else ""
 
@@ -120,7 +120,7 @@ def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
     """Of one image: the best smoothed row at the largest eps, and at the largest eps with a certificate."""
     rows = rows[rows["image"] == rows["image"].iloc[0]]
     shown = []
-    for candidates in (rows, rows[rows["k_index"].notna()]):
+    for candidates in (rows, rows[rows["bound"].notna()]):
         candidates = candidates[candidates["eps"] == candidates["eps"].max()]
         if len(candidates):
             shown.append(candidates.loc[candidates["psnr_median"].idxmax()])

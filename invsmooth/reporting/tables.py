@@ -25,7 +25,7 @@ def averages(rows: pd.DataFrame) -> pd.DataFrame:
     """One line for each setting, eps and sigma: means over the images, their number and how many have a certificate."""
     groups = rows.groupby([*SETTING, "eps", "sigma"], sort=True, dropna=False)
     means = groups[[c for c in NAMES if c not in (*SETTING, "eps", "sigma")]].mean()
-    counts = groups.agg(images=("image", "size"), certified=("k_index", "count"))
+    counts = groups.agg(images=("image", "size"), certified=("bound", "count"))
     return means.join(counts).reset_index()
 
 

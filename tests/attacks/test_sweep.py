@@ -32,7 +32,7 @@ def module() -> OrdTraining:
 @pytest.fixture
 def measured() -> Measured:
     x = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
-    return measure(SETTING, ["a/b c", "d"], x, 0)
+    return measure(SETTING, ["a/b c", "d"], x)
 
 
 def attacked(

@@ -253,17 +253,17 @@ def test_training_from_given_weights(tmp_path: Path) -> None:
 
 
 def test_single_values_and_lists_mean_the_same() -> None:
-    assert build_plan(config("attack.eps=1", "certify.sigma=5")).eps == [1.0]
+    assert build_plan(config("attack.eps=1", "certify.sigma=5"), 1).eps == [1.0]
     settings = build_settings(config("task=cs", "operator.ratio=[0.1,0.3]", "operator.sigma_b=[0,5]").operator)
     assert [(s.ratio, s.sigma_b) for s in settings] == [(0.1, 0), (0.1, 5), (0.3, 0), (0.3, 5)]
 
 
 def test_impossible_cells_are_known_beforehand() -> None:
     overrides = ["attack.eps=[0,0.1,1]", "certify.sigma=[25.5]", "certify.n_samples=50"]
-    matched = build_plan(config(*overrides)).impossible()
+    matched = build_plan(config(*overrides), 1).impossible()
     assert len(matched) == 1
     assert matched[0].startswith("eps = 1, sigma = 25.5: no certificate: eps/sigma = 10 is above 1.353")
-    assert build_plan(config(*overrides, "certificate.units=paper")).impossible() == []
+    assert build_plan(config(*overrides, "certificate.units=paper"), 1).impossible() == []
 
 
 def test_config_has_a_schema_for_every_group() -> None:

@@ -25,12 +25,18 @@ def row(**values: Any) -> dict[str, Any]:
         "sound": True, "reason": "", "k_index": 40, "n_samples": 50, "psnr_measured": 9.0, "psnr_clean": 30.0,
         "psnr_attacked": 28.0, "psnr_median": 27.0, "psnr_certified": 26.0, "ssim_clean": 0.9, "ssim_attacked": 0.8,
         "ssim_median": 0.7, "ssim_certified": 0.6, "discrepancy_median": 1e-3, "discrepancy_certified": 2e-3,
-        "eps_over_sigma": 1.02,
+        "eps_over_sigma": 1.02, "bound": 2e-3,
     }  # fmt: skip
     return base | values
 
 
-NONE = {"k_index": None, "psnr_certified": math.nan, "discrepancy_certified": math.nan, "reason": "no certificate: …"}
+NONE = {
+    "bound": math.nan,
+    "k_index": None,
+    "psnr_certified": math.nan,
+    "discrepancy_certified": math.nan,
+    "reason": "no certificate: …",
+}
 
 
 def stored(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
