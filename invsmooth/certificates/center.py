@@ -12,11 +12,12 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from invsmooth.certificates.center_smoothing import center_index, default_n_pred, why_abstained, why_no_center
-from invsmooth.certificates.certificate import CenterCertificate, object_rows
+from invsmooth.certificates.certificate import CenterCertificate
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.sampling import Draws
 
@@ -62,18 +63,18 @@ def center_certificate(
     impossible = [why_no_center(ratio, n_samples, confidence, n_pred, dkw=dkw) for ratio in ratios]
     abstained = [why_abstained(c.share, n_pred, confidence) for c in found]
 
-    reason = object_rows(impossible, len(draws))
-    bound = torch.full((len(draws), len(radii)), math.nan, dtype=torch.float64, device=draws.y.device)
-    for i, j in torch.cartesian_prod(torch.arange(len(draws)), torch.arange(len(radii))).view(-1, 2).tolist():
-        reason[i, j] = reason[i, j] or abstained[i]
-        if not reason[i, j] and (k := ranks[j]):
-            bound[i, j] = 9 * found[i].distances.expand(n_samples)[k - 1]
+    reason = np.array([[why or alone for why in impossible] for alone in abstained], dtype=object)
+    k_index = np.array([[None if alone else k for k in ranks] for alone in abstained], dtype=object)
+    bounds = [
+        [9 * float(c.distances.expand(n_samples)[k - 1]) if k else math.nan for k in row]
+        for c, row in zip(found, k_index, strict=True)
+    ]
     medians = [c.distances[math.ceil(n_drawn / 2) - 1] for c in found]
     shown = torch.stack([c.picture * (math.nan if a else 1.0) for c, a in zip(found, abstained, strict=True)])
     pictures = shown[:, None].expand(-1, len(radii), -1, -1, -1)
     return CenterCertificate(
-        bound=bound,
-        k_index=object_rows(ranks, len(draws)),
+        bound=torch.tensor(bounds, dtype=torch.float64, device=draws.y.device),
+        k_index=k_index,
         median=torch.stack(medians)[:, None].expand(-1, len(radii)),
         reconstruction_median=pictures,
         reconstruction_certified=pictures,

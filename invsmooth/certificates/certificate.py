@@ -19,8 +19,8 @@ class Certificate:
 
     Attributes:
         bound: certified MSE, nan where none exists. What it bounds: :mod:`invsmooth.certificates.certifiers`.
-        k_index: rank K among the S draws in ascending order, 1-based, of the draw that gives the bound; None where none
-            exists, and for ``mean``. Object array.
+        k_index: rank K among the S draws in ascending order, 1-based, of the draw that gives the bound; None where there
+            is no such rank, and for ``mean``. Object array.
         median: MSE of the median draw (rank ceil(S/2)) to the reference: an estimate, without confidence.
         reconstruction_median: the reconstruction of that draw, shape (…, C, H, W) (paper, Algorithm 3).
         reconstruction_certified: the reconstruction of rank K; nan where none exists. ``mean`` and ``center`` deploy one

@@ -75,15 +75,7 @@ def percentile_certificates(
     """
     # Without noise all draws are the same one.
     n_drawn = plan.n_samples if plan.sigma > 0 else 1
-    kept = draws.room_for(n_drawn)
-    errors = {name: shown.new_empty(len(shown), n_drawn) for name in references}
-    for k, x_hat in draws.chunks(0, n_drawn):
-        if kept is not None:
-            kept[:, k] = x_hat
-        for name, reference in references.items():
-            repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
-            errors[name][:, k] = mse(x_hat.flatten(0, 1), repeated).unflatten(0, x_hat.shape[:2])
-
+    kept, errors = sample(draws, references, n_drawn)
     ranks, median = plan.ranks(), math.ceil(plan.n_samples / 2)
     wanted = sorted({median, *(k for k in ranks if k)})
     sorts = {name: e.expand(-1, plan.n_samples).sort(dim=1, stable=True) for name, e in errors.items()}
@@ -106,10 +98,22 @@ def percentile_certificates(
             draws=ascending,
         )
     if threshold is not None:
-        found["radius"] = radius_certificate(
-            found[radius_of], plan.certified_eps(sorts[radius_of].values, threshold), threshold
-        )
+        certified_eps = plan.certified_eps(errors[radius_of].expand(-1, plan.n_samples), threshold)
+        found["radius"] = radius_certificate(found[radius_of], certified_eps, threshold)
     return found
+
+
+def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> tuple[Tensor | None, dict[str, Tensor]]:
+    """The draws (B, S, C, H, W), or None where they do not fit into memory, and their MSE to each reference, (B, S)."""
+    kept = draws.room_for(n_drawn)
+    errors = {name: reference.new_empty(len(draws), n_drawn) for name, reference in references.items()}
+    for k, x_hat in draws.chunks(0, n_drawn):
+        if kept is not None:
+            kept[:, k] = x_hat
+        for name, reference in references.items():
+            repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
+            errors[name][:, k] = mse(x_hat.flatten(0, 1), repeated).unflatten(0, x_hat.shape[:2])
+    return kept, errors
 
 
 def take(draws: Draws, kept: Tensor | None, index: Tensor) -> Tensor:

@@ -114,6 +114,7 @@ def test_abstains_where_no_small_ball_holds_half() -> None:
     assert too_few.bound.isnan().all()
     assert "always abstains" in too_few.reason[0, 0]
     assert too_few.abstained.all()
+    assert too_few.k_index[0, 0] is None
     assert too_few.shown.isnan().all()
     few_draws = certify_center(MatchedFilter(), Identity(), y, eps=[0.0, 0.4], n_samples=100, **QUICK)
     assert few_draws.bound[:, 0].isfinite().all()
