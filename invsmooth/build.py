@@ -139,7 +139,6 @@ def build_attack(cfg: DictConfig) -> AttackPlan:
     return AttackPlan(
         attack.name, eps=[float(e) for e in as_list(attack.eps)], sigma=[float(s) for s in as_list(cfg.certify.sigma)],
         settings={k: attack[k] for k in settings_of(attack.name)}, target=target, seed=cfg.seed,
-        noise_samples=attack.noise_samples,
     )  # fmt: skip
 
 

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
 - truth: what the bound bounds, as it is at the attack that was found, estimated from fresh draws, with confidence limits.
 - confidence holds for what ``simultaneous`` names together (eps, sigma, images; "" for each row on its own);
   confidence_each is what one certificate was made with.
-- psnr_measured: of A^T y. psnr_noise: under random perturbations of norm eps (from the mean MSE).
+- psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
 - psnr_median, ssim_median of ``mean`` and ``center``: of the one image that they show.
 - certified_psnr_mean: of the mean estimator. ball_radius (l2), clipped: R, and how many draws were clipped to it.
 - attack_target: whose error the attack maximised (base, mean, median)."""

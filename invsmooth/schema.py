@@ -145,7 +145,6 @@ class Attack:
     n_around: Any = None  # target=median: draws near the median that give the gradient; null: all
     chunk_size: Any = None  # draws of each image at a time; null: by the size of the images
     check_samples: int = 64  # fresh draws that check every certificate under the attack found; 0: no check
-    noise_samples: int = 4  # random perturbations of the attack's norm, the control
 
 
 @dataclass

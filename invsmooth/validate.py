@@ -103,7 +103,6 @@ RULES: list[Rule] = [
     ("attack.draws", one_of(*DRAWS), ", ".join(DRAWS)),
     ("attack.n_around", optional(count), "a whole number >= 1, or null for all"),
     ("attack.chunk_size", optional(count), "a whole number >= 1, or null"),
-    ("attack.noise_samples", count, "a whole number >= 1"),
     ("attack.check_samples", lambda v: v == 0 or count(v), "a whole number >= 0"),
     ("certify.sigma", each(not_negative), GREY),
     ("certify.n_samples", count, "a whole number >= 1"),

@@ -12,12 +12,16 @@ from typing import Any
 import lightning as L
 
 from invsmooth.algorithms.backbone import ReconstructionModule
-from invsmooth.attacks import ATTACKS, AttackResult, Target, noise
+from invsmooth.attacks import ATTACKS, AttackResult, Target
+from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.targets import BASE
 from invsmooth.measurement import Measured
 from invsmooth.units import to_unit_scale
 
 log = logging.getLogger(__name__)
+
+CONTROL = -1
+"""Number of the control among the random perturbations of an image; those of the attack's starts are 0, 1, …"""
 
 
 @dataclass(frozen=True)
@@ -30,7 +34,6 @@ class AttackPlan:
         settings: keywords of the search (n_iter, …).
         target: whose error is maximised; its sigma is that of the cell.
         seed: of random starts and of the target's draws.
-        noise_samples: random perturbations of norm eps that serve as the control.
     """
 
     name: str
@@ -39,7 +42,6 @@ class AttackPlan:
     settings: Mapping[str, Any]
     target: Target
     seed: int
-    noise_samples: int = 4
 
     def target_of(self, eps: float, sigma: float) -> Target:
         """The target of a cell. Cells of one eps with the same target share the attack."""
@@ -53,7 +55,7 @@ class AttackSweep(L.Callback):
 
     - ``attacks``, (eps, sigma) -> AttackResult. An attack on the base estimator depends on eps alone, and one object
       serves every sigma.
-    - ``noise``, eps -> mean MSE under random perturbations of the same norm, shape (B,).
+    - ``noise``, eps -> a random perturbation of the same norm for each image, the control, shape (B, 1, H, W).
     """
 
     def __init__(self, plan: AttackPlan) -> None:
@@ -74,12 +76,6 @@ class AttackSweep(L.Callback):
                     seed=plan.seed, image_keys=measured.names, **plan.settings,
                 )  # fmt: skip
         outputs["attacks"] = {(e, s): found[e, plan.target_of(e, s)] for e in plan.eps for s in plan.sigma}
-        outputs["noise"] = {
-            eps: noise(
-                pl_module.estimator, measured.setting.operator, measured.x, measured.b, eps=eps, n_iter=plan.noise_samples,
-                seed=plan.seed, image_keys=measured.names,
-            ).losses.mean(1)
-            for eps in plan.eps
-        }  # fmt: skip
+        outputs["noise"] = {e: on_sphere(measured.x, e, plan.seed, measured.names, CONTROL) for e in plan.eps}
         seconds = time.perf_counter() - started
         log.info("%s (%s): %d attacks in %.1f s", ", ".join(measured.names), measured.setting, len(found), seconds)

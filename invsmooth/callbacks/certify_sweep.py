@@ -79,7 +79,9 @@ class CertifySweep(L.Callback):
                         y = measured.setting.operator.A(measured.x + attack.xi) + measured.b
                         attacked = pl_module.estimator(y, measured.setting.operator)
                         known = clean | quality("attacked", attacked, measured.x)
-                        known["psnr_noise"] = mse_to_psnr(outputs["noise"][eps]).tolist()
+                        y_noise = measured.setting.operator.A(measured.x + outputs["noise"][eps]) + measured.b
+                        random = pl_module.estimator(y_noise, measured.setting.operator)
+                        known["psnr_noise"] = psnr(random, measured.x).tolist()
                     found = {name: (c.at(j), seconds) for name, (c, seconds) in at_clean[sigma].items()}
                     if AT_ATTACKED in self.plan.certifiers:
                         started = time.perf_counter()

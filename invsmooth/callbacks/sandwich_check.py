@@ -50,7 +50,7 @@ class SandwichCheck:
         common: dict[str, Any] = {"sigma": to_unit_scale(sigma), "n_samples": self.n_samples, "seed": self.seed,
                   "image_keys": measured.names, "chunk_size": self.chunk_size}  # fmt: skip
         operator, x, b = measured.setting.operator, measured.x, measured.b
-        extra: dict[str, Tensor] = {}
+        extra: dict[str, Any] = {}
         if isinstance(certificate, MeanCertificate):
             extra = {"centre": certificate.shown, "radius": certificate.radius}
             found = as_mse(

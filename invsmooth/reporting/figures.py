@@ -34,7 +34,7 @@ def certificate_figure(rows: pd.DataFrame) -> Figure:
     for column, (key, group) in enumerate(settings):
         setting = dict(zip(SETTING, key, strict=True))
         top, bottom = axes[0, column], axes[1, column]
-        certified = {"error": "certified_psnr", "radius": "certified_eps"}.get(setting["certifier"], "bound")
+        certified = {"error": "certified_psnr", "radius": "certified_eps"}.get(str(setting["certifier"]), "bound")
         for marker, (eps, at_eps) in zip("osD^vPX*<>" * len(radii), group.groupby("eps"), strict=False):
             style: dict[str, Any] = {"color": colours[eps], "marker": marker, "markersize": 4, "linewidth": 1.3}
             curve(top, at_eps, certified, label=f"ε = {eps:g}", **style)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from invsmooth.algorithms import OrdTraining, TrainingSetup
 from invsmooth.attacks import ATTACKS, Target, pgd
 from invsmooth.attacks.sandwich import check_error
-from invsmooth.callbacks import AttackPlan, AttackSweep, CertifyPlan, CertifySweep, SandwichCheck, certify_sweep
+from invsmooth.callbacks import AttackPlan, AttackSweep, CertifyPlan, CertifySweep, SandwichCheck, certify_plan
+from invsmooth.certificates import certify, order_statistic_index, shifted_quantile
 from invsmooth.errors import CertificateViolation
 from invsmooth.estimators import ISTANetPP
 from invsmooth.measurement import Measured, Setting, measure
@@ -63,7 +65,7 @@ def test_one_attack_serves_every_sigma_unless_its_target_depends_on_it(module, m
 
 
 def certified(folder: Path, module: OrdTraining, outputs: dict[str, Any], units: Units = Units.matched) -> pd.DataFrame:
-    plan = CertifyPlan(["error", "discrepancy"], EPS, SIGMA, 30, 0.9, 0.5, units, None, 1)
+    plan = CertifyPlan(["error", "discrepancy"], EPS, SIGMA, 30, 0.9, 0.5, units, 1)
     columns = {"run_id": "r", "algo": "ord", "task": "cs", "dataset": "d", "operator": "o", "attack": "pgd",
                "attack_target": "mean"}  # fmt: skip
     sweep = CertifySweep(plan, columns, folder, 0, SandwichCheck(folder, 40, 0.5, 1, None))
@@ -100,15 +102,15 @@ def test_a_refuted_certificate_stops_the_run_and_keeps_the_evidence(
     module, measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A certifier that certifies half of what it should, for the second image."""
-    honest = certify_sweep.certify
+    honest = certify_plan.certify_all
 
     def wrong(*arguments: Any, **options: Any) -> Any:
         found = honest(*arguments, **options)
-        if options["certifier"] == "error":
-            found.bound[1] *= 0.5
+        if "error" in found:
+            found["error"].bound[1] *= 0.5
         return found
 
-    monkeypatch.setattr(certify_sweep, "certify", wrong)
+    monkeypatch.setattr(certify_plan, "certify_all", wrong)
     outputs = attacked(module, measured)
     with pytest.raises(CertificateViolation, match=r"image = d, eps = 0\.05, sigma = 12\.0, sigma_b = 5\.0"):
         certified(tmp_path, module, outputs)
@@ -131,19 +133,102 @@ def test_a_refuted_certificate_stops_the_run_and_keeps_the_evidence(
 
 def test_published_units_are_not_checked(module, measured, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They are no certificate for this eps: there is nothing to refute."""
-    monkeypatch.setattr(SandwichCheck, "error", lambda *a: pytest.fail("checked"))
+    monkeypatch.setattr(SandwichCheck, "__call__", lambda *a: pytest.fail("checked"))
     assert not certified(tmp_path, module, attacked(module, measured), Units.paper)["sound"].any()
 
 
 def test_check_needs_an_attack_a_bound_and_draws(module, measured, tmp_path: Path) -> None:
     xi = pgd(module.estimator, SETTING.operator, measured.x, measured.b, eps=0.05, n_iter=2).xi
-    zero, none = torch.zeros(2), torch.full((2,), torch.nan)
+    honest = certify(module.estimator, SETTING.operator, measured.y, sigma=0.05, eps=0.05, n_samples=40, certifier="error",
+                     x=measured.x)  # fmt: skip
+    zero, none = (dataclasses.replace(honest, bound=torch.full((2,), value)) for value in (0.0, torch.nan))
+
+    def run(check: SandwichCheck, eps: float, certificate: Any, certifier: str = "error") -> Any:
+        return check(module.estimator, measured, xi, eps, 12.0, certifier, certificate, measured.x)
+
     check = SandwichCheck(tmp_path, 20, 0.5, 0, None)
-    assert check.error(module.estimator, measured, xi, 0.0, 12.0, zero) is None
-    assert check.error(module.estimator, measured, xi, 0.05, 12.0, none) is None
-    assert SandwichCheck(tmp_path, 0, 0.5, 0, None).error(module.estimator, measured, xi, 0.05, 12.0, zero) is None
+    assert run(check, 0.0, zero) is None
+    assert run(check, 0.05, none) is None
+    assert run(check, 0.05, zero, "radius") is None
+    assert run(SandwichCheck(tmp_path, 0, 0.5, 0, None), 0.05, zero) is None
     check.conclude()
-    assert check.error(module.estimator, measured, xi, 0.05, 12.0, zero) is not None
+    assert run(check, 0.05, zero) is not None
     with pytest.raises(CertificateViolation, match="image = a/b c"):
         check.conclude()
     assert len(list((tmp_path / "violations").glob("*.pt"))) == 2
+
+
+def sweep_rows(plan: CertifyPlan, n_check: int, module, outputs: dict[str, Any], folder: Path) -> pd.DataFrame:
+    columns = dict.fromkeys(("run_id", "algo", "task", "dataset", "operator", "attack", "attack_target"), "")
+    sweep = CertifySweep(plan, columns, folder, 0, SandwichCheck(folder, n_check, 0.5, 1, None))
+    sweep.on_test_start(None, module)  # type: ignore[arg-type]
+    sweep.on_test_batch_end(None, module, outputs, None, 0)  # type: ignore[arg-type]
+    return pd.read_parquet(folder / "results.parquet")
+
+
+@pytest.mark.parametrize("certifier", ["error", "discrepancy", "mean"])
+def test_every_certificate_is_compared_with_the_truth(module, measured, tmp_path: Path, certifier: str) -> None:
+    """In the rows: the truth lies within its limits and below the bound. A bound that claims next to nothing is refuted."""
+    plan = CertifyPlan([certifier], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1)
+    outputs = attacked(module, measured)
+    rows = sweep_rows(plan, 400, module, outputs, tmp_path)
+    rows = rows[rows["eps"] > 0]
+    assert (rows["truth_lower"] <= rows["truth"]).all()
+    assert (rows["truth"] <= rows["truth_upper"]).all()
+    assert (rows["truth"] <= rows["bound"]).all()
+    assert ((rows["psnr_noise"] - rows["psnr_clean"]).abs() < 0.5).all()
+    assert (rows["psnr_noise"] != rows["psnr_clean"]).all()
+    found = plan.certify([certifier], module.estimator, measured, measured.y, [0.05], 12.0)[certifier].at(0)
+    wrong = dataclasses.replace(found, bound=found.bound * 1e-6)
+    # The limit of a mean is slow to rise above 0: a shift that is large against the ball's radius is seen.
+    xi = outputs["attacks"][0.05, 12.0].xi * (20 if certifier == "mean" else 1)
+    check = SandwichCheck(tmp_path, 4000 if certifier == "mean" else 400, 0.5, 1, None)
+    check(module.estimator, measured, xi, 0.05, 12.0, certifier, wrong, measured.x)
+    with pytest.raises(CertificateViolation, match=f"certifier = {certifier}"):
+        check.conclude()
+
+
+def test_all_certifiers_fill_their_columns(module, measured, tmp_path: Path) -> None:
+    plan = CertifyPlan(
+        ["discrepancy", "error", "radius", "mean", "center"], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1, threshold=0.3,
+        n_pred=2000, over_sigma="bonferroni", over_eps="bonferroni", n_images=2,
+    )  # fmt: skip
+    rows = sweep_rows(plan, 20, module, attacked(module, measured), tmp_path)
+    assert len(rows) == 2 * 2 * 2 * 5
+    assert set(rows["simultaneous"]) == {"eps, sigma"}
+    assert set(rows["confidence"]) == {0.9}
+    assert rows["confidence_each"].unique() == pytest.approx([1 - 0.1 / 4])
+    filled: dict[str, set[str]] = {
+        "discrepancy": {"discrepancy_median", "discrepancy_certified"}, "error": {"certified_psnr"},
+        "radius": {"certified_eps"}, "center": set(),
+        "mean": {"certified_psnr_mean", "ball_radius", "clipped", "bound_chi_square", "bound_total_variation",
+                 "bound_trace"},
+    }  # fmt: skip
+    for certifier, own in filled.items():
+        mine = rows[rows["certifier"] == certifier]
+        for column in set().union(*filled.values()):
+            assert mine[column].notna().any() == (column in own), (certifier, column)
+        assert mine["bound"].notna().any(), certifier
+    mean = rows[rows["certifier"] == "mean"]
+    assert (mean["bound"] <= mean[["bound_chi_square", "bound_total_variation"]].min(axis=1) * (1 + 1e-9)).all()
+
+
+def test_confidence_is_shared_out_as_asked_for(module, measured, tmp_path: Path) -> None:
+    """The rank of a certificate among several that hold together is that of the smaller failure probability."""
+    plan = CertifyPlan(["discrepancy", "error"], EPS, SIGMA, 200, 0.9, 0.5, Units.matched, 1, n_images=2,
+                       over_eps="bonferroni", over_sigma="bonferroni", over_images="bonferroni")  # fmt: skip
+    rows = sweep_rows(plan, 0, module, attacked(module, measured), tmp_path)
+    for _, row in rows.iterrows():
+        q_bar = shifted_quantile(0.5, row["eps_over_sigma"], 1)
+        assert row["k_index"] == order_statistic_index(200, q_bar, 1 - 0.1 / (2 * 2 * 2))
+    assert set(rows["simultaneous"]) == {"eps, sigma, images"}
+
+
+def test_radius_is_decided_with_as_few_draws_as_it_takes(module, measured, tmp_path: Path) -> None:
+    rows = {}
+    for anytime in (False, True):
+        plan = CertifyPlan(["radius"], EPS, SIGMA, 500, 0.9, 0.5, Units.matched, 1, threshold=0.3, anytime=anytime)
+        rows[anytime] = sweep_rows(plan, 0, module, attacked(module, measured), tmp_path)
+    assert rows[True]["bound"].equals(rows[False]["bound"])
+    assert (rows[True]["n_samples"] < 100).all()
+    assert (rows[False]["n_samples"] == 500).all()

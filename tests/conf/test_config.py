@@ -262,7 +262,7 @@ def test_impossible_cells_are_known_beforehand() -> None:
     overrides = ["attack.eps=[0,0.1,1]", "certify.sigma=[25.5]", "certify.n_samples=50"]
     matched = build_plan(config(*overrides), 1).impossible()
     assert len(matched) == 1
-    assert matched[0].startswith("eps = 1, sigma = 25.5: no certificate: eps/sigma = 10 is above 1.353")
+    assert matched[0].startswith("discrepancy at eps = 1, sigma = 25.5: no certificate: eps/sigma = 10 is above 1.353")
     assert build_plan(config(*overrides, "certificate.units=paper"), 1).impossible() == []
 
 

@@ -31,12 +31,9 @@ def row(**values: Any) -> dict[str, Any]:
 
 
 NONE = {
-    "bound": math.nan,
-    "k_index": None,
-    "psnr_certified": math.nan,
-    "discrepancy_certified": math.nan,
+    "bound": math.nan, "k_index": None, "psnr_certified": math.nan, "discrepancy_certified": math.nan,
     "reason": "no certificate: …",
-}
+}  # fmt: skip
 
 
 def stored(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
@@ -128,5 +125,5 @@ def test_rows_are_checked_and_written_whole(tmp_path: Path) -> None:
         write_rows(tmp_path / "results.parquet", [row(psnr=1.0)])
     assert list(tmp_path.iterdir()) == []
     pd.DataFrame({"eps": [1.0]}).to_parquet(tmp_path / "results.parquet")
-    with pytest.raises(ValueError, match="lacks the columns algo"):
+    with pytest.raises(ValueError, match=r"lacks the columns abstained, algo"):
         read_rows([tmp_path])
