@@ -144,7 +144,7 @@ class Attack:
     draws: str = "fresh"  # fresh: others at each gradient, which attacks best; fixed
     n_around: Any = None  # target=median: draws near the median that give the gradient; null: all
     chunk_size: Any = None  # draws of each image at a time; null: by the size of the images
-    check_samples: int = 64  # fresh draws that check every certificate under the attack found; 0: no check
+    check_samples: int = 32  # fresh draws that check every certificate under the attack found; 0: no check
 
 
 @dataclass

@@ -172,6 +172,28 @@ def test_attack_on_the_smoothed_estimator(trained: Path, tmp_path: Path) -> None
     assert not (run_folder(done) / "violations").exists()
 
 
+def test_all_certifiers_on_the_command_line(trained: Path, tmp_path: Path) -> None:
+    """Impossible cells are told before any work; every certificate was compared with the attack found."""
+    arguments = [*TINY, "certify=all", "certify.n_samples=60", "attack.eps=[0,0.1,0.4]", "certify.sigma=[25]",
+                 "certify.over_eps=bonferroni", "data.limit=1"]  # fmt: skip
+    done = run(tmp_path, "evaluate", f"ckpt={trained / 'checkpoints' / 'best.ckpt'}", *arguments)
+    told = done.stdout.index("discrepancy, error, radius at eps = 0.4, sigma = 25: no certificate: eps/sigma = 4.08")
+    assert told < done.stdout.index("3 attacks in")
+    rows = pd.read_parquet(run_folder(done) / "results.parquet")
+    assert len(rows) == 3 * 4
+    assert set(rows["simultaneous"]) == {"eps"}
+    exists = rows["bound"].notna()
+    assert (
+        exists == ((rows["certifier"] == "mean") | (rows["eps"] < 0.4)) & ~rows["reason"].str.startswith("no c")
+    ).all()
+    checked = rows[rows["truth"].notna()]
+    assert set(checked["certifier"]) == {"discrepancy", "error", "mean"}
+    assert (checked["truth_lower"] <= checked["bound"]).all()
+    # The mean moves least, by far.
+    bounds = rows[rows["eps"] == 0.1].set_index("certifier")["bound"]
+    assert bounds["mean"] < bounds["error"]
+
+
 def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
     done = run(
         tmp_path, "train", "--multirun", "seed=0,1", *TINY, *CS, "attack.eps=0", "certify.sigma=12", "data.limit=1"

@@ -143,6 +143,15 @@ def test_a_task_is_complete_by_itself() -> None:
         ("certify.confidence=1", "certify.confidence=1"),
         ("certify.confidence=99", "write 0.99 for 99 %"),
         ("certify.certifiers=[discrepancy,mode]", "certify.certifiers"),
+        ("certify.certifiers=radius", "certify.threshold=null: the certifier radius needs the MSE"),
+        ("certify.threshold=0", "certify.threshold=0"),
+        ("certify.over_eps=all", "certify.over_eps=all is not allowed; allowed: none, bonferroni, dkw"),
+        ("certify.over_sigma=dkw", "certify.over_sigma=dkw"),
+        ("certify.over_images=yes", "certify.over_images=yes"),
+        ("certify.radius_of=mean", "certify.radius_of=mean is not allowed; allowed: error, discrepancy"),
+        ("certify.anytime=true", "certify.anytime=true goes with certify=radius alone"),
+        ("certify.n_centre=1", "certify.n_centre=1"),
+        ("certify.bands=all", "certify.bands=all"),
         ("operator.sigma_b=-1", "operator.sigma_b=-1"),
         ("operator.ratio=0", "operator.ratio=0"),
         ("operator.ratio=50", "write 0.5 for 50 %"),
@@ -264,6 +273,25 @@ def test_impossible_cells_are_known_beforehand() -> None:
     assert len(matched) == 1
     assert matched[0].startswith("discrepancy at eps = 1, sigma = 25.5: no certificate: eps/sigma = 10 is above 1.353")
     assert build_plan(config(*overrides, "certificate.units=paper"), 1).impossible() == []
+
+
+def test_impossible_cells_of_every_certifier() -> None:
+    """Each has its own limit; the mean has none. Corrections shrink it."""
+    ratios = [1.2, 1.6, 2.0]
+    eps = [r * 25.5 / 255 for r in ratios]
+    base = [f"attack.eps={eps}", "certify.sigma=25.5", "certify.n_samples=100", "certify.threshold=0.01"]
+
+    def refused(certifier: str, *more: str) -> set[float]:
+        plan = build_plan(config(*base, f"certify.certifiers={certifier}", *more), 50)
+        return {r for r, e in zip(ratios, eps, strict=True) if plan.why_impossible(certifier, e, 25.5)}
+
+    # S = 100 certifies 1.695 at 0.99 (ERRATA 1), 1.50 for center, less where more is to hold together.
+    assert refused("discrepancy") == refused("error") == refused("radius") == {2.0}
+    assert refused("mean") == set()
+    assert refused("center") == {1.6, 2.0}
+    assert refused("error", "certify.over_images=bonferroni") == {1.6, 2.0}
+    assert refused("error", "certify.over_eps=dkw") == {1.2, 1.6, 2.0}
+    assert refused("error", "certify.over_eps=bonferroni") == {1.6, 2.0}
 
 
 def test_config_has_a_schema_for_every_group() -> None:
