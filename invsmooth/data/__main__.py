@@ -122,7 +122,11 @@ def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> 
     """Compare every file that is there with what was published (an archive: with what was recorded when it was fetched)."""
     wrong: list[str] = []
     for role, data in parts(names):
-        images = find(data, root)
+        try:
+            images = find(data, root)
+        except DataError as error:
+            wrong.append(str(error))
+            continue
         if images is None:
             if arguments.names:
                 wrong.append(absent(data, root))

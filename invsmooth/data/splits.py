@@ -98,7 +98,14 @@ def split_folder(files: Files, holdout: float, where: str) -> dict[str, Files]:
 
 
 def hold_out(files: Files, share: float) -> tuple[Files, Files]:
-    """Keep ``share`` of the images, at least one and evenly spread over their names, apart from the others."""
+    """Keep ``share`` of the images, at least one and evenly spread over their names, apart from the others.
+
+    Raises: DataError: none are left, or there are none.
+    """
+    if len(files) < 2:
+        raise DataError(
+            f"{len(files)} images to train on are too few to keep one of them for validation (data.val=holdout)"
+        )
     names, n_held = list(files), max(1, round(share * len(files)))
     held = {names[(2 * i + 1) * len(names) // (2 * n_held)] for i in range(n_held)}
     return {n: f for n, f in files.items() if n not in held}, {n: f for n, f in files.items() if n in held}

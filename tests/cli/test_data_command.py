@@ -39,6 +39,10 @@ def test_verify_names_what_differs(tmp_path: Path) -> None:
     done = run(tmp_path, "data", "verify", "set12", "--root", str(tmp_path), code=2)
     assert "set12, validation and test: 12 images, 12 compared with their checksums, 12 wrong" in done.stdout
     assert "07.png differs from what was published" in done.stderr
+    (tmp_path / "set12" / "08.png").unlink()
+    done = run(tmp_path, "data", "verify", "--root", str(tmp_path), code=2)
+    assert "set12 in" in done.stderr
+    assert "is not complete: 1 of 12 files are missing (08.png)" in done.stderr
     save(tmp_path / "imagenet" / "n00000001" / "a.JPEG")
     (tmp_path / "imagenet" / "n00000001" / "b.JPEG").write_bytes(b"no image")
     done = run(tmp_path, "data", "verify", "imagenet", "--root", str(tmp_path), code=2)

@@ -180,6 +180,9 @@ def test_a_folder_to_train_on_and_another_set_to_test_on(tmp_path: Path) -> None
         save(tmp_path / f"{k}.png", noise(k))
     splits = find_splits(ImageSet("folder", str(tmp_path)), "holdout", ImageSet("bundled"), 0.2)
     assert {s: len(v) for s, v in splits.items()} == {"train": 8, "val": 2, "test": 3}
+    save(tmp_path / "one" / "0.png")
+    with pytest.raises(DataError, match="1 images to train on are too few"):
+        find_splits(ImageSet("folder", str(tmp_path / "one")), "holdout", ImageSet("bundled"), 0.2)
 
 
 def test_bundled_photographs(tmp_path: Path) -> None:
