@@ -13,6 +13,7 @@ from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
 from invsmooth.units import Units, certified_radius, eps_over_sigma, to_unit_scale
 
+
 @dataclass(frozen=True)
 class CertifyPlan:
     """What to certify. sigma in grey levels, eps as an l2 norm on the [0, 1] pixel scale.
