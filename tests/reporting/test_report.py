@@ -2,54 +2,29 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pytest
 from PIL import Image
 
 from invsmooth.reporting import report
-from invsmooth.reporting.figures import certificate_figure, telling_rows, without_certificate
+from invsmooth.reporting.figures import certificate_figure, without_certificate
 from invsmooth.reporting.tables import averages, markdown, short
-from invsmooth.rows import SCHEMA, read_rows, write_rows
+from invsmooth.reporting.visual_figure import telling_rows
+from invsmooth.rows import read_rows, write_rows
 from invsmooth.units import PAPER_LABEL
-
-
-def row(**values: Any) -> dict[str, Any]:
-    base: dict[str, Any] = dict.fromkeys(SCHEMA.names)
-    base |= {
-        "run_id": "a", "algo": "ord", "task": "cs", "dataset": "set", "operator": "block_gaussian", "image": "one",
-        "eps": 0.1, "sigma": 25.0, "sigma_b": 0.0, "ratio": 0.1, "certifier": "discrepancy", "units": "matched",
-        "sound": True, "reason": "", "k_index": 40, "n_samples": 50, "psnr_measured": 9.0, "psnr_clean": 30.0,
-        "psnr_attacked": 28.0, "psnr_median": 27.0, "psnr_certified": 26.0, "ssim_clean": 0.9, "ssim_attacked": 0.8,
-        "ssim_median": 0.7, "ssim_certified": 0.6, "discrepancy_median": 1e-3, "discrepancy_certified": 2e-3,
-        "eps_over_sigma": 1.02, "bound": 2e-3,
-    }  # fmt: skip
-    return base | values
-
-
-NONE = {
-    "bound": math.nan, "k_index": None, "psnr_certified": math.nan, "discrepancy_certified": math.nan,
-    "reason": "no certificate: …",
-}  # fmt: skip
-
-
-def stored(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "results.parquet", rows)
-    return read_rows([folder])
+from tests.reporting.made import NONE, row, stored
 
 
 def test_averages_are_over_images(tmp_path: Path) -> None:
     rows = stored(
-        tmp_path, row(), row(image="two", psnr_attacked=20.0, discrepancy_certified=4e-3), row(sigma=12.0, **NONE),
+        tmp_path, row(), row(image="two", psnr_attacked=20.0, bound=4e-3), row(sigma=12.0, **NONE),
         row(image="two", sigma=12.0, **NONE),
     )  # fmt: skip
     table = averages(rows).set_index("sigma")
     assert table.loc[25.0, "psnr_attacked"] == 24.0
-    assert table.loc[25.0, "discrepancy_certified"] == pytest.approx(3e-3)
+    assert table.loc[25.0, "bound"] == pytest.approx(3e-3)
     assert list(table["images"]) == [2, 2]
     assert dict(table["certified"]) == {12.0: 0, 25.0: 2}
 
