@@ -73,9 +73,9 @@ def sandwich_figure(rows: pd.DataFrame) -> Figure:
 
 
 def draw_panel(pair: Iterable[Axes], panel: dict[str, Any], points: pd.DataFrame) -> None:
-    for axes, measure in zip(pair, Y_LABELS, strict=True):
-        draw(axes, points[points["measure"] == measure])
     top, bottom = pair
+    draw(top, points[points["measure"] == "mse"])
+    draw(bottom, points[points["measure"] == "psnr"])
     top.set_yscale("log")
     paper = f"\n{PAPER_LABEL}" if panel["units"] == Units.paper else ""
     top.set_title(f"{panel_title(panel)}, σ = {panel['sigma']:g}{paper}", fontsize=9)

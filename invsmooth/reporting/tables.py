@@ -84,7 +84,7 @@ def short(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
     What all certifiers share stands in the first of their lines."""
     table = averages(rows)
     sigmas = sorted(table["sigma"].unique())
-    shared: dict[str, str] = {"task": "task", "algo": "algo", "ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "psnr_measured": "Aᵀy",
+    shared = {"task": "task", "algo": "algo", "ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "psnr_measured": "Aᵀy",
               "psnr_clean": "clean", "psnr_attacked": "attacked"}  # fmt: skip
     lines = []
     for _, cell_ in table.groupby([*(c for c in SETTING if c != "certifier"), "eps"], dropna=False):
