@@ -41,18 +41,21 @@ def confidence_note(rows: pd.DataFrame) -> str:
     axes = [{"eps": "ε", "sigma": "σ", "images": "images"}[name] for name in together.split(", ") if name]
     said = f"With probability at least {confidence:g} "
     if not axes:
-        said = f"{said}a certificate holds, each on its own."
+        said += "a certificate holds, each on its own."
     else:
-        said += f"the certificates of a certifier hold together over all {', '.join(axes)}"
+        whose = "one certifier" if "images" in axes else "one image and certifier"
+        said += f"the certificates of {whose} hold together over all {' and '.join(axes)}"
         said += f" (each with {each:.6g})." if each != confidence else "."
     if "images" in axes:
         return said
     n = int(rows.groupby(["run_id", "ratio", "sigma_b"])["image"].nunique().max())
     # The draws of different images are independent; those of one image serve all its certificates.
-    what = "images" if axes else "certificates of one certifier, ε and σ, one for each image,"
+    what, fails = (
+        ("images", "have one that fails") if axes else ("certificates of one setting, one for each image,", "fail")
+    )
     return (
-        f"{said} Of {n} {what} at most {n * (1 - confidence):.3g} are expected to fail; with probability {LEVEL:g} no "
-        f"more than {most_failures(n, float(confidence), LEVEL)} do."
+        f"{said} Of {n} {what} at most {n * (1 - confidence):.3g} are expected to {fails}; "
+        f"with probability {LEVEL:g} no more than {most_failures(n, float(confidence), LEVEL)} do."
     )
 
 

@@ -104,6 +104,8 @@ def in_short(value: Any, decimals: int | None) -> str:
 
 def smoothed_cell(line: pd.Series) -> str:
     """Smoothed PSNR and the certificate of one cell."""
+    if pd.isna(line["psnr_median"]):  # center abstained from all images
+        return "none"
     if line["certified"] == 0:
         certificate = "none"
     elif line["certifier"] == "error":

@@ -6,8 +6,10 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
+from invsmooth.pictures import KINDS, picture_file
 from invsmooth.rows import SCHEMA, read_rows, write_rows
 
 
@@ -34,3 +36,11 @@ def stored(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
     write_rows(folder / "results.parquet", rows)
     return read_rows([folder])
+
+
+def keep_pictures(folder: Path, eps: float, sigma: float, **bands: np.ndarray) -> None:
+    """Pictures of the image of :func:`row`."""
+    path = picture_file(folder, "one", 0.1, 0.0, eps, sigma)
+    path.parent.mkdir(exist_ok=True)
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
+    np.savez_compressed(path, allow_pickle=False, **dict.fromkeys(KINDS, grey), **bands)
