@@ -67,10 +67,10 @@ class CertifySweep(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         assert isinstance(pl_module, ReconstructionModule)
-        measured: Measured = outputs["measured"]
+        measured, x_hat = outputs["measured"], outputs["x_hat"]
         with torch.no_grad():
             at_clean = self.certify_clean(pl_module, measured)
-            clean = quality("clean", outputs["x_hat"], measured.x)
+            clean = quality("clean", x_hat, measured.x)
             clean["psnr_measured"] = psnr(measured.setting.operator.A_adjoint(measured.y), measured.x).tolist()
             for j, eps in enumerate(self.plan.eps):
                 attack = None
@@ -99,7 +99,6 @@ class CertifySweep(L.Callback):
                         self.rows += self.rows_of(cell, measured, known, attack, certificate, truth)
                         if batch_idx < self.n_pictures and name == self.plan.certifiers[0]:
                             bands = bands_of_first(self.plan, pl_module.estimator, measured, y, eps, sigma)
-                            x_hat = outputs["x_hat"]
                             save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
         write_rows(self.folder / "results.parquet", self.rows)

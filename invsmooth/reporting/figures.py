@@ -29,7 +29,6 @@ CERTIFICATES = {
 }
 """The column that says what a certifier certifies, and what that is."""
 
-
 CELL = ["run_id", "image", "sigma"]
 """What the rows of one certifier and setting that differ in eps alone have in common."""
 
@@ -85,16 +84,14 @@ def draw_certificate(axes: Axes, rows: pd.DataFrame, certifier: str, styles: dic
     column, label = CERTIFICATES[certifier]
     axes.set_ylabel(label)
     if certifier == "radius":  # the same for all eps
-        curve(
-            axes, rows.drop_duplicates(CELL), column, color=COLOURS[certifier], marker=MARKERS[certifier], markersize=4
-        )
+        once = rows.drop_duplicates(CELL)
+        curve(axes, once, column, color=COLOURS[certifier], marker=MARKERS[certifier], markersize=4)
     else:
         for eps, at_eps in rows.groupby("eps"):
             curve(axes, at_eps, column, label=f"ε = {eps:g}", **styles[eps])
             if certifier == "discrepancy":
-                curve(
-                    axes, at_eps, "discrepancy_median", **styles[eps] | {"linestyle": ":", "marker": "", "linewidth": 1}
-                )
+                dotted = {"linestyle": ":", "marker": "", "linewidth": 1}
+                curve(axes, at_eps, "discrepancy_median", **styles[eps] | dotted)
     if column == "bound":
         axes.set_yscale("log")
     if nulls := without_certificate(rows):

@@ -37,7 +37,7 @@ LABELS = {
     ("psnr", "attacked"): "the same, under the attack",
 }
 HOW = {
-    "certified": "certified for every attack",
+    "certified": "certificate",
     "truth": "truth under the attack found\n(shaded: between its confidence limits)",
 }
 Y_LABELS = {"mse": "how far it can move, MSE", "psnr": "PSNR to the clean image, dB"}
@@ -76,7 +76,11 @@ def draw_panel(pair: Iterable[Axes], panel: dict[str, Any], points: pd.DataFrame
     top, bottom = pair
     draw(top, points[points["measure"] == "mse"])
     draw(bottom, points[points["measure"] == "psnr"])
-    top.set_yscale("log")
+    top.set_xlim(bottom.get_xlim())
+    if top.lines:
+        top.set_yscale("log")
+    else:
+        top.text(0.5, 0.5, "no certifier of these runs is about this", transform=top.transAxes, ha="center", fontsize=8)
     paper = f"\n{PAPER_LABEL}" if panel["units"] == Units.paper else ""
     top.set_title(f"{panel_title(panel)}, σ = {panel['sigma']:g}{paper}", fontsize=9)
     ratio_axis(top, points)
@@ -107,14 +111,14 @@ def ratio_axis(axes: Axes, points: pd.DataFrame) -> None:
     line = points[points["eps"] > 0].iloc[:1]
     scale = float((line["eps_over_sigma"] / line["eps"]).max())
     if np.isfinite(scale):
-        axes.secondary_xaxis(
-            "top", functions=(lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
-        ).set_xlabel("ε/σ", fontsize=8)
+        functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
+        axes.secondary_xaxis("top", functions=functions).set_xlabel("ε/σ", fontsize=8)
 
 
 def legends(places: Iterable[Axes], points: pd.DataFrame) -> None:
     """What there is to see in each measure, to the right of the first line of panels."""
     drawn = points[points["value"].notna()]
+    how = {kind: label for kind, label in HOW.items() if kind in set(drawn["kind"])}
     for axes, measure in zip(places, Y_LABELS, strict=True):
         there = set(drawn.loc[drawn["measure"] == measure, "curve"])
         handles = [
@@ -123,7 +127,5 @@ def legends(places: Iterable[Axes], points: pd.DataFrame) -> None:
             if of == measure and curve in there
         ]
         if measure == "mse":
-            handles += [
-                Line2D([], [], label=how, color="dimgrey", marker="o", **KINDS[kind]) for kind, how in HOW.items()
-            ]
+            handles += [Line2D([], [], label=how[kind], color="dimgrey", marker="o", **KINDS[kind]) for kind in how]
         axes.legend(handles=handles, loc="upper left", bbox_to_anchor=(1.02, 1), fontsize=8, frameon=False)
