@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench bench-data bench-training clean
+.PHONY: help setup demo test test-fast lint bench bench-data bench-training counterexample clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 setup: $(STAMP) ## create .venv and install invsmooth with what the tests need
 
@@ -40,6 +40,9 @@ bench-data: $(STAMP) ## patches per second, and the share of a training step tha
 
 bench-training: $(STAMP) ## seconds per training batch of the five algorithms (some ten minutes)
 	$(BIN)/python -m tests.benchmarks.training
+
+counterexample: $(STAMP) ## draw docs/images/counterexample.png
+	$(BIN)/python -m tests.benchmarks.counterexample
 
 clean: ## remove .venv and caches; outputs/ stays
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

@@ -9,6 +9,10 @@ KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified"
 
 
 def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: float, sigma: float) -> Path:
-    """An .npz file with an 8-bit array for each of KINDS (certified may be missing)."""
+    """An .npz file with an 8-bit array for each of KINDS (certified may be missing).
+
+    With ``certify.bands`` also ``lower`` and ``upper``, the ends of each pixel's certified interval (float32, [0, 1] pixel
+    scale, not clipped; nan where there is none), and ``bands``, its value.
+    """
     safe = re.sub(r"[^\w.-]+", "_", image)
     return folder / "pictures" / f"{safe}_ratio{ratio:g}_b{sigma_b:g}_eps{eps:g}_sigma{sigma:g}.npz"

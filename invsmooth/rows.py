@@ -46,6 +46,10 @@ SCHEMA = pa.schema(
 - attack_target: whose error the attack maximised (base, mean, median)."""
 
 
+AT_ATTACKED = "discrepancy"
+"""The certifier that is taken at the attacked measurement, as in the paper. The others are taken at the clean one: so they
+cover every attack on x, and one set of draws serves all radii."""
+
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
 """Columns that tell any two rows apart."""
 

@@ -13,10 +13,6 @@ from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
 from invsmooth.units import Units, certified_radius, eps_over_sigma, to_unit_scale
 
-AT_ATTACKED = "discrepancy"
-"""The certifier that is taken at the attacked measurement, as in the paper. The others are taken at the clean one: so they
-cover every attack on x, and one set of draws serves all radii."""
-
 
 @dataclass(frozen=True)
 class CertifyPlan:

@@ -16,7 +16,8 @@ from torch import Tensor
 from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import AttackResult
 from invsmooth.attacks.sandwich import Sandwich
-from invsmooth.callbacks.certify_plan import AT_ATTACKED, CertifyPlan
+from invsmooth.callbacks.bands import bands_of_first
+from invsmooth.callbacks.certify_plan import CertifyPlan
 from invsmooth.callbacks.sandwich_check import SandwichCheck
 from invsmooth.callbacks.save_pictures import save_pictures
 from invsmooth.certificates import Certificate
@@ -24,7 +25,7 @@ from invsmooth.certificates.certificate import CenterCertificate, DecidedCertifi
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
-from invsmooth.rows import write_rows
+from invsmooth.rows import AT_ATTACKED, write_rows
 from invsmooth.units import PAPER_LABEL, Units, eps_over_sigma
 
 log = logging.getLogger(__name__)
@@ -66,10 +67,10 @@ class CertifySweep(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         assert isinstance(pl_module, ReconstructionModule)
-        measured: Measured = outputs["measured"]
+        measured, x_hat = outputs["measured"], outputs["x_hat"]
         with torch.no_grad():
             at_clean = self.certify_clean(pl_module, measured)
-            clean = quality("clean", outputs["x_hat"], measured.x)
+            clean = quality("clean", x_hat, measured.x)
             clean["psnr_measured"] = psnr(measured.setting.operator.A_adjoint(measured.y), measured.x).tolist()
             for j, eps in enumerate(self.plan.eps):
                 attack = None
@@ -97,7 +98,8 @@ class CertifySweep(L.Callback):
                         cell = {"eps": eps, "sigma": sigma, "certifier": name, "seconds": seconds / len(measured.names)}
                         self.rows += self.rows_of(cell, measured, known, attack, certificate, truth)
                         if batch_idx < self.n_pictures and name == self.plan.certifiers[0]:
-                            save_pictures(self.folder, measured, eps, sigma, outputs["x_hat"], attacked, certificate)
+                            bands = bands_of_first(self.plan, pl_module.estimator, measured, y, eps, sigma)
+                            save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
         write_rows(self.folder / "results.parquet", self.rows)
         self.check.conclude()

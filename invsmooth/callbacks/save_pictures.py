@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +22,10 @@ def save_pictures(
     x_hat: Tensor,
     attacked: Tensor,
     certificate: Certificate,
+    bands: Mapping[str, np.ndarray],
 ) -> None:
-    """Keep the first image of a batch: clean, measured (A^T y), reconstructed, attacked, smoothed median, certified."""
+    """Keep the first image of a batch: clean, measured (A^T y), reconstructed, attacked, smoothed median, certified; and
+    ``bands`` (:func:`invsmooth.callbacks.bands.bands_of_first`) as they are."""
     setting = measured.setting
     images: Sequence[Tensor] = (
         measured.x,
@@ -36,7 +38,7 @@ def save_pictures(
     path = picture_file(folder, measured.names[0], setting.ratio, setting.sigma_b, eps, sigma)
     path.parent.mkdir(exist_ok=True)
     arrays = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
-    np.savez_compressed(path, allow_pickle=False, **{k: to_8_bit(v) for k, v in arrays.items()})
+    np.savez_compressed(path, allow_pickle=False, **{k: to_8_bit(v) for k, v in arrays.items()}, **bands)
 
 
 def to_8_bit(image: Tensor) -> np.ndarray:

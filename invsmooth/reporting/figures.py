@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import os
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +14,123 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from invsmooth.pictures import picture_file
+from invsmooth.reporting.notes import confidence_notes, unit_note
 from invsmooth.reporting.tables import SETTING
-from invsmooth.units import PAPER_LABEL, Units
+from invsmooth.rows import AT_ATTACKED
 
-TITLES = {
-    "clean": "clean x", "measured": "measured Aᵀy", "reconstructed": "reconstruction\nof y(x)",
-    "attacked": "reconstruction\nof y(x+ξ)", "median": "smoothed median\nof y(x+ξ)",
-    "certified": "certified draw\nof y(x+ξ)",
-}  # fmt: skip
+WITHOUT_CERTIFIER = [c for c in SETTING if c != "certifier"]
+
+CERTIFICATES = {
+    "discrepancy": ("bound", "discrepancy: MSE to what\nwas reconstructed (dotted: median)"),
+    "error": ("certified_psnr", "error: certified PSNR, dB"),
+    "radius": ("certified_eps", "radius: certified ε"),
+    "mean": ("bound", "mean: MSE that the\nsmoothed mean can move"),
+    "center": ("bound", "center: MSE that\nthe centre can move"),
+}
+"""The column that says what a certifier certifies, and what that is."""
+
+CELL = ["run_id", "image", "sigma"]
+"""What the rows of one certifier and setting that differ in eps alone have in common."""
+
+# Okabe and Ito's colours, which the colour-blind tell apart; the markers tell them apart in grey.
+COLOURS = {"discrepancy": "#0072B2", "mean": "#D55E00", "center": "#009E73", "error": "#CC79A7", "radius": "#E69F00"}
+MARKERS = {"discrepancy": "o", "mean": "s", "center": "^", "error": "D", "radius": "v"}
 
 
 def certificate_figure(rows: pd.DataFrame) -> Figure:
-    """PSNR and certificate over sigma, a column for each setting, a curve for each eps. Bars: half a standard deviation
-    over the images. At sigma = 0 the PSNR is that of the unsmoothed attacked reconstruction."""
-    settings = list(rows.groupby(SETTING, dropna=False))
-    figure = Figure(figsize=(1.2 + 3.6 * len(settings), 6.4), layout="constrained")
-    axes = figure.subplots(2, len(settings), squeeze=False, sharex="col")
-    radii = sorted(rows["eps"].unique())
-    colours = dict(zip(radii, colormaps["viridis"](np.linspace(0, 0.85, len(radii))), strict=True))
+    """Over sigma, a column for each setting: the certificate of each certifier, a curve for each eps, and below the PSNR of
+    what is smoothed. Bars: half a standard deviation over the images."""
+    settings = list(rows.groupby(WITHOUT_CERTIFIER, dropna=False))
+    certifiers = [c for c in CERTIFICATES if c in set(rows["certifier"])]
+    n_lines = len(certifiers) + (AT_ATTACKED in certifiers) + (certifiers != [AT_ATTACKED])
+    figure = Figure(figsize=(1.2 + 3.6 * len(settings), 0.6 + 2.9 * n_lines), layout="constrained")
+    axes = figure.subplots(n_lines, len(settings), squeeze=False, sharex="col")
+    styles = eps_styles(rows)
     for column, (key, group) in enumerate(settings):
-        setting = dict(zip(SETTING, key, strict=True))
-        top, bottom = axes[0, column], axes[1, column]
-        certified = {"error": "certified_psnr", "radius": "certified_eps"}.get(str(setting["certifier"]), "bound")
-        for marker, (eps, at_eps) in zip("osD^vPX*<>" * len(radii), group.groupby("eps"), strict=False):
-            style: dict[str, Any] = {"color": colours[eps], "marker": marker, "markersize": 4, "linewidth": 1.3}
-            curve(top, at_eps, certified, label=f"ε = {eps:g}", **style)
-            if setting["certifier"] == "discrepancy":
-                curve(top, at_eps, "discrepancy_median", linestyle=":", **style | {"marker": "", "linewidth": 1})
-            unsmoothed = at_eps.assign(sigma=0.0, psnr_median=at_eps["psnr_attacked"]).drop_duplicates("image")
-            curve(bottom, pd.concat([unsmoothed, at_eps[at_eps["sigma"] > 0]]), "psnr_median", **style)
-        top.set_title(panel_title(setting), fontsize=9)
-        bottom.set_xlabel("σ (grey levels)")
-        if certified == "bound":
-            top.set_yscale("log")
-        if nulls := without_certificate(group):
-            top.text(0.98, 0.03, nulls, transform=top.transAxes, ha="right", va="bottom", fontsize=7)
-    axes[0, 0].set_ylabel("certificate (solid)\nmedian discrepancy (dotted), MSE")
-    axes[1, 0].set_ylabel("PSNR of the smoothed median, dB\n(σ = 0: attacked, unsmoothed)")
-    axes[0, -1].legend(fontsize=8)
-    if (rows["units"] == Units.paper).any():
-        figure.suptitle(f"certificates {PAPER_LABEL}", fontsize=9, color="firebrick")
+        of = {certifier: group[group["certifier"] == certifier] for certifier in certifiers}
+        places = iter(axes[:, column])
+        for certifier in certifiers:
+            draw_certificate(next(places), of[certifier], certifier, styles)
+        if AT_ATTACKED in certifiers:
+            draw_attacked_quality(next(places), of[AT_ATTACKED], styles)
+        if certifiers != [AT_ATTACKED]:
+            draw_clean_quality(next(places), {c: mine for c, mine in of.items() if c != AT_ATTACKED})
+        axes[0, column].set_title(panel_title(dict(zip(WITHOUT_CERTIFIER, key, strict=True))), fontsize=9)
+        axes[-1, column].set_xlabel("σ (grey levels)")
+        for place in axes[:, column] if column else ():
+            place.set_ylabel("")
+    for labelled in {tuple(names): place for place in axes.flat[::-1] if (names := legend_labels(place))}.values():
+        labelled.legend(fontsize=8)  # each legend once
+    head(figure, rows)
     return figure
+
+
+def legend_labels(axes: Axes) -> list[str]:
+    return axes.get_legend_handles_labels()[1]
+
+
+def eps_styles(rows: pd.DataFrame) -> dict[Any, dict[str, Any]]:
+    """Colour and marker of the curve of each eps."""
+    radii = sorted(rows["eps"].unique())
+    colours = colormaps["viridis"](np.linspace(0, 0.85, len(radii)))
+    markers = itertools.cycle("osD^vPX*<>")
+    return {
+        eps: {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.3}
+        for eps, colour, marker in zip(radii, colours, markers, strict=False)
+    }
+
+
+def draw_certificate(axes: Axes, rows: pd.DataFrame, certifier: str, styles: dict[Any, dict[str, Any]]) -> None:
+    column, label = CERTIFICATES[certifier]
+    axes.set_ylabel(label)
+    if certifier == "radius":  # the same for all eps
+        once = rows.drop_duplicates(CELL)
+        curve(axes, once, column, color=COLOURS[certifier], marker=MARKERS[certifier], markersize=4)
+    else:
+        for eps, at_eps in rows.groupby("eps"):
+            curve(axes, at_eps, column, label=f"ε = {eps:g}", **styles[eps])
+            if certifier == "discrepancy":
+                dotted = {"linestyle": ":", "marker": "", "linewidth": 1}
+                curve(axes, at_eps, "discrepancy_median", **styles[eps] | dotted)
+    if column == "bound":
+        axes.set_yscale("log")
+    if nulls := without_certificate(rows):
+        x, side = (0.98, "right") if column == "bound" else (0.02, "left")
+        axes.text(x, 0.03, nulls, transform=axes.transAxes, ha=side, va="bottom", fontsize=7)
+
+
+def draw_attacked_quality(axes: Axes, rows: pd.DataFrame, styles: dict[Any, dict[str, Any]]) -> None:
+    """Of the attacked measurement of each eps, which its certificate is taken at."""
+    axes.set_ylabel("PSNR of the smoothed median, dB\n(σ = 0: attacked, unsmoothed)")
+    for eps, at_eps in rows.groupby("eps"):
+        curve(axes, with_unsmoothed(at_eps, "psnr_attacked"), "psnr_median", **styles[eps])
+
+
+def draw_clean_quality(axes: Axes, of: dict[str, pd.DataFrame]) -> None:
+    """Of the clean measurement, which the other certificates are taken at."""
+    axes.set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
+    for certifier, rows in of.items():
+        if certifier == "radius" and "error" in of:
+            continue  # shows what error shows
+        label = {"mean": "smoothed mean", "center": "centre"}.get(certifier, "smoothed median")
+        once = with_unsmoothed(rows.drop_duplicates(CELL), "psnr_clean")
+        style = {"color": COLOURS[certifier], "marker": MARKERS[certifier], "markersize": 4, "linewidth": 1.3}
+        curve(axes, once, "psnr_median", label=label, **style)
+
+
+def with_unsmoothed(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """The rows with the PSNR of the unsmoothed reconstruction at sigma = 0."""
+    unsmoothed = rows.assign(sigma=0.0, psnr_median=rows[column]).drop_duplicates(["run_id", "image"])
+    return pd.concat([unsmoothed, rows[rows["sigma"] > 0]])
+
+
+def head(figure: Figure, rows: pd.DataFrame) -> None:
+    """Above a figure: what is certified, with which confidence."""
+    unit = unit_note(rows)
+    lines = [unit, *confidence_notes(rows)]
+    width = int(13 * figure.get_figwidth())
+    text = "\n".join(textwrap.fill(line, width) for line in lines if line)
+    figure.suptitle(text, fontsize=9, color="firebrick" if unit else "black")
 
 
 def curve(axes: Axes, rows: pd.DataFrame, column: str, **style: Any) -> None:
@@ -82,60 +159,6 @@ def panel_title(setting: dict[str, Any]) -> str:
 def measurement(row: Any) -> str:
     """The measurement setting of a row, in words."""
     return f"m/n = {row['ratio']:g}, σ_b = {row['sigma_b']:g}"
-
-
-def visual_figure(rows: pd.DataFrame) -> Figure | None:
-    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps, and at the largest that has a
-    certificate; there with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
-    with_pictures = rows[[picture_of(row).is_file() for _, row in rows.iterrows()]]
-    if with_pictures.empty:
-        return None
-    shown = [row for _, group in with_pictures.groupby(SETTING, dropna=False) for row in telling_rows(group)]
-    figure = Figure(figsize=(1.9 * len(TITLES), 0.4 + 2.2 * len(shown)), layout="constrained")
-    axes = figure.subplots(len(shown), len(TITLES), squeeze=False)
-    for line, row in enumerate(shown):
-        with np.load(picture_of(row)) as pictures:
-            for place, (kind, title) in zip(axes[line], TITLES.items(), strict=True):
-                place.set(xticks=[], yticks=[], box_aspect=1)
-                if kind in pictures:
-                    place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=255)
-                else:
-                    place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
-                if line == 0:
-                    place.set_title(title, fontsize=8)
-                place.set_xlabel(caption(row, kind), fontsize=8)
-        paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
-        axes[line, 0].set_ylabel(
-            f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}",
-            fontsize=8,
-        )
-    return figure
-
-
-def picture_of(row: pd.Series) -> Path:
-    return picture_file(Path(row["folder"]), row["image"], row["ratio"], row["sigma_b"], row["eps"], row["sigma"])
-
-
-def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
-    """Of one image: the best smoothed row at the largest eps, and at the largest eps with a certificate."""
-    rows = rows[rows["image"] == rows["image"].iloc[0]]
-    shown = []
-    for candidates in (rows, rows[rows["bound"].notna()]):
-        candidates = candidates[candidates["eps"] == candidates["eps"].max()]
-        if len(candidates):
-            shown.append(candidates.loc[candidates["psnr_median"].idxmax()])
-    return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
-
-
-def caption(row: pd.Series, kind: str) -> str:
-    """PSNR and SSIM under a picture."""
-    column = {"measured": "measured", "reconstructed": "clean"}.get(kind, kind)
-    if kind == "clean":
-        return str(row["image"])
-    if pd.isna(row[f"psnr_{column}"]):
-        return "no certificate"
-    ssim = f", {row[f'ssim_{column}']:.3f}" if f"ssim_{column}" in row else ""
-    return f"{row[f'psnr_{column}']:.2f} dB{ssim}"
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

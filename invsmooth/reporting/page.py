@@ -7,11 +7,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from invsmooth.reporting.figures import certificate_figure, save, visual_figure
+from invsmooth.reporting.figures import certificate_figure, save
+from invsmooth.reporting.notes import choice_note, confidence_notes, unit_note
+from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
 from invsmooth.reporting.tables import markdown, short
+from invsmooth.reporting.visual_figure import visual_figure
 from invsmooth.rows import read_rows
 from invsmooth.run_record import write_text
-from invsmooth.units import PAPER_LABEL, Units
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
@@ -21,12 +23,16 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     """
     rows = read_rows(folders)
     out.mkdir(parents=True, exist_ok=True)
-    table = out / "table.md"
-    write_text(table, markdown(rows))
-    written = [table, *save(certificate_figure(rows), out / "certificate")]
-    visual = visual_figure(rows)
+    figures = {"certificate": certificate_figure(rows)}
+    if has_curves(rows):
+        figures["sandwich"] = sandwich_figure(rows)
+    notes, visual = confidence_notes(rows), visual_figure(rows)
     if visual is not None:
-        written += save(visual, out / "visual")
+        figures["visual"] = visual
+        notes += [f"Of visual.png: {choice}" for choice in [choice_note(rows)] if choice]
+    table = out / "table.md"
+    write_text(table, markdown(rows, notes))
+    written = [table, *(file for name, figure in figures.items() for file in save(figure, out / name))]
     print_short(rows)
     for path in written:
         print(path.resolve())
@@ -40,12 +46,11 @@ def print_short(rows: pd.DataFrame) -> None:
 
     header, lines = short(rows)
     table = Table(
-        title="PSNR in dB, means over the images. Per σ (grey levels): smoothed median under attack (certificate: "
-        "MSE to what was reconstructed, or none)",
-        caption=f"certificates: {PAPER_LABEL}" if (rows["units"] == Units.paper).any() else None,
+        title="PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate: MSE, or PSNR of error)",
+        caption=unit_note(rows) or None,
     )
     for name in header:
-        table.add_column(name, justify="left" if name in ("task", "algo") else "right", no_wrap=True)
+        table.add_column(name, justify="left" if name in ("task", "algo", "certifier") else "right", no_wrap=True)
     for line in lines:
         table.add_row(*line)
     console = Console()

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -14,11 +15,12 @@ from invsmooth.algorithms import OrdTraining, TrainingSetup
 from invsmooth.attacks import ATTACKS, Target, pgd
 from invsmooth.attacks.sandwich import check_error
 from invsmooth.callbacks import AttackPlan, AttackSweep, CertifyPlan, CertifySweep, SandwichCheck, certify_plan
-from invsmooth.certificates import certify, order_statistic_index, shifted_quantile
+from invsmooth.certificates import certify, order_statistic_index, pixel_bands, shifted_quantile
 from invsmooth.errors import CertificateViolation
 from invsmooth.estimators import ISTANetPP
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.operators import BlockGaussian
+from invsmooth.pictures import KINDS, picture_file
 from invsmooth.rows import SCHEMA
 from invsmooth.units import Units
 
@@ -28,6 +30,7 @@ EPS, SIGMA = [0.0, 0.05], [12.0, 25.0]
 
 @pytest.fixture
 def module() -> OrdTraining:
+    torch.manual_seed(1)
     return OrdTraining(TrainingSetup(ISTANetPP(1, 4), [SETTING.operator], 0.0, [SETTING], 1e-3))
 
 
@@ -158,9 +161,11 @@ def test_check_needs_an_attack_a_bound_and_draws(module, measured, tmp_path: Pat
     assert len(list((tmp_path / "violations").glob("*.pt"))) == 2
 
 
-def sweep_rows(plan: CertifyPlan, n_check: int, module, outputs: dict[str, Any], folder: Path) -> pd.DataFrame:
+def sweep_rows(
+    plan: CertifyPlan, n_check: int, module, outputs: dict[str, Any], folder: Path, n_pictures: int = 0
+) -> pd.DataFrame:
     columns = dict.fromkeys(("run_id", "algo", "task", "dataset", "operator", "attack", "attack_target"), "")
-    sweep = CertifySweep(plan, columns, folder, 0, SandwichCheck(folder, n_check, 0.5, 1, None))
+    sweep = CertifySweep(plan, columns, folder, n_pictures, SandwichCheck(folder, n_check, 0.5, 1, None))
     sweep.on_test_start(None, module)  # type: ignore[arg-type]
     sweep.on_test_batch_end(None, module, outputs, None, 0)  # type: ignore[arg-type]
     return pd.read_parquet(folder / "results.parquet")
@@ -232,3 +237,33 @@ def test_radius_is_decided_with_as_few_draws_as_it_takes(module, measured, tmp_p
     assert rows[True]["bound"].equals(rows[False]["bound"])
     assert (rows[True]["n_samples"] < 100).all()
     assert (rows[False]["n_samples"] == 500).all()
+
+
+@pytest.mark.parametrize(
+    ("certifiers", "bands", "units"),
+    [(["discrepancy", "mean"], "pointwise", Units.matched), (["error"], "bonferroni", Units.paper),
+     (["error"], "none", Units.matched)],
+)  # fmt: skip
+def test_bands_of_the_pixels_beside_the_pictures(module, measured, tmp_path: Path, certifiers, bands, units) -> None:
+    """Of the first image, at the measurement of the first certifier, with the plan's share of the confidence."""
+    plan = CertifyPlan(certifiers, EPS, SIGMA, 60, 0.9, 0.5, units, 1, over_sigma="bonferroni", bands=bands)
+    outputs = attacked(module, measured)
+    sweep_rows(plan, 0, module, outputs, tmp_path, n_pictures=1)
+    with np.load(picture_file(tmp_path, "a/b c", 0.5, 5.0, 0.05, 25.0)) as pictures:
+        kept = dict(pictures)
+    if bands == "none":
+        assert set(kept) <= set(KINDS)
+        return
+    y = measured.y
+    if certifiers[0] == "discrepancy":
+        y = SETTING.operator.A(measured.x + outputs["attacks"][0.05, 25.0].xi) + measured.b
+    expected = pixel_bands(
+        module.estimator, SETTING.operator, y, sigma=25 / 255, eps=0.05 / (255 if units is Units.paper else 1), q=0.5,
+        n_samples=60, confidence=1 - 0.1 / 2, simultaneous="bonferroni" if bands == "bonferroni" else "none", seed=1,
+        image_keys=measured.names,
+    )  # fmt: skip
+    np.testing.assert_array_equal(kept["lower"], expected.lower[0, 0])
+    np.testing.assert_array_equal(kept["upper"], expected.upper[0, 0])
+    assert (kept["lower"] < kept["upper"]).all()
+    assert kept["upper"].dtype == np.float32
+    assert kept["bands"] == bands

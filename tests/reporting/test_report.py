@@ -11,45 +11,21 @@ import pytest
 from PIL import Image
 
 from invsmooth.reporting import report
-from invsmooth.reporting.figures import certificate_figure, telling_rows, without_certificate
+from invsmooth.reporting.figures import certificate_figure, without_certificate
 from invsmooth.reporting.tables import averages, markdown, short
-from invsmooth.rows import SCHEMA, read_rows, write_rows
+from invsmooth.rows import read_rows, write_rows
 from invsmooth.units import PAPER_LABEL
-
-
-def row(**values: Any) -> dict[str, Any]:
-    base: dict[str, Any] = dict.fromkeys(SCHEMA.names)
-    base |= {
-        "run_id": "a", "algo": "ord", "task": "cs", "dataset": "set", "operator": "block_gaussian", "image": "one",
-        "eps": 0.1, "sigma": 25.0, "sigma_b": 0.0, "ratio": 0.1, "certifier": "discrepancy", "units": "matched",
-        "sound": True, "reason": "", "k_index": 40, "n_samples": 50, "psnr_measured": 9.0, "psnr_clean": 30.0,
-        "psnr_attacked": 28.0, "psnr_median": 27.0, "psnr_certified": 26.0, "ssim_clean": 0.9, "ssim_attacked": 0.8,
-        "ssim_median": 0.7, "ssim_certified": 0.6, "discrepancy_median": 1e-3, "discrepancy_certified": 2e-3,
-        "eps_over_sigma": 1.02, "bound": 2e-3,
-    }  # fmt: skip
-    return base | values
-
-
-NONE = {
-    "bound": math.nan, "k_index": None, "psnr_certified": math.nan, "discrepancy_certified": math.nan,
-    "reason": "no certificate: …",
-}  # fmt: skip
-
-
-def stored(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
-    folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "results.parquet", rows)
-    return read_rows([folder])
+from tests.reporting.made import NONE, row, stored
 
 
 def test_averages_are_over_images(tmp_path: Path) -> None:
     rows = stored(
-        tmp_path, row(), row(image="two", psnr_attacked=20.0, discrepancy_certified=4e-3), row(sigma=12.0, **NONE),
+        tmp_path, row(), row(image="two", psnr_attacked=20.0, bound=4e-3), row(sigma=12.0, **NONE),
         row(image="two", sigma=12.0, **NONE),
     )  # fmt: skip
     table = averages(rows).set_index("sigma")
     assert table.loc[25.0, "psnr_attacked"] == 24.0
-    assert table.loc[25.0, "discrepancy_certified"] == pytest.approx(3e-3)
+    assert table.loc[25.0, "bound"] == pytest.approx(3e-3)
     assert list(table["images"]) == [2, 2]
     assert dict(table["certified"]) == {12.0: 0, 25.0: 2}
 
@@ -93,6 +69,61 @@ def test_short_table_has_a_line_for_each_radius(tmp_path: Path) -> None:
     assert lines[1][-2:] == ["27.00 (none)", "27.00 (none)"]
 
 
+def all_certifiers(**values: Any) -> list[dict[str, Any]]:
+    own = {"psnr_certified": math.nan, "discrepancy_median": math.nan, "discrepancy_certified": math.nan}
+    return [
+        row(truth=1.5e-3, **values), row(certifier="error", certified_psnr=25.0, **values),
+        row(certifier="mean", k_index=None, **own | {"bound": 3e-4, "certified_psnr_mean": 28.5}, **values),
+        row(certifier="center", abstained=True, **own | {"bound": math.nan, "psnr_median": math.nan}, **values),
+        row(certifier="radius", certified_eps=0.15, bound=5e-3, **values),
+    ]  # fmt: skip
+
+
+def test_all_certifiers_in_the_table(tmp_path: Path) -> None:
+    """mean has no rank and has a certificate; center abstained; what belongs to another certifier is a dash."""
+    text = markdown(stored(tmp_path, *all_certifiers()), ["Said of the confidence."])
+    assert "\nSaid of the confidence.\n" in text
+    lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
+    table = {cells[6]: dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]}
+    names = [
+        "PSNR certified draw",
+        "truth",
+        "bound",
+        "certified PSNR",
+        "certified PSNR of the mean",
+        "certified ε",
+        "certified",
+    ]
+    assert {certifier: [cells[n] for n in names] for certifier, cells in table.items()} == {
+        "discrepancy": ["26.00", "1.50e-03", "2.00e-03", "–", "–", "–", "1"],
+        "error": ["26.00", "–", "2.00e-03", "25.00", "–", "–", "1"],
+        "mean": ["–", "–", "3.00e-04", "–", "28.50", "–", "1"],
+        "center": ["–", "–", "none", "–", "–", "–", "0"],
+        "radius": ["26.00", "–", "5.00e-03", "–", "–", "0.15", "1"],
+    }
+
+
+def test_all_certifiers_on_the_terminal(tmp_path: Path) -> None:
+    header, lines = short(stored(tmp_path, *all_certifiers(), *all_certifiers(eps=0.2)))
+    assert header[8:] == ["certifier", "σ = 25"]
+    assert [line[4] for line in lines] == ["0.1", "", "", "", "", "0.2", "", "", "", ""]
+    assert {line[8]: line[9] for line in lines[:5]} == {
+        "discrepancy": "27.00 (≤ 2.0e-03)", "error": "27.00 (≥ 25.00 dB)", "mean": "27.00 (≤ 3.0e-04)",
+        "center": "none", "radius": "27.00 (ε ≤ 0.15)",
+    }  # fmt: skip
+
+
+def test_all_certifiers_in_the_certificate_figure(tmp_path: Path) -> None:
+    figure = certificate_figure(stored(tmp_path, *all_certifiers(), *all_certifiers(sigma=12.0)))
+    labels = [a.get_ylabel().split(":")[0] for a in figure.axes]
+    assert labels[:5] == ["discrepancy", "error", "radius", "mean", "center"]
+    assert len(labels) == 7  # and PSNR under the attack, and without one
+    # discrepancy is taken at the attacked measurement, the others at the clean one.
+    unsmoothed = [{line.get_ydata()[0] for line in a.lines} for a in figure.axes[5:]]
+    assert unsmoothed == [{28.0}, {30.0}]
+    assert without_certificate(stored(tmp_path / "one", *all_certifiers())) == "no certificate at\nε = 0.1: σ = 25"
+
+
 def test_rows_of_a_sweep_are_not_counted_twice(tmp_path: Path) -> None:
     stored(tmp_path / "0", row())
     stored(tmp_path / "1", row(run_id="b"))
@@ -110,14 +141,6 @@ def test_figures_of_runs_without_pictures_and_with_nulls(tmp_path: Path) -> None
     with Image.open(tmp_path / "out" / "certificate.png") as image:
         assert min(image.size) > 500
     assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == []
-
-
-def test_telling_rows_are_the_strongest_attack_and_the_strongest_certificate(tmp_path: Path) -> None:
-    rows = stored(
-        tmp_path, row(eps=0.0), row(sigma=12.0, psnr_median=29.0, **NONE), row(), row(eps=2.0, **NONE),
-        row(eps=2.0, sigma=12.0, psnr_median=22.0, **NONE), row(image="two", eps=9.0),
-    )  # fmt: skip
-    assert [(r["eps"], r["sigma"]) for r in telling_rows(rows)] == [(2.0, 25.0), (0.1, 25.0)]
 
 
 def test_rows_are_checked_and_written_whole(tmp_path: Path) -> None:

@@ -1,0 +1,129 @@
+"""The figure of the stages of one image, and of the certified interval of each of its pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from invsmooth.pictures import KINDS, picture_file
+from invsmooth.reporting.figures import measurement
+from invsmooth.reporting.notes import choice_note
+from invsmooth.reporting.tables import SETTING
+from invsmooth.rows import AT_ATTACKED
+from invsmooth.units import GREY_LEVELS, PAPER_LABEL, Units
+
+CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]
+"""What the pictures of a cell are kept by."""
+
+BANDS = {"pointwise": "pointwise", "bonferroni": "all pixels together"}
+ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
+"""Certifiers that show one image, and what it is."""
+
+
+def visual_figure(rows: pd.DataFrame) -> Figure | None:
+    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps, and at the largest that has a
+    certificate; there with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
+    # The pictures are those of the first certifier of a run, whose row comes first.
+    cells = rows.drop_duplicates(CELL)
+    with_pictures = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
+    if with_pictures.empty:
+        return None
+    shown = [row for _, group in with_pictures.groupby(SETTING, dropna=False) for row in telling_rows(group)]
+    kept = [read(picture_of(row)) for row in shown]
+    n_columns = len(KINDS) + any("bands" in pictures for pictures in kept)
+    figure = Figure(figsize=(1.9 * n_columns, 0.7 + 2.2 * len(shown)), layout="constrained")
+    axes = figure.subplots(len(shown), n_columns, squeeze=False)
+    above = ""
+    for places, row, pictures in zip(axes, shown, kept, strict=True):
+        for place, kind in zip(places, KINDS, strict=False):
+            draw_picture(place, row, kind, pictures)
+            if row["certifier"] != above:
+                place.set_title(title(kind, row["certifier"]), fontsize=8)
+        if n_columns > len(KINDS):
+            draw_bands(figure, places[-1], row, pictures)
+        above = row["certifier"]
+        paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
+        label = f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}"
+        places[0].set_ylabel(label, fontsize=8)
+    figure.supxlabel(choice_note(with_pictures), fontsize=8)
+    return figure
+
+
+def read(path: Path) -> dict[str, np.ndarray]:
+    with np.load(path) as pictures:
+        return dict(pictures)
+
+
+def picture_of(row: pd.Series) -> Path:
+    return picture_file(Path(row["folder"]), row["image"], row["ratio"], row["sigma_b"], row["eps"], row["sigma"])
+
+
+def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
+    """Of one image: the best smoothed row at the largest eps, and at the largest eps with a certificate."""
+    rows = rows[rows["image"] == rows["image"].iloc[0]]
+    shown = []
+    for candidates in (rows, rows[rows["bound"].notna()]):
+        candidates = candidates[candidates["eps"] == candidates["eps"].max()]
+        if len(candidates):
+            shown.append(candidates.loc[candidates["psnr_median"].idxmax()])
+    return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
+
+
+def title(kind: str, certifier: str) -> str:
+    """What a picture shows. What is certified is at the attacked measurement or at the clean one."""
+    at = "y(x+ξ)" if certifier == AT_ATTACKED else "y(x)"
+    one = ONE_IMAGE.get(certifier)
+    return {
+        "clean": "clean x",
+        "measured": "measured Aᵀy",
+        "reconstructed": "reconstruction\nof y(x)",
+        "attacked": "reconstruction\nof y(x+ξ)",
+        "median": f"{one or 'smoothed median'}\nof {at}",
+        "certified": "the same,\ncertified" if one else f"certified draw\nof {at}",
+        "bands": f"certified intervals of\nthe pixels of {at}: width",
+    }[kind]
+
+
+def draw_picture(place: Axes, row: pd.Series, kind: str, pictures: Mapping[str, np.ndarray]) -> None:
+    place.set(xticks=[], yticks=[], box_aspect=1)
+    if kind in pictures:
+        place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
+    else:
+        place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
+    place.set_xlabel(caption(row, kind), fontsize=8)
+
+
+def draw_bands(figure: Figure, place: Axes, row: pd.Series, pictures: Mapping[str, np.ndarray]) -> None:
+    """The width of each pixel's certified interval, with its range, and for what the confidence is."""
+    place.set(xticks=[], yticks=[], box_aspect=1)
+    place.set_title(title("bands", row["certifier"]), fontsize=8)
+    if "bands" not in pictures:
+        place.set_axis_off()
+        return
+    width = pictures["upper"] - pictures["lower"]
+    how = BANDS[str(pictures["bands"])]
+    if np.isnan(width).any():
+        place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
+        place.set_xlabel(f"no interval ({how})", fontsize=8)
+        return
+    image = place.imshow(width, cmap="cividis", vmin=0)
+    figure.colorbar(image, ax=place, fraction=0.05).ax.tick_params(labelsize=7)
+    place.set_xlabel(f"{how},\nmedian {np.median(width):.3f}, pixels in [0, 1]", fontsize=8)
+
+
+def caption(row: pd.Series, kind: str) -> str:
+    """PSNR and SSIM under a picture; what is certified of the one image that mean and center show."""
+    if kind == "clean":
+        return str(row["image"])
+    if kind == "certified" and row["certifier"] in ONE_IMAGE and pd.notna(row["bound"]):
+        return f"moves ≤ {row['bound']:.1e} (MSE)"
+    column = {"measured": "measured", "reconstructed": "clean"}.get(kind, kind)
+    if pd.isna(row[f"psnr_{column}"]):
+        return "no certificate"
+    ssim = f", {row[f'ssim_{column}']:.3f}" if f"ssim_{column}" in row else ""
+    return f"{row[f'psnr_{column}']:.2f} dB{ssim}"

@@ -1,0 +1,75 @@
+"""The figure of the stages of one image, from pictures and rows made by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from invsmooth.reporting.notes import SIGMA_PICKED
+from invsmooth.reporting.visual_figure import caption, telling_rows, visual_figure
+from invsmooth.units import PAPER_LABEL
+from tests.reporting.made import NONE, keep_pictures, row, stored
+
+
+def bands(width: float, kind: str) -> dict[str, np.ndarray]:
+    lower = np.linspace(-0.1, 0.5, 64, dtype=np.float32).reshape(8, 8)
+    return {"lower": lower, "upper": lower + np.float32(width), "bands": np.array(kind)}
+
+
+def test_telling_rows_are_the_strongest_attack_and_the_strongest_certificate(tmp_path: Path) -> None:
+    rows = stored(
+        tmp_path, row(eps=0.0), row(sigma=12.0, psnr_median=29.0, **NONE), row(), row(eps=2.0, **NONE),
+        row(eps=2.0, sigma=12.0, psnr_median=22.0, **NONE), row(image="two", eps=9.0),
+    )  # fmt: skip
+    assert [(r["eps"], r["sigma"]) for r in telling_rows(rows)] == [(2.0, 25.0), (0.1, 25.0)]
+
+
+@pytest.mark.parametrize(("kind", "said"), [("pointwise", "pointwise"), ("bonferroni", "all pixels together")])
+def test_width_of_the_intervals_where_there_are_any(tmp_path: Path, kind: str, said: str) -> None:
+    rows = stored(tmp_path, row(), row(eps=2.0, **NONE))
+    keep_pictures(tmp_path, 0.1, 25.0, **bands(0.25, kind))
+    keep_pictures(tmp_path, 2.0, 25.0, **bands(math.nan, kind))
+    figure = visual_figure(rows)
+    assert figure is not None
+    without, with_ = figure.axes[6], figure.axes[13]  # the last of either line
+    assert [t.get_text() for t in without.texts] == ["none"]
+    assert without.get_xlabel() == f"no interval ({said})"
+    np.testing.assert_allclose(with_.images[0].get_array(), 0.25, rtol=1e-5)
+    assert with_.get_xlabel().startswith(f"{said},\nmedian 0.250")
+    colour_bar = figure.axes[-1]
+    assert colour_bar.get_ylim() == pytest.approx((0, 0.25))
+
+
+def test_no_column_for_intervals_that_were_not_asked_for(tmp_path: Path) -> None:
+    rows = stored(tmp_path, row(units="paper", sound=False))
+    assert visual_figure(rows) is None
+    keep_pictures(tmp_path, 0.1, 25.0)
+    figure = visual_figure(rows)
+    assert figure is not None
+    assert len(figure.axes) == 6
+    assert PAPER_LABEL in figure.axes[0].get_ylabel()
+
+
+def test_pictures_are_those_of_the_first_certifier(tmp_path: Path) -> None:
+    """Of mean: the image shown, at the clean measurement, and by how much it can move. No rank is not no certificate."""
+    mean = row(certifier="mean", k_index=None, bound=5e-4, psnr_certified=math.nan)
+    rows = stored(tmp_path, mean, row())
+    keep_pictures(tmp_path, 0.1, 25.0)
+    figure = visual_figure(rows)
+    assert figure is not None
+    assert [a.get_title() for a in figure.axes][-2:] == ["smoothed mean\nof y(x)", "the same,\ncertified"]
+    assert figure.axes[-1].get_xlabel() == "moves ≤ 5.0e-04 (MSE)"
+    assert caption(rows.iloc[1], "certified") == "26.00 dB, 0.600"
+
+
+def test_the_figure_says_that_sigma_was_picked(tmp_path: Path) -> None:
+    rows = stored(tmp_path, row(), row(sigma=12.0))
+    keep_pictures(tmp_path, 0.1, 25.0)
+    keep_pictures(tmp_path, 0.1, 12.0)
+    figure = visual_figure(rows)
+    assert figure is not None
+    assert figure._supxlabel is not None
+    assert figure._supxlabel.get_text() == SIGMA_PICKED
