@@ -37,7 +37,8 @@ def curve_points(rows: pd.DataFrame) -> pd.DataFrame:
     or of PSNR in dB; nan unless every image has one. kind: certified, truth or unsmoothed."""
     found = pd.concat([p for p in (*certified(rows), *truths(rows), *unsmoothed(rows)) if len(p)])
     values = ["value", "lower", "upper"]
-    # A limit that the draws did not give is infinite.
+    # A limit that the draws did not give is infinite, or 0 below a distance.
+    found["lower"] = found["lower"].mask((found["measure"] == "mse") & (found["lower"] <= 0))
     groups = found.replace([np.inf, -np.inf], np.nan).groupby(POINT, dropna=False)
     whole = groups[values].count().eq(groups.size(), axis=0)
     return groups[values].mean().where(whole).reset_index()

@@ -46,7 +46,7 @@ def print_short(rows: pd.DataFrame) -> None:
 
     header, lines = short(rows)
     table = Table(
-        title="PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate: MSE, or PSNR of error)",
+        title="PSNR in dB, means over the images. Per σ (grey levels): smoothed (certificate: MSE; error: PSNR; radius: ε)",
         caption=unit_note(rows) or None,
     )
     for name in header:

@@ -38,7 +38,7 @@ LABELS = {
 }
 HOW = {
     "certified": "certificate",
-    "truth": "truth under the attack found\n(shaded: between its confidence limits)",
+    "truth": "truth under the attack found\n(shaded: to its confidence limits,\nwhere the draws gave any)",
 }
 Y_LABELS = {"mse": "how far it can move, MSE", "psnr": "PSNR to the clean image, dB"}
 
@@ -93,7 +93,8 @@ def draw(axes: Axes, points: pd.DataFrame) -> None:
         style = STYLES[str(curve)] | KINDS[str(kind)]
         shown = line["value"].where((line["value"] > 0) | (line["measure"] == "psnr"))  # 0 has no logarithm
         axes.plot(line["eps"], shown, markersize=5, **style)
-        axes.fill_between(line["eps"], line["lower"], line["upper"], color=style["color"], alpha=0.15, linewidth=0)
+        upper = line["upper"].fillna(line["value"])  # mean has no limit above
+        axes.fill_between(line["eps"], line["lower"], upper, color=style["color"], alpha=0.15, linewidth=0)
     if nulls := without_certificate(points):
         x, align = (0.98, "right") if set(points["measure"]) == {"mse"} else (0.02, "left")
         axes.text(x, 0.02, nulls, transform=axes.transAxes, ha=align, va="bottom", fontsize=7)

@@ -40,12 +40,13 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
     axes = figure.subplots(len(shown), n_columns, squeeze=False)
     above = ""
     for places, row, pictures in zip(axes, shown, kept, strict=True):
-        for place, kind in zip(places, KINDS, strict=False):
-            draw_picture(place, row, kind, pictures)
+        for place, kind in zip(places, (*KINDS, "bands"), strict=False):
             if row["certifier"] != above:
                 place.set_title(title(kind, row["certifier"]), fontsize=8)
-        if n_columns > len(KINDS):
-            draw_bands(figure, places[-1], row, pictures)
+            if kind == "bands":
+                draw_bands(figure, place, pictures)
+            else:
+                draw_picture(place, row, kind, pictures)
         above = row["certifier"]
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         label = f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}"
@@ -98,10 +99,9 @@ def draw_picture(place: Axes, row: pd.Series, kind: str, pictures: Mapping[str, 
     place.set_xlabel(caption(row, kind), fontsize=8)
 
 
-def draw_bands(figure: Figure, place: Axes, row: pd.Series, pictures: Mapping[str, np.ndarray]) -> None:
+def draw_bands(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) -> None:
     """The width of each pixel's certified interval, with its range, and for what the confidence is."""
     place.set(xticks=[], yticks=[], box_aspect=1)
-    place.set_title(title("bands", row["certifier"]), fontsize=8)
     if "bands" not in pictures:
         place.set_axis_off()
         return

@@ -60,7 +60,7 @@ def test_a_curve_has_a_point_only_where_every_image_has_a_value(tmp_path: Path) 
     rows = stored(
         tmp_path, row(), row(image="two"), row(eps=0.2), row(eps=0.2, image="two", **NONE),
         row(eps=0.2, truth=1e-3, truth_lower=-math.inf, truth_upper=math.inf, **ERROR),
-        row(eps=0.2, image="two", **MEAN | {"bound": 0.0}),
+        row(eps=0.2, image="two", truth=1e-5, truth_lower=0.0, truth_upper=math.inf, **MEAN | {"bound": 0.0}),
     )  # fmt: skip
     points = curve_points(rows)
     assert math.isnan(point(points, "certified", "discrepancy", "mse", 0.2)["value"])
@@ -70,6 +70,7 @@ def test_a_curve_has_a_point_only_where_every_image_has_a_value(tmp_path: Path) 
     assert truth["value"] == pytest.approx(30.0)
     assert math.isnan(truth["lower"])
     assert math.isnan(truth["upper"])
+    assert point(points, "truth", "mean", "mse", 0.2)[["lower", "upper"]].isna().all()
     sandwich_figure(rows).draw_without_rendering()
 
 
