@@ -20,20 +20,16 @@ from invsmooth.data.splits import Files
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
 from invsmooth.measurement import Setting
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.operators import LinearOperator, operator_by_name
 from invsmooth.units import Units
 from invsmooth.validate import as_list
 
 
 def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
-    if cfg.name == "identity":
-        return Identity()
-    if cfg.name == "block_gaussian":
-        try:
-            return BlockGaussian(ratio, block=cfg.block, seed=cfg.seed, matrix=cfg.matrix)
-        except (ValueError, FileNotFoundError) as error:
-            raise ConfigError(f"operator: {error}") from error
-    raise ConfigError(f"operator.name={cfg.name} is not allowed; allowed: identity, block_gaussian")
+    try:
+        return operator_by_name(cfg.name, ratio=ratio, block=cfg.block, seed=cfg.seed, matrix=cfg.matrix)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"operator: {error}") from error
 
 
 def build_settings(cfg: DictConfig) -> list[Setting]:

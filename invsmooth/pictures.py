@@ -10,5 +10,10 @@ KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified"
 
 def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: float, sigma: float) -> Path:
     """An .npz file with an 8-bit array for each of KINDS (certified may be missing)."""
+    return folder / "pictures" / f"{setting_name(image, ratio, sigma_b)}_eps{eps:g}_sigma{sigma:g}.npz"
+
+
+def setting_name(image: str, ratio: float, sigma_b: float) -> str:
+    """Of an image in a measurement setting, safe as a file name."""
     safe = re.sub(r"[^\w.-]+", "_", image)
-    return folder / "pictures" / f"{safe}_ratio{ratio:g}_b{sigma_b:g}_eps{eps:g}_sigma{sigma:g}.npz"
+    return f"{safe}_ratio{ratio:g}_b{sigma_b:g}"
