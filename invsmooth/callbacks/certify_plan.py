@@ -104,6 +104,21 @@ class CertifyPlan:
             seed=self.seed, chunk_size=self.chunk_size, image_keys=list(measured.names),
         )  # fmt: skip
 
+    def recorded(self, certifier: str, sigma: float) -> dict[str, Any]:
+        """The settings of a certificate, as its file gives them."""
+        over = {"eps": (self.over_eps, len(self.eps)), "sigma": (self.over_sigma, len(self.sigma)),
+                "images": (self.over_images, self.n_images)}  # fmt: skip
+        if certifier == "mean":  # its bounds hold at all eps anyway
+            over["eps"] = ("none", 1)
+        about = {"threshold": self.threshold, "radius_of": self.radius_of} if certifier == "radius" else {}
+        return {
+            "certifier": certifier, "sigma": sigma, "n_samples": self.n_samples, "quantile": self.quantile,
+            "confidence": self.confidence,
+            "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
+            "confidence_each": self.each if certifier == "mean" else self.confidence_each,
+            "simultaneous": "dkw" if over["eps"][0] == "dkw" else "none", "seed": self.seed, **about,
+        }  # fmt: skip
+
     def arguments(
         self, certifiers: Sequence[str], measured: Measured, eps: Sequence[float], sigma: float
     ) -> dict[str, Any]:

@@ -119,7 +119,8 @@ def decided_certificate(
     n_drawn = np.stack([d.n_samples for d in decisions], 1).astype(object)
     reason = object_rows([d.reason for d in decisions], len(y))
     for i, j in np.ndindex(*below.shape):
-        reason[i, j] = reason[i, j] or why_not_decided_below(below[i, j], n_drawn[i, j], threshold)
+        decision: bool | None = below.item(i, j)
+        reason[i, j] = reason[i, j] or why_not_decided_below(decision, n_drawn.item(i, j), threshold)
     pictures = shown[:, None].expand(-1, len(eps), -1, -1, -1)
     certified = torch.tensor(np.equal(below, True), device=y.device)
     return DecidedCertificate(
