@@ -8,7 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from invsmooth.certificates import Certificate, bonferroni, certify_all, decided_certificate, why_impossible
+from invsmooth.certificates import (
+    PERCENTILE_CERTIFIERS,
+    Certificate,
+    bonferroni,
+    certify_all,
+    decided_certificate,
+    why_impossible,
+)
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
 from invsmooth.units import Units, certified_radius, eps_over_sigma, to_unit_scale
@@ -110,10 +117,11 @@ class CertifyPlan:
                 "images": (self.over_images, self.n_images)}  # fmt: skip
         if certifier == "mean":  # its bounds hold at all eps anyway
             over["eps"] = ("none", 1)
-        about = {"threshold": self.threshold, "radius_of": self.radius_of} if certifier == "radius" else {}
+        about: dict[str, Any] = {"quantile": self.quantile} if certifier in PERCENTILE_CERTIFIERS else {}
+        if certifier == "radius":
+            about |= {"threshold": self.threshold, "radius_of": self.radius_of}
         return {
-            "certifier": certifier, "sigma": sigma, "n_samples": self.n_samples, "quantile": self.quantile,
-            "confidence": self.confidence,
+            "certifier": certifier, "sigma": sigma, "n_samples": self.n_samples, "confidence": self.confidence,
             "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
             "confidence_each": self.each if certifier == "mean" else self.confidence_each,
             "simultaneous": "dkw" if over["eps"][0] == "dkw" else "none", "seed": self.seed, **about,

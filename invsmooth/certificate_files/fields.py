@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -10,11 +11,11 @@ from invsmooth.certificates import CERTIFIERS
 
 
 def whole(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def number(value: Any) -> bool:
-    return isinstance(value, float) or whole(value)
+    return whole(value) or (isinstance(value, float) and math.isfinite(value))
 
 
 TEXT, FLAG, WHOLE, NUMBER, REAL = "a text", "true or false", "a whole number", "a number", "a number or nan or inf"
@@ -41,7 +42,7 @@ FILE: dict[str, Any] = {
     "sha256": TEXT,
 }  # fmt: skip
 COMMON: dict[str, Any] = {
-    "certifier": TEXT, "anytime": FLAG, "measurement": TEXT, "sigma": NUMBER, "n_samples": WHOLE, "quantile": NUMBER,
+    "certifier": TEXT, "anytime": FLAG, "measurement": TEXT, "sigma": NUMBER, "n_samples": WHOLE,
     "confidence": NUMBER, "shared_over": ANYTHING, "confidence_each": NUMBER, "simultaneous": TEXT, "seed": WHOLE,
     "sound": FLAG,
 }  # fmt: skip
@@ -51,8 +52,9 @@ MEAN_BOUNDS = ("bound", "bound_to_shown", "certified_error", "chi_square", "tota
 MEAN_LENGTHS = ("lambda_hat", "trace_hat", "radius", "mean_offset", "centre_error", "mean_error")
 """What the bounds of ``mean`` follow from, one value for each image."""
 
-PERCENTILE: dict[str, Any] = COMMON | {"median": NUMBER, "draws": [NUMBER], "radii": [RANKED]}
-ABOUT_THRESHOLD: dict[str, Any] = {"threshold": NUMBER, "radius_of": TEXT}
+ORDERED: dict[str, Any] = COMMON | {"median": NUMBER, "draws": [NUMBER], "radii": [RANKED]}
+PERCENTILE = ORDERED | {"quantile": NUMBER}
+ABOUT_THRESHOLD: dict[str, Any] = {"quantile": NUMBER, "threshold": NUMBER, "radius_of": TEXT}
 CERTIFICATES: dict[str, dict[str, Any]] = {
     "discrepancy": PERCENTILE,
     "error": PERCENTILE,
@@ -64,7 +66,7 @@ CERTIFICATES: dict[str, dict[str, Any]] = {
     | {"n_centre": WHOLE, "clipped": WHOLE, "median": NUMBER}
     | dict.fromkeys(MEAN_LENGTHS, REAL)
     | {"radii": [RADIUS | dict.fromkeys(MEAN_BOUNDS, REAL)]},
-    "center": PERCENTILE | {"n_pred": WHOLE, "share_in_ball": NUMBER, "abstained": FLAG, "radii": [RANKED]},
+    "center": ORDERED | {"n_pred": WHOLE, "share_in_ball": NUMBER, "abstained": FLAG},
 }
 
 

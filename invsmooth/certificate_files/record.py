@@ -29,7 +29,7 @@ def certificate_record(
     """What the file says of the certificate of image ``i``, with the radius axis.
 
     Args:
-        settings: the other fields of COMMON, and threshold and radius_of of ``radius``.
+        settings: the other fields of COMMON, and those of ABOUT_THRESHOLD that the certifier has.
         eps: as in the config, for each radius.
     """
     record = {

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from invsmooth.certificate_files.arithmetic import differences
 from invsmooth.certificate_files.checks import message, name_of
-from invsmooth.certificate_files.fields import COMMON
+from invsmooth.certificate_files.fields import ABOUT_THRESHOLD, COMMON
 from invsmooth.certificate_files.format import CertificateFileError, Record, read_arrays
 from invsmooth.certificate_files.record import certificate_record, operator_sha256
 from invsmooth.certificates import Certificate, certify_all, decided_certificate
@@ -35,15 +35,13 @@ def rerun(record: Record, path: Path, checkpoint: str | None, chunk_size: int | 
     """
     estimator, operator = rebuild_estimator(record, path, checkpoint), rebuild_operator(record)
     arrays = read_arrays(path.with_name(record["measurements"]["file"]))
-    with torch.no_grad():  # the operator crops to the size of the last image it saw
-        operator.A(torch.zeros(1, *record["image"]["shape"]))
     found = []
     numbered = sorted(enumerate(record["certificates"]), key=lambda c: repr(group_of(c[1])))
     for _, members in groupby(numbered, key=lambda c: group_of(c[1])):
         group = dict(members)
         try:
             redrawn = certify_again(list(group.values()), record, estimator, operator, arrays, chunk_size)
-        except (ValueError, RuntimeError, FloatingPointError) as error:
+        except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:  # a measurement that does not fit
             raise CertificateFileError(f"cannot be redrawn: {error}") from error
         for i, certificate in group.items():
             found += [f"{name_of(record, i)}: {line}" for line in compare(record, certificate, redrawn)]
@@ -94,7 +92,7 @@ def rebuild_operator(record: Record) -> LinearOperator:
 def group_of(certificate: Record) -> tuple[Any, ...]:
     """Certificates that agree in this come from one call and share their draws."""
     names = ("anytime", "measurement", "sigma", "n_samples", "quantile", "confidence_each", "simultaneous", "seed")
-    return (*(certificate[k] for k in names), tuple(r["eps"] for r in certificate["radii"]))
+    return (*(certificate.get(k) for k in names), tuple(r["eps"] for r in certificate["radii"]))
 
 
 def certify_again(
@@ -109,9 +107,11 @@ def certify_again(
 
     y, x = batch(one["measurement"]), batch("x")
     assert y is not None
+    with torch.no_grad():  # the operator crops to the size of the last image it saw
+        operator.A(torch.zeros(1, *record["image"]["shape"]))
     common: dict[str, Any] = {
         "sigma": to_unit_scale(one["sigma"]), "eps": [certified_radius(r["eps"], units) for r in one["radii"]],
-        "confidence": one["confidence_each"], "q": one["quantile"], "seed": one["seed"], "chunk_size": chunk_size,
+        "confidence": one["confidence_each"], "q": one.get("quantile", 0.5), "seed": one["seed"], "chunk_size": chunk_size,
         "image_keys": [record["image"]["key"]],
     }  # fmt: skip
     if one["anytime"]:
@@ -129,7 +129,7 @@ def certify_again(
 
 def compare(record: Record, certificate: Record, redrawn: dict[str, Certificate]) -> Iterator[str]:
     """The numbers that differ by more than rounding; ranks and decisions have to be equal."""
-    settings = {k: certificate[k] for k in (*COMMON, "threshold", "radius_of") if k in certificate}
+    settings = {k: certificate[k] for k in (*COMMON, *ABOUT_THRESHOLD) if k in certificate}
     eps, units = [r["eps"] for r in certificate["radii"]], Units(record["units"])
     again = certificate_record(settings, eps, redrawn[certificate["certifier"]], 0, units)
     for row in again["radii"]:  # says in words, with rounded numbers, what follows from the others
