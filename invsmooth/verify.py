@@ -37,7 +37,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         files = find_files(options.files)
     except CertificateFileError as error:
-        console.print(f"error: {error}")
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(f"error: {error}")
         return 2
     wrong, n_certificates = 0, 0
     for path in files:

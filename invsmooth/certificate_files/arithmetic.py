@@ -106,7 +106,8 @@ def radius(certificate: Record, units: Units) -> Record:
 
 def single(threshold: float) -> float:
     """The threshold as the draws, which are single precision, were compared with it."""
-    return float(np.float32(threshold))
+    with np.errstate(over="ignore"):
+        return float(np.float32(threshold))
 
 
 def anytime(certificate: Record, units: Units) -> Record:

@@ -13,7 +13,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -93,7 +93,7 @@ def read_record(path: Path) -> Record:
     except (OSError, UnicodeDecodeError) as error:
         raise CertificateFileError(f"cannot be read as text: {error}") from error
     try:
-        record = json.loads(text, object_pairs_hook=once, parse_constant=refuse)
+        record = json.loads(text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite)
     except (json.JSONDecodeError, RecursionError) as error:
         raise CertificateFileError(f"is no whole JSON file: {error}") from error
     if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -117,14 +117,18 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def refuse(constant: str) -> None:
+def finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else refuse(text)
+
+
+def refuse(constant: str) -> NoReturn:
     raise CertificateFileError(f"is no valid JSON: it holds {constant}, which certificate files write as a string")
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Raises CertificateFileError: the file is missing or broken."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             return {name: archive[name] for name in archive.files}
     except FileNotFoundError as error:
         raise CertificateFileError(f"the measurements are missing: there is no file {path}") from error

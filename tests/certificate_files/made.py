@@ -24,7 +24,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "discrepancy": {"over_eps": "bonferroni"},
     "error": {"over_eps": "dkw"},
     "radius": {"threshold": 0.35, "over_images": "bonferroni"},
-    "anytime": {"threshold": 0.105, "anytime": True},
+    "anytime": {"threshold": 0.112, "anytime": True},
     "mean": {"n_centre": 10},
     "center": {"n_pred": 800},
 }
