@@ -44,7 +44,14 @@ def save_weights(path: Path, seed: int = 0) -> Path:
     return path
 
 
-def make(folder: Path, *kinds: str, units: Units = Units.matched, eps: list[float] = EPS, **changes: Any) -> list[Path]:
+def make(
+    folder: Path,
+    *kinds: str,
+    units: Units = Units.matched,
+    eps: list[float] = EPS,
+    sigma: float = SIGMA,
+    **changes: Any,
+) -> list[Path]:
     """The certificate files of two images of 11 x 10 pixels in a run folder with its checkpoint."""
     setting = Setting(BlockGaussian(0.5, block=6, seed=3), 0.5, 5.0)
     estimator = network()
@@ -53,22 +60,22 @@ def make(folder: Path, *kinds: str, units: Units = Units.matched, eps: list[floa
     names = ["radius" if k == "anytime" else k for k in kinds]
     for kind in kinds:
         options |= KINDS[kind]
-    plan = CertifyPlan(names, eps, [SIGMA], units=units, **(options | changes))
+    plan = CertifyPlan(names, eps, [sigma], units=units, **(options | changes))
     checkpoint = save_weights(folder / "checkpoints" / "best.ckpt")
     files = CertificateFiles(
         plan, folder, {"name": "block_gaussian", "block": 6, "seed": 3, "matrix": None}, checkpoint, None
     )
     with torch.no_grad():
         if plan.anytime:
-            found = {"radius": plan.decide(estimator, measured, SIGMA)}
+            found = {"radius": plan.decide(estimator, measured, sigma)}
         else:
-            found = plan.certify([n for n in names if n != "discrepancy"], estimator, measured, measured.y, eps, SIGMA)
+            found = plan.certify([n for n in names if n != "discrepancy"], estimator, measured, measured.y, eps, sigma)
         for name, certificate in found.items():
-            files.add(name, certificate, measured, measured.y, SIGMA, eps)
+            files.add(name, certificate, measured, measured.y, sigma, eps)
         for e in eps if "discrepancy" in names else ():
             y = measured.y + e * measured.y / measured.y.norm()
-            one = plan.certify(["discrepancy"], estimator, measured, y, [e], SIGMA)
-            files.add("discrepancy", one["discrepancy"], measured, y, SIGMA, [e])
+            one = plan.certify(["discrepancy"], estimator, measured, y, [e], sigma)
+            files.add("discrepancy", one["discrepancy"], measured, y, sigma, [e])
     files.write(measured, state_sha256(estimator))
     return sorted((folder / "certificates").glob("*.json"))
 

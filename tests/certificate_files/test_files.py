@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -116,6 +118,26 @@ def test_bad_files_are_one_message(
     assert out.count(message) >= 1
     assert f"WRONG  {path}: " in out
     assert "2 files, 1 hold up with 1 certificates, 1 do not" in out
+
+
+def test_without_rerun_no_torch_is_needed(tmp_path: Path) -> None:
+    """In a process of its own; the names of images and folders may be any."""
+    make(tmp_path / "Läufe", "error", "mean", "center")
+    code = (
+        "import sys\nfrom invsmooth.verify import run\nassert run(sys.argv[1:]) == 0\nsys.exit('torch' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "Läufe"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        encoding="utf-8",
+    )
+    assert (
+        "ok     Läufe/certificates/a_b_ç_ratio0.5_b5.json: a/b ç, 3 certificates (center, error, mean), 9 bounds"
+        in (done.stdout)
+    )
 
 
 def test_what_is_not_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,6 +34,35 @@ def test_an_untouched_file_is_confirmed_at_any_chunk_size(tmp_path: Path, chunk_
         record = read_record(path)
         assert len(record["certificates"]) == 4 + 3
         assert rerun(record, path, None, chunk_size) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sigma": 0.0, "n_pred": 20},
+        {"quantile": 0.9, "n_samples": 100},
+        {"over_eps": "bonferroni", "over_sigma": "bonferroni", "over_images": "bonferroni"},
+        {"over_eps": "dkw", "over_images": "bonferroni", "confidence": 0.9},
+        {"n_pred": 100},  # abstains
+        {"threshold": 0.1, "radius_of": "discrepancy", "n_centre": None},
+        {"threshold": 0.001},
+        {"n_samples": 1, "n_centre": 2},
+        {"units": Units.paper},
+        {"confidence": 0.3, "n_pred": 1000},
+    ],
+    ids=str,
+)
+def test_files_of_all_settings_hold_up(tmp_path: Path, options: dict[str, Any]) -> None:
+    certifiers = (*TOGETHER, "center")
+    for path in make(tmp_path / "all", *certifiers, **{"over_eps": "none", "over_images": "none"} | options):
+        record = read_record(path)
+        assert findings(record, path) == []
+        assert rerun(record, path, None, None) == []
+    options = {k: v for k, v in options.items() if v != "dkw"}
+    for path in make(tmp_path / "anytime", "anytime", **options):
+        record = read_record(path)
+        assert findings(record, path) == []
+        assert rerun(record, path, None, None) == []
 
 
 def test_a_moved_run_folder_is_confirmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
