@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -13,27 +14,23 @@ from torch import nn
 
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.attacks import Target, settings_of
-from invsmooth.callbacks import AttackPlan, CertifyPlan
+from invsmooth.callbacks import AttackPlan, CertificateFiles, CertifyPlan
 from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
 from invsmooth.measurement import Setting
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.operators import LinearOperator, operator_by_name
 from invsmooth.units import Units
 from invsmooth.validate import as_list
 
 
 def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
-    if cfg.name == "identity":
-        return Identity()
-    if cfg.name == "block_gaussian":
-        try:
-            return BlockGaussian(ratio, block=cfg.block, seed=cfg.seed, matrix=cfg.matrix)
-        except (ValueError, FileNotFoundError) as error:
-            raise ConfigError(f"operator: {error}") from error
-    raise ConfigError(f"operator.name={cfg.name} is not allowed; allowed: identity, block_gaussian")
+    try:
+        return operator_by_name(cfg.name, ratio=ratio, block=cfg.block, seed=cfg.seed, matrix=cfg.matrix)
+    except (ValueError, FileNotFoundError) as error:
+        raise ConfigError(f"operator: {error}") from error
 
 
 def build_settings(cfg: DictConfig) -> list[Setting]:
@@ -121,12 +118,23 @@ def build_plan(cfg: DictConfig, n_images: int) -> CertifyPlan:
     """What to certify of ``n_images`` test images, those of every setting counted."""
     own = OmegaConf.to_container(cfg.certify, resolve=True)
     assert isinstance(own, dict)
-    plain = {str(k): v for k, v in own.items() if k not in ("certifiers", "sigma", "pictures")}
+    plain = {str(k): v for k, v in own.items() if k not in ("certifiers", "sigma", "pictures", "files")}
     return CertifyPlan(
         certifiers=as_list(cfg.certify.certifiers), eps=[float(e) for e in as_list(cfg.attack.eps)],
         sigma=[float(s) for s in as_list(cfg.certify.sigma)], units=Units(cfg.certificate.units), seed=cfg.seed,
         n_images=n_images, **plain,
     )  # fmt: skip
+
+
+def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder: Path) -> CertificateFiles:
+    """The certificate files of a run: they name what is needed to make the estimator and the operator again."""
+    trained = [folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
+    given = [] if cfg.ckpt is None else [Path(cfg.ckpt)]
+    checkpoint = next((p for p in (*trained, *given) if p.is_file()), None)
+    operator = {k: cfg.operator[k] for k in ("name", "block", "seed")}
+    operator["matrix"] = None if cfg.operator.matrix is None else str(Path(cfg.operator.matrix).resolve())
+    description = None if has_weights(estimator) else describe(cfg)["estimator"]
+    return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
 
 
 def build_attack(cfg: DictConfig) -> AttackPlan:

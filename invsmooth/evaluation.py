@@ -11,7 +11,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
-from invsmooth.build import build_attack, build_plan
+from invsmooth.build import build_attack, build_files, build_plan
 from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep, SandwichCheck
 from invsmooth.data.datamodule import ImageDataModule
 
@@ -36,9 +36,10 @@ def evaluate(
         "run_id": f"{folder.parent.name}/{folder.name}", "algo": cfg.algo.name, "task": cfg.task.name,
         "dataset": data.name, "operator": cfg.operator.name, "attack": attack.name, "attack_target": attack.target.kind,
     }  # fmt: skip
+    files = build_files(cfg, module.estimator, plan, folder) if cfg.certify.files else None
     callbacks: list[L.Callback] = [
         AttackSweep(attack),
-        CertifySweep(plan, columns, folder, cfg.certify.pictures, check),
+        CertifySweep(plan, columns, folder, cfg.certify.pictures, check, files),
     ]
     if cfg.trainer.progress_bar:
         callbacks.append(RichProgressBar())

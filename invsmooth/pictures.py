@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from pathlib import Path
 
@@ -14,5 +15,12 @@ def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: fl
     With ``certify.bands`` also ``lower`` and ``upper``, the ends of each pixel's certified interval (float32, [0, 1] pixel
     scale, not clipped; nan where there is none), and ``bands``, its value.
     """
+    return folder / "pictures" / f"{setting_name(image, ratio, sigma_b)}_eps{eps:g}_sigma{sigma:g}.npz"
+
+
+def setting_name(image: str, ratio: float, sigma_b: float) -> str:
+    """Of an image in a measurement setting, safe as a file name; another one for every image."""
     safe = re.sub(r"[^\w.-]+", "_", image)
-    return folder / "pictures" / f"{safe}_ratio{ratio:g}_b{sigma_b:g}_eps{eps:g}_sigma{sigma:g}.npz"
+    if safe != image:  # a/b and a_b are two images
+        safe += "-" + hashlib.sha256(image.encode()).hexdigest()[:8]
+    return f"{safe}_ratio{ratio:g}_b{sigma_b:g}"

@@ -167,6 +167,7 @@ class Certify:
     chunk_size: Any = None
     bands: str = "none"  # none, pointwise, bonferroni: certified interval of each pixel, beside the pictures
     pictures: int = 2  # images of each setting whose pictures are kept
+    files: bool = True  # a certificate file for each image and setting, for invsmooth.verify
 
 
 @dataclass

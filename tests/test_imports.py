@@ -15,12 +15,12 @@ LAYERS = [
     {"operators"},
     {"estimators", "measurement"},
     {"attacks", "certificates", "data", "rows", "run_record", "schema"},
-    {"reporting", "algorithms", "validate"},
+    {"reporting", "algorithms", "validate", "certificate_files"},
     {"callbacks", "loggers", "sweep"},
     {"build", "cli"},
     {"evaluation"},
     {"pipeline"},
-    {"train", "evaluate", "report", "__main__"},
+    {"train", "evaluate", "report", "verify", "__main__"},
 ]
 
 
@@ -50,7 +50,7 @@ def test_reports_need_no_network() -> None:
     """A report, and --help, do not wait for torch and Lightning to be imported."""
     code = """if True:
         import sys
-        import invsmooth.evaluate, invsmooth.report, invsmooth.reporting, invsmooth.train
+        import invsmooth.evaluate, invsmooth.report, invsmooth.reporting, invsmooth.train, invsmooth.verify
         sys.exit(len({"torch", "lightning"} & set(sys.modules)))
     """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,14 @@ from typing import Any
 
 from torch import Tensor
 
-from invsmooth.certificates import Certificate, bonferroni, certify_all, decided_certificate, why_impossible
+from invsmooth.certificates import (
+    PERCENTILE_CERTIFIERS,
+    Certificate,
+    bonferroni,
+    certify_all,
+    decided_certificate,
+    why_impossible,
+)
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
 from invsmooth.units import Units, certified_radius, eps_over_sigma, to_unit_scale
@@ -99,6 +106,22 @@ class CertifyPlan:
             confidence=self.confidence_each, q=self.quantile, x=measured.x if self.radius_of == "error" else None,
             seed=self.seed, chunk_size=self.chunk_size, image_keys=list(measured.names),
         )  # fmt: skip
+
+    def recorded(self, certifier: str, sigma: float) -> dict[str, Any]:
+        """The settings of a certificate, as its file gives them."""
+        over = {"eps": (self.over_eps, len(self.eps)), "sigma": (self.over_sigma, len(self.sigma)),
+                "images": (self.over_images, self.n_images)}  # fmt: skip
+        if certifier == "mean":  # its bounds hold at all eps anyway
+            over["eps"] = ("none", 1)
+        about: dict[str, Any] = {"quantile": self.quantile} if certifier in PERCENTILE_CERTIFIERS else {}
+        if certifier == "radius":
+            about |= {"threshold": self.threshold, "radius_of": self.radius_of}
+        return {
+            "certifier": certifier, "sigma": sigma, "n_samples": self.n_samples, "confidence": self.confidence,
+            "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
+            "confidence_each": self.each if certifier == "mean" else self.confidence_each,
+            "simultaneous": "dkw" if over["eps"][0] == "dkw" else "none", "seed": self.seed, **about,
+        }  # fmt: skip
 
     def arguments(
         self, certifiers: Sequence[str], measured: Measured, eps: Sequence[float], sigma: float

@@ -17,6 +17,7 @@ from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import AttackResult
 from invsmooth.attacks.sandwich import Sandwich
 from invsmooth.callbacks.bands import bands_of_first
+from invsmooth.callbacks.certificate_files import CertificateFiles
 from invsmooth.callbacks.certify_plan import CertifyPlan
 from invsmooth.callbacks.sandwich_check import SandwichCheck
 from invsmooth.callbacks.save_pictures import save_pictures
@@ -46,13 +47,15 @@ class CertifySweep(L.Callback):
         folder: of the run.
         n_pictures: for the first so many images of each setting, the pictures of every cell are kept for the report.
         check: tries to refute every certificate with the attack that was found.
+        files: writes the certificate files; None for none.
     """
 
     def __init__(
-        self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int, check: SandwichCheck
-    ) -> None:
+        self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int, check: SandwichCheck,
+        files: CertificateFiles | None = None,
+    ) -> None:  # fmt: skip
         self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
-        self.check = check
+        self.check, self.files = check, files
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -88,6 +91,8 @@ class CertifySweep(L.Callback):
                         started = time.perf_counter()
                         one = self.plan.certify([AT_ATTACKED], pl_module.estimator, measured, y, [eps], sigma)
                         found[AT_ATTACKED] = (one[AT_ATTACKED].at(0), time.perf_counter() - started)
+                        if self.files:
+                            self.files.add(AT_ATTACKED, one[AT_ATTACKED], measured, y, sigma, [eps])
                     for name in self.plan.certifiers:
                         certificate, seconds = found[name]
                         truth = None  # what was not certified for this eps, as published, cannot be refuted
@@ -102,6 +107,8 @@ class CertifySweep(L.Callback):
                             save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
         write_rows(self.folder / "results.parquet", self.rows)
+        if self.files:
+            self.files.write(measured, self.sha256)
         self.check.conclude()
 
     def certify_clean(
@@ -119,6 +126,9 @@ class CertifySweep(L.Callback):
                 certificates["radius"] = plan.decide(module.estimator, measured, sigma)
             each = (time.perf_counter() - started) / max(1, len(certificates) * len(plan.eps))
             found[sigma] = {name: (certificate, each) for name, certificate in certificates.items()}
+            if self.files:
+                for name, certificate in certificates.items():
+                    self.files.add(name, certificate, measured, measured.y, sigma, plan.eps)
         return found
 
     def rows_of(

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from invsmooth.certificates.certificate import DecidedCertificate, object_rows
 from invsmooth.certificates.confidence import decide, looks
+from invsmooth.certificates.impossible import why_not_decided_below
 from invsmooth.certificates.order_statistics import (
     check_quantile,
     check_sampling,
@@ -34,11 +35,13 @@ class Decision:
         below: for each image True (certified), False (no number of draws would certify it), or None (undecided). Object
             array.
         n_samples: draws that took, for each image.
+        n_below: how many of them are at most the threshold.
         reason: why no image could be certified whatever was drawn; "" where it could.
     """
 
     below: np.ndarray
     n_samples: np.ndarray
+    n_below: np.ndarray
     reason: str
 
 
@@ -74,9 +77,9 @@ def certify_threshold(
     ratio, q_bar = ratio_of(eps, sigma), shifted_quantile(check_quantile(q), eps, sigma)
     # The first look spends half of 1 - c.
     first = min_samples(ratio, (1 + confidence) / 2, q)
-    below, n_samples = np.full(len(y), None, dtype=object), np.zeros(len(y), dtype=int)
+    below, n_samples, counts = np.full(len(y), None, dtype=object), np.zeros(len(y), int), np.zeros(len(y), int)
     if first > max_samples:
-        return Decision(below, n_samples, why_none(ratio, max_samples, (1 + confidence) / 2, q))
+        return Decision(below, n_samples, counts, why_none(ratio, max_samples, (1 + confidence) / 2, q))
     with torch.no_grad(), frozen(estimator):
         reference = estimator(y, operator) if x is None else x
         keys = list(range(len(y))) if image_keys is None else list(image_keys)
@@ -90,8 +93,8 @@ def certify_threshold(
                 below[i] = decide(n_below, drawn, q_bar, alpha)
                 if below[i] is not None:
                     break
-            n_samples[i] = drawn
-    return Decision(below, n_samples, "")
+            n_samples[i], counts[i] = drawn, n_below
+    return Decision(below, n_samples, counts, "")
 
 
 def decided_certificate(
@@ -116,10 +119,8 @@ def decided_certificate(
     n_drawn = np.stack([d.n_samples for d in decisions], 1).astype(object)
     reason = object_rows([d.reason for d in decisions], len(y))
     for i, j in np.ndindex(*below.shape):
-        if not reason[i, j] and not below[i, j]:
-            undecided = f"undecided after {n_drawn[i, j]} draws"
-            known = f"{n_drawn[i, j]} draws show that the value to certify is above threshold={threshold:.4g}"
-            reason[i, j] = f"no certificate: {undecided if below[i, j] is None else known}"
+        decision: bool | None = below.item(i, j)
+        reason[i, j] = reason[i, j] or why_not_decided_below(decision, n_drawn.item(i, j), threshold)
     pictures = shown[:, None].expand(-1, len(eps), -1, -1, -1)
     certified = torch.tensor(np.equal(below, True), device=y.device)
     return DecidedCertificate(
@@ -127,4 +128,5 @@ def decided_certificate(
         median=torch.full_like(certified, torch.nan, dtype=torch.float64), reconstruction_median=pictures,
         reconstruction_certified=pictures * torch.nan, reason=reason, sound=True,
         network_evals=1 + int(n_drawn.sum(1).max()), shown=shown, draws=shown.new_empty(len(y), 0), n_drawn=n_drawn,
+        n_below=np.stack([d.n_below for d in decisions], 1).astype(object), below=below,
     )  # fmt: skip

@@ -72,11 +72,15 @@ class DecidedCertificate(Certificate):
 
     Attributes:
         n_drawn: draws that took, per radius. Object array.
+        n_below: how many of them are at most the threshold, per radius. Object array.
+        below: the decision, per radius: True (certified), False (no number of draws would), None (undecided). Object array.
     """
 
-    RADIUS_AXIS = (*Certificate.RADIUS_AXIS, "n_drawn")
+    RADIUS_AXIS = (*Certificate.RADIUS_AXIS, "n_drawn", "n_below", "below")
 
     n_drawn: np.ndarray
+    n_below: np.ndarray
+    below: np.ndarray
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,20 @@ def why_impossible(
     return why_none(ratio, n_samples, confidence, q, dkw=dkw)
 
 
+def why_above(certified: float, threshold: float) -> str:
+    """Why ``radius`` certifies nothing where the certified value is above its threshold."""
+    return f"no certificate: the certified MSE {certified:.4g} is above threshold={threshold:.4g}"
+
+
+def why_not_decided_below(below: bool | None, n_drawn: int, threshold: float) -> str:
+    """Why a decision (:func:`invsmooth.certificates.confidence.decide`) certifies nothing; "" where it does."""
+    if below:
+        return ""
+    undecided = f"undecided after {n_drawn} draws"
+    known = f"{n_drawn} draws show that the value to certify is above threshold={threshold:.4g}"
+    return f"no certificate: {undecided if below is None else known}"
+
+
 def each_confidence(confidence: float, simultaneous: str, n_radii: int) -> float:
     """The confidence of each radius that makes ``simultaneous`` true of all ``n_radii``."""
     if simultaneous not in SIMULTANEOUS:

@@ -44,8 +44,7 @@ class Moments:
         )  # fmt: skip
 
     def error(self, moved: Movement) -> float:
-        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x is not known."""
-        return min(self.centre_error + moved.offset, self.mean_error + moved.deviation + moved.shift)
+        return moved.error(self.centre_error, self.mean_error)
 
 
 def mean_certificate(

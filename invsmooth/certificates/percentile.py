@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.certificates.certificate import Certificate, RadiusCertificate, object_rows
+from invsmooth.certificates.impossible import why_above
 from invsmooth.certificates.order_statistics import (
     certified_ratio,
     order_statistic_index,
@@ -128,9 +129,7 @@ def radius_certificate(of: Certificate, certified_eps: Tensor, threshold: float)
     holds = of.bound <= threshold
     reason = of.reason.copy()
     for i, j in (~holds & ~of.bound.isnan()).nonzero().tolist():
-        reason[i, j] = (
-            f"no certificate: the certified MSE {float(of.bound[i, j]):.4g} is above threshold={threshold:.4g}"
-        )
+        reason[i, j] = why_above(float(of.bound[i, j]), threshold)
     return RadiusCertificate(
         bound=torch.where(holds, torch.full_like(of.bound, threshold), math.nan), k_index=of.k_index, median=of.median,
         reconstruction_median=of.reconstruction_median, reconstruction_certified=of.reconstruction_certified,

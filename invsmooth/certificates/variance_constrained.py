@@ -134,6 +134,14 @@ class Movement:
     total_variation: float
     trace: float
 
+    def error(self, centre_error: float, mean_error: float) -> float:
+        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x is not known.
+
+        Args:
+            centre_error, mean_error: ||c - x|| and ||m^ - x||.
+        """
+        return min(centre_error + self.offset, mean_error + self.deviation + self.shift)
+
 
 def movement(
     *,

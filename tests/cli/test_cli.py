@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -155,6 +156,27 @@ def test_evaluate_an_untrained_baseline_on_a_folder(tmp_path: Path) -> None:
     # The certified PSNR covers every attack on x, the one that was found among them, and falls with its radius.
     assert (certified <= rows[~error].set_index(index)["psnr_median"]).all()
     assert (certified.unstack("eps").diff(axis=1).iloc[:, 1:] <= 0).all(axis=None)
+    verified = run(tmp_path, "verify", "outputs", "--rerun")
+    assert verified.stdout.count("redrawn: confirmed") == 2 * 2  # images × sigma_b
+
+
+def test_certificate_files_of_a_run_are_verified(trained: Path, tmp_path: Path) -> None:
+    """Redrawn with the checkpoint beside them, where the run folder was copied to; not with a number changed."""
+    shutil.copytree(trained, tmp_path / "copy")
+    done = run(tmp_path, "verify", "copy", "--rerun")
+    assert "2 files, 2 hold up with 12 certificates, 0 do not" in done.stdout
+    (path,) = (tmp_path / "copy" / "certificates").glob("chelsea*.json")
+    record = json.loads(path.read_text())
+    bounds = {(c["sigma"], r["eps"]): (r["bound"], r["k_index"]) for c in record["certificates"] for r in c["radii"]}
+    rows = pd.read_parquet(trained / "results.parquet").set_index(["sigma", "eps"]).query("image == 'chelsea'")
+    for cell, (bound, k) in bounds.items():
+        row = rows.loc[cell]
+        assert (row["bound"], row["k_index"]) == (bound, k) or (bound == "nan" and pd.isna(row["k_index"]))
+    path.write_text(path.read_text().replace('"k_index": 2', '"k_index": 1', 1))
+    done = run(tmp_path, "verify", str(path), code=2)
+    assert "sha256: recorded" in done.stdout
+    assert ".k_index: recorded 1" in done.stdout
+    assert "Traceback" not in done.stdout + done.stderr
 
 
 def test_attack_on_the_smoothed_estimator(trained: Path, tmp_path: Path) -> None:
@@ -163,6 +185,7 @@ def test_attack_on_the_smoothed_estimator(trained: Path, tmp_path: Path) -> None
     done = run(
         tmp_path, "evaluate", f"ckpt={checkpoint}", *TINY, "data.limit=1", "attack=apgd", "attack.target=mean",
         "attack.n_samples=3", "attack.n_iter=4", "attack.eps=[0,0.1]", "certify.sigma=[12,25]", "certify.certifiers=error",
+        "certify.files=false",
     )  # fmt: skip
     rows = pd.read_parquet(run_folder(done) / "results.parquet")
     assert set(rows["attack"]) == {"apgd"}
@@ -170,6 +193,7 @@ def test_attack_on_the_smoothed_estimator(trained: Path, tmp_path: Path) -> None
     assert rows[rows["eps"] == 0.1]["psnr_attacked"].nunique() == 2
     assert set(rows[rows["eps"] == 0.1]["attack_grad_evals"]) == {12}
     assert not (run_folder(done) / "violations").exists()
+    assert not (run_folder(done) / "certificates").exists()
 
 
 def test_all_certifiers_on_the_command_line(trained: Path, tmp_path: Path) -> None:
@@ -217,6 +241,7 @@ def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
         ("evaluate", ["ckpt=none.ckpt"], "ckpt=none.ckpt: there is no such file"),
         ("evaluate", [], "ckpt has no value"),
         ("report", ["runs=none/*"], "no results.parquet"),
+        ("verify", ["none.json"], "none.json: no certificate file there"),
     ],
 )
 def test_a_mistake_is_one_message_and_exit_code_2(
@@ -228,11 +253,11 @@ def test_a_mistake_is_one_message_and_exit_code_2(
     assert not list(tmp_path.rglob("*.parquet"))
 
 
-@pytest.mark.parametrize("module", ["train", "evaluate", "report"])
+@pytest.mark.parametrize("module", ["train", "evaluate", "report", "verify"])
 def test_help_explains_the_config(module: str, tmp_path: Path) -> None:
     done = run(tmp_path, module, "--help")
     assert f"python -m invsmooth.{module}" in done.stdout
-    if module != "report":
+    if module in ("train", "evaluate"):
         for option in ("cs_small", "istanetpp", "pgd_paper", "bundled", "quickstart", "wandb"):
             assert option in done.stdout
     assert list(tmp_path.iterdir()) == []

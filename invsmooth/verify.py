@@ -1,0 +1,105 @@
+"""``python -m invsmooth.verify FILE...``: recompute the bounds of certificate files; with ``--rerun`` draw them again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from invsmooth.certificate_files.checks import findings
+from invsmooth.certificate_files.format import CertificateFileError, Record, find_files, read_record
+
+CHECKED = """\
+checked: the checksum; that all fields are there and agree with each other; the SHA-256 of the measurements (and of the
+  clean image where it is kept); from the recorded draws or moments, S, c, q, sigma and eps: eps/sigma, the shifted
+  quantile, the rank K, the bounds, medians, certified radii, abstentions and the reasons where there is no bound."""
+NOT_CHECKED = """\
+not checked: that the draws and moments come from this network, operator and seed (--rerun does that); who wrote the file."""
+REDRAWN = """\
+redrawn: network and operator were made again, their SHA-256 are the recorded ones, and with the recorded seed they gave
+  the same numbers within 1e-4 and the same ranks K.
+not checked: that image and measurement are what their names say; that the seed was not chosen after looking; who wrote
+  the file."""
+MOST_LINES = 20
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """0: all files hold up; 2: some do not, or cannot be read."""
+    options = parse(arguments)
+    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    try:
+        files = find_files(options.files)
+    except CertificateFileError as error:
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(f"error: {error}")
+        return 2
+    wrong, n_certificates = 0, 0
+    for path in files:
+        record, errors = examine(path, options)
+        wrong += bool(errors)
+        if record is not None and not errors:
+            n_certificates += len(record["certificates"])
+            console.print(f"ok     {path}: {described(record)}{', redrawn: confirmed' if options.rerun else ''}")
+            continue
+        console.print(
+            f"WRONG  {path}: {errors[0] if len(errors) == 1 else f'{len(errors)} findings'}", style="bold red"
+        )
+        for line in errors[:MOST_LINES] if len(errors) > 1 else ():
+            console.print(f"       {line}")
+        if len(errors) > MOST_LINES:
+            console.print(f"       … and {len(errors) - MOST_LINES} more")
+    console.print(
+        f"\n{len(files)} files, {len(files) - wrong} hold up with {n_certificates} certificates, {wrong} do not"
+    )
+    console.print(f"{CHECKED}\n{REDRAWN if options.rerun else NOT_CHECKED}" if wrong < len(files) else "")
+    return 2 if wrong else 0
+
+
+def examine(path: Path, options: argparse.Namespace) -> tuple[Record | None, list[str]]:
+    """The file's content, and what is wrong with it."""
+    try:
+        record = read_record(path)
+        errors = findings(record, path)
+        if not errors and options.rerun:
+            from invsmooth.certificate_files.rerun import rerun
+
+            errors = [f"refuted: {line}" for line in rerun(record, path, options.ckpt, options.chunk_size)]
+    except CertificateFileError as error:
+        return None, [str(error)]
+    return record, errors
+
+
+def described(record: Record) -> str:
+    radii = [r for c in record["certificates"] for r in c["radii"]]
+    none = sum(r["bound"] == "nan" for r in radii)
+    certifiers = ", ".join(sorted({c["certifier"] for c in record["certificates"]}))
+    text = f"{record['image']['key']}, {len(record['certificates'])} certificates ({certifiers}), {len(radii)} bounds"
+    return text + (f", {none} of them none" if none else "") + (f" ({record['label']})" if record["label"] else "")
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m invsmooth.verify", description=__doc__, epilog="Exit code 0: all files hold up. 2: some do not."
+    )
+    parser.add_argument("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
+    parser.add_argument(
+        "--rerun", action="store_true", help="draw all certificates again with the network (needs torch)"
+    )
+    parser.add_argument("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
+    parser.add_argument("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
+    options = parser.parse_args(arguments)
+    if not options.rerun and (options.ckpt or options.chunk_size):
+        parser.error("--ckpt and --chunk-size only mean something with --rerun")
+    if options.chunk_size is not None and options.chunk_size < 1:
+        parser.error(f"--chunk-size={options.chunk_size} has to be at least 1")
+    return options
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,132 @@
+"""Certificate files made by hand, with a network that is never trained; and ways to tamper with them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from invsmooth.callbacks import CertificateFiles, CertifyPlan
+from invsmooth.certificate_files.format import checksum
+from invsmooth.estimators import ISTANetPP
+from invsmooth.estimators.frozen import state_sha256
+from invsmooth.measurement import Setting, measure
+from invsmooth.operators import BlockGaussian
+from invsmooth.units import Units
+
+NAMES = ["a/b ç", "a_b ç"]  # both are a_b_ç as a file name
+EPS, SIGMA = [0.0, 0.03, 5.0], 25.0
+KINDS: dict[str, dict[str, Any]] = {
+    "discrepancy": {"over_eps": "bonferroni"},
+    "error": {"over_eps": "dkw"},
+    "radius": {"threshold": 0.35, "over_images": "bonferroni"},
+    "anytime": {"threshold": 0.112, "anytime": True},
+    "mean": {"n_centre": 10},
+    "center": {"n_pred": 800},
+}
+WEIGHTS = {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 1, "channels": 2}
+
+
+def network(seed: int = 0) -> ISTANetPP:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return ISTANetPP(1, 2).eval()
+
+
+def save_weights(path: Path, seed: int = 0) -> Path:
+    state = {f"estimator.{k}": v for k, v in network(seed).state_dict().items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"state_dict": state, "hyper_parameters": {"estimator": WEIGHTS}}, path)
+    return path
+
+
+def make(
+    folder: Path,
+    *kinds: str,
+    units: Units = Units.matched,
+    eps: list[float] = EPS,
+    sigma: float = SIGMA,
+    **changes: Any,
+) -> list[Path]:
+    """The certificate files of two images of 11 x 10 pixels in a run folder with its checkpoint."""
+    setting = Setting(BlockGaussian(0.5, block=6, seed=3), 0.5, 5.0)
+    estimator = network()
+    measured = measure(setting, NAMES, torch.rand(2, 1, 11, 10, generator=torch.Generator().manual_seed(0)))
+    options: dict[str, Any] = {"n_samples": 30, "confidence": 0.7, "quantile": 0.5, "seed": 1, "n_images": 2}
+    names = ["radius" if k == "anytime" else k for k in kinds]
+    for kind in kinds:
+        options |= KINDS[kind]
+    plan = CertifyPlan(names, eps, [sigma], units=units, **(options | changes))
+    checkpoint = save_weights(folder / "checkpoints" / "best.ckpt")
+    files = CertificateFiles(
+        plan, folder, {"name": "block_gaussian", "block": 6, "seed": 3, "matrix": None}, checkpoint, None
+    )
+    with torch.no_grad():
+        if plan.anytime:
+            found = {"radius": plan.decide(estimator, measured, sigma)}
+        else:
+            found = plan.certify([n for n in names if n != "discrepancy"], estimator, measured, measured.y, eps, sigma)
+        for name, certificate in found.items():
+            files.add(name, certificate, measured, measured.y, sigma, eps)
+        for e in eps if "discrepancy" in names else ():
+            y = measured.y + e * measured.y / measured.y.norm()
+            one = plan.certify(["discrepancy"], estimator, measured, y, [e], sigma)
+            files.add("discrepancy", one["discrepancy"], measured, y, sigma, [e])
+    files.write(measured, state_sha256(estimator))
+    return sorted((folder / "certificates").glob("*.json"))
+
+
+Path_ = tuple[str | int, ...]
+
+
+def leaves(value: Any, path: Path_ = ()) -> Iterator[Path_]:
+    """The place of every value in a record that is no object or list."""
+    if isinstance(value, dict | list):
+        for key, entry in value.items() if isinstance(value, dict) else enumerate(value):
+            yield from leaves(entry, (*path, key))
+    else:
+        yield path
+
+
+def get(record: Any, path: Path_) -> Any:
+    for key in path:
+        record = record[key]
+    return record
+
+
+def change(value: Any) -> Any:
+    """Another value of the same kind, as near as somebody who cheats would take it."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int):
+        return value + 1
+    if isinstance(value, float):
+        return value * 1.001 + 1e-4 * (value == 0)
+    if value is None:
+        return 1
+    return {"nan": 0.1, "inf": 0.1}.get(value, value + "x")
+
+
+def changed(record: dict[str, Any], path: Path_) -> dict[str, Any]:
+    """The record with one leaf changed; draws keep their order."""
+    found = copy.deepcopy(record)
+    value, holder = get(record, path), get(found, path[:-1])
+    if "draws" in path:
+        draws, k = get(record, path[:-1]), int(path[-1])
+        holder[k] = (value + draws[k + 1]) / 2 if k + 1 < len(draws) else value * 1.001
+    else:
+        holder[path[-1]] = change(value)
+    return found
+
+
+def save(path: Path, record: dict[str, Any], seal: bool = False) -> None:
+    path.write_text(json.dumps(record | ({"sha256": checksum(record)} if seal else {})), encoding="utf-8")
+
+
+def pattern(path: Path_) -> str:
+    """The place without positions: certificates[].radii[].bound."""
+    return "".join("[]" if isinstance(k, int) else f".{k}" for k in path).lstrip(".")

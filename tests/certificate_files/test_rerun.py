@@ -1,0 +1,181 @@
+"""Redrawing confirms what was drawn, wherever the files are, and refutes what was not."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from invsmooth.callbacks import CertificateFiles, CertifyPlan
+from invsmooth.certificate_files.arithmetic import expected
+from invsmooth.certificate_files.checks import findings
+from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
+from invsmooth.certificate_files.record import operator_sha256
+from invsmooth.certificate_files.rerun import rebuild_operator, rerun
+from invsmooth.estimators import Ridge
+from invsmooth.estimators.frozen import state_sha256
+from invsmooth.measurement import Setting, measure
+from invsmooth.operators import BlockGaussian
+from invsmooth.units import Units
+from invsmooth.verify import run
+from tests.certificate_files.made import make, save, save_weights
+
+TOGETHER = ("error", "discrepancy", "radius", "mean")
+
+
+@pytest.mark.parametrize("chunk_size", [None, 1, 7])
+def test_an_untouched_file_is_confirmed_at_any_chunk_size(tmp_path: Path, chunk_size: int | None) -> None:
+    for path in make(tmp_path, *TOGETHER, "center"):
+        record = read_record(path)
+        assert len(record["certificates"]) == 4 + 3
+        assert rerun(record, path, None, chunk_size) == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"sigma": 0.0, "n_pred": 20},
+        {"quantile": 0.9, "n_samples": 100},
+        {"over_eps": "bonferroni", "over_sigma": "bonferroni", "over_images": "bonferroni"},
+        {"over_eps": "dkw", "over_images": "bonferroni", "confidence": 0.9},
+        {"n_pred": 100},  # abstains
+        {"threshold": 0.1, "radius_of": "discrepancy", "n_centre": None},
+        {"threshold": 0.001},
+        {"n_samples": 1, "n_centre": 2},
+        {"units": Units.paper},
+        {"confidence": 0.3, "n_pred": 1000},
+    ],
+    ids=str,
+)
+def test_files_of_all_settings_hold_up(tmp_path: Path, options: dict[str, Any]) -> None:
+    certifiers = (*TOGETHER, "center")
+    for path in make(tmp_path / "all", *certifiers, **{"over_eps": "none", "over_images": "none"} | options):
+        record = read_record(path)
+        assert findings(record, path) == []
+        assert rerun(record, path, None, None) == []
+    options = {k: v for k, v in options.items() if v != "dkw"}
+    for path in make(tmp_path / "anytime", "anytime", **options):
+        record = read_record(path)
+        assert findings(record, path) == []
+        assert rerun(record, path, None, None) == []
+
+
+def test_a_moved_run_folder_is_confirmed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make(tmp_path / "run", *TOGETHER)
+    shutil.move(tmp_path / "run", tmp_path / "elsewhere")
+    assert run([str(tmp_path / "elsewhere"), "--rerun", "--chunk-size", "3"]) == 0
+    out = capsys.readouterr().out
+    assert (
+        "a/b ç, 6 certificates (discrepancy, error, mean, radius), 12 bounds, 3 of them none, redrawn: confirmed" in out
+    )
+    assert "2 files, 2 hold up with 12 certificates, 0 do not" in out
+    assert "not checked: that image and measurement are what their names say" in out
+
+
+def test_other_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = str(make(tmp_path / "run", "error")[0])
+    other = save_weights(tmp_path / "other.ckpt", seed=1)
+    same = save_weights(tmp_path / "same.ckpt")
+    assert run([path, "--rerun", "--ckpt", str(same)]) == 0
+    assert run([path, "--rerun", "--ckpt", str(other)]) == 2
+    assert "estimator.sha256: these are other weights than those that were certified" in capsys.readouterr().out
+    assert run([path, "--rerun", "--ckpt", str(tmp_path / "none.ckpt")]) == 2
+    assert "give the weights with --ckpt PATH" in capsys.readouterr().out
+    (tmp_path / "run" / "checkpoints" / "best.ckpt").unlink()
+    assert run([path, "--rerun"]) == 2
+    assert run([path]) == 0
+
+
+def consistent(record: Record, path: Path) -> Record:
+    """The record with all that follows from its inputs, and the checksum, made to fit them."""
+    n = int(np.prod(record["image"]["shape"]))
+    for certificate in record["certificates"]:
+        follows = expected(certificate, n, Units(record["units"]))
+        for row, again in zip(certificate["radii"], follows.pop("radii"), strict=True):
+            row.update(again)
+        certificate.update(follows)
+    record["sha256"] = checksum(record)
+    assert findings(record, path) == []
+    return record
+
+
+def test_consistent_lies_are_refuted(tmp_path: Path) -> None:
+    path = make(tmp_path, *TOGETHER)[0]
+    record = read_record(path)
+
+    def lie(certifier: str, **changes: object) -> list[str]:
+        other = copy.deepcopy(record)
+        for certificate in other["certificates"]:
+            if certificate["certifier"] == certifier:
+                certificate.update(changes)
+        return rerun(consistent(other, path), path, None, None)
+
+    assert lie("error") == []
+    assert any(": draws: " in line for line in lie("error", seed=2))
+    assert any("lambda_hat" in line for line in lie("mean", seed=2))
+    draws = [0.9 * d for d in record["certificates"][0]["draws"]]
+    lines = lie("error", draws=draws)
+    assert f"draws: 30 of 30 differ, the first at rank 1: recorded {draws[0]!r}, redrawn" in lines[-1]
+    assert any("radii[0].bound: recorded" in line for line in lines)
+    smaller = {k: 0.9 * record["certificates"][2][k] for k in ("lambda_hat", "trace_hat")}
+    assert any("lambda_hat: recorded" in line for line in lie("mean", **smaller))
+    # K has to be the one of the true quantile: the draws of a smaller S are others.
+    fewer = record["certificates"][0]["draws"][:20]
+    assert lie("error", draws=fewer, n_samples=20)
+
+
+def test_other_measurements_are_refuted(tmp_path: Path) -> None:
+    """Those of another image, with their hashes: all is consistent, but the draws are of another measurement."""
+    path, other = make(tmp_path, "error")
+    record, donor = read_record(path), read_record(other)
+    record |= {k: donor[k] for k in ("measurements",)}
+    record["image"] |= {k: donor["image"][k] for k in ("sha256", "shape")}
+    assert rerun(consistent(record, path), path, None, None)
+
+
+def test_an_estimator_without_weights_is_made_again(tmp_path: Path) -> None:
+    setting = Setting(BlockGaussian(0.5, block=4), 0.5, 0.0)
+    estimator = Ridge(0.5)
+    measured = measure(setting, ["x"], torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
+    plan = CertifyPlan(["error"], [0.01], [25.0], 20, 0.7, 0.5, Units.matched, 0)
+    description = {"_target_": "invsmooth.estimators.Ridge", "alpha": 0.5}
+    files = CertificateFiles(
+        plan, tmp_path, {"name": "block_gaussian", "block": 4, "seed": 0, "matrix": None}, None, description
+    )
+    found = plan.certify(["error"], estimator, measured, measured.y, plan.eps, 25.0)
+    files.add("error", found["error"], measured, measured.y, 25.0, plan.eps)
+    files.write(measured, state_sha256(estimator))
+    (path,) = (tmp_path / "certificates").glob("*.json")
+    record = read_record(path)
+    assert record["estimator"]["description"] == description
+    assert rerun(record, path, None, None) == []
+    record["estimator"]["description"] = description | {"alpha": 0.4}
+    save(path, record, seal=True)
+    assert run([str(path)]) == 0
+    assert run([str(path), "--rerun"]) == 2
+    for wrong in ({"_target_": "os.system"}, {"_target_": "no.such.Class"}, {**description, "beta": 1}, "Ridge", {}):
+        record["estimator"]["description"] = wrong
+        with pytest.raises(CertificateFileError, match=r"estimator\.description"):
+            rerun(record, path, None, None)
+
+
+def test_operator_hash_ignores_the_last_bits_of_a_matrix_only(tmp_path: Path) -> None:
+    record = read_record(make(tmp_path, "error")[0])
+    operator = rebuild_operator(record)
+    sha256 = operator_sha256(operator)
+    phi = operator.phi.clone()
+    operator.phi = torch.where(phi == phi.max(), torch.nextafter(phi, phi + 1), phi)
+    assert (operator.phi != phi).any()
+    assert operator_sha256(operator) == sha256
+    operator.phi = phi * (1 + 1e-4)
+    assert operator_sha256(operator) != sha256
+    record["operator"]["matrix"] = str(tmp_path / "phi.npy")
+    with pytest.raises(CertificateFileError, match="no such file"):
+        rebuild_operator(record)
+    np.save(tmp_path / "phi.npy", phi[:, 0].flatten(1).numpy())
+    assert operator_sha256(rebuild_operator(record)) == sha256
