@@ -160,7 +160,7 @@ class CertifySweep(L.Callback):
                 "eps_over_sigma": eps_over_sigma(cell["eps"], cell["sigma"], plan.units),
                 "n_samples": certificate.n_drawn[i] if isinstance(certificate, DecidedCertificate) else plan.n_samples,
                 "confidence": plan.confidence,
-                "confidence_each": plan.confidence_each,
+                "confidence_each": plan.recorded(cell["certifier"], cell["sigma"])["confidence_each"],
                 "simultaneous": plan.simultaneous,
                 "quantile": plan.quantile,
                 "k_index": certificate.k_index[i],

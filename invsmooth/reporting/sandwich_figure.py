@@ -10,6 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from invsmooth.reporting.curves import PANEL, UNSMOOTHED, curve_points
 from invsmooth.reporting.figures import COLOURS, MARKERS, head, panel_title
@@ -89,6 +90,7 @@ def draw_panel(pair: Iterable[Axes], panel: dict[str, Any], points: pd.DataFrame
 
 def draw(axes: Axes, points: pd.DataFrame) -> None:
     """The curves of one measure."""
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     for (kind, curve), line in points.groupby(["kind", "curve"]):
         style = STYLES[str(curve)] | KINDS[str(kind)]
         shown = line["value"].where((line["value"] > 0) | (line["measure"] == "psnr"))  # 0 has no logarithm
