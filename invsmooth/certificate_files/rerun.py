@@ -129,6 +129,10 @@ def certify_again(
 
 def compare(record: Record, certificate: Record, redrawn: dict[str, Certificate]) -> Iterator[str]:
     """The numbers that differ by more than rounding; ranks and decisions have to be equal."""
+    found_shape = list(redrawn[certificate["certifier"]].shown.shape[1:])
+    if found_shape != record["image"]["shape"]:
+        yield message("image.shape", record["image"]["shape"], found_shape).replace("recomputed", "redrawn")
+        return
     settings = {k: certificate[k] for k in (*COMMON, *ABOUT_THRESHOLD) if k in certificate}
     eps, units = [r["eps"] for r in certificate["radii"]], Units(record["units"])
     again = certificate_record(settings, eps, redrawn[certificate["certifier"]], 0, units)

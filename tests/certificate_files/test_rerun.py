@@ -17,10 +17,10 @@ from invsmooth.certificate_files.checks import findings
 from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
 from invsmooth.certificate_files.record import operator_sha256
 from invsmooth.certificate_files.rerun import rebuild_operator, rerun
-from invsmooth.estimators import Ridge
+from invsmooth.estimators import MatchedFilter, Ridge
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Setting, measure
-from invsmooth.operators import BlockGaussian
+from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.units import Units
 from invsmooth.verify import run
 from tests.certificate_files.made import make, save, save_weights
@@ -162,6 +162,24 @@ def test_an_estimator_without_weights_is_made_again(tmp_path: Path) -> None:
         record["estimator"]["description"] = wrong
         with pytest.raises(CertificateFileError, match=r"estimator\.description"):
             rerun(record, path, None, None)
+
+
+def test_denoising_whose_image_is_not_kept(tmp_path: Path) -> None:
+    """Nothing is cropped and no bound of ``discrepancy`` uses the shape: that of the reconstruction tells."""
+    setting, estimator = Setting(Identity(), 1.0, 15.0), MatchedFilter()
+    measured = measure(setting, ["x"], torch.rand(1, 1, 8, 9, generator=torch.Generator().manual_seed(0)))
+    plan = CertifyPlan(["discrepancy"], [0.01], [25.0], 20, 0.7, 0.5, Units.matched, 0)
+    operator = {"name": "identity", "block": 33, "seed": 0, "matrix": None}
+    files = CertificateFiles(plan, tmp_path, operator, None, {"_target_": "invsmooth.estimators.MatchedFilter"})
+    found = plan.certify(["discrepancy"], estimator, measured, measured.y, plan.eps, 25.0)
+    files.add("discrepancy", found["discrepancy"], measured, measured.y, 25.0, plan.eps)
+    files.write(measured, state_sha256(estimator))
+    (path,) = (tmp_path / "certificates").glob("*.json")
+    record = read_record(path)
+    assert rerun(record, path, None, None) == []
+    record["image"]["shape"] = [1, 9, 8]
+    (line,) = rerun(consistent(record, path), path, None, None)
+    assert "image.shape: recorded [1, 9, 8], redrawn [1, 8, 9]" in line
 
 
 def test_operator_hash_ignores_the_last_bits_of_a_matrix_only(tmp_path: Path) -> None:
