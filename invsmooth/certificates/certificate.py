@@ -27,7 +27,7 @@ class Certificate:
             image, which is in both of these.
         reason: why there is no bound, and what would give one; "" where there is one. Object array.
         sound: whether the bound holds for all ||xi||_2 <= eps as given.
-        network_evals: network evaluations for each image.
+        network_evals: network evaluations for each image that this certifier takes alone.
         shown: the image deployed, shape (B, C, H, W): f(y), the mean c of the first draws, or the centre.
         draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are taken of. ``mean``, whose
             bound is none of them, has no such column (S = 0).

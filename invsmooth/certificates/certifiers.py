@@ -24,7 +24,7 @@ from torch import Tensor
 from invsmooth.certificates.center import center_certificate
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS, check_certifier, each_confidence
-from invsmooth.certificates.mean import mean_certificate
+from invsmooth.certificates.mean import centre_draws, mean_certificate
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling, ratio_of
 from invsmooth.certificates.percentile import Percentile, percentile_certificates
 from invsmooth.certificates.sampling import Draws, ImageKeys
@@ -109,7 +109,8 @@ def certify_all(
     n_centre: int | None = None,
     n_pred: int | None = None,
 ) -> dict[str, Certificate]:
-    """Several certifiers; see :func:`certify`. ``discrepancy``, ``error`` and ``radius`` share one set of draws.
+    """Several certifiers; see :func:`certify`. ``discrepancy``, ``error`` and ``radius`` share one set of draws, and
+    ``mean`` has these among its own, as long as its draws fit into memory.
 
     Each certificate has the radius axis, and holds with the confidence given on its own.
     """
@@ -122,7 +123,10 @@ def certify_all(
         shown = estimator(y, operator)
         draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size)
         found: dict[str, Certificate] = {}
-        if shared := [c for c in certifiers if c in PERCENTILE_CERTIFIERS]:
+        shared = [c for c in certifiers if c in PERCENTILE_CERTIFIERS]
+        if shared and "mean" in certifiers and sigma > 0:
+            draws = draws.making(centre_draws(n_centre, n_samples) + n_samples)
+        if shared:
             wanted = {radius_of if c == "radius" else c for c in shared}
             references = {c: r for c, r in (("discrepancy", shown), ("error", x)) if c in wanted and r is not None}
             limit = threshold if "radius" in shared else None

@@ -22,6 +22,11 @@ RADIUS_MARGIN = 1.05
 """R over the largest distance of the first draws to c: few of the draws to come are clipped."""
 
 
+def centre_draws(n_centre: int | None, n_samples: int) -> int:
+    """S_0, chosen where it is None."""
+    return max(2, min(DEFAULT_CENTRE, n_samples)) if n_centre is None else n_centre
+
+
 @dataclass(frozen=True)
 class Moments:
     """What the draws of one image say. Lengths are l2 norms over the image; the names are those of MeanCertificate."""
@@ -60,7 +65,7 @@ def mean_certificate(
         n_samples: S.
         n_centre: S_0 >= 2; None takes DEFAULT_CENTRE, at most S.
     """
-    n_centre = max(2, min(DEFAULT_CENTRE, n_samples)) if n_centre is None else n_centre
+    n_centre = centre_draws(n_centre, n_samples)
     # Without noise all draws are the same one.
     n_first, n_drawn = (n_centre, n_samples) if draws.sigma > 0 else (1, 1)
     found = [moments(draws.image(i), None if x is None else x[i], n_first, n_drawn) for i in range(len(draws))]

@@ -36,6 +36,7 @@ class Draws:
         y: measurements, shape (B, …).
         image_shape: (C, H, W).
         chunk_size: draws of every image at a time; None chooses it by the image size.
+        made: reconstructions of the first draws, shape (B, n, C, H, W), which are not made again; None for none.
     """
 
     estimator: Estimator
@@ -46,6 +47,7 @@ class Draws:
     seed: int
     image_keys: ImageKeys
     chunk_size: int | None = None
+    made: Tensor | None = None
 
     def __len__(self) -> int:
         """B, the number of images."""
@@ -62,6 +64,9 @@ class Draws:
             step = max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // pixels)
         for first in range(start, stop, step):
             last = min(first + step, stop)
+            if self.made is not None and last <= self.made.shape[1]:
+                yield slice(first - start, last - start), self.made[:, first:last]
+                continue
             noise = torch.empty(len(self), last - first, *self.image_shape)
             # One image after the other, because the noise is made in whole blocks, which can be more than the chunk.
             for own, key in zip(noise, self.image_keys, strict=True):
@@ -71,6 +76,16 @@ class Draws:
                 slice(first - start, last - start),
                 self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first)),
             )
+
+    def making(self, n_samples: int) -> Draws:
+        """The same draws, the first ``n_samples`` of them made at once for several uses, if that is no more than
+        KEPT_BYTES."""
+        made = self.room_for(n_samples)
+        if made is None:
+            return self
+        for k, x_hat in self.chunks(0, n_samples):
+            made[:, k] = x_hat
+        return replace(self, made=made)
 
     def pick(self, k: Tensor) -> Tensor:
         """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H, W)."""
@@ -92,7 +107,8 @@ class Draws:
 
     def image(self, i: int) -> Draws:
         """The draws of image i alone, the same ones."""
-        return replace(self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]])
+        made = None if self.made is None else self.made[i : i + 1]
+        return replace(self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], made=made)
 
     def room_for(self, n_samples: int) -> Tensor | None:
         """An empty tensor for so many reconstructions of every image, or None if that is more than KEPT_BYTES."""

@@ -145,6 +145,39 @@ def test_certifiers_share_one_set_of_draws() -> None:
         assert found.network_evals == 41
 
 
+@pytest.mark.parametrize("fits", [True, False])
+def test_the_mean_shares_its_draws(fits: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All certificates are those that each certifier gives alone; together they cost what the mean does."""
+    net, operator, x = DPDNN(1, 4), Identity(), torch.rand(2, 1, 16, 16)
+    if not fits:
+        monkeypatch.setattr(sampling, "KEPT_BYTES", 0)
+    calls = 0
+
+    def counting(y: Tensor, operator: object) -> Tensor:
+        nonlocal calls
+        calls += len(y)
+        return net(y, operator)
+
+    settings = {
+        "sigma": SIGMA,
+        "eps": [0.0, 0.05],
+        "n_samples": 40,
+        "confidence": 0.9,
+        "x": x,
+        "threshold": 0.1,
+        "seed": 3,
+    }
+    certifiers = ("discrepancy", "error", "radius", "mean")
+    found = certify_all(counting, operator, x, certifiers=certifiers, n_centre=30, **settings)
+    together = calls
+    assert (together == 2 * (1 + 30 + 40)) == fits
+    for certifier in certifiers:
+        alone = certify(net, operator, x, certifier=certifier, n_centre=30, **settings)
+        for name in ("bound", "median", "draws", "reconstruction_median"):
+            ours, theirs = getattr(found[certifier], name), getattr(alone, name)
+            torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-8, equal_nan=True)
+
+
 def test_reconstructions_are_the_draws_of_their_rank() -> None:
     net, operator = ISTANetPP(2, 4), BlockGaussian(0.5, block=8)
     y = operator.A(torch.rand(2, 1, 16, 16))
