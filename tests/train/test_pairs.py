@@ -53,7 +53,7 @@ def train(
         callbacks=[StopAfterBatches(n_batches)], **options,
     )  # fmt: skip
     trainer.fit(module, datamodule=data)
-    x, operator = data.images["val"][0].x[..., :132, :132], settings[0].operator
+    x, operator = data.images["val"].image(0)[None, :, :132, :132], settings[0].operator
     y = operator.A(x)
     y = y + cfg.operator.train_sigma_b / 255 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
