@@ -1,0 +1,91 @@
+"""``python -m tests.benchmarks.violations CKPT IMAGES [N]``: try to break certificates of a published network with N
+(10 000) random and attacked perturbations of one 33×33 block of each image.
+
+Prints for each certifier the largest ratio of what was found to what is certified, how often it is above 1 (a median over
+12 draws scatters by some per cent, so that alone refutes nothing), and how often the certificate is refuted: all 12 draws
+above it, which happens with probability 2^-12 at a truth that just meets it. The published statement with its moving
+reference is there to compare. An experiment of minutes, not a test.
+"""
+
+from __future__ import annotations
+
+import sys
+
+import torch
+from torch import Tensor
+
+from invsmooth.attacks import pgd
+from invsmooth.attacks.ball import project, steepest
+from invsmooth.certificates import MeanCertificate, certify_all
+from invsmooth.cli import keep_memory
+from invsmooth.data import image_files, read_image
+from invsmooth.estimators import load_checkpoint
+from invsmooth.operators import BlockGaussian
+
+SIDE, SIGMA, N_DRAWS, BATCH = 33, 25 / 255, 12, 8
+RADII = [r * SIGMA for r in (0.5, 1.0, 1.5)]
+
+
+def perturbations(attacks: list[Tensor], n: int, eps: float, generator: torch.Generator) -> Tensor:
+    """n perturbations of norm eps: random ones, the attacks, their negatives, and mixtures of an attack with noise."""
+    random = steepest(torch.randn(n, 1, SIDE, SIDE, generator=generator))
+    share = torch.rand(n, 1, 1, 1, generator=generator)
+    signs = torch.randint(0, 2, (n, 1, 1, 1), generator=generator) * 2 - 1
+    attacked = steepest(torch.cat(attacks))[torch.randint(len(attacks), (n,), generator=generator)]
+    share[: n // 4], share[n // 4 : n // 2] = 0, 1
+    return project(eps * steepest(share * signs * attacked + (1 - share) * random), eps)
+
+
+@torch.no_grad()
+def main(checkpoint: str, folder: str, n_perturbations: int = 10_000) -> None:
+    keep_memory()
+    net, operator = load_checkpoint(checkpoint), BlockGaussian(0.1)
+    generator = torch.Generator().manual_seed(0)
+    files = list(image_files(folder).values())
+    each = -(-n_perturbations // (len(files) * len(RADII)))
+    ratios: dict[str, list[Tensor]] = {k: [] for k in ("discrepancy", "error", "mean", "discrepancy, moving reference")}
+    for file in files:
+        image = read_image(file.path)
+        top, left = (image.shape[1] - SIDE) // 2, (image.shape[2] - SIDE) // 2
+        x = image[None, :, top : top + SIDE, left : left + SIDE]
+        found = certify_all(net, operator, operator.A(x), certifiers=("discrepancy", "error", "mean"), sigma=SIGMA,
+                            eps=RADII, n_samples=300, x=x)  # fmt: skip
+        mean, reference = found["mean"], net(operator.A(x), operator)
+        assert isinstance(mean, MeanCertificate)
+        for j, eps in enumerate(RADII):
+            bounds = {k: c.bound[0, j] for k, c in found.items()}
+            attacks = [pgd(net, operator, x, eps=eps, n_iter=15, schedule="cosine", init=init, seed=s).xi
+                       for init, s in (("zero", 0), ("sphere", 1), ("sphere", 2))]  # fmt: skip
+            noise = SIGMA * torch.randn(N_DRAWS, 1, SIDE, SIDE, generator=generator)
+            here = clipped(net(operator.A(x + noise), operator), mean).mean(0)
+            for xi in perturbations(attacks, each, eps, generator).split(BATCH):
+                z = x + xi
+                x_hat = net(operator.A((z[:, None] + noise).flatten(0, 1)), operator).unflatten(0, (len(xi), N_DRAWS))
+                moving = net(operator.A(z), operator)[:, None]
+                shift = clipped(x_hat, mean).mean(1) - here
+                ratios["discrepancy"].append(median_mse(x_hat, reference) / bounds["discrepancy"])
+                ratios["error"].append(median_mse(x_hat, x) / bounds["error"])
+                ratios["mean"].append(shift.square().flatten(1).mean(1) / bounds["mean"])
+                ratios["discrepancy, moving reference"].append(median_mse(x_hat, moving) / bounds["discrepancy"])
+    for name, values in ratios.items():
+        all_ = torch.cat(values)
+        print(
+            f"{name}: {len(all_)} perturbations, largest ratio {float(all_.max()):.3f}, above 1: {int((all_ > 1).sum())}"
+        )
+
+
+def median_mse(x_hat: Tensor, reference: Tensor) -> Tensor:
+    return (x_hat - reference).square().flatten(2).mean(2).median(1).values
+
+
+def clipped(x_hat: Tensor, mean: MeanCertificate) -> Tensor:
+    """Drawn back into the ball of radius R around c."""
+    offset = x_hat - mean.shown
+    distance = offset.square().sum((-3, -2, -1), keepdim=True).sqrt()
+    return mean.shown + offset * (mean.radius / distance).clamp_max(1)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 3:
+        sys.exit(__doc__)
+    main(sys.argv[1], sys.argv[2], *map(int, sys.argv[3:4]))
