@@ -9,7 +9,7 @@ draws at z', so the least median distance there is at most 2 R-hat, and the two 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,7 +57,7 @@ def center_certificate(
     n_pred = default_n_pred(confidence) if n_pred is None else n_pred
     # Without noise all draws are the same one.
     n_first, n_drawn = (n_pred, n_samples) if draws.sigma > 0 else (1, 1)
-    found = [centre_of(draws.image(i), n_first, n_drawn) for i in range(len(draws))]
+    found = [recalled_centre(draws.image(i), n_first, n_drawn) for i in range(len(draws))]
     ratios = [ratio_of(eps, draws.sigma) for eps in radii]
     ranks = [center_index(n_samples, ratio, confidence, dkw=dkw) for ratio in ratios]
     impossible = [why_no_center(ratio, n_samples, confidence, n_pred, dkw=dkw) for ratio in ratios]
@@ -87,6 +87,18 @@ def center_certificate(
         share_in_ball=torch.tensor([c.share for c in found]),
         n_pred=n_pred,
     )
+
+
+def recalled_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
+    """:func:`centre_of`, unless it was computed before."""
+
+    def compute() -> Mapping[str, Tensor]:
+        found = centre_of(draws, n_pred, n_samples)
+        share = torch.tensor(found.share, dtype=torch.float64)
+        return {"picture": found.picture, "share": share, "distances": found.distances}
+
+    found = draws.remember("centre", draws.content(2 * n_pred + n_samples) | {"n_pred": n_pred}, compute)
+    return Centre(found["picture"], found["share"].item(), found["distances"])
 
 
 def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:

@@ -21,6 +21,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates.center import center_certificate
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS, check_certifier, each_confidence
@@ -108,11 +109,15 @@ def certify_all(
     radius_of: str = "discrepancy",
     n_centre: int | None = None,
     n_pred: int | None = None,
+    remember: Remember = not_kept,
 ) -> dict[str, Certificate]:
     """Several certifiers; see :func:`certify`. ``discrepancy``, ``error`` and ``radius`` share one set of draws, and
     ``mean`` has these among its own, as long as its draws fit into memory.
 
     Each certificate has the radius axis, and holds with the confidence given on its own.
+
+    remember: keeps the errors and moments of the draws, from which certificates at other radii, confidences and quantiles
+        follow without drawing again. It has to know which estimator and operator they are of.
     """
     each = each_confidence(confidence, simultaneous, len(eps))
     plan = Percentile(eps, sigma, n_samples, each, q, dkw=simultaneous == "dkw")
@@ -121,7 +126,7 @@ def certify_all(
     with torch.no_grad(), frozen(estimator):
         # One network evaluation also tells the shape of the image.
         shown = estimator(y, operator)
-        draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size)
+        draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size, remember=remember)
         found: dict[str, Certificate] = {}
         shared = [c for c in certifiers if c in PERCENTILE_CERTIFIERS]
         if shared and "mean" in certifiers and sigma > 0:

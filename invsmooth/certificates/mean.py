@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
 
 import torch
 from torch import Tensor
@@ -68,7 +68,7 @@ def mean_certificate(
     n_centre = centre_draws(n_centre, n_samples)
     # Without noise all draws are the same one.
     n_first, n_drawn = (n_centre, n_samples) if draws.sigma > 0 else (1, 1)
-    found = [moments(draws.image(i), None if x is None else x[i], n_first, n_drawn) for i in range(len(draws))]
+    found = [recalled_moments(draws.image(i), None if x is None else x[i], n_first, n_drawn) for i in range(len(draws))]
     ratios = [ratio_of(eps, draws.sigma) for eps in radii]
     moved = [[m.movement(ratio, confidence, n_drawn) for ratio in ratios] for m in found]
     shown = torch.stack([m.centre for m in found]).to(draws.y)
@@ -97,6 +97,21 @@ def mean_certificate(
         **{field: as_mse([[getattr(v, form) for v in row] for row in moved]) for field, form in forms.items()},
         **{name: tensor([getattr(m, name) for m in found]) for name in names},
     )
+
+
+def recalled_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
+    """:func:`moments`, unless they were computed before."""
+
+    def compute() -> Mapping[str, Tensor]:
+        found = asdict(moments(draws, x, n_centre, n_samples))
+        return {
+            k: torch.as_tensor(v, dtype=None if isinstance(v, Tensor | int) else torch.float64)
+            for k, v in found.items()
+        }
+
+    of = draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
+    found = draws.remember("moments", of, compute)
+    return Moments(**{f.name: found[f.name] if f.name == "centre" else found[f.name].item() for f in fields(Moments)})
 
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:

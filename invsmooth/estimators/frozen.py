@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,3 +45,27 @@ def state_sha256(estimator: nn.Module) -> str:
         # As bytes, because numpy has no bfloat16.
         digest.update(value.detach().cpu().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
+
+
+def architecture(estimator: nn.Module) -> dict[str, Any]:
+    """What an estimator computes beside its weights: of each of its modules the class, the plain attributes and, for classes
+    that are not torch's, the file that defines them."""
+    modules = {}
+    for name, module in estimator.named_modules():
+        kept = {
+            k: v for k, v in vars(module).items() if k != "training" and isinstance(v, bool | int | float | str | tuple)
+        }
+        modules[name] = [
+            f"{type(module).__module__}.{type(module).__qualname__}",
+            {k: repr(v) for k, v in kept.items()},
+        ]
+    kinds = {type(m) for m in estimator.modules() if not type(m).__module__.startswith("torch.")}
+    return {"modules": modules, "source": sorted(source_of(kind) for kind in kinds)}
+
+
+def source_of(kind: type) -> str:
+    """The file that defines a class; "" for one that is not from a file."""
+    try:
+        return Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8")
+    except (TypeError, OSError):
+        return ""

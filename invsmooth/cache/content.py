@@ -1,0 +1,71 @@
+"""Keys of results: hashes of the content that determines them."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import enum
+import functools
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+PACKAGE = Path(__file__).parents[1]
+
+
+def content_key(value: Any) -> str:
+    """SHA-256 (32 hex digits of it) of a nested value: numbers, text, None, mappings, sequences, data classes, enums, paths (as text),
+    numpy arrays and torch tensors (type, shape and every bit).
+
+    Raises: TypeError: something else is in it, whose content we cannot know.
+    """
+    return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:32]
+
+
+def plain(value: Any) -> Any:
+    """``value`` as JSON has it. A number says whether it is whole: 1 and 1.0 may mean different things."""
+    if isinstance(value, enum.Enum):
+        return plain(value.value)
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    if isinstance(value, Mapping):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, np.ndarray):
+        kept = np.ascontiguousarray(value)
+        return ["array", kept.dtype.str, list(kept.shape), hashlib.sha256(kept.tobytes()).hexdigest()]
+    if hasattr(value, "detach"):  # torch, which this module does without
+        return plain(value.detach().cpu().numpy())
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, Sequence):
+        return [plain(v) for v in value]
+    raise TypeError(f"a {type(value).__name__} has no content that could be hashed")
+
+
+@functools.cache
+def source_key(*names: str) -> str:
+    """Hash of the source of parts of this package, by name (a module or a folder with all below): a result is not taken
+    over from other code than that which would compute it. Comments and layout do not count."""
+    files = [f for name in names for f in ([PACKAGE / f"{name}.py"] if not (PACKAGE / name).is_dir() else
+                                           sorted((PACKAGE / name).rglob("*.py")))]  # fmt: skip
+    return content_key({str(f.relative_to(PACKAGE)): file_source_key(f) for f in files})
+
+
+@functools.cache
+def file_source_key(path: Path) -> str:
+    """Hash of a Python file without its comments and layout."""
+    return hashlib.sha256(ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode()).hexdigest()
+
+
+def file_key(path: str | Path) -> str:
+    """SHA-256 of a file's bytes."""
+    with Path(path).open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
