@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import get_class, instantiate
@@ -14,12 +15,17 @@ from torch import nn
 
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.attacks import Target, settings_of
+from invsmooth.cache import Store, content_key, source_key
+from invsmooth.cache.content import file_key
 from invsmooth.callbacks import AttackPlan, CertificateFiles, CertifyPlan
+from invsmooth.callbacks.recall import Recall, experiment_key, of_estimator
+from invsmooth.certificate_files.record import operator_sha256
 from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
+from invsmooth.estimators.frozen import architecture, source_of, state_sha256
 from invsmooth.measurement import Setting
 from invsmooth.operators import LinearOperator, operator_by_name
 from invsmooth.units import Units
@@ -86,10 +92,13 @@ def first(files: Files, limit: int | None) -> ImageArrays:
 
 
 def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:
+    trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
+    sigma_b = float(cfg.operator.train_sigma_b)
     setup = TrainingSetup(
-        estimator=estimator, train_operators=[build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)],
-        train_sigma_b=cfg.operator.train_sigma_b, settings=settings, learning_rate=cfg.task.learning_rate,
-        schedule=cfg.task.schedule, halve_every=cfg.task.halve_every, max_batches=cfg.trainer.max_steps,
+        estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b, settings=settings,
+        val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
+        learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
+        max_batches=cfg.trainer.max_steps,
         clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=describe(cfg),
     )  # fmt: skip
     own = {str(k): v for k, v in cfg.algo.items()}
@@ -99,6 +108,31 @@ def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting])
         return algorithm(setup, **own)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"algo={name}: {error}") from error
+
+
+def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule) -> str:
+    """The key of all that determines the weights that a training ends with."""
+    plain = OmegaConf.to_container(cfg, resolve=True)
+    assert isinstance(plain, dict)
+    task, trainer = (
+        {k: v for k, v in plain[group].items() if k not in without}
+        for group, without in (("task", ("name", "eps", "step_size", "n_iter", "eps_size")),
+                               ("trainer", ("num_threads", "progress_bar")))
+    )  # fmt: skip
+    images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
+    operators = [operator_sha256(op) for op in module.train_operators if isinstance(op, LinearOperator)]
+    return content_key({
+        "weights": state_sha256(module.estimator), "architecture": architecture(module.estimator), "algo": plain["algo"],
+        "task": task, "operators": [operators, plain["operator"]["train_sigma_b"], plain["operator"]["noise_seed"]],
+        "images": images, "data": {k: plain["data"][k] for k in ("augment", "val_crop")}, "trainer": trainer,
+        "seed": cfg.seed, "algorithm": source_of(type(module)), "code": source_key(*TRAINING_CODE),
+        "torch": str(torch.__version__),
+    })  # fmt: skip
+
+
+TRAINING_CODE = ("algorithms", "attacks", "certificates/sampling", "data", "estimators", "measurement", "metrics",
+                 "operators", "rng", "units")  # fmt: skip
+"""What the weights come from."""
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
@@ -135,6 +169,27 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
     operator["matrix"] = None if cfg.operator.matrix is None else str(Path(cfg.operator.matrix).resolve())
     description = None if has_weights(estimator) else describe(cfg)["estimator"]
     return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
+
+
+def build_recall(
+    cfg: DictConfig, estimator: nn.Module | str, data: ImageDataModule, store: Store
+) -> tuple[Recall, str]:
+    """What is known of an evaluation from before, and the run_id of its rows."""
+    plan, attack, operator = build_plan(cfg, data.n_tested), build_attack(cfg), cfg.operator
+    about = of_estimator(estimator, cfg.trainer.accelerator)
+    columns = {
+        "algo": cfg.algo.name, "task": cfg.task.name, "dataset": data.name, "operator": operator.name,
+        "attack": attack.name, "attack_target": attack.target.kind,
+    }  # fmt: skip
+    options = {"check_samples": cfg.attack.check_samples, "files": cfg.certify.files}
+    matrix = None if operator.matrix is None else file_key(operator.matrix)
+    experiment = {
+        **columns, "check_samples": cfg.attack.check_samples, "images": data.images["test"].sha256,
+        "crop": cfg.data.crop, "matrix": [operator.block, operator.seed, matrix], "noise_seed": operator.noise_seed,
+    }  # fmt: skip
+    key = experiment_key(about, plan, attack, experiment)
+    recall = Recall(store, about, plan, attack, columns, options, cfg.certify.pictures)
+    return recall, f"{cfg.task.name}_{cfg.algo.name}_{key}"
 
 
 def build_attack(cfg: DictConfig) -> AttackPlan:

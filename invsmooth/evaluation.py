@@ -11,7 +11,8 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
-from invsmooth.build import build_attack, build_files, build_plan
+from invsmooth.build import build_attack, build_files, build_plan, build_recall
+from invsmooth.cache import Store
 from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep, SandwichCheck
 from invsmooth.data.datamodule import ImageDataModule
 
@@ -27,19 +28,25 @@ def announce(plan: CertifyPlan) -> None:
 
 
 def evaluate(
-    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger]
-) -> None:
-    """Write ``folder/results.parquet``. Runs on one device, so that every image counts once."""
+    cfg: DictConfig,
+    module: ReconstructionModule,
+    data: ImageDataModule,
+    folder: Path,
+    loggers: list[Logger],
+    store: Store,
+) -> dict[str, int]:
+    """Write ``folder/results.parquet``. Runs on one device, so that every image counts once.
+
+    Returns: how many attacks, draws and images with all their cells were computed and how many recalled.
+    """
     plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
+    recall, run_id = build_recall(cfg, module.estimator, data, store)
+    columns = recall.columns | {"run_id": run_id}
     check = SandwichCheck(folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size)
-    columns = {
-        "run_id": f"{folder.parent.name}/{folder.name}", "algo": cfg.algo.name, "task": cfg.task.name,
-        "dataset": data.name, "operator": cfg.operator.name, "attack": attack.name, "attack_target": attack.target.kind,
-    }  # fmt: skip
     files = build_files(cfg, module.estimator, plan, folder) if cfg.certify.files else None
     callbacks: list[L.Callback] = [
-        AttackSweep(attack),
-        CertifySweep(plan, columns, folder, cfg.certify.pictures, check, files),
+        AttackSweep(attack, recall.of),
+        CertifySweep(plan, columns, folder, cfg.certify.pictures, check, files, recall),
     ]
     if cfg.trainer.progress_bar:
         callbacks.append(RichProgressBar())
@@ -47,4 +54,9 @@ def evaluate(
         accelerator=cfg.trainer.accelerator, devices=1, logger=loggers, callbacks=callbacks, default_root_dir=folder,
         enable_progress_bar=cfg.trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
-    trainer.test(module, datamodule=data, verbose=False)
+    module.recall = recall.begin
+    try:
+        trainer.test(module, datamodule=data, verbose=False)
+    finally:
+        recall.end()
+    return dict(recall.results.counts)

@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import nullcontext
+import time
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack, nullcontext
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
-from lightning.pytorch.loggers import Logger
+from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
-from invsmooth.build import build_data, build_estimator, build_module, build_plan, build_settings, has_weights
+from invsmooth.build import (
+    build_data,
+    build_estimator,
+    build_module,
+    build_plan,
+    build_settings,
+    has_weights,
+    training_key,
+)
+from invsmooth.cache import Store, Training
+from invsmooth.cache.trainings import BEST, LAST
 from invsmooth.callbacks import StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.errors import ConfigError
@@ -26,6 +40,9 @@ from invsmooth.run_record import recorded
 from invsmooth.validate import validate
 
 log = logging.getLogger(__name__)
+
+SAVE_EVERY = timedelta(minutes=5)
+"""How much of a training can be lost."""
 
 
 def train_and_evaluate(cfg: DictConfig, folder: Path) -> None:
@@ -56,13 +73,15 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         data.setup(stage)
     module = build_module(cfg, estimator, settings)
     announce(build_plan(cfg, data.n_tested))
+    store = Store(None if cfg.cache is None else Path(cfg.cache))
     # Distributed training starts this program once more for each further device, in the same folder.
-    with recorded(cfg, folder) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+    with ExitStack() as stack:
+        record = stack.enter_context(recorded(cfg, folder)) if is_first_process() else {}
         try:
             loggers = build_loggers(cfg, folder)
-            if trains and not fit(cfg, module, data, folder, loggers):
+            if trains and not train(cfg, module, data, folder, loggers, store, record):
                 return
-            evaluate(cfg, module, data, folder, loggers)
+            record["cells"] = evaluate(cfg, module, data, folder, loggers, store)
             if cfg.report:
                 report([folder], folder / "report")
         finally:
@@ -70,19 +89,63 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     print(f"\nrun folder: {folder.resolve()}")
 
 
+def is_first_process() -> bool:
+    return getattr(rank_zero_only, "rank", 0) == 0
+
+
+def train(
+    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger],
+    store: Store, record: dict[str, Any],
+) -> bool:  # fmt: skip
+    """Leave the module with the weights of the best validation PSNR, and the checkpoints in the run's folder. A training
+    that is in the store is taken over; one that was interrupted goes on. False in all processes but the first."""
+    if store.folder is None or cfg.resume is not None:
+        if not fit(cfg, module, data, folder, folder / "checkpoints", loggers, cfg.resume):
+            return False
+    else:
+        kept = Training(store.folder, training_key(cfg, module, data))
+        record["training"] = {"folder": str(kept.folder), "taken_over": False}
+        with kept.held() if is_first_process() else nullcontext():
+            if kept.finished():
+                log.info("trained before with the same settings, data and code: taken over from %s", kept.folder)
+                record["training"]["taken_over"] = True
+                replay(kept.curve(), loggers)
+            else:
+                last = kept.latest()
+                if last is not None:
+                    seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
+                    log.info("a training that was interrupted goes on after %d batches: %s", seen, last)
+                    replay(kept.curve(stop=seen), loggers)
+                kept_curve = CSVLogger(kept.folder, kept.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
+                if not fit(cfg, module, data, folder, kept.checkpoints, [*loggers, kept_curve], last):
+                    return False
+                kept.finish()
+            kept.link(folder / "checkpoints")
+    best = next(p for n in (BEST, LAST) if (p := folder / "checkpoints" / n).is_file())
+    module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
+    return True
+
+
+def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logger]) -> None:
+    """Log what was logged by the training that is taken over."""
+    for values, step in curve:
+        for logger in loggers:
+            logger.log_metrics(dict(values), step)
+
+
 def fit(
-    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger]
-) -> bool:
-    """Train; leave the module with the weights of the best validation PSNR. False in all processes but the first."""
+    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, checkpoints: Path,
+    loggers: list[Logger], resume: str | Path | None,
+) -> bool:  # fmt: skip
+    """Train. False in all processes but the first."""
     best = ModelCheckpoint(
-        folder / "checkpoints",
-        filename="best",
-        monitor="val/psnr",
-        mode="max",
-        save_last=True,
-        enable_version_counter=False,
+        checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
-    callbacks: list[L.Callback] = [best]
+    # An epoch may take hours.
+    often = ModelCheckpoint(
+        checkpoints, filename="underway", train_time_interval=SAVE_EVERY, enable_version_counter=False
+    )
+    callbacks: list[L.Callback] = [best, often]
     if cfg.trainer.max_steps is not None:
         callbacks.append(StopAfterBatches(cfg.trainer.max_steps))
     if cfg.trainer.progress_bar:
@@ -107,11 +170,10 @@ def fit(
     if "eps" in cfg.algo:
         p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
         log.info("attacks in training: eps = %g on patches of %d×%d, as %g on %d×%d", eps, p, p, eps * m / p, m, m)
-    trainer.fit(module, datamodule=data, ckpt_path=cfg.resume)
+    trainer.fit(module, datamodule=data, ckpt_path=resume)
     if not trainer.is_global_zero:
         return False
     if best.best_model_path:
         log.info("best validation PSNR %.2f dB: %s", float(best.best_model_score or math.nan), best.best_model_path)
-        state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
-        module.load_state_dict(state)
+    Path(checkpoints, "underway.ckpt").unlink(missing_ok=True)
     return True

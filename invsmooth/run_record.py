@@ -17,13 +17,15 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from invsmooth.atomic import write_bytes
+
 PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scipy", "pandas")
 
 
 @contextmanager
-def recorded(cfg: DictConfig, folder: Path) -> Iterator[None]:
+def recorded(cfg: DictConfig, folder: Path) -> Iterator[dict[str, Any]]:
     """Write the resolved config and run.json to ``folder``; at the end note whether the run finished, failed or was
-    interrupted, and why."""
+    interrupted, and why. What the block adds to the record that it is given is written, too."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
     started = time.time()
     record: dict[str, Any] = {
@@ -39,7 +41,7 @@ def recorded(cfg: DictConfig, folder: Path) -> Iterator[None]:
     path = folder / "run.json"
     write_text(path, json.dumps(record, indent=2))
     try:
-        yield
+        yield record
     except BaseException as error:
         # Ctrl-C and SIGTERM are no Exceptions.
         status = "failed" if isinstance(error, Exception) else "interrupted"
@@ -54,9 +56,7 @@ def recorded(cfg: DictConfig, folder: Path) -> Iterator[None]:
 
 def write_text(path: Path, text: str) -> None:
     """Write a text file, all or nothing."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    temporary.write_text(text + "\n", encoding="utf-8")
-    os.replace(temporary, path)
+    write_bytes(path, (text + "\n").encode())
 
 
 def version(package: str) -> str | None:

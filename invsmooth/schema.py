@@ -207,6 +207,10 @@ class Run:
     logger: dict[str, Any] = MISSING
     seed: int = 0
     report: bool = True  # tables and figures at the end of the run
+    cache: Any = (
+        "${oc.env:INVSMOOTH_ROOT,.}/outputs/cache"  # what is computed is kept here and not computed again; null: no
+    )
+    sweep: str = "run"  # plan: only say what there is to do, what is done and how long it would take
     resume: Any = None  # train: a checkpoint to go on from
     ckpt: Any = None  # evaluate: the trained network; train: weights to start from
 

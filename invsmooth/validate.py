@@ -150,6 +150,8 @@ RULES: list[Rule] = [
     ("task.step_size", positive, "a number > 0"),
     ("task.n_iter", count, "a whole number >= 1"),
     ("task.eps_size", count, "a whole number >= 1 (pixels)"),
+    ("sweep", one_of("run", "plan"), "run, plan"),
+    ("cache", optional(lambda v: isinstance(v, str) and v != ""), "a folder, or null to keep nothing"),
     ("logger.name", one_of("none", "csv", "wandb", "tensorboard"), "none, csv, wandb, tensorboard"),
 ]
 
@@ -165,8 +167,8 @@ def broken_rules(cfg: DictConfig) -> Iterator[str]:
 
 
 def parent_and_name(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
-    parent, name = key.rsplit(".", 1)
-    return OmegaConf.select(cfg, parent), name
+    parent, _, name = key.rpartition(".")
+    return OmegaConf.select(cfg, parent) if parent else cfg, name
 
 
 def unknown_keys(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:

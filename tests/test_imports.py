@@ -11,7 +11,7 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
-    {"units", "rng", "metrics", "errors", "pictures", "cache"},
+    {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache"},
     {"operators"},
     {"estimators", "measurement"},
     {"attacks", "certificates", "data", "rows", "run_record", "schema"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from invsmooth.data.datamodule import NamedImages
 from invsmooth.errors import ConfigError, DivergedError
 from invsmooth.measurement import Measured, Setting, measure
-from invsmooth.metrics import psnr, ssim
+from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
 from invsmooth.rng import generator_for, standard_normal
 from invsmooth.units import to_unit_scale
@@ -30,8 +30,10 @@ class TrainingSetup:
         estimator: the network.
         train_operators: one is drawn for each batch (the compression ratio).
         train_sigma_b: standard deviation of b in training, grey levels.
-        settings: measurement settings of validation and test.
+        settings: measurement settings of the test.
         learning_rate: of Adam.
+        val_settings: measurement settings of validation: those of training, so that which weights are the best does not
+            depend on what they are tested on. () takes ``settings``.
         schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to zero over the training).
         halve_every: epochs.
         max_batches: training stops after so many batches; None: after the trainer's epochs.
@@ -45,6 +47,7 @@ class TrainingSetup:
     train_sigma_b: float
     settings: Sequence[Setting]
     learning_rate: float
+    val_settings: Sequence[Setting] = ()
     schedule: str = "constant"
     halve_every: int = 3
     max_batches: int | None = None
@@ -77,7 +80,8 @@ class ReconstructionModule(L.LightningModule):
         self.train_operators = nn.ModuleList(setup.train_operators)
         self.settings = list(setup.settings)
         # Registered as well, so that the operators of the settings move with the module.
-        self.test_operators = nn.ModuleList(s.operator for s in setup.settings)
+        self.test_operators = nn.ModuleList(s.operator for s in (*setup.settings, *setup.val_settings))
+        self.recall: Callable[[Measured, int], Any] = nothing_recalled
         self.batches_seen = 0
         self.forward_images, self.counting = 0, False
         self.save_hyperparameters(setup.description)
@@ -174,7 +178,7 @@ class ReconstructionModule(L.LightningModule):
 
     def validation_step(self, batch: NamedImages, batch_idx: int) -> None:
         values = []
-        for setting in self.settings:
+        for setting in self.setup_.val_settings or self.settings:
             measured = measure(setting, batch.names, batch.x)
             values.append(psnr(self.estimator(measured.y, setting.operator).to(batch.x.dtype), batch.x))
         value = torch.cat(values).mean()
@@ -182,15 +186,12 @@ class ReconstructionModule(L.LightningModule):
 
     def test_step(self, batch: NamedImages, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Measure and reconstruct. The attack and certificate sweeps are callbacks that go on from what this returns:
-        ``measured`` (:class:`Measured`) and ``x_hat`` (B, 1, H, W)."""
+        ``measured`` (:class:`Measured`) and ``x_hat`` (B, 1, H, W); or ``recalled``, where all was computed before."""
         measured: Measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
-        x_hat = self.estimator(measured.y, measured.setting.operator)
-        name = f"test/{measured.setting}"
-        for metric, value in (("psnr", psnr(x_hat, batch.x)), ("ssim", ssim(x_hat, batch.x))):
-            self.log(
-                f"{name}/{metric}", value.mean(), batch_size=len(batch.names), add_dataloader_idx=False, sync_dist=True
-            )
-        return {"measured": measured, "x_hat": x_hat}
+        recalled = self.recall(measured, batch_idx)
+        if recalled is not None:
+            return {"measured": measured, "recalled": recalled}
+        return {"measured": measured, "x_hat": self.estimator(measured.y, measured.setting.operator)}
 
     def configure_optimizers(self) -> Any:
         setup = self.setup_
@@ -207,6 +208,10 @@ class ReconstructionModule(L.LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]
+
+
+def nothing_recalled(measured: Measured, batch_idx: int) -> None:
+    """No test image was evaluated before."""
 
 
 def peak_memory_mb(device: torch.device) -> float:

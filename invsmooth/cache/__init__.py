@@ -3,5 +3,6 @@
 from invsmooth.cache.content import content_key, source_key
 from invsmooth.cache.results import Remember, Results, not_kept
 from invsmooth.cache.store import Store
+from invsmooth.cache.trainings import Training
 
-__all__ = ["Remember", "Results", "Store", "content_key", "not_kept", "source_key"]
+__all__ = ["Remember", "Results", "Store", "Training", "content_key", "not_kept", "source_key"]

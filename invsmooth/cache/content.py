@@ -18,8 +18,8 @@ PACKAGE = Path(__file__).parents[1]
 
 
 def content_key(value: Any) -> str:
-    """SHA-256 (32 hex digits of it) of a nested value: numbers, text, None, mappings, sequences, data classes, enums, paths (as text),
-    numpy arrays and torch tensors (type, shape and every bit).
+    """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences, data classes, enums, paths
+    (as text), numpy arrays and torch tensors (type, shape and every bit).
 
     Raises: TypeError: something else is in it, whose content we cannot know.
     """

@@ -46,9 +46,9 @@ class Results:
         self.store, self.base, self.device = store, dict(base), device
         self.counts: Counter[str] = Counter() if counts is None else counts
 
-    def within(self, **more: Any) -> Results:
-        """Those that ``more`` determines, too."""
-        return Results(self.store, self.base | more, self.device, self.counts)
+    def within(self, device: torch.device, **more: Any) -> Results:
+        """Those that ``more`` determines, too; given back on ``device``."""
+        return Results(self.store, self.base | more, device, self.counts)
 
     def key(self, kind: str, of: Mapping[str, Any]) -> str:
         return content_key({"base": self.base, "kind": kind, "of": of})

@@ -6,13 +6,13 @@ import contextlib
 import hashlib
 import io
 import logging
-import os
-import secrets
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from filelock import FileLock
+
+from invsmooth.atomic import write_bytes
 
 log = logging.getLogger(__name__)
 
@@ -79,16 +79,6 @@ class Store:
                 path.unlink(missing_ok=True)
         finally:
             lock.release()
-
-
-def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file under another name and rename it: no one finds it half written, and it does not stay behind."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

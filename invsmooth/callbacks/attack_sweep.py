@@ -5,16 +5,19 @@ from __future__ import annotations
 import dataclasses
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import lightning as L
+import torch
+from torch import Tensor
 
 from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import ATTACKS, AttackResult, Target
 from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.targets import BASE
+from invsmooth.cache import Remember, not_kept
 from invsmooth.measurement import Measured
 from invsmooth.units import to_unit_scale
 
@@ -22,6 +25,14 @@ log = logging.getLogger(__name__)
 
 CONTROL = -1
 """Number of the control among the random perturbations of an image; those of the attack's starts are 0, 1, …"""
+
+
+RememberOf = Callable[[Measured], Remember]
+"""What keeps the results about a batch of measurements."""
+
+
+def none_kept(measured: Measured) -> Remember:
+    return not_kept
 
 
 @dataclass(frozen=True)
@@ -49,6 +60,11 @@ class AttackPlan:
             return BASE
         return dataclasses.replace(self.target, sigma=to_unit_scale(sigma))
 
+    def content(self, measured: Measured, eps: float, target: Target) -> dict[str, Any]:
+        """What determines an attack beside estimator and operator."""
+        return {"name": self.name, "settings": dict(self.settings), "seed": self.seed, "eps": eps, "target": target,
+                "x": measured.x, "b": measured.b, "y": measured.y, "names": list(measured.names)}  # fmt: skip
+
 
 class AttackSweep(L.Callback):
     """Adds to what the module's test step returned, for the certificate sweep that comes after this callback:
@@ -56,26 +72,44 @@ class AttackSweep(L.Callback):
     - ``attacks``, (eps, sigma) -> AttackResult. An attack on the base estimator depends on eps alone, and one object
       serves every sigma.
     - ``noise``, eps -> a random perturbation of the same norm for each image, the control, shape (B, 1, H, W).
+
+    Args:
+        plan: what to attack.
+        remember: for each batch, what keeps its attacks.
     """
 
-    def __init__(self, plan: AttackPlan) -> None:
-        self.plan = plan
+    def __init__(self, plan: AttackPlan, remember: RememberOf = none_kept) -> None:
+        self.plan, self.remember = plan, remember
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         assert isinstance(pl_module, ReconstructionModule)
+        if "recalled" in outputs:
+            return
         measured: Measured = outputs["measured"]
         started, plan = time.perf_counter(), self.plan
         found: dict[tuple[float, Target], AttackResult] = {}
         for eps in plan.eps:
             for target in {plan.target_of(eps, sigma) for sigma in plan.sigma}:
-                found[eps, target] = ATTACKS[plan.name](
-                    pl_module.estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target,
-                    seed=plan.seed, image_keys=measured.names, **plan.settings,
-                )  # fmt: skip
+                found[eps, target] = self.attack(pl_module, measured, eps, target)
         outputs["attacks"] = {(e, s): found[e, plan.target_of(e, s)] for e in plan.eps for s in plan.sigma}
         outputs["noise"] = {e: on_sphere(measured.x, e, plan.seed, measured.names, CONTROL) for e in plan.eps}
         seconds = time.perf_counter() - started
         log.info("%s (%s): %d attacks in %.1f s", ", ".join(measured.names), measured.setting, len(found), seconds)
+
+    def attack(self, module: ReconstructionModule, measured: Measured, eps: float, target: Target) -> AttackResult:
+        """Search, unless this was searched before."""
+        plan = self.plan
+
+        def search() -> dict[str, Tensor]:
+            found = ATTACKS[plan.name](
+                module.estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target, seed=plan.seed,
+                image_keys=measured.names, **plan.settings,
+            )  # fmt: skip
+            return {k: torch.as_tensor(v) for k, v in vars(found).items()}
+
+        found = self.remember(measured)("attack", plan.content(measured, eps, target), search)
+        tensors = {k: v for k, v in found.items() if k not in ("grad_evals", "network_evals")}
+        return AttackResult(**tensors, grad_evals=int(found["grad_evals"]), network_evals=int(found["network_evals"]))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from invsmooth.callbacks.certify_plan import CertifyPlan
 from invsmooth.certificate_files.checks import needs_image
-from invsmooth.certificate_files.format import FOLDER, FORMAT, VERSION, Record, write_arrays, write_record
+from invsmooth.certificate_files.format import FOLDER, FORMAT, VERSION, Record, dumped, write_arrays, write_record
 from invsmooth.certificate_files.record import array_record, certificate_record, operator_sha256, to_numpy
 from invsmooth.certificates import Certificate
 from invsmooth.measurement import Measured
@@ -60,9 +61,10 @@ class CertificateFiles:
             self.measured.append((name, y))
         self.certificates.append((self.plan.recorded(certifier, sigma) | {"measurement": name}, eps, certificate))
 
-    def write(self, measured: Measured, estimator_sha256: str) -> None:
-        """The files of every image of the batch, of all certificates added since the last time."""
+    def write(self, measured: Measured, estimator_sha256: str) -> list[Path]:
+        """The files of every image of the batch, of all certificates added since the last time. Returns where they are."""
         self.folder.mkdir(exist_ok=True)
+        written = []
         operator = {
             "sha256": operator_sha256(measured.setting.operator),
             "ratio": measured.setting.ratio,
@@ -84,4 +86,16 @@ class CertificateFiles:
                 arrays["x"] = x
             write_arrays(self.folder / f"{stem}.npz", arrays)
             write_record(self.folder / f"{stem}.json", record)
+            written += [self.folder / f"{stem}.npz", self.folder / f"{stem}.json"]
         self.measured, self.certificates = [], []
+        return written
+
+    def adopt(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
+        """The files of another run of the same experiment, with this run's ways to the weights and the operator's matrix."""
+        adopted = dict(files)
+        for name in [n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")]:
+            record = json.loads(files[name])
+            record["estimator"] |= self.estimator
+            record["operator"]["matrix"] = self.operator["matrix"]
+            adopted[name] = dumped(record)
+        return adopted

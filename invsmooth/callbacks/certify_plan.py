@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor
 
+from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates import (
     PERCENTILE_CERTIFIERS,
     Certificate,
@@ -92,10 +93,11 @@ class CertifyPlan:
 
     def certify(
         self, certifiers: Sequence[str], estimator: Estimator, measured: Measured, y: Tensor, eps: Sequence[float],
-        sigma: float,
+        sigma: float, remember: Remember = not_kept,
     ) -> dict[str, Certificate]:  # fmt: skip
         """Certificates of measurements y of the images ``measured`` at radii ``eps``. The draws are common over sigma."""
-        return certify_all(estimator, measured.setting.operator, y, **self.arguments(certifiers, measured, eps, sigma))
+        arguments = self.arguments(certifiers, measured, eps, sigma)
+        return certify_all(estimator, measured.setting.operator, y, remember=remember, **arguments)
 
     def decide(self, estimator: Estimator, measured: Measured, sigma: float) -> Certificate:
         """The certifier ``radius`` with ``anytime``: whether each radius is certified, with as few draws as it takes."""

@@ -16,9 +16,11 @@ from torch import Tensor
 from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import AttackResult
 from invsmooth.attacks.sandwich import Sandwich
+from invsmooth.cache import Remember, not_kept
 from invsmooth.callbacks.bands import bands_of_first
 from invsmooth.callbacks.certificate_files import CertificateFiles
 from invsmooth.callbacks.certify_plan import CertifyPlan
+from invsmooth.callbacks.recall import Recall, Recalled, restore
 from invsmooth.callbacks.sandwich_check import SandwichCheck
 from invsmooth.callbacks.save_pictures import save_pictures
 from invsmooth.certificates import Certificate
@@ -48,14 +50,15 @@ class CertifySweep(L.Callback):
         n_pictures: for the first so many images of each setting, the pictures of every cell are kept for the report.
         check: tries to refute every certificate with the attack that was found.
         files: writes the certificate files; None for none.
+        recall: keeps the cells for other runs, and knows those that were computed before; None for neither.
     """
 
     def __init__(
         self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int, check: SandwichCheck,
-        files: CertificateFiles | None = None,
+        files: CertificateFiles | None = None, recall: Recall | None = None,
     ) -> None:  # fmt: skip
         self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
-        self.check, self.files = check, files
+        self.check, self.files, self.recall = check, files, recall
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -70,7 +73,28 @@ class CertifySweep(L.Callback):
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
         assert isinstance(pl_module, ReconstructionModule)
+        if "recalled" in outputs:
+            self.take_over(outputs["recalled"])
+            return
+        measured, n_before = outputs["measured"], len(self.rows)
+        files = self.certify(pl_module, outputs, pictured=batch_idx < self.n_pictures)
+        write_rows(self.folder / "results.parquet", self.rows)
+        if self.files:
+            files += self.files.write(measured, self.sha256)
+        self.check.conclude()
+        if self.recall:
+            self.recall.keep(measured, batch_idx, self.rows[n_before:], self.folder, files)
+
+    def take_over(self, known: Recalled) -> None:
+        """Rows and files that another run computed."""
+        self.rows += [row | self.columns for row in known.rows]
+        restore(self.folder, self.files.adopt(known.files) if self.files else known.files)
+        write_rows(self.folder / "results.parquet", self.rows)
+
+    def certify(self, pl_module: ReconstructionModule, outputs: Mapping[str, Any], pictured: bool) -> list[Path]:
+        """Add the rows of every cell of a batch. Returns the files of pictures that were written."""
         measured, x_hat = outputs["measured"], outputs["x_hat"]
+        pictures = []
         with torch.no_grad():
             at_clean = self.certify_clean(pl_module, measured)
             clean = quality("clean", x_hat, measured.x)
@@ -89,7 +113,9 @@ class CertifySweep(L.Callback):
                     found = {name: (c.at(j), seconds) for name, (c, seconds) in at_clean[sigma].items()}
                     if AT_ATTACKED in self.plan.certifiers:
                         started = time.perf_counter()
-                        one = self.plan.certify([AT_ATTACKED], pl_module.estimator, measured, y, [eps], sigma)
+                        one = self.plan.certify(
+                            [AT_ATTACKED], pl_module.estimator, measured, y, [eps], sigma, self.remember(measured)
+                        )
                         found[AT_ATTACKED] = (one[AT_ATTACKED].at(0), time.perf_counter() - started)
                         if self.files:
                             self.files.add(AT_ATTACKED, one[AT_ATTACKED], measured, y, sigma, [eps])
@@ -102,14 +128,16 @@ class CertifySweep(L.Callback):
                             )
                         cell = {"eps": eps, "sigma": sigma, "certifier": name, "seconds": seconds / len(measured.names)}
                         self.rows += self.rows_of(cell, measured, known, attack, certificate, truth)
-                        if batch_idx < self.n_pictures and name == self.plan.certifiers[0]:
+                        if pictured and name == self.plan.certifiers[0]:
                             bands = bands_of_first(self.plan, pl_module.estimator, measured, y, eps, sigma)
-                            save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
+                            pictures.append(
+                                save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
+                            )
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
-        write_rows(self.folder / "results.parquet", self.rows)
-        if self.files:
-            self.files.write(measured, self.sha256)
-        self.check.conclude()
+        return pictures
+
+    def remember(self, measured: Measured) -> Remember:
+        return self.recall.of(measured) if self.recall else not_kept
 
     def certify_clean(
         self, module: ReconstructionModule, measured: Measured
@@ -121,7 +149,9 @@ class CertifySweep(L.Callback):
             wanted = [c for c in plan.certifiers if c != AT_ATTACKED and not (c == "radius" and plan.anytime)]
             certificates = {}
             if wanted:
-                certificates = plan.certify(wanted, module.estimator, measured, measured.y, plan.eps, sigma)
+                certificates = plan.certify(
+                    wanted, module.estimator, measured, measured.y, plan.eps, sigma, self.remember(measured)
+                )
             if "radius" in plan.certifiers and plan.anytime:
                 certificates["radius"] = plan.decide(module.estimator, measured, sigma)
             each = (time.perf_counter() - started) / max(1, len(certificates) * len(plan.eps))

@@ -23,9 +23,9 @@ def save_pictures(
     attacked: Tensor,
     certificate: Certificate,
     bands: Mapping[str, np.ndarray],
-) -> None:
+) -> Path:
     """Keep the first image of a batch: clean, measured (A^T y), reconstructed, attacked, smoothed median, certified; and
-    ``bands`` (:func:`invsmooth.callbacks.bands.bands_of_first`) as they are."""
+    ``bands`` (:func:`invsmooth.callbacks.bands.bands_of_first`) as they are. Returns the file."""
     setting = measured.setting
     images: Sequence[Tensor] = (
         measured.x,
@@ -39,6 +39,7 @@ def save_pictures(
     path.parent.mkdir(exist_ok=True)
     arrays = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
     np.savez_compressed(path, allow_pickle=False, **{k: to_8_bit(v) for k, v in arrays.items()}, **bands)
+    return path
 
 
 def to_8_bit(image: Tensor) -> np.ndarray:

@@ -10,12 +10,13 @@ import glob
 import hashlib
 import json
 import math
-import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
 import numpy as np
+
+from invsmooth.atomic import replaced, write_bytes
 
 FORMAT, VERSION = "invsmooth certificates", 1
 FOLDER = "certificates"
@@ -50,35 +51,26 @@ def array_sha256(array: np.ndarray) -> str:
     return digest.hexdigest()
 
 
-def write_record(path: Path, record: Mapping[str, Any]) -> None:
-    """Write a record with its checksum, all or nothing; a line for each certificate, so that people can look at it."""
+def dumped(record: Mapping[str, Any]) -> bytes:
+    """A record with its checksum as JSON; a line for each certificate, so that people can look at it."""
     lines = []
     for key, value in {**record, "sha256": checksum(record)}.items():
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
         if key == "certificates":
             text = "[\n" + ",\n".join(json.dumps(c, ensure_ascii=False, allow_nan=False) for c in value) + "\n]"
         lines.append(f"{json.dumps(key)}: {text}")
-    temporary = beside(path)
-    try:
-        temporary.write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record with its checksum, all or nothing."""
+    write_bytes(path, dumped(record))
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write an .npz file, all or nothing."""
-    temporary = beside(path)
-    try:
-        with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def beside(path: Path) -> Path:
-    return path.with_name(f".{os.getpid()}.tmp")
+    with replaced(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
 
 
 def read_record(path: Path) -> Record:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -111,7 +112,8 @@ def recalled_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: i
 
     of = draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
     found = draws.remember("moments", of, compute)
-    return Moments(**{f.name: found[f.name] if f.name == "centre" else found[f.name].item() for f in fields(Moments)})
+    values: dict[str, Any] = {k: v if k == "centre" else v.item() for k, v in found.items()}
+    return Moments(**values)
 
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:

@@ -119,7 +119,7 @@ class Draws:
         return x_hat
 
     def pick_in_chunks(self, k: Tensor, stop: int) -> Tensor:
-        """As :meth:`pick`, to the last bit what :meth:`chunks` (0, stop) gives: in the same chunks, but only those needed."""
+        """As :meth:`pick`, but to the last bit what :meth:`chunks` (0, stop) gives: made in the same chunks, if needed."""
         stop = stop if self.made is None else max(stop, self.made.n_samples)
         found = self.y.new_empty(*k.shape, *self.image_shape)
         for first in sorted({d // self.step * self.step for d in k.flatten().tolist()}):
@@ -167,5 +167,5 @@ class OfImage(Made):
         self.of, self.i = of, i
 
     @property
-    def x_hat(self) -> Tensor:  # type: ignore[override]
+    def x_hat(self) -> Tensor:
         return self.of.x_hat[self.i : self.i + 1]

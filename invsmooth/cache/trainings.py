@@ -1,0 +1,134 @@
+"""Trainings that are kept: finished ones are taken over, interrupted ones go on."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock
+
+from invsmooth.atomic import replaced, write_bytes
+from invsmooth.cache.content import file_key
+
+log = logging.getLogger(__name__)
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+
+
+class Training:
+    """The folder of a training, by the key of all that determines it.
+
+    Attributes:
+        folder: with ``checkpoints`` and, for each time that the training was begun or went on, ``metrics/<n>``. When it is
+            finished, ``done.json`` has the hashes of the checkpoints.
+    """
+
+    def __init__(self, cache: Path, key: str) -> None:
+        self.folder = cache / "trainings" / key
+        self.checkpoints, self.metrics = self.folder / "checkpoints", self.folder / "metrics"
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """One process trains; others that want the same training wait before this block."""
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.folder / "lock")
+        if not try_lock(lock):
+            log.info("another process is training the same network; waiting for it (%s)", self.folder)
+            lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def finished(self) -> bool:
+        """Whether it is there whole. A damaged one is removed."""
+        try:
+            done: dict[str, str] = json.loads((self.folder / "done.json").read_text(encoding="utf-8"))
+        except (FileNotFoundError, ValueError):
+            return False
+        if all((f := self.checkpoints / n).is_file() and file_key(f) == sha256 for n, sha256 in done.items()):
+            return True
+        log.warning("%s is damaged (its checkpoints do not fit their hashes): it is trained again", self.folder)
+        self.clear()
+        return False
+
+    def clear(self) -> None:
+        (self.folder / "done.json").unlink(missing_ok=True)
+        for part in (self.checkpoints, self.metrics):
+            shutil.rmtree(part, ignore_errors=True)
+        self.checkpoints.mkdir(parents=True, exist_ok=True)
+
+    def latest(self) -> Path | None:
+        """The newest whole checkpoint to go on from; without one the training starts anew."""
+        for path in sorted(self.checkpoints.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
+            if path.name != BEST and is_whole(path):
+                return path
+        self.clear()
+        return None
+
+    def finish(self) -> None:
+        found = {p.name: file_key(p) for p in sorted(self.checkpoints.glob("*.ckpt")) if p.name in (BEST, LAST)}
+        write_bytes(self.folder / "done.json", json.dumps(found).encode())
+
+    def attempts(self) -> list[Path]:
+        """metrics.csv of each time that the training was begun or went on, in order."""
+        return sorted(self.metrics.glob("*/metrics.csv"), key=lambda p: int(p.parent.name))
+
+    def curve(self, stop: int | None = None) -> Iterator[tuple[Mapping[str, float], int]]:
+        """What was logged, as (values, batch): of an attempt what comes before the next one, and before batch ``stop``."""
+        import pandas as pd
+
+        frames = [f for f in (pd.read_csv(p) for p in self.attempts()) if len(f)]
+        for i, frame in enumerate(frames):
+            ends = [int(later["step"].min()) for later in frames[i + 1 :]] + ([] if stop is None else [stop])
+            kept = frame[frame["step"] < min(ends)] if ends else frame
+            for _, line in kept.iterrows():
+                values = line.dropna()
+                yield {str(k): float(v) for k, v in values.items() if k != "step"}, int(values["step"])
+
+    def link(self, folder: Path) -> None:
+        """Put the checkpoints into a run's folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in (BEST, LAST):
+            if (self.checkpoints / name).is_file():
+                link_or_copy(self.checkpoints / name, folder / name)
+
+
+def try_lock(lock: FileLock) -> bool:
+    """Whether the lock was free and is held now (always, where the file system knows no locks)."""
+    from filelock import Timeout
+
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return False
+    except NotImplementedError:
+        log.warning("%s: no file locks there: two jobs may train the same network", lock.lock_file)
+    return True
+
+
+def is_whole(checkpoint: Path) -> bool:
+    """Whether every part of a checkpoint fits its checksum."""
+    try:
+        with zipfile.ZipFile(checkpoint) as archive:
+            if archive.testzip() is None:
+                return True
+    except (OSError, zipfile.BadZipFile):
+        pass
+    log.warning("%s is damaged and not used", checkpoint)
+    return False
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """A second name for a file where the file system can, else a copy."""
+    with replaced(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:
+            shutil.copyfile(source, temporary)
