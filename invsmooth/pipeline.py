@@ -13,6 +13,8 @@ from typing import Any
 
 import lightning as L
 import torch
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -32,6 +34,7 @@ from invsmooth.cache import Store, Training
 from invsmooth.cache.trainings import BEST, LAST
 from invsmooth.callbacks import StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.dry_run import plan_job, print_plans, write_plan
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
 from invsmooth.loggers import build_loggers, close_loggers
@@ -74,6 +77,12 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     module = build_module(cfg, estimator, settings)
     announce(build_plan(cfg, data.n_tested))
     store = Store(None if cfg.cache is None else Path(cfg.cache))
+    if cfg.sweep == "plan":
+        job = plan_job(cfg, module, data, store, trains, folder.name)
+        write_plan(folder, job)
+        if not is_multirun():
+            print_plans([job])
+        return
     # Distributed training starts this program once more for each further device, in the same folder.
     with ExitStack() as stack:
         record = stack.enter_context(recorded(cfg, folder)) if is_first_process() else {}
@@ -87,6 +96,10 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         finally:
             close_loggers()
     print(f"\nrun folder: {folder.resolve()}")
+
+
+def is_multirun() -> bool:
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def is_first_process() -> bool:
@@ -116,6 +129,8 @@ def train(
                     seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
                     log.info("a training that was interrupted goes on after %d batches: %s", seen, last)
                     replay(kept.curve(stop=seen), loggers)
+                else:
+                    kept.clear()
                 kept_curve = CSVLogger(kept.folder, kept.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
                 if not fit(cfg, module, data, folder, kept.checkpoints, [*loggers, kept_curve], last):
                     return False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,11 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 log = logging.getLogger(__name__)
+
+
+def job_number(path: Path) -> int:
+    """Of a file in a job's folder, whose name begins with it."""
+    return int(path.parent.name.split("_")[0])
 
 
 class ReportAtSweepEnd(Callback):
@@ -27,6 +33,12 @@ class ReportAtSweepEnd(Callback):
         from invsmooth.rows import read_rows, write_table
 
         folder = Path(config.hydra.sweep.dir)
+        if config.sweep == "plan":
+            from invsmooth.dry_run import print_plans, read_plan
+
+            print_plans([read_plan(p.parent) for p in sorted(folder.glob("*/plan.json"), key=job_number)])
+            shutil.rmtree(folder, ignore_errors=True)  # a plan leaves nothing
+            return
         runs = sorted(p.parent for p in folder.glob("*/results.parquet"))
         if not runs:
             return

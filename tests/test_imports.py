@@ -18,7 +18,7 @@ LAYERS = [
     {"reporting", "algorithms", "validate", "certificate_files"},
     {"callbacks", "loggers", "sweep"},
     {"build", "cli"},
-    {"evaluation"},
+    {"evaluation", "dry_run"},
     {"pipeline"},
     {"train", "evaluate", "report", "verify", "__main__"},
 ]

@@ -54,6 +54,10 @@ class Adv(AlgorithmMixin):
         self.eps_warmup, self.warm_start = eps_warmup, warm_start
         self.last_xi: Tensor | None = None
 
+    @property
+    def evals_per_batch(self) -> int:
+        return self.search.n_iter + 1
+
     def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> Objective:
         """What the attack maximises."""
         return ReconstructionError(self.estimator, operator, x, b)

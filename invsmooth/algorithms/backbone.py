@@ -86,6 +86,11 @@ class ReconstructionModule(L.LightningModule):
         self.forward_images, self.counting = 0, False
         self.save_hyperparameters(setup.description)
 
+    @property
+    def evals_per_batch(self) -> int:
+        """Forward passes of the network for each patch of a batch; nearly all of them have a gradient taken through."""
+        return self.updates_per_batch
+
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return the loss, detached.
 

@@ -64,6 +64,10 @@ class Jcb(AlgorithmMixin):
         self.beta, self.gamma, self.norm, self.reduce, self.n_iter = beta, gamma, norm, reduce, n_iter
         self.left: Tensor | None = None
 
+    @property
+    def evals_per_batch(self) -> int:
+        return self.n_iter * (2 if self.norm == "spectral" else 1)
+
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         def reconstruct(z: Tensor) -> Tensor:
             return self.estimator(operator.A(z) + b, operator).to(x.dtype)

@@ -61,6 +61,10 @@ class SmtAdv(Adv):
         self.sigma, self.n_samples, self.smoothing = to_unit_scale(sigma), n_samples, smoothing
         self.noise, self.chunk_size = noise, chunk_size
 
+    @property
+    def evals_per_batch(self) -> int:
+        return self.search.n_iter * self.n_samples + (1 if self.noise == "fresh" else self.n_samples)
+
     def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> SmoothedError:
         step = -1
 

@@ -49,6 +49,10 @@ class SmtGrad(AlgorithmMixin):
         self.sigma, self.n_samples, self.updates_per_batch = to_unit_scale(sigma), n_samples, t_step
         self.chunk_size = n_samples if smoothing == "loss" or chunk_size is None else chunk_size
 
+    @property
+    def evals_per_batch(self) -> int:
+        return self.updates_per_batch * self.n_samples
+
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         sigma = (update + 1) / self.updates_per_batch * self.sigma
         noise = self.draw((len(x), self.n_samples, *x.shape[1:]), "delta", update).to(x)

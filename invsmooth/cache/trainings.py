@@ -58,6 +58,12 @@ class Training:
         self.clear()
         return False
 
+    @property
+    def best(self) -> Path:
+        """The checkpoint with the best validation; the last one where nothing was validated."""
+        path = self.checkpoints / BEST
+        return path if path.is_file() else self.checkpoints / LAST
+
     def clear(self) -> None:
         (self.folder / "done.json").unlink(missing_ok=True)
         for part in (self.checkpoints, self.metrics):
@@ -65,11 +71,10 @@ class Training:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint to go on from; without one the training starts anew."""
+        """The newest whole checkpoint to go on from."""
         for path in sorted(self.checkpoints.glob("*.ckpt"), key=lambda p: p.stat().st_mtime_ns, reverse=True):
             if path.name != BEST and is_whole(path):
                 return path
-        self.clear()
         return None
 
     def finish(self) -> None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -97,8 +98,13 @@ def recalled_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
         share = torch.tensor(found.share, dtype=torch.float64)
         return {"picture": found.picture, "share": share, "distances": found.distances}
 
-    found = draws.remember("centre", draws.content(2 * n_pred + n_samples) | {"n_pred": n_pred}, compute)
+    found = draws.remember("centre", centre_content(draws, n_pred, n_samples), compute)
     return Centre(found["picture"], found["share"].item(), found["distances"])
+
+
+def centre_content(draws: Draws, n_pred: int, n_samples: int) -> dict[str, Any]:
+    """What determines the centre of the draws of one image."""
+    return draws.content(2 * n_pred + n_samples) | {"n_pred": n_pred}
 
 
 def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:

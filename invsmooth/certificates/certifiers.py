@@ -129,8 +129,7 @@ def certify_all(
         draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size, remember=remember)
         found: dict[str, Certificate] = {}
         shared = [c for c in certifiers if c in PERCENTILE_CERTIFIERS]
-        if shared and "mean" in certifiers and sigma > 0:
-            draws = draws.making(centre_draws(n_centre, n_samples) + n_samples)
+        draws = shared_draws(draws, certifiers, n_samples, n_centre)
         if shared:
             wanted = {radius_of if c == "radius" else c for c in shared}
             references = {c: r for c, r in (("discrepancy", shown), ("error", x)) if c in wanted and r is not None}
@@ -141,6 +140,12 @@ def certify_all(
         if "center" in certifiers:
             found["center"] = center_certificate(draws, eps, n_samples, n_pred, each, plan.dkw)
     return {certifier: found[certifier] for certifier in certifiers}
+
+
+def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_centre: int | None) -> Draws:
+    """The draws, made once where the percentile certifiers and ``mean`` both use them."""
+    both = "mean" in certifiers and any(c in PERCENTILE_CERTIFIERS for c in certifiers)
+    return draws.making(centre_draws(n_centre, n_samples) + n_samples) if both and draws.sigma > 0 else draws
 
 
 def check(

@@ -110,10 +110,14 @@ def recalled_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: i
             for k, v in found.items()
         }
 
-    of = draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
-    found = draws.remember("moments", of, compute)
+    found = draws.remember("moments", moments_content(draws, x, n_centre, n_samples), compute)
     values: dict[str, Any] = {k: v if k == "centre" else v.item() for k, v in found.items()}
     return Moments(**values)
+
+
+def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> dict[str, Any]:
+    """What determines the moments of the draws of one image."""
+    return draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
 
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:

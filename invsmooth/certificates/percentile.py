@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -121,8 +122,13 @@ def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> tupl
                 errors[name][:, k] = mse(x_hat.flatten(0, 1), repeated).unflatten(0, x_hat.shape[:2])
         return errors
 
-    found = draws.remember("errors", draws.content(n_drawn) | {"references": references}, errors_of_draws)
+    found = draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws)
     return kept[0], dict(found)
+
+
+def errors_content(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict[str, Any]:
+    """What determines the errors of the draws."""
+    return draws.content(n_drawn) | {"references": references}
 
 
 def take(draws: Draws, kept: Tensor | None, index: Tensor, n_drawn: int) -> Tensor:

@@ -1,0 +1,125 @@
+"""What an evaluation would compute, before it computes anything: the steps of each image, with keys and costs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from invsmooth.attacks import Target
+from invsmooth.cache import content_key
+from invsmooth.callbacks.attack_sweep import AttackPlan
+from invsmooth.callbacks.certify_plan import CertifyPlan
+from invsmooth.callbacks.recall import Recall
+from invsmooth.certificates.center import centre_content
+from invsmooth.certificates.center_smoothing import default_n_pred
+from invsmooth.certificates.certifiers import shared_draws
+from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS
+from invsmooth.certificates.mean import centre_draws, moments_content
+from invsmooth.certificates.percentile import errors_content
+from invsmooth.certificates.sampling import Draws
+from invsmooth.estimators.frozen import Estimator
+from invsmooth.measurement import Measured
+from invsmooth.rows import AT_ATTACKED
+from invsmooth.units import to_unit_scale
+
+
+@dataclass(frozen=True)
+class Step:
+    """Something that is computed once and kept.
+
+    Attributes:
+        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and bands).
+        key: what two jobs have in common they do once.
+        evals: forward passes of the network.
+        gradients: how many of them have a gradient taken through.
+        kept: computed before.
+        seconds: estimated; 0 where nothing is known of it.
+    """
+
+    kind: str
+    key: str
+    evals: int
+    gradients: int = 0
+    kept: bool = False
+    seconds: float = 0.0
+
+
+def steps_of_image(
+    estimator: Estimator, recall: Recall, plan: CertifyPlan, attack: AttackPlan, check_samples: int, measured: Measured,
+    number: int,
+) -> Iterator[Step]:  # fmt: skip
+    """The steps of the images ``measured``, the ``number``-th of their setting; none where all cells are there."""
+    if recall.results.store.has("cells", recall.key(measured, number)):
+        return
+    yield from attack_steps(recall, attack, measured)
+    yield from clean_steps(estimator, recall, plan, measured)
+    cells = [(eps, sigma) for eps in plan.eps for sigma in plan.sigma]
+    if AT_ATTACKED in plan.certifiers:
+        for eps, sigma in cells:
+            found = attack.content(measured, eps, attack.target_of(eps, sigma))
+            key = content_key([recall.results.base, "at attacked", found, sigma, plan.n_samples, plan.seed])
+            yield Step("draws", key, n_drawn(plan, sigma))
+    evals = 1 + 2 * len({(eps, attack.target_of(eps, sigma)) for eps, sigma in cells})
+    evals += len(plan.sigma) * any(c != AT_ATTACKED for c in plan.certifiers) + len(cells) * (
+        AT_ATTACKED in plan.certifiers
+    )
+    checks = {"error": 1, "discrepancy": 1, "mean": 2}
+    for eps, sigma in cells:
+        if eps > 0 and check_samples:
+            evals += sum(
+                checks.get(c, 0) * check_samples for c in plan.certifiers if not plan.why_impossible(c, eps, sigma)
+            )
+        if plan.bands != "none" and number < recall.n_pictures:
+            evals += 1 + n_drawn(plan, sigma)
+    yield Step("rest", recall.key(measured, number), evals)
+
+
+def n_drawn(plan: CertifyPlan, sigma: float) -> int:
+    """Without noise all draws are the same one."""
+    return plan.n_samples if sigma > 0 else 1
+
+
+def attack_steps(recall: Recall, attack: AttackPlan, measured: Measured) -> Iterator[Step]:
+    results, n_iter = recall.of(measured), int(attack.settings["n_iter"])
+    for eps, target in {(eps, attack.target_of(eps, sigma)): None for eps in attack.eps for sigma in attack.sigma}:
+        key = results.key("attack", attack.content(measured, eps, target))
+        evals, gradients = attack_cost(attack.name, eps, target, n_iter, int(attack.settings.get("restarts", 1)))
+        yield Step("attack", key, evals, gradients, results.store.has("attack", key))
+
+
+def attack_cost(name: str, eps: float, target: Target, n_iter: int, restarts: int) -> tuple[int, int]:
+    """Forward passes of an attack on one image, and how many of them have a gradient taken through."""
+    each = 1 if target.kind == "base" else target.n_samples
+    if eps == 0:
+        return each, 0
+    if name == "noise":
+        return n_iter * each, 0
+    return restarts * (n_iter + 1) * each, restarts * n_iter * each
+
+
+def clean_steps(estimator: Estimator, recall: Recall, plan: CertifyPlan, measured: Measured) -> Iterator[Step]:
+    """The draws at the clean measurement, which serve all radii."""
+    results = recall.of(measured)
+    wanted = [c for c in plan.certifiers if c != AT_ATTACKED]
+    percentile = [c for c in wanted if c in PERCENTILE_CERTIFIERS]
+    for sigma in plan.sigma:
+        draws = Draws(
+            estimator, measured.setting.operator, measured.y, to_unit_scale(sigma), measured.x.shape[1:], plan.seed,
+            list(measured.names), plan.chunk_size,
+        )  # fmt: skip
+        draws = shared_draws(draws, wanted, plan.n_samples, plan.n_centre)
+        n_centre = centre_draws(plan.n_centre, plan.n_samples) if sigma > 0 else 1
+        n_pred = default_n_pred(plan.confidence_each) if plan.n_pred is None else plan.n_pred
+        n = n_drawn(plan, sigma)
+        if percentile:
+            about_x = "error" in wanted or ("radius" in wanted and plan.radius_of == "error")
+            key = results.key("errors", errors_content(draws, {"error": measured.x} if about_x else {}, n))
+            yield Step("draws", key, n, kept=results.store.has("errors", key))
+        if "mean" in wanted:
+            key = results.key("moments", moments_content(draws.image(0), measured.x[0], n_centre, n))
+            more = n_centre if draws.made is not None else n_centre * (1 if draws.fit(n_centre) else 2) + n
+            yield Step("draws", key, more, kept=results.store.has("moments", key))
+        if "center" in wanted:
+            first = n_pred if sigma > 0 else 1
+            key = results.key("centre", centre_content(draws.image(0), first, n))
+            yield Step("draws", key, 2 * first + n, kept=results.store.has("centre", key))
