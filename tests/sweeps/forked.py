@@ -1,0 +1,76 @@
+"""Whole sweeps in processes that can be killed: forked from one that has imported everything, so that a start costs little."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+import sys
+from multiprocessing.process import BaseProcess
+from pathlib import Path
+
+import pandas as pd
+
+from invsmooth.rows import KEY
+
+SWEEP = [
+    "--multirun", "task=cs", "algo=ord,jcb", "operator.ratio=0.1,0.3", "certify.sigma=12,25", "operator.train_ratio=[0.1,0.3]",
+    "estimator.n_phases=1", "estimator.channels=4", "data.crop=33", "data.limit=2", "attack.eps=[0,0.1]", "attack.n_iter=2",
+    "attack.check_samples=8", "certify=all", "certify.n_samples=24", "certify.pictures=1", "task.n_patches=24",
+    "task.batch_size=4", "trainer.max_epochs=2", "trainer.progress_bar=false", "trainer.num_threads=1", "report=false",
+]  # fmt: skip
+"""2 algorithms × 2 ratios × 2 sigma, tiny. The two ratios and sigma of an algorithm share its training."""
+
+N_JOBS = 8
+SERVER = multiprocessing.get_context("forkserver")
+SERVER.set_forkserver_preload(["tests.sweeps.preload"])
+
+
+def start(root: Path, *arguments: str) -> BaseProcess:
+    """A sweep whose outputs go to ``root``; ``root/log`` gets what it prints, ``root/events`` what it computes."""
+    root.mkdir(exist_ok=True)
+    process = SERVER.Process(target=run, args=(str(root), [*arguments]))
+    process.start()
+    return process
+
+
+def run(root: str, arguments: list[str]) -> None:
+    from invsmooth import train
+    from invsmooth.cache import Training
+    from invsmooth.callbacks.recall import Recall
+
+    os.environ["INVSMOOTH_ROOT"] = root
+    os.chdir(root)
+    events = open("events", "a", buffering=1)  # noqa: SIM115 (lives as long as the process)
+    begin, keep, finish = Recall.begin, Recall.keep, Training.finish
+
+    def logged_begin(self, measured, number):
+        known = begin(self, measured, number)
+        if known is None:
+            events.write(f"begin {self.key(measured, number)}\n")
+        return known
+
+    def logged_keep(self, measured, number, *rest):
+        keep(self, measured, number, *rest)
+        events.write(f"safe {self.key(measured, number)}\n")
+
+    def logged_finish(self):
+        finish(self)
+        events.write(f"safe {self.folder.name}\n")
+
+    Recall.begin, Recall.keep, Training.finish = logged_begin, logged_keep, logged_finish  # type: ignore[method-assign]
+    sys.argv = ["invsmooth-train", *arguments]
+    with open("log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        train.main()
+
+
+def events(root: Path) -> list[tuple[str, str]]:
+    lines = (root / "events").read_text().splitlines()
+    return [(what, key) for what, key in (line.split() for line in lines)]
+
+
+def rows(root: Path, sweep: Path | None = None) -> pd.DataFrame:
+    """Of the newest sweep, but for the time that they took."""
+    folder = sweep or max((root / "outputs" / "sweeps").iterdir())
+    found = pd.read_parquet(folder / "results.parquet").drop(columns="seconds")
+    return found.sort_values(list(KEY), ignore_index=True)
