@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import logging
 import os
 import sys
@@ -16,6 +17,9 @@ from omegaconf.errors import OmegaConfBaseException
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError
 
 USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
+
+
+FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def run(app: Callable[[], None]) -> None:
@@ -38,11 +42,23 @@ def run(app: Callable[[], None]) -> None:
         app()
     except USER_ERRORS as error:
         sys.exit(fail(error))
+    except OSError as error:
+        if error.errno not in FULL_OR_READ_ONLY:
+            raise
+        sys.exit(fail(storage_error(error)))
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+
+
+def storage_error(error: OSError) -> ConfigError:
+    where = f" ({error.filename})" if error.filename else ""
+    return ConfigError(
+        f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
+        "to a folder that can be written. What was computed is kept: the same command goes on from there"
+    )
 
 
 def quieten_lightning() -> None:

@@ -27,7 +27,7 @@ SERVER.set_forkserver_preload(["tests.sweeps.preload"])
 
 
 def start(root: Path, *arguments: str) -> BaseProcess:
-    """A sweep whose outputs go to ``root``; ``root/log`` gets what it prints, ``root/events`` what it computes."""
+    """A sweep whose outputs go to ``root``; beside it is noted what it prints and what it computes."""
     root.mkdir(exist_ok=True)
     process = SERVER.Process(target=run, args=(str(root), [*arguments]))
     process.start()
@@ -41,7 +41,7 @@ def run(root: str, arguments: list[str]) -> None:
 
     os.environ["INVSMOOTH_ROOT"] = root
     os.chdir(root)
-    events = open("events", "a", buffering=1)  # noqa: SIM115 (lives as long as the process)
+    events = beside(root, "events").open("a", buffering=1)
     begin, keep, finish = Recall.begin, Recall.keep, Training.finish
 
     def logged_begin(self, measured, number):
@@ -60,12 +60,21 @@ def run(root: str, arguments: list[str]) -> None:
 
     Recall.begin, Recall.keep, Training.finish = logged_begin, logged_keep, logged_finish  # type: ignore[method-assign]
     sys.argv = ["invsmooth-train", *arguments]
-    with open("log", "a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+    with beside(root, "log").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         train.main()
 
 
+def beside(root: str | Path, what: str) -> Path:
+    return Path(root).with_name(f"{Path(root).name}.{what}")
+
+
+def printed(root: Path) -> str:
+    log = beside(root, "log")
+    return log.read_text() if log.exists() else ""
+
+
 def events(root: Path) -> list[tuple[str, str]]:
-    lines = (root / "events").read_text().splitlines()
+    lines = beside(root, "events").read_text().splitlines()
     return [(what, key) for what, key in (line.split() for line in lines)]
 
 

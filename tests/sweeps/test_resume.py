@@ -11,7 +11,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.sweeps.forked import N_JOBS, SWEEP, events, rows, start
+from tests.sweeps.forked import N_JOBS, SWEEP, beside, events, printed, rows, start
 
 pytestmark = pytest.mark.slow
 
@@ -26,7 +26,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 
 def finish(process, root: Path, code: int = 0) -> None:
     process.join(300)
-    assert process.exitcode == code, (root / "log").read_text()[-3000:]
+    assert process.exitcode == code, printed(root)[-3000:]
 
 
 def test_every_job_explains_itself(undisturbed: tuple[Path, float]) -> None:
@@ -66,6 +66,7 @@ def test_killed_at_any_moment_and_started_again(undisturbed: tuple[Path, float],
             finish(process, root)
             check(reference, root)
             shutil.rmtree(root)
+            beside(root, "events").unlink()
     finish(start(root, *SWEEP), root)
     check(reference, root)
 
