@@ -48,6 +48,8 @@ def measure(setting: Setting, names: Sequence[str], x: Tensor) -> Measured:
     """Measure images ``x`` (B, 1, H, W). An image's b is sigma_b times a normal tensor that (noise_seed, name) determines:
     the same for every network and run, whatever the run's own seed, and common over sigma_b."""
     y = setting.operator.A(x)
+    if setting.sigma_b == 0:
+        return Measured(setting, names, x, torch.zeros_like(y), y)
     noise = torch.stack([standard_normal(y.shape[1:], setting.noise_seed, "b", name) for name in names])
     b = to_unit_scale(setting.sigma_b) * noise.to(y)
     return Measured(setting, names, x, b, y + b)

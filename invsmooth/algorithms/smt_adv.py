@@ -63,7 +63,10 @@ class SmtAdv(Adv):
 
     @property
     def evals_per_batch(self) -> int:
-        return self.search.n_iter * self.n_samples + (1 if self.noise == "fresh" else self.n_samples)
+        twice = self.smoothing == "mean" and (self.chunk_size or self.n_samples) < self.n_samples
+        return self.search.n_iter * self.n_samples * (2 if twice else 1) + (
+            1 if self.noise == "fresh" else self.n_samples
+        )
 
     def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> SmoothedError:
         step = -1

@@ -79,9 +79,21 @@ class Target:
         if self.kind == "base" or self.sigma == 0:
             return ReconstructionError(estimator, operator, x, b)
         draw = attack_draws(x, self.n_samples, self.draws == "fresh", seed, keys_of(x, image_keys))
-        chunk_size = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(x.device.type, 2**20) // x[:, 0].numel())
-        smoothed = SmoothedError(estimator, operator, x, b, self.sigma, draw, "mean", chunk_size)
+        smoothed = SmoothedError(estimator, operator, x, b, self.sigma, draw, "mean", self.draws_at_a_time(x))
         return smoothed if self.kind == "mean" else QuantileError(smoothed, self.q, self.n_around)
+
+    def draws_at_a_time(self, x: Tensor) -> int:
+        return self.chunk_size or max(1, PIXELS_PER_CHUNK.get(x.device.type, 2**20) // x[:, 0].numel())
+
+    def passes(self, x: Tensor) -> tuple[int, int]:
+        """Forward passes for each gradient, and how many of them a gradient is taken through, for each image of x."""
+        if self.kind == "base" or self.sigma == 0:
+            return 1, 1
+        n = self.n_samples
+        if self.kind == "mean":  # in several chunks the mean is needed first
+            return (n if n <= self.draws_at_a_time(x) else 2 * n), n
+        around = n if self.n_around is None else min(self.n_around, n)
+        return (n if self.n_around is None else n + around), around
 
 
 BASE = Target()

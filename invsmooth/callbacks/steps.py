@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from invsmooth.attacks import Target
 from invsmooth.cache import content_key
 from invsmooth.callbacks.attack_sweep import AttackPlan
 from invsmooth.callbacks.certify_plan import CertifyPlan
@@ -83,18 +82,25 @@ def attack_steps(recall: Recall, attack: AttackPlan, measured: Measured) -> Iter
     results, n_iter = recall.of(measured), int(attack.settings["n_iter"])
     for eps, target in {(eps, attack.target_of(eps, sigma)): None for eps in attack.eps for sigma in attack.sigma}:
         key = results.key("attack", attack.content(measured, eps, target))
-        evals, gradients = attack_cost(attack.name, eps, target, n_iter, int(attack.settings.get("restarts", 1)))
+        restarts = int(attack.settings.get("restarts", 1))
+        evals, gradients = attack_cost(attack.name, eps, target.passes(measured.x), n_iter, restarts, target.n_samples)
         yield Step("attack", key, evals, gradients, results.store.has("attack", key))
 
 
-def attack_cost(name: str, eps: float, target: Target, n_iter: int, restarts: int) -> tuple[int, int]:
-    """Forward passes of an attack on one image, and how many of them have a gradient taken through."""
-    each = 1 if target.kind == "base" else target.n_samples
+def attack_cost(
+    name: str, eps: float, passes: tuple[int, int], n_iter: int, restarts: int, n_samples: int
+) -> tuple[int, int]:
+    """Forward passes of an attack on one image, and how many of them have a gradient taken through.
+
+    Args:
+        passes: of each gradient (:meth:`invsmooth.attacks.Target.passes`).
+        n_samples: passes that tell the loss.
+    """
     if eps == 0:
-        return each, 0
+        return n_samples, 0
     if name == "noise":
-        return n_iter * each, 0
-    return restarts * (n_iter + 1) * each, restarts * n_iter * each
+        return n_iter * n_samples, 0
+    return restarts * (n_iter * passes[0] + n_samples), restarts * n_iter * passes[1]
 
 
 def clean_steps(estimator: Estimator, recall: Recall, plan: CertifyPlan, measured: Measured) -> Iterator[Step]:

@@ -1,0 +1,158 @@
+"""What a plan says is what a run then does; and what is recalled is what was computed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from invsmooth import pipeline, schema
+from invsmooth.dry_run import JobPlan, print_plans, read_plan
+from invsmooth.estimators import ISTANetPP
+from tests.train.toys import SETTINGS, data, module, trainer
+
+TINY = [
+    "task=cs", "estimator.n_phases=1", "estimator.channels=4", "data.crop=33", "data.limit=2", "attack.n_iter=3",
+    "attack.check_samples=5", "certify.n_samples=24", "trainer.progress_bar=false", "report=false", "operator.ratio=[0.1,0.3]",
+    "operator.train_ratio=[0.1,0.3]",
+]  # fmt: skip
+
+
+class Runs:
+    """Runs in this process, with one network, whose forward passes are counted."""
+
+    def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        torch.manual_seed(0)
+        self.folder, self.number, self.images = folder, 0, 0
+        self.net = ISTANetPP(1, 4).eval()
+        torch.save({"state_dict": {}}, folder / "some.ckpt")
+        monkeypatch.setattr(pipeline, "build_estimator", lambda cfg, trains: self.net)
+        self.net.register_forward_pre_hook(self.count)
+
+    def count(self, net: torch.nn.Module, arguments: tuple) -> None:
+        self.images += len(arguments[0])
+
+    def __call__(self, *overrides: str) -> Path:
+        self.number += 1
+        self.images = 0
+        folder = self.folder / str(self.number)
+        folder.mkdir()
+        own = [f"ckpt={self.folder / 'some.ckpt'}", f"cache={self.folder / 'cache'}"]
+        schema.register()
+        with initialize_config_module("invsmooth.conf", version_base="1.3"):
+            cfg = compose("evaluate", [*TINY, *own, *overrides])
+        pipeline.evaluate_checkpoint(cfg, folder)
+        return folder
+
+    def plan(self, *overrides: str) -> JobPlan:
+        return read_plan(self(*overrides, "sweep=plan"))
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Runs:
+    return Runs(tmp_path, monkeypatch)
+
+
+def rows(folder: Path) -> pd.DataFrame:
+    return pd.read_parquet(folder / "results.parquet").drop(columns="seconds")
+
+
+@pytest.mark.parametrize(
+    ("certify", "more"),
+    [
+        ("all", []),
+        ("discrepancy", ["attack=apgd", "attack.restarts=2", "attack.init=sphere"]),
+        ("error", ["attack=noise", "certify.bands=pointwise", "certify.pictures=1"]),
+        ("mean", ["attack.target=mean", "attack.n_samples=3", "attack.chunk_size=2"]),
+        ("error", ["attack.target=median", "attack.n_samples=6", "attack.n_around=2"]),
+        ("center", ["certify.n_pred=50"]),
+    ],
+)
+def test_the_cost_that_is_planned_is_what_it_takes(run: Runs, certify: str, more: list[str]) -> None:
+    grid = [f"certify={certify}", "certify.n_samples=24", "attack.eps=[0,0.1]", "certify.sigma=[12,25]", *more,
+            "attack.n_iter=3"]  # fmt: skip
+    plan = run.plan(*grid)
+    planned = sum(step.evals for step in plan.steps)
+    assert not any(step.kept for step in plan.steps)
+    assert (plan.cells, plan.done) == (2 * 2 * 2 * 2 * (4 if certify == "all" else 1), 0)
+    folder = run(*grid)
+    assert planned == pytest.approx(run.images, rel=0.01)
+    assert len(rows(folder)) == plan.cells
+    after = run.plan(*grid)
+    assert (after.done, after.steps) == (plan.cells, [])
+
+
+def test_what_is_done_is_neither_computed_nor_changed(run: Runs) -> None:
+    grid = ["certify=all", "certify.n_samples=24", "attack.eps=[0,0.1]", "certify.sigma=[12,25]", "certify.pictures=1"]
+    first = run(*grid)
+    again = run(*grid)
+    assert run.images == 0
+    pd.testing.assert_frame_equal(rows(again), rows(first))
+
+    def files(folder: Path) -> dict[str, bytes]:
+        return {str(p.relative_to(folder)): p.read_bytes() for p in folder.glob("*s/*") if p.parent.name != "report"}
+
+    assert (
+        len(files(first)) == 2 * 2 * 2 + 2 * 2 * 2
+    )  # certificates of images and ratios; pictures of ratios, eps and sigma
+    assert files(again) == files(first)
+    record = json.loads((again / "run.json").read_text())
+    assert record["cells"] == {"cells recalled": 4}
+
+
+def test_a_sweep_over_sigma_attacks_once_and_one_over_eps_draws_once(run: Runs) -> None:
+    grid = ["certify=error", "certify.n_samples=24"]
+    run(*grid, "attack.eps=0.1", "certify.sigma=12")
+    plan = run.plan(*grid, "attack.eps=0.1", "certify.sigma=25")
+    assert [(s.kind, s.kept) for s in plan.steps] == [("attack", True), ("draws", False), ("rest", False)] * 4
+    plan = run.plan(*grid, "attack.eps=0.2", "certify.sigma=12")
+    assert [(s.kind, s.kept) for s in plan.steps] == [("attack", False), ("draws", True), ("rest", False)] * 4
+    # Rows of one experiment: no cell twice, whatever grids its runs had.
+    other = run(*grid, "attack.eps=[0.1,0.2]", "certify.sigma=12")
+    assert rows(other)["run_id"].nunique() == 1
+    assert set(rows(other)["run_id"]) == set(rows(run.folder / "1")["run_id"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["attack.n_iter=4", "attack.check_samples=6", "certify.confidence=0.9", "seed=1", "operator.seed=1",
+     "operator.noise_seed=1", "data.crop=36", "certificate.units=paper", "operator.sigma_b=1"],
+)  # fmt: skip
+def test_other_settings_are_other_cells(run: Runs, change: str) -> None:
+    grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25", "operator.ratio=0.1"]
+    run(*grid)
+    assert run.plan(*grid, change).done == (0 if change != "operator.noise_seed=1" else 2)  # sigma_b = 0: no noise
+
+
+def test_other_weights_and_another_architecture_are_others(run: Runs) -> None:
+    grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25"]
+    first = run(*grid)
+    with torch.no_grad():
+        run.net.phases[0].tail_conv.weight[0, 0, 0, 0] += 1e-3
+    assert run.plan(*grid).done == 0
+    second = run(*grid)
+    assert set(rows(first)["run_id"]) != set(rows(second)["run_id"])
+    run.net.some_setting = 3
+    assert run.plan(*grid).done == 0
+
+
+def test_a_sum_counts_what_jobs_share_once(run: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1"]
+    jobs = [run.plan(*grid, f"certify.sigma={sigma}") for sigma in (12, 25)]
+    print_plans(jobs)
+    shown = capsys.readouterr().out
+    attacks = sum(s.evals for s in jobs[0].steps if s.kind == "attack")
+    total = sum(s.evals for job in jobs for s in job.steps)
+    assert f"{total - attacks:,}" in shown
+    assert f"{attacks:,}" in shown
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_passes_of_a_training_batch(tmp_path: Path, name: str) -> None:
+    trained, runner = module(name, **SETTINGS[name]), trainer(tmp_path, 3)
+    runner.fit(trained, datamodule=data())
+    assert float(runner.callback_metrics["train/network_evals"]) == trained.evals_per_batch
