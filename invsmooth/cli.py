@@ -67,6 +67,8 @@ def quieten_lightning() -> None:
     for message in (
         ".*does not have many workers.*",  # batches are ready in memory: workers would only cost start-up
         "Experiment logs directory .* exists and is not empty.*",  # it is the run folder
+        "Checkpoint directory .* exists and is not empty.*",  # a training goes on
+        "You're resuming from a checkpoint that ended before the epoch ended.*",  # our batches are numbered
         ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 on torch 2.13
     ):
         warnings.filterwarnings("ignore", message=message)

@@ -32,7 +32,7 @@ from invsmooth.build import (
 )
 from invsmooth.cache import Store, Training
 from invsmooth.cache.trainings import BEST, LAST
-from invsmooth.callbacks import StopAfterBatches
+from invsmooth.callbacks import SaveUnderway, StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.dry_run import plan_job, print_plans, write_plan
 from invsmooth.errors import ConfigError
@@ -157,10 +157,7 @@ def fit(
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
     # An epoch may take hours.
-    often = ModelCheckpoint(
-        checkpoints, filename="underway", train_time_interval=SAVE_EVERY, enable_version_counter=False
-    )
-    callbacks: list[L.Callback] = [best, often]
+    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / "underway.ckpt", SAVE_EVERY)]
     if cfg.trainer.max_steps is not None:
         callbacks.append(StopAfterBatches(cfg.trainer.max_steps))
     if cfg.trainer.progress_bar:
@@ -190,5 +187,5 @@ def fit(
         return False
     if best.best_model_path:
         log.info("best validation PSNR %.2f dB: %s", float(best.best_model_score or math.nan), best.best_model_path)
-    Path(checkpoints, "underway.ckpt").unlink(missing_ok=True)
+    (checkpoints / "underway.ckpt").unlink(missing_ok=True)
     return True

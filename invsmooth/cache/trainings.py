@@ -94,8 +94,9 @@ class Training:
             ends = [int(later["step"].min()) for later in frames[i + 1 :]] + ([] if stop is None else [stop])
             kept = frame[frame["step"] < min(ends)] if ends else frame
             for _, line in kept.iterrows():
-                values = line.dropna()
-                yield {str(k): float(v) for k, v in values.items() if k != "step"}, int(values["step"])
+                values = {str(k): float(v) for k, v in line.dropna().items()}
+                step = int(values.pop("step"))
+                yield values | {"epoch": int(values["epoch"])}, step
 
     def link(self, folder: Path) -> None:
         """Put the checkpoints into a run's folder."""

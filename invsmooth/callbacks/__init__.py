@@ -5,6 +5,7 @@ from invsmooth.callbacks.certificate_files import CertificateFiles
 from invsmooth.callbacks.certify_plan import CertifyPlan
 from invsmooth.callbacks.certify_sweep import CertifySweep
 from invsmooth.callbacks.sandwich_check import SandwichCheck
+from invsmooth.callbacks.save_underway import SaveUnderway
 from invsmooth.callbacks.stop_after import StopAfterBatches
 
 __all__ = [
@@ -14,5 +15,6 @@ __all__ = [
     "CertifyPlan",
     "CertifySweep",
     "SandwichCheck",
+    "SaveUnderway",
     "StopAfterBatches",
 ]

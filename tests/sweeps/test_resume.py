@@ -71,8 +71,17 @@ def test_killed_at_any_moment_and_started_again(undisturbed: tuple[Path, float],
     check(reference, root)
 
 
+def curves(root: Path) -> list[pd.DataFrame]:
+    """What each job of the newest sweep logged of its training, whether it trained or took the training over."""
+    sweep = max((root / "outputs" / "sweeps").iterdir())
+    logged = [pd.read_csv(path) for path in sorted(sweep.glob("*/metrics.csv"))]
+    return [f[["step", "train/loss", "val/psnr"]].dropna(thresh=2).reset_index(drop=True) for f in logged]
+
+
 def check(reference: Path, root: Path) -> None:
     pd.testing.assert_frame_equal(rows(root), rows(reference))
+    for whole, own in zip(curves(reference), curves(root), strict=True):
+        pd.testing.assert_frame_equal(own, whole)
     safe: set[str] = set()
     for what, key in events(root):
         assert what == "safe" or key not in safe, "a cell was computed again after its rows were safe"
