@@ -18,7 +18,7 @@ from invsmooth.run_record import write_text
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write table.md, the figures and index.html of the runs in ``folders`` to ``out``, print a short table and where they are.
+    """Write table.md, figures and index.html of the runs in ``folders`` to ``out``, print a short table and where they are.
 
     Returns: the files written.
     """

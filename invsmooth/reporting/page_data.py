@@ -38,12 +38,12 @@ def page_data(rows: pd.DataFrame, links: Sequence[str]) -> dict[str, Any]:
 
 def column(values: pd.Series) -> dict[str, Any]:
     """Name, kind (text, number or flag) and values of a column: all of them, or the distinct ones and their positions."""
-    plain = [plain_value(v) for v in values]
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    plain = [plain_value(v) for v in distinct]
     found = {"name": str(values.name), "kind": kind_of(values, plain)}
-    distinct = {v: k for k, v in enumerate(dict.fromkeys(plain))}
-    if len(distinct) * FEW <= len(plain):
-        return found | {"values": list(distinct), "codes": [distinct[v] for v in plain]}
-    return found | {"values": plain}
+    if len(plain) * FEW <= len(codes):
+        return found | {"values": plain, "codes": codes.tolist()}
+    return found | {"values": [plain[code] for code in codes]}
 
 
 def kind_of(values: pd.Series, plain: Sequence[Any]) -> str:

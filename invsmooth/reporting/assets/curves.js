@@ -16,7 +16,7 @@ function drawCurves(data, view) {
     byId(`over-${over}`).replaceChildren();
     for (const panel of panelsOf(chosen.certifier, data.at_attacked)) {
       if (panel.over && panel.over !== over) continue;
-      numbers.push(drawOne(data, fixed[over], over, panel, algos));
+      numbers.push(drawOne(data, view, fixed[over], over, panel, algos));
     }
   }
   drawLegend(data, view, algos);
@@ -28,7 +28,7 @@ function hiddenAlgos() {
   return new Set((state.get("hide") || "").split(",").filter(Boolean));
 }
 
-function drawOne(data, rows, over, panel, algos) {
+function drawOne(data, view, rows, over, panel, algos) {
   const points = curvePoints(data, rows, over, panel.column);
   const faint = panel.faint ? curvePoints(data, rows, over, panel.faint) : new Map();
   const xs = distinct(data.columns[over], rows), hide = hiddenAlgos();
@@ -39,6 +39,7 @@ function drawOne(data, rows, over, panel, algos) {
   byId(`over-${over}`).append(place);
   undraw.push(drawPanel(place, panel, over, xs, curves));
   const without = withoutCertificate(curves, over, xs);
+  if (panel.certified && unsoundness(data, view)) place.append(el("figcaption", {}, unsoundness(data, view)));
   if (panel.certified && without) place.append(el("figcaption", {}, "× ", without));
   const lines = algos.filter((algo) => points.has(algo)).map((algo) => [
     algo, ...xs.map((x) => pointText(points.get(algo).get(x), panel.column)),

@@ -23,18 +23,27 @@ function drawHeader(data) {
 function drawAll(data) {
   const view = resolve(data);
   drawChoosers(view, () => drawAll(data));
-  const paper = view.rows.some((i) => data.columns.units[i] === "paper" || data.columns.sound[i] === false);
-  byId("unsound").hidden = !paper;
-  byId("unsound").textContent = paper ? `Every certified value below is ${data.paper_label}.` : "";
+  const warning = unsoundness(data, view);
+  for (const place of document.querySelectorAll(".unsound")) {
+    place.hidden = !warning;
+    place.textContent = warning;
+  }
   byId("certified-what").textContent = CERTIFIED[view.chosen.certifier] || "";
   drawCurves(data, view);
   drawGallery(data, view);
   drawTable(data, view);
 }
 
+// What must be said of certificates that do not hold as they are; "" of the others.
+function unsoundness(data, view) {
+  if (view.chosen.units === "paper") return `Certified values: ${data.paper_label}.`;
+  return view.setting.some((i) => data.columns.sound[i] === false) ? "Certified values: not sound, their rows say." : "";
+}
+
 function openFromHash(data) {
   const k = Number(state.get("picture"));
   if (state.has("picture") && data.pictures.cells[k]) openPicture(data, k);
+  else if (byId("compare").open) byId("compare").close();
 }
 
 async function main() {
