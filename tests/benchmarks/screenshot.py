@@ -35,6 +35,7 @@ def screenshot(pattern: str, out: Path) -> None:
         if tab.locator(".thumb").count():
             tab.locator(".thumb").first.click()
             tab.locator("#compare img.right").wait_for()
+            tab.evaluate("document.getElementById('compare').style.borderRadius = 0")
             shots.append(folder / "compare.png")
             tab.locator("#compare").screenshot(path=shots[1])
         save(shots, out)

@@ -115,7 +115,10 @@ def test_each_certifier_has_its_panels(tab: Any, made: tuple[pd.DataFrame, Path]
     rows, page = made
     show(tab, page, certifier="mean", sigma=50)
     titles = tab.eval_on_selector_all("#over-eps h4", "all => all.map(e => e.textContent)")
-    assert titles[2:] == ["Certified: PSNR of the smoothed mean, at least", "Certified: MSE that the smoothed mean can move"]
+    assert titles[2:] == [
+        "Certified: PSNR of the smoothed mean, at least",
+        "Certified: MSE that the smoothed mean can move",
+    ]
     mine = rows[(rows["certifier"] == "mean") & (rows["sigma"] == 50) & (rows["algo"] == "ord")]
     assert drawn(tab, "eps", 2)[1] == pytest.approx(list(mine.groupby("eps")["certified_psnr_mean"].mean()), rel=1e-5)
     assert "moves by at most the bound" in tab.inner_text("#certified-what")
@@ -171,7 +174,9 @@ def test_pictures_are_compared_with_a_divider(tab: Any, made: tuple[pd.DataFrame
     assert [re.search(r"([\d.]+)%\)", c)[1] for c in (before, moved)] == ["50", "55"]
     assert float(re.search(r"([\d.]+)%\)", dragged)[1]) == pytest.approx(25, abs=1)
     tab.select_option("#side-left", "median")
-    one = rows[(rows["image"] == "coins") & (rows["algo"] == "ord") & (rows["eps"] == 0.1) & (rows["sigma"] == 25)].iloc[0]
+    one = rows[
+        (rows["image"] == "coins") & (rows["algo"] == "ord") & (rows["eps"] == 0.1) & (rows["sigma"] == 25)
+    ].iloc[0]
     assert tab.inner_text(".side.left .quality") == f"{one['psnr_median']:.2f} dB, SSIM {one['ssim_median']:.3f}"
     tab.select_option("#side-right", "bands")
     assert "pointwise" in tab.inner_text("#compare .bands")
@@ -206,7 +211,9 @@ def test_certifiers_without_any_value_are_drawn(tab: Any, tmp_path: Path) -> Non
 
 
 def test_names_that_look_like_html_are_harmless(tab: Any, tmp_path: Path) -> None:
-    rows = stored(tmp_path, row(image=NASTY, run_id=NASTY, algo=NASTY), row(run_id="b", image="<img src=x onerror='hacked=1'>"))
+    rows = stored(
+        tmp_path, row(image=NASTY, run_id=NASTY, algo=NASTY), row(run_id="b", image="<img src=x onerror='hacked=1'>")
+    )
     keep_pictures(tmp_path, 0.1, 25.0)
     show(tab, write_page(rows, tmp_path))
     tab.locator("#over-eps .plot").first.focus()

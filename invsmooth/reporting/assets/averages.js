@@ -3,8 +3,8 @@
 
 // The panels of a certifier: a quantity, its axis, and whether the axis is logarithmic (MSE).
 function panelsOf(certifier, atAttacked) {
-  const at = certifier === atAttacked ? "of y(x+ξ)" : "of y(x), no attack";
-  const smoothed = ONE_IMAGE[certifier] || "median of the smoothed draws";
+  const at = certifier === atAttacked ? "of y(x+ξ)" : "of y(x)";
+  const smoothed = { mean: "mean", center: "centre" }[certifier] || "median draw";
   const bound = (what) => ({ column: "bound", title: `Certified: ${what}`, axis: "MSE (pixels in [0, 1])", log: true, certified: true });
   const inDb = (column, what) => ({ column, title: `Certified: ${what}`, axis: "PSNR (dB)", certified: true });
   const certified = {

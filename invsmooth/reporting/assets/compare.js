@@ -100,4 +100,5 @@ function zoom() {
   const space = Math.min(byId("compare").clientWidth - 48, window.innerHeight * 0.6 * (image.naturalWidth / image.naturalHeight));
   const factor = compare.zoom === "fit" ? Math.max(1, Math.floor(space / image.naturalWidth)) : Number(compare.zoom);
   document.querySelector("#compare .frame").style.width = `${factor * image.naturalWidth}px`;
+  byId("split").style.width = `${factor * image.naturalWidth}px`; // as wide as what it divides
 }

@@ -54,7 +54,7 @@ const CERTIFIED = {
   error: "error: under every attack of norm at most ε, at least a fraction q of the smoothed reconstructions has at " +
     "least the certified PSNR to the clean image. Taken at the clean measurement.",
   mean: "mean: under every attack of norm at most ε, the mean of the smoothed reconstructions (clipped to a ball fixed " +
-    "beforehand) moves by at most the bound (an MSE). Taken at the clean measurement.",
+    "beforehand) moves by at most the bound (an MSE); with the clean image known that certifies its PSNR. Taken at the clean measurement.",
   center: "center: under every attack of norm at most ε, the reconstruction that center smoothing returns lies within the " +
     "bound (an MSE) of the one returned here, unless it abstains. Taken at the clean measurement.",
   radius: "radius: the largest ε up to which the threshold (an MSE) is certified. Taken at the clean measurement.",

@@ -93,8 +93,8 @@ function drawMarkers(plot, panel, xs, curves) {
       if (!point) continue;
       const left = plot.valToPos(x, "x", true);
       // What has no value, or is 0 on a logarithmic axis, stands at the lower edge, one line for each algorithm.
-      const edge = bottom - (curves.length - k - 0.3) * 2 * size;
-      if (point.mean === null) cross(ctx, left, edge, size * 0.75);
+      const edge = bottom - (curves.length - k - 0.4) * 2.2 * size;
+      if (point.mean === null) cross(ctx, left, edge, size * 0.9);
       else if (panel.log && point.mean <= 0) marker(ctx, "down", left, bottom - size, size);
       else marker(ctx, curve.style.marker, left, plot.valToPos(point.mean, "y", true), size);
     }
