@@ -195,6 +195,7 @@ def test_published_certificates_are_labelled(tab: Any, tmp_path: Path) -> None:
     tab.select_option("#choose-units", "paper")
     for place in ("#unsound", "#over-eps .certified figcaption", "[aria-labelledby=rows-title] .unsound"):
         assert PAPER_LABEL in tab.inner_text(place)
+    assert tab.inner_text("#certified-what").startswith("What would be certified if it were sound")
 
 
 def test_certifiers_without_any_value_are_drawn(tab: Any, tmp_path: Path) -> None:
@@ -207,6 +208,7 @@ def test_certifiers_without_any_value_are_drawn(tab: Any, tmp_path: Path) -> Non
         assert tab.locator(".panel").count() == n
         assert column(tab, "image") == ["one"]
     tab.select_option("#choose-certifier", "center")
+    assert column(tab, "bound") == ["none"]
     assert "not certified for every image at ε = 0.1 (ord)" in tab.inner_text("#over-eps .certified figcaption")
 
 

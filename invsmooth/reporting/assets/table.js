@@ -19,7 +19,7 @@ function drawTable(data, view) {
   const everything = state.has("all");
   const rows = everything ? view.setting : view.rows;
   const has = (name) => rows.some((i) => data.columns[name][i] !== null && data.columns[name][i] !== "");
-  table.names = state.has("columns") ? data.names : USUAL.filter((name) => data.kinds[name] && has(name));
+  table.names = state.has("columns") ? data.names : USUAL.filter((name) => name === "bound" || (data.kinds[name] && has(name)));
   table.all = rows;
   table.page = 0;
   drawTools(data, view);
