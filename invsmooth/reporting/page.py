@@ -1,4 +1,4 @@
-"""Write a report: rows in, table and figures out."""
+"""Write a report: rows in, table, figures and page out."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from invsmooth.reporting.figures import certificate_figure, save
+from invsmooth.reporting.html_page import write_page
 from invsmooth.reporting.notes import choice_note, confidence_notes, unit_note
 from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
 from invsmooth.reporting.tables import markdown, short
@@ -17,7 +18,7 @@ from invsmooth.run_record import write_text
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write table.md and the figures of the runs in ``folders`` to ``out``, print a short table and where they are.
+    """Write table.md, figures and index.html of the runs in ``folders`` to ``out``, print a short table and where they are.
 
     Returns: the files written.
     """
@@ -33,6 +34,7 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     table = out / "table.md"
     write_text(table, markdown(rows, notes))
     written = [table, *(file for name, figure in figures.items() for file in save(figure, out / name))]
+    written.append(write_page(rows, out, written))
     print_short(rows)
     for path in written:
         print(path.resolve())

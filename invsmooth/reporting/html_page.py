@@ -1,0 +1,80 @@
+"""One self-contained index.html to look at rows and pictures in a browser: no network, no build step."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import hashlib
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from invsmooth.reporting.page_data import page_data
+from invsmooth.reporting.page_pictures import MAX_BYTES, page_pictures
+from invsmooth.run_record import write_text
+
+ASSETS = Path(__file__).parent / "assets"
+SCRIPTS = (
+    "uplot.min.js", "labels.js", "elements.js", "data.js", "choose.js", "averages.js", "plot.js", "curves.js",
+    "filter.js", "table.js", "gallery.js", "compare.js", "main.js",
+)  # fmt: skip
+"""In the order in which the page runs them."""
+STYLES = ("uplot.min.css", "page.css")
+
+COMPRESS_FROM = 1_000_000
+"""Characters of JSON above which the rows are embedded compressed."""
+
+
+def write_page(rows: pd.DataFrame, out: Path, files: Sequence[Path] = (), max_bytes: int = MAX_BYTES) -> Path:
+    """Write ``out``/index.html, all or nothing.
+
+    Args:
+        rows: as :func:`invsmooth.rows.read_rows` gives them; all of them are embedded.
+        files: the other files of the report, below ``out``, which the page links to.
+        max_bytes: of pictures, as they are embedded. The page says how many are left out.
+    """
+    rows = rows.reset_index(drop=True)
+    links = [path.relative_to(out).as_posix() for path in files]
+    path = out / "index.html"
+    write_text(path, html(page_data(rows, links), page_pictures(rows, max_bytes)))
+    return path
+
+
+def html(data: dict[str, Any], pictures: dict[str, Any]) -> str:
+    """The page. Its policy lets it load nothing, and lets no script run but its own."""
+    scripts = [read(name) for name in SCRIPTS]
+    allowed = " ".join(f"'sha256-{digest(script)}'" for script in scripts)
+    parts = {
+        "policy": f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:",
+        "styles": "\n".join(read(name) for name in STYLES),
+        "rows": embedded("rows", data),
+        "pictures": embedded("pictures", pictures, compress_from=None),
+        "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
+    }
+    # One pass: what is put in is not searched again.
+    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read("page.html"))
+
+
+def embedded(name: str, value: Any, compress_from: int | None = COMPRESS_FROM) -> str:
+    """A value as a script element that is data: JSON, or JSON compressed by gzip in base64."""
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    kind = "application/json"
+    if compress_from is not None and len(text) > compress_from:
+        kind = "application/gzip"
+        text = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
+    # "</script" and "<!--" would end or change the element; inside JSON, "<" stands in strings only.
+    text = text.replace("<", "\\u003c")
+    return f'<script type="{kind}" id="{name}">{text}</script>'
+
+
+def read(name: str) -> str:
+    return (ASSETS / name).read_text(encoding="utf-8")
+
+
+def digest(script: str) -> str:
+    """Of an inline script, as a content security policy names it."""
+    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

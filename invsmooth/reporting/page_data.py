@@ -1,0 +1,89 @@
+"""Result rows and what is known of their runs, as the JSON value that the page embeds."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pandas as pd
+
+from invsmooth.reporting.notes import confidence_notes
+from invsmooth.rows import AT_ATTACKED
+from invsmooth.units import PAPER_LABEL
+
+DIGITS = 7
+"""Significant digits of the numbers embedded; results.parquet has all of them."""
+
+FEW = 4
+"""A column is embedded as its distinct values and their positions where these are so many times fewer than the rows."""
+
+
+def page_data(rows: pd.DataFrame, links: Sequence[str]) -> dict[str, Any]:
+    """Columns, runs, notes and relative links. ``rows`` are numbered from 0."""
+    return {
+        "count": len(rows),
+        "digits": DIGITS,
+        "columns": [column(rows[name]) for name in rows.columns if name != "folder"],
+        "runs": [run(str(name), Path(folder)) for name, folder in run_folders(rows)],
+        "notes": confidence_notes(rows),
+        "paper_label": PAPER_LABEL,
+        "at_attacked": AT_ATTACKED,
+        "files": [{"name": link, "href": quote(link)} for link in links],
+    }
+
+
+def column(values: pd.Series) -> dict[str, Any]:
+    """Name, kind (text, number or flag) and values of a column: all of them, or the distinct ones and their positions."""
+    codes, distinct = pd.factorize(values, use_na_sentinel=False)
+    plain = [plain_value(v) for v in distinct]
+    found = {"name": str(values.name), "kind": kind_of(values, plain)}
+    if len(plain) * FEW <= len(codes):
+        return found | {"values": plain, "codes": codes.tolist()}
+    return found | {"values": [plain[code] for code in codes]}
+
+
+def kind_of(values: pd.Series, plain: Sequence[Any]) -> str:
+    """A column without any value is of the kind that its type says."""
+    known = [v for v in plain if v is not None]
+    if any(isinstance(v, bool) for v in known) or pd.api.types.is_bool_dtype(values):
+        return "flag"
+    return "number" if pd.api.types.is_numeric_dtype(values) else "text"
+
+
+def plain_value(value: Any) -> Any:
+    """As JSON has it: null for nan, "inf" and "-inf" for what JSON has no number for."""
+    if value is None or value is pd.NA:
+        return None
+    value = value.item() if hasattr(value, "item") else value
+    if not isinstance(value, float):
+        return value
+    if math.isnan(value):
+        return None
+    return str(value) if math.isinf(value) else float(f"{value:.{DIGITS}g}")
+
+
+def run_folders(rows: pd.DataFrame) -> list[tuple[str, str]]:
+    return list(rows[["run_id", "folder"]].drop_duplicates().itertuples(index=False, name=None))
+
+
+def run(name: str, folder: Path) -> dict[str, Any]:
+    """What run.json says of a run; no paths of the machine that it ran on."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        record = {}
+    versions, git = record.get("versions") or {}, record.get("git") or {}
+    return {
+        "run_id": name,
+        "folder": folder.name,
+        "status": record.get("status"),
+        "seed": record.get("seed"),
+        "invsmooth": versions.get("invsmooth"),
+        "torch": versions.get("torch"),
+        "commit": git.get("commit"),
+        "changed": git.get("changed"),
+    }

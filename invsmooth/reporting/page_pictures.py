@@ -1,0 +1,91 @@
+"""The pictures kept beside the rows, as PNG files in base64 for the page to embed."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from PIL import Image
+
+from invsmooth.pictures import KINDS
+from invsmooth.reporting.visual_figure import BANDS, CELL, picture_of, read
+
+MAX_BYTES = 32 * 2**20
+"""Of embedded pictures, unless told otherwise."""
+
+NO_BAND = 2**8 - 1
+"""The palette's entry for a pixel without an interval: transparent."""
+
+
+def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
+    """Each different picture once, and for each cell that kept pictures its row and their numbers; how many are left out.
+
+    ``rows`` are numbered from 0. A cell's row is that of the certifier that the pictures belong to.
+    """
+    pngs: dict[str, int] = {}
+    cells: list[dict[str, Any]] = []
+    used = left_out = 0
+    for number, pictures in kept(rows):
+        found = {kind: png(pictures[kind]) for kind in KINDS if kind in pictures}
+        cell: dict[str, Any] = {"row": number}
+        if "bands" in pictures:
+            cell["bands"], found["bands"] = bands(pictures)
+        cost = sum(len(text) for text in set(found.values()) - set(pngs))
+        # Once one is left out all later ones are: which ones is then easy to say.
+        if left_out or used + cost > max_bytes:
+            left_out += 1
+            continue
+        used += cost
+        cell["kinds"] = {kind: pngs.setdefault(text, len(pngs)) for kind, text in found.items()}
+        cells.append(cell)
+    return {"pngs": list(pngs), "cells": cells, "left_out": left_out, "max_bytes": max_bytes}
+
+
+def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Number of the row and pictures of each cell that has some: of each run's first image, then of the second ones, …"""
+    # The pictures are those of the first certifier of a run, whose row comes first.
+    cells = rows.drop_duplicates(CELL)[CELL]
+    cells = cells[cells["folder"].map({f: (Path(f) / "pictures").is_dir() for f in cells["folder"].unique()})]
+    if cells.empty:
+        return
+    cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
+    setting = ["folder", "ratio", "sigma_b"]
+    rank = cells.groupby(setting, dropna=False)["image"].transform(lambda images: pd.factorize(images)[0])
+    for number, row in cells.loc[rank.sort_values(kind="stable").index].iterrows():
+        yield int(str(number)), read(picture_of(row))
+
+
+def png(picture: np.ndarray) -> str:
+    """An 8-bit grey picture as PNG in base64."""
+    return encoded(Image.fromarray(picture))
+
+
+def bands(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
+    """What to say of the certified intervals' widths (unit: pixels in [0, 1]), and the widths in colours from 0 to the
+    largest."""
+    width = pictures["upper"].astype(float) - pictures["lower"]
+    known = width[np.isfinite(width)]
+    largest = float(known.max()) if known.size else 0.0
+    said = {
+        "how": BANDS[str(pictures["bands"])],
+        "max": round(largest, 6),
+        "median": round(float(np.median(known)), 6) if known.size else None,
+        "missing": int(width.size - known.size),
+    }
+    levels = np.where(np.isfinite(width), width, 0) / (largest or 1) * (NO_BAND - 1)
+    indexed = np.where(np.isfinite(width), np.rint(levels), NO_BAND).astype(np.uint8)
+    image = Image.frombytes("P", (width.shape[1], width.shape[0]), indexed.tobytes())
+    image.putpalette((colormaps["cividis"](np.linspace(0, 1, NO_BAND), bytes=True)[:, :3]).tobytes() + bytes(3))
+    return said, encoded(image, transparency=NO_BAND)
+
+
+def encoded(image: Image.Image, **options: Any) -> str:
+    file = io.BytesIO()
+    image.save(file, format="PNG", **options)
+    return base64.b64encode(file.getvalue()).decode()
