@@ -76,7 +76,8 @@ class Store:
         try:
             yield
             if self.has(kind, key):  # who still waits for this lock, or makes it anew, finds the result
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # some systems remove no open file
+                    path.unlink()
         finally:
             lock.release()
 

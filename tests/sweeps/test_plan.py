@@ -10,7 +10,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from invsmooth import pipeline, schema
+from invsmooth import pipeline, schema, verify
 from invsmooth.dry_run import JobPlan, print_plans, read_plan
 from invsmooth.estimators import ISTANetPP
 from tests.train.toys import SETTINGS, data, module, trainer
@@ -102,6 +102,19 @@ def test_what_is_done_is_neither_computed_nor_changed(run: Runs) -> None:
     assert files(again) == files(first)
     record = json.loads((again / "run.json").read_text())
     assert record["cells"] == {"cells recalled": 4}
+
+
+def test_certificates_that_are_taken_over_name_this_runs_weights(run: Runs, capsys: pytest.CaptureFixture[str]) -> None:
+    """They are those of another file with the same weights; and they verify."""
+    grid = ["certify=all", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25", "data.limit=1"]
+    run(*grid)
+    other = run.folder / "moved.ckpt"
+    other.write_bytes((run.folder / "some.ckpt").read_bytes())
+    again = run(*grid, f"ckpt={other}")
+    assert run.images == 0
+    for path in again.glob("certificates/*.json"):
+        assert json.loads(path.read_text())["estimator"]["checkpoint"] == str(other)
+    assert verify.run([str(again)]) == 0, capsys.readouterr().out
 
 
 def test_a_sweep_over_sigma_attacks_once_and_one_over_eps_draws_once(run: Runs) -> None:
