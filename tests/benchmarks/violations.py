@@ -1,9 +1,9 @@
 """``python -m tests.benchmarks.violations CKPT IMAGES [N]``: try to break certificates of a published network with N
 (10 000) random and attacked perturbations of one 33×33 block of each image.
 
-Prints for each certifier the largest ratio of what was found to what is certified, how often it is above 1 (a median over
-12 draws scatters by some per cent, so that alone refutes nothing), and how often the certificate is refuted: all 12 draws
-above it, which happens with probability 2^-12 at a truth that just meets it. The published statement with its moving
+Prints for each certifier the largest ratio of what was found to what is certified, and how often the certificate is refuted:
+all 12 draws above it, which happens with probability 2^-12 at a truth that just meets it. A median over 12 draws scatters by
+some per cent: where it comes near 1 it is taken again over 256 fresh draws. The published statement with its moving
 reference is there to compare. An experiment of minutes, not a test.
 """
 
@@ -23,6 +23,7 @@ from invsmooth.estimators import load_checkpoint
 from invsmooth.operators import BlockGaussian
 
 SIDE, SIGMA, N_DRAWS, BATCH = 33, 25 / 255, 12, 8
+NEAR, N_AGAIN = 0.95, 256
 RADII = [r * SIGMA for r in (0.5, 1.0, 1.5)]
 
 
@@ -44,6 +45,7 @@ def main(checkpoint: str, folder: str, n_perturbations: int = 10_000) -> None:
     files = list(image_files(folder).values())
     each = -(-n_perturbations // (len(files) * len(RADII)))
     ratios: dict[str, list[Tensor]] = {k: [] for k in ("discrepancy", "error", "mean", "discrepancy, moving reference")}
+    again: dict[str, list[float]] = {"discrepancy": [], "error": []}
     for file in files:
         image = read_image(file.path)
         top, left = (image.shape[1] - SIDE) // 2, (image.shape[2] - SIDE) // 2
@@ -63,10 +65,18 @@ def main(checkpoint: str, folder: str, n_perturbations: int = 10_000) -> None:
                 x_hat = net(operator.A((z[:, None] + noise).flatten(0, 1)), operator).unflatten(0, (len(xi), N_DRAWS))
                 moving = net(operator.A(z), operator)[:, None]
                 shift = clipped(x_hat, mean).mean(1) - here
-                ratios["discrepancy"].append(mse(x_hat, reference) / bounds["discrepancy"])
-                ratios["error"].append(mse(x_hat, x) / bounds["error"])
+                for name, fixed in (("discrepancy", reference), ("error", x)):
+                    found_ratios = mse(x_hat, fixed) / bounds[name]
+                    for i in (found_ratios.median(1).values > NEAR).nonzero().flatten().tolist():
+                        fresh = z[i] + SIGMA * torch.randn(N_AGAIN, 1, SIDE, SIDE, generator=generator)
+                        parts = [mse(net(operator.A(p), operator)[None], fixed) for p in fresh.split(64)]
+                        again[name].append(float((torch.cat(parts, 1) / bounds[name]).median()))
+                    ratios[name].append(found_ratios)
                 ratios["mean"].append(shift.square().flatten(1).mean(1, keepdim=True) / bounds["mean"])
                 ratios["discrepancy, moving reference"].append(mse(x_hat, moving) / bounds["discrepancy"])
+    for name, medians in again.items():
+        largest = f"largest ratio {max(medians):.3f}, above 1: {sum(m > 1 for m in medians)}" if medians else "none"
+        print(f"{name}: {len(medians)} medians above {NEAR} taken again over {N_AGAIN} draws: {largest}")
     for name, values in ratios.items():
         draws = torch.cat(values)
         median, refuted = draws.median(1).values, int((draws.amin(1) > 1).sum())
