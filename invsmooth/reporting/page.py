@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 
+from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.figures import certificate_figure, save
+from invsmooth.reporting.methods import read_runs, told_apart, with_methods
 from invsmooth.reporting.notes import choice_note, confidence_notes, unit_note
 from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
 from invsmooth.reporting.tables import markdown, short
@@ -17,11 +19,17 @@ from invsmooth.run_record import write_text
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write table.md and the figures of the runs in ``folders`` to ``out``, print a short table and where they are.
+    """Write table.md, the figures and the tables of the runs in ``folders`` to ``out``, print a short table and where the
+    files are.
 
     Returns: the files written.
+
+    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read.
     """
-    rows = read_rows(folders)
+    found = read_rows(folders)
+    runs = read_runs(found)
+    compared = with_methods(found, runs)
+    rows = told_apart(compared)
     out.mkdir(parents=True, exist_ok=True)
     figures = {"certificate": certificate_figure(rows)}
     if has_curves(rows):
@@ -33,10 +41,11 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     table = out / "table.md"
     write_text(table, markdown(rows, notes))
     written = [table, *(file for name, figure in figures.items() for file in save(figure, out / name))]
+    artefacts = write_artefacts(compared, runs, out)
     print_short(rows)
-    for path in written:
+    for path in [*written, artefacts[-1]]:
         print(path.resolve())
-    return written
+    return [*written, *artefacts]
 
 
 def print_short(rows: pd.DataFrame) -> None:
@@ -55,4 +64,4 @@ def print_short(rows: pd.DataFrame) -> None:
         table.add_row(*line)
     console = Console()
     # A pipe or a log has no width of its own: 80 columns would cut the numbers.
-    (console if console.is_terminal else Console(width=160)).print(table)
+    (console if console.is_terminal else Console(width=400)).print(table)

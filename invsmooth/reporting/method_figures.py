@@ -1,0 +1,166 @@
+"""Curves of the methods: Figure 1 (certified discrepancy and PSNR over sigma), and attacked and certified PSNR over eps."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from invsmooth.reporting.cells import SETTING, Cells, soundness, title
+from invsmooth.reporting.methods import in_order, not_run
+from invsmooth.reporting.styles import legend_below, method_styles
+from invsmooth.rows import AT_ATTACKED
+
+BLOCK = [*SETTING, "n_samples"]
+PER_LINE, PER_PAGE, MAX_PAGES = 4, 8, 3
+PANEL = (2.35, 1.75)
+"""Inches of one plot: four side by side fill the width of a page."""
+
+Panel = tuple[dict[str, Any], pd.DataFrame]
+
+
+def figure1_panels(cells: Cells) -> list[Panel]:
+    """Of each setting and eps the cells of the discrepancy's certificate."""
+    of = [(s, c[c["certifier"] == AT_ATTACKED]) for s, c in cells.blocks([*BLOCK, "eps"])]
+    attacked = (cells.table["eps"] > 0).any()
+    return [(s, c) for s, c in of if len(c) and (s["eps"] > 0 or not attacked)]
+
+
+def curve_panels(cells: Cells) -> list[Panel]:
+    """Of each setting and sigma the cells over eps, where there are several."""
+    of = [(s, c[c["sigma"] == s["sigma"]]) for s, c in cells.blocks([*BLOCK, "sigma"])]
+    return [(s, c) for s, c in of if c["eps"].nunique() > 1]
+
+
+def pages(panels: Sequence[Panel]) -> Iterator[Sequence[Panel]]:
+    """At most MAX_PAGES: a figure with hundreds of panels is no figure."""
+    for start in range(0, min(len(panels), PER_PAGE * MAX_PAGES), PER_PAGE):
+        yield panels[start : start + PER_PAGE]
+
+
+def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
+    """For each panel above the certified discrepancy over sigma, below the PSNR of the draw that it belongs to; at
+    sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no certificate exists."""
+    figure, grid, styles = canvas(panels, 2)
+    for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
+        head(top, setting, cells)
+        none = []
+        for method, own in cells[cells["sigma"] > 0].groupby("method"):
+            style, own = styles[str(method)], own.sort_values("sigma")
+            errorbar(top, own, "sigma", "bound", style)
+            without = own[own["bound_n"] == 0]
+            unsmoothed = own.iloc[:1].assign(sigma=0.0, psnr_certified=own["psnr_attacked"].iloc[:1])
+            unsmoothed = unsmoothed.assign(psnr_certified_std=own["psnr_attacked_std"].iloc[:1])
+            errorbar(bottom, pd.concat([unsmoothed, own]), "sigma", "psnr_certified", style)
+            hollow = style | {"linestyle": "", "fillstyle": "none"}
+            errorbar(bottom, without, "sigma", "psnr_median", hollow)
+            none += [sigma for sigma in without["sigma"] if sigma not in none]
+        words = [f"no certificate: σ = {', '.join(f'{s:g}' for s in sorted(none))}"] if none else []
+        absent = not_run(cells["algo"], anywhere)
+        comment(top, words + ([f"not run: {', '.join(absent)}"] if absent else []))
+        top.set_yscale("log")
+        bottom.set_xlabel("σ, grey levels", fontsize=8)
+    label_left(grid, ("certified discrepancy, MSE", "PSNR, dB"))
+    finish(figure, panels, styles)
+    return figure
+
+
+CURVES = {
+    "attacked, unsmoothed\nPSNR, dB": (None, "psnr_attacked"),
+    "attacked, smoothed\nmedian, PSNR, dB": (AT_ATTACKED, "psnr_median"),
+    "certified PSNR, dB\n(error: a fraction q)": ("error", "certified_psnr"),
+    "certified PSNR, dB\n(mean)": ("mean", "certified_psnr_mean"),
+}
+"""The lines of the figure of curves over eps: certifier and column."""
+
+
+def curve_figure(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
+    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and with, and what is
+    certified for every attack."""
+    used = {
+        label: (certifier, column)
+        for label, (certifier, column) in CURVES.items()
+        if any(of_certifier(cells, certifier)[column].notna().any() for _, cells in panels)
+    }
+    figure, grid, styles = canvas(panels, len(used))
+    for (setting, cells), places in zip(panels, grid, strict=False):
+        head(places[0], setting, cells)
+        for place, (certifier, column) in zip(places, used.values(), strict=True):
+            own = of_certifier(cells, certifier)
+            for method, mine in own.groupby("method"):
+                errorbar(place, mine.sort_values("eps"), "eps", column, styles[str(method)])
+            if column.startswith("certified") and len(own):
+                none = sorted(own.loc[own["bound_n"] == 0, "eps"].unique())
+                comment(place, [f"no certificate: ε = {', '.join(f'{e:g}' for e in none)}"] if none else [])
+        absent = not_run(cells["algo"], anywhere)
+        comment(places[0], [f"not run: {', '.join(absent)}"] if absent else [])
+        places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
+    label_left(grid, tuple(used))
+    finish(figure, panels, styles)
+    return figure
+
+
+def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
+    """Without one: the first, since what is not smoothed is the same for all."""
+    if certifier is None:
+        return cells.drop_duplicates(["method", "eps"])
+    return cells[cells["certifier"] == certifier]
+
+
+def canvas(panels: Sequence[Panel], n_plots: int) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
+    """A figure, for each panel its plots one below the other, and the methods' styles."""
+    per_line = min(PER_LINE, len(panels))
+    n_lines = -(-len(panels) // per_line)
+    width = max(PANEL[0] * per_line + 0.5, 4.2)
+    figure = Figure(figsize=(width, PANEL[1] * n_plots * n_lines + 0.9 * n_lines), layout="constrained")
+    axes = figure.subplots(n_plots * n_lines, per_line, squeeze=False)
+    grid = []
+    for number in range(per_line * n_lines):
+        line, column = divmod(number, per_line)
+        places = list(axes[n_plots * line : n_plots * (line + 1), column])
+        for place in places:
+            place.set_visible(number < len(panels))
+            place.tick_params(labelsize=7)
+            place.grid(color="0.9", linewidth=0.5)
+            place.xaxis.set_major_locator(MaxNLocator(5))
+        grid.append(places)
+    lines = pd.concat([cells for _, cells in panels])
+    algos = dict(zip(lines["method"], lines["algo"], strict=True))
+    return figure, grid, method_styles([(algos[m], m) for m in in_order(lines)])
+
+
+def head(place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame) -> None:
+    words = [*textwrap.wrap(title(setting), 40), *textwrap.wrap(soundness(cells), 40)]
+    place.set_title("\n".join(words), fontsize=7)
+
+
+def errorbar(place: Axes, cells: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
+    """Means that every image has a part in, with bars of half a standard deviation over the images."""
+    whole = cells[cells[quantity].notna()]
+    whole = whole[(whole[f"{quantity}_n"] == whole["images"]) | whole[x].eq(0)]
+    if len(whole):
+        half = whole[f"{quantity}_std"].fillna(0) / 2
+        place.errorbar(whole[x], whole[quantity], yerr=half, capsize=1.5, elinewidth=0.6, **style)
+
+
+def comment(place: Axes, words: Sequence[str]) -> None:
+    if words:
+        text = "\n".join(line for word in words for line in textwrap.wrap(word, 38))
+        place.text(0.98, 0.03, text, transform=place.transAxes, ha="right", va="bottom", fontsize=6)
+
+
+def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:
+    for number, places in enumerate(grid):
+        if number % PER_LINE == 0:
+            for place, label in zip(places, labels, strict=True):
+                place.set_ylabel(label, fontsize=8)
+
+
+def finish(figure: Figure, panels: Sequence[Panel], styles: Mapping[str, dict[str, Any]]) -> None:
+    shown = in_order(pd.concat([cells for _, cells in panels]))
+    legend_below(figure, styles, shown)
