@@ -68,7 +68,8 @@ def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> l
         written += save(figure, out / "figures" / name)
         kind = name.partition("_")[0]
         shown.add(kind)
-        lines.append(f"- {FIGURES[kind]}: [png](figures/{name}.png), [pdf](figures/{name}.pdf)")
+        page = f", page {name.partition('_')[2]}" if "_" in name else ""
+        lines.append(f"- {FIGURES[kind]}{page}: [png](figures/{name}.png), [pdf](figures/{name}.pdf)")
     absent += [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in shown]
     lines += left_out(cells)
     if absent:

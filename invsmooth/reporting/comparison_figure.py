@@ -84,25 +84,28 @@ def comparison_figure(shown: Sequence[Comparison], anywhere: set[str]) -> Figure
     """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla: ord without attack."""
     lines = pd.concat([c.attacked for c in shown])
     columns = in_order(lines) + not_run(lines["algo"], anywhere)
-    figure = Figure(figsize=(0.5 + 1.45 * (1 + len(columns)), 3.75 * len(shown)), layout="constrained")
-    axes = figure.subplots(2 * len(shown), 1 + len(columns), squeeze=False)
-    for place in axes.flat:
-        place.set(xticks=[], yticks=[], box_aspect=1)
-    for number, one in enumerate(shown):
-        above, below = axes[2 * number], axes[2 * number + 1]
+    figure = Figure(figsize=(0.4 + 1.35 * (1 + len(columns)), 3.9 * len(shown)), layout="constrained")
+    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
+    for part, one in zip(parts, shown, strict=True):
+        above, below = part.subplots(2, 1 + len(columns), squeeze=False)
+        for place in (*above, *below):
+            place.set(xticks=[], yticks=[], box_aspect=1)
+        paper = f"; certificates {PAPER_LABEL}" if one.setting["units"] == Units.paper else ""
+        part.suptitle(f"{one.setting['image']}: {title(one.setting)}{paper}", fontsize=9)
         draw_references(above[0], below[0], one)
+        smoothed = f"median, σ = {one.sigma:g}" if one.sigma == one.sigma else ""
         for column, method in enumerate(columns, 1):
             draw_method(above[column], one.attacked, method, "attacked")
             draw_method(below[column], one.smoothed, method, "median")
-            above[column].set_title(f"{method}\nσ = 0", fontsize=8)
-            below[column].set_title(f"σ = {one.sigma:g}" if one.sigma == one.sigma else "", fontsize=8)
+            above[column].set_title("\n".join([*textwrap.wrap(method, 18), "σ = 0"]), fontsize=8)
+            below[column].set_title(smoothed, fontsize=8)
     return figure
 
 
 def draw_references(above: Axes, below: Axes, one: Comparison) -> None:
-    """The clean image, and what ordinary training makes of its measurement."""
+    """What ordinary training makes of the clean measurement, and the clean image."""
     first = one.attacked.iloc[0]
-    draw(below, first, "clean", str(first["image"]))
+    draw(below, first, "clean", "PSNR / SSIM")
     below.set_title("clean x", fontsize=8)
     ordinary = one.attacked[one.attacked["algo"] == "ord"]
     above.set_title("Vanilla\n(ord, ε = 0)", fontsize=8)
@@ -110,14 +113,6 @@ def draw_references(above: Axes, below: Axes, one: Comparison) -> None:
         draw(above, ordinary.iloc[0], "reconstructed", quality(ordinary.iloc[0], "clean"))
     else:
         missing(above)
-    words = textwrap.wrap(title(one.setting), 30)
-    if one.setting["units"] == Units.paper:
-        words += textwrap.wrap(f"certificates {PAPER_LABEL}", 30)
-    above.set_ylabel("attacked", fontsize=8)
-    below.set_ylabel("smoothed median", fontsize=8)
-    above.annotate(
-        "\n".join(words), (-0.3, -0.15), xycoords="axes fraction", rotation=90, ha="right", va="center", fontsize=8
-    )
 
 
 def draw_method(place: Axes, rows: pd.DataFrame, method: str, kind: str) -> None:

@@ -11,8 +11,8 @@ import pandas as pd
 
 from invsmooth.reporting.cells import grouped
 from invsmooth.reporting.grid import MISSING, Block, Entry, Table
-from invsmooth.reporting.methods import in_order, not_run
-from invsmooth.reporting.runs import Run
+from invsmooth.reporting.methods import differing, in_order, named, not_run, said
+from invsmooth.reporting.runs import Run, Settings
 
 PLACE = ["task", "estimator", "trained_on", "batch_size", "accelerator"]
 """What timings that are compared have in common; on which machine is in run.json."""
@@ -22,15 +22,23 @@ COLUMNS = {
     "accelerator": "trainer.accelerator",
 }  # fmt: skip
 
+COSTLY = (
+    "algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm", "estimator.",
+    "task.patch_size", "trainer.precision",
+)  # fmt: skip
+"""Settings that change what a batch costs: runs that differ in others, as in σ_tr, are averaged here."""
+
 TIMED = (
     "Of each run the median over the batches logged in metrics.csv (train/seconds_per_batch); shown are means over the "
-    f"runs, which may have run on different machines (run.json). {MISSING}: not run, or not on record."
+    "runs, which may have run on different machines (run.json), and differ in settings that do not change the cost, as in "
+    f"σ_tr. {MISSING}: not run, or not on record."
 )
 
 
 def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One line for each run that trained: PLACE, algo, method, sigma_tr, folder, seconds, evals, memory."""
-    lines = rows[["folder", "task", "algo", "method", "sigma_tr"]].drop_duplicates("folder")
+    """One line for each run that trained: PLACE, algo, method (told apart by COSTLY settings alone), sigma_tr, folder,
+    seconds, evals, memory."""
+    lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
     lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
     found = [runs[folder] for folder in lines["folder"]]
     settings = {
@@ -38,7 +46,17 @@ def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
         for name, key in COLUMNS.items()
     }
     costs = {name: [getattr(run, name) for run in found] for name in ("seconds", "evals", "memory")}
-    return lines.assign(**settings, **costs)
+    lines = lines.assign(**settings, **costs, method=lines["algo"])
+    for algo, group in lines.groupby("algo"):
+        own = {folder: costly(runs[folder]) for folder in group["folder"]}
+        of_tasks = [[own[folder] for folder in same["folder"]] for _, same in group.groupby(["task", "estimator"])]
+        keys = sorted({key for found in of_tasks for key in differing(found)})
+        lines.loc[group.index, "method"] = [named(str(algo), said(own[folder], keys)) for folder in group["folder"]]
+    return lines
+
+
+def costly(run: Run) -> Settings:
+    return {key: value for key, value in (run.training or {}).items() if key.startswith(COSTLY)}
 
 
 def cost_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:

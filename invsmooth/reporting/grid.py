@@ -70,9 +70,15 @@ class Table:
         )
 
 
-def entry(cell: Mapping[str, Any] | None, quantity: str, spread: bool = False) -> Entry:
-    """A quantity of a cell (a line of :class:`Cells`), "–" where there is no such cell. ``spread``: with the standard
-    deviation over the images. Where only some images have a value, how many: [k/n]."""
+def entry(cell: Mapping[str, Any] | None, quantity: str, power: int = 0, spread: bool = False) -> Entry:
+    """A quantity of a cell (a line of :class:`Cells`), "–" where there is no such cell.
+
+    Args:
+        power: of ten, in which what is no PSNR is shown.
+        spread: with the standard deviation over the images.
+
+    Where only some images have a value, it says how many: [k/n].
+    """
     if cell is None:
         return Entry(MISSING)
     value, std = cell[quantity], cell[f"{quantity}_std"]
@@ -83,25 +89,21 @@ def entry(cell: Mapping[str, Any] | None, quantity: str, spread: bool = False) -
     }  # fmt: skip
     if pd.isna(value):
         return Entry(NONE if quantity in CERTIFIED else MISSING, source)
-    text = decimal(value, std if spread else None) if "psnr" in quantity else scientific(value, std if spread else None)
+    digits, scale = (2, 1.0) if "psnr" in quantity else (3, 10.0**power)
+    text = f"{value / scale:.{digits}f}" + (f" ± {std / scale:.{digits}f}" if spread else "")
     share = f" [{cell[f'{quantity}_n']}/{cell['images']}]" if cell[f"{quantity}_n"] < cell["images"] else ""
     return Entry(text + share, source)
 
 
-def decimal(value: float, std: float | None = None) -> str:
-    """dB."""
-    return f"{value:.2f}" if std is None else f"{value:.2f} ± {std:.2f}"
+def common_power(values: pd.Series) -> int:
+    """The power of ten of the smallest value, for a column; 0 where there is none."""
+    smallest = values[values > 0].min()
+    return 0 if pd.isna(smallest) else math.floor(math.log10(smallest))
 
 
-def scientific(value: float, std: float | None = None) -> str:
-    """MSE; value and deviation with one power of ten."""
-    if value == 0 or not math.isfinite(value):
-        return f"{value:g}"
-    power = math.floor(math.log10(abs(value)))
-    power += abs(round(value / 10.0**power, 3)) >= 10  # 9.9996 would be shown as 10.000
-    scale = 10.0**power
-    mantissa = f"{value / scale:.3f}" if std is None else f"({value / scale:.3f} ± {std / scale:.3f})"
-    return f"{mantissa} × {power_of_ten(power)}"
+def in_powers(name: str, power: int) -> str:
+    """A column's name with what its numbers are multiples of."""
+    return f"{name}, {power_of_ten(power)}" if power else name
 
 
 def power_of_ten(power: int) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -48,8 +48,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
     sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no certificate exists."""
     figure, grid, styles = canvas(panels, 2)
     for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
-        head(top, setting, cells)
-        none = []
+        none: list[float] = []
         for method, own in cells[cells["sigma"] > 0].groupby("method"):
             style, own = styles[str(method)], own.sort_values("sigma")
             errorbar(top, own, "sigma", "bound", style)
@@ -60,10 +59,9 @@ def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
             hollow = style | {"linestyle": "", "fillstyle": "none"}
             errorbar(bottom, without, "sigma", "psnr_median", hollow)
             none += [sigma for sigma in without["sigma"] if sigma not in none]
-        words = [f"no certificate: σ = {', '.join(f'{s:g}' for s in sorted(none))}"] if none else []
-        absent = not_run(cells["algo"], anywhere)
-        comment(top, words + ([f"not run: {', '.join(absent)}"] if absent else []))
+        head(top, setting, cells, anywhere, f"no certificate at σ = {listed(none)}" if none else "")
         top.set_yscale("log")
+        share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
     label_left(grid, ("certified discrepancy, MSE", "PSNR, dB"))
     finish(figure, panels, styles)
@@ -89,16 +87,15 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
     }
     figure, grid, styles = canvas(panels, len(used))
     for (setting, cells), places in zip(panels, grid, strict=False):
-        head(places[0], setting, cells)
+        head(places[0], setting, cells, anywhere)
         for place, (certifier, column) in zip(places, used.values(), strict=True):
             own = of_certifier(cells, certifier)
             for method, mine in own.groupby("method"):
                 errorbar(place, mine.sort_values("eps"), "eps", column, styles[str(method)])
             if column.startswith("certified") and len(own):
                 none = sorted(own.loc[own["bound_n"] == 0, "eps"].unique())
-                comment(place, [f"no certificate: ε = {', '.join(f'{e:g}' for e in none)}"] if none else [])
-        absent = not_run(cells["algo"], anywhere)
-        comment(places[0], [f"not run: {', '.join(absent)}"] if absent else [])
+                place.set_title(f"no certificate at ε = {listed(none)}" if none else "", fontsize=7)
+        share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
     label_left(grid, tuple(used))
     finish(figure, panels, styles)
@@ -125,7 +122,7 @@ def canvas(panels: Sequence[Panel], n_plots: int) -> tuple[Figure, list[list[Axe
         places = list(axes[n_plots * line : n_plots * (line + 1), column])
         for place in places:
             place.set_visible(number < len(panels))
-            place.tick_params(labelsize=7)
+            place.tick_params(which="both", labelsize=7)
             place.grid(color="0.9", linewidth=0.5)
             place.xaxis.set_major_locator(MaxNLocator(5))
         grid.append(places)
@@ -134,9 +131,23 @@ def canvas(panels: Sequence[Panel], n_plots: int) -> tuple[Figure, list[list[Axe
     return figure, grid, method_styles([(algos[m], m) for m in in_order(lines)])
 
 
-def head(place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame) -> None:
-    words = [*textwrap.wrap(title(setting), 40), *textwrap.wrap(soundness(cells), 40)]
-    place.set_title("\n".join(words), fontsize=7)
+def head(place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, anywhere: set[str], note: str = "") -> None:
+    """What a panel is about, whether its certificates hold, and what is missing in it."""
+    absent = not_run(cells["algo"], anywhere)
+    parts = [title(setting), soundness(cells), note, f"not run: {', '.join(absent)}" if absent else ""]
+    # A symbol stays on the line of its value.
+    lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 42)]
+    place.set_title("\n".join(lines), fontsize=7)
+
+
+def listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(values))
+
+
+def share_x(places: Sequence[Axes], values: pd.Series) -> None:
+    """All plots of a panel from 0 to the largest value."""
+    for place in places:
+        place.set_xlim(-0.04 * values.max(), 1.04 * values.max() or 1)
 
 
 def errorbar(place: Axes, cells: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
@@ -146,12 +157,6 @@ def errorbar(place: Axes, cells: pd.DataFrame, x: str, quantity: str, style: Map
     if len(whole):
         half = whole[f"{quantity}_std"].fillna(0) / 2
         place.errorbar(whole[x], whole[quantity], yerr=half, capsize=1.5, elinewidth=0.6, **style)
-
-
-def comment(place: Axes, words: Sequence[str]) -> None:
-    if words:
-        text = "\n".join(line for word in words for line in textwrap.wrap(word, 38))
-        place.text(0.98, 0.03, text, transform=place.transAxes, ha="right", va="bottom", fontsize=6)
 
 
 def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:

@@ -43,14 +43,20 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     networks = rows[NETWORK].drop_duplicates(ignore_index=True)
     known = trainings(networks, runs)
     networks["method"], networks["sigma_tr"] = networks["algo"], [sigma_of(settings) for settings in known]
-    for (_, algo), group in networks.groupby(["task", "algo"]):
+    for algo, group in networks.groupby("algo"):
         own = [known[k] for k in group.index]
-        labels = differences(own)
+        of_tasks = [[known[k] for k in same.index] for _, same in group.groupby("task")]
+        keys = sorted({key for settings in of_tasks for key in differing(settings)})
+        labels = [said(settings, keys) for settings in own]
         if None in own and len(set(group["estimator_sha256"])) > 1:  # which of them are alike is not on record
             names = [f"network {str(sha)[:8]}, settings unknown" for sha in group["estimator_sha256"]]
             labels = [label if k is not None else name for label, name, k in zip(labels, names, own, strict=True)]
-        networks.loc[group.index, "method"] = [f"{algo}, {label}" if label else str(algo) for label in labels]
+        networks.loc[group.index, "method"] = [named(str(algo), label) for label in labels]
     return with_protocols(rows.merge(networks, on=NETWORK, how="left"), runs)
+
+
+def named(algo: str, label: str) -> str:
+    return f"{algo} ({label})" if label else algo
 
 
 def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
@@ -58,7 +64,8 @@ def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     places["protocol"] = ""
     for _, group in places.groupby(["task", "dataset"]):
         own = [runs[folder].evaluation for folder in group["folder"]]
-        labels = differences(own)
+        keys = differing(own)
+        labels = [said(settings, keys) for settings in own]
         if any(own):
             labels = [label if k else "evaluation settings unknown" for label, k in zip(labels, own, strict=True)]
         places.loc[group.index, "protocol"] = labels
@@ -83,17 +90,20 @@ def sigma_of(settings: Settings | None) -> float:
     return np.nan if value is None else float(value)
 
 
-def differences(settings: Sequence[Settings | None]) -> list[str]:
-    """For each, the settings in which it differs from any other, in words; "" where nothing is known."""
+def differing(settings: Sequence[Settings | None]) -> list[str]:
+    """The keys whose values are not the same in all settings that are known."""
     known = [s for s in settings if s is not None]
-    keys = sorted({key for s in known for key in s})
     # repr tells 1 from True and needs no hashable values.
-    differing = [key for key in keys if len({repr(s.get(key)) for s in known}) > 1]
-    differing.sort(key=lambda key: (key not in SYMBOLS, key))
-    return ["" if s is None else ", ".join(said(key, s[key]) for key in differing if key in s) for s in settings]
+    return [key for key in sorted({key for s in known for key in s}) if len({repr(s.get(key)) for s in known}) > 1]
 
 
-def said(key: str, value: Any) -> str:
+def said(settings: Settings | None, keys: Sequence[str]) -> str:
+    """The values of ``keys`` in words, those with a symbol first."""
+    own = [key for key in keys if settings is not None and key in settings]
+    return ", ".join(in_words(key, settings[key]) for key in sorted(own, key=lambda key: (key not in SYMBOLS, key)))  # type: ignore[index]
+
+
+def in_words(key: str, value: Any) -> str:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}"
 

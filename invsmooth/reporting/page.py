@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from invsmooth.reporting.artefacts import write_artefacts
-from invsmooth.reporting.figures import certificate_figure, save
+from invsmooth.reporting.figures import WITHOUT_CERTIFIER, certificate_figure, save
 from invsmooth.reporting.methods import read_runs, told_apart, with_methods
 from invsmooth.reporting.notes import choice_note, confidence_notes, unit_note
 from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
@@ -31,10 +31,13 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     compared = with_methods(found, runs)
     rows = told_apart(compared)
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"certificate": certificate_figure(rows)}
-    if has_curves(rows):
-        figures["sandwich"] = sandwich_figure(rows)
-    notes, visual = confidence_notes(rows), visual_figure(rows)
+    few = first_settings(rows)
+    figures = {"certificate": certificate_figure(few)}
+    if has_curves(few):
+        figures["sandwich"] = sandwich_figure(few)
+    notes, visual = confidence_notes(rows), visual_figure(few)
+    if len(few) < len(rows):
+        notes.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")
     if visual is not None:
         figures["visual"] = visual
         notes += [f"Of visual.png: {choice}" for choice in [choice_note(rows)] if choice]
@@ -46,6 +49,16 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     for path in [*written, artefacts[-1]]:
         print(path.resolve())
     return [*written, *artefacts]
+
+
+MOST = 16
+"""Settings in a figure: hundreds would be no figure, and take minutes."""
+
+
+def first_settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first MOST settings, in the order of the table."""
+    number = rows.groupby(WITHOUT_CERTIFIER, dropna=False, sort=True).ngroup()
+    return rows[number < MOST]
 
 
 def print_short(rows: pd.DataFrame) -> None:

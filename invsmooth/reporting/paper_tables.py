@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from invsmooth.reporting.cells import SETTING, Cells, best_sigma, grouped, lookup, soundness, title
-from invsmooth.reporting.grid import MISSING, Block, Entry, Table, entry, grey
+from invsmooth.reporting.grid import MISSING, Block, Entry, Table, common_power, entry, grey, in_powers
 from invsmooth.reporting.methods import SMOOTHED, in_order, not_run
 from invsmooth.rows import AT_ATTACKED
 
@@ -31,7 +31,7 @@ PICKED = (
 )
 AT = "The certificate is the discrepancy's, taken at the attacked measurement."
 
-PER_BLOCK = 3
+PER_BLOCK = 2
 """Radii side by side, so that a table fits the page."""
 
 SMOOTHED_PSNR = ("psnr_certified", "psnr_median")
@@ -48,7 +48,8 @@ def trained_label(method: str, lines: pd.DataFrame) -> str:
     own = lines[lines["method"] == method]
     if own.empty or "σ_tr" in method or own["algo"].iloc[0] not in SMOOTHED:
         return method
-    return f"{method}, σ_tr = {grey(own['sigma_tr'].iloc[0])}"
+    algo, _, rest = method.partition(" (")
+    return f"{algo} (σ_tr = {grey(own['sigma_tr'].iloc[0])}{f', {rest}' if rest else ')'}"
 
 
 def radii(lines: pd.DataFrame) -> list[float]:
@@ -72,8 +73,8 @@ def tradeoff_table(cells: Cells) -> Table:
         for some in chunks(radii(lines))
     ]
     own = (
-        "Clean: PSNR of the reconstruction without attack. σ = 0: of the attacked one without smoothing. Median, certified: "
-        f"of the smoothed draws of rank ⌈S/2⌉ and K at the σ best for all methods together. {AT}",
+        "Clean: PSNR of the reconstruction without attack. Attacked: of the attacked one without smoothing (the paper's "
+        f"σ = 0). Median, certified: of the smoothed draws of rank ⌈S/2⌉ and K at the σ best for all methods together. {AT}",
         PICKED,
     )
     name = "table1"
@@ -105,10 +106,8 @@ def tradeoff_block(setting: dict[str, Any], lines: pd.DataFrame, some: Sequence[
                 *(entry(smoothed, q) for q in ("psnr_median", "psnr_certified")),
             ]
         shown.append(line)
-    header = ["trained by", "clean"]
-    for eps in some:
-        header += ["σ = 0", f"median, σ = {grey(best[eps])}", f"certified, σ = {grey(best[eps])}"]
-    spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}", 3) for eps in some)]
+    header = ["trained by", "clean", *("attacked", "median", "certified") * len(some)]
+    spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}, σ = {grey(best[eps])}", 3) for eps in some)]
     return Block(block_title(setting, lines), header, shown, spans)
 
 
@@ -126,6 +125,7 @@ def median_table(cells: Cells) -> Table:
 
 def median_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[str]) -> Block:
     shown: list[list[str | Entry]] = []
+    power = common_power(lines["discrepancy_median"])
     by_place = dict(grouped(lines[lines["sigma"] > 0], ["method", "eps"]))
     for eps in radii(lines):
         for method, label in method_lines(lines, anywhere):
@@ -136,8 +136,8 @@ def median_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[str
                 cell = lookup(candidates.sort_values("psnr_median", ascending=False), ["method"])[method,]
             sigma = MISSING if cell is None else grey(cell["sigma"])
             quantities = ("psnr_median", "discrepancy_median", "psnr_certified", "bound")
-            shown.append([label, f"{eps:g}", sigma, *(entry(cell, q) for q in quantities)])
-    header = ["algorithm", "ε", "σ", *("PSNR", "discrepancy") * 2]
+            shown.append([label, f"{eps:g}", sigma, *(entry(cell, q, power) for q in quantities)])
+    header = ["algorithm", "ε", "σ", *("PSNR", in_powers("discrepancy", power)) * 2]
     spans = [("", 3), ("smoothed median", 2), ("smoothed certificate", 2)]
     return Block(block_title(setting, lines), header, shown, spans)
 
@@ -161,9 +161,9 @@ def samples_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[st
     sizes = sorted(lines["n_samples"].dropna().unique())
     sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], AT_ATTACKED, SMOOTHED_PSNR)
     own = lines[lines["sigma"] == sigma]
-    at = lookup(own, ["method", "n_samples"])
+    at, power = lookup(own, ["method", "n_samples"]), common_power(own["bound"])
     shown: list[list[str | Entry]] = [
-        [label, *(entry(at.get((m, s)), q, spread=True) for s in sizes for q in ("bound", "psnr_certified"))]
+        [label, *(entry(at.get((m, s)), q, power, spread=True) for s in sizes for q in ("bound", "psnr_certified"))]
         for m, label in method_lines(lines, anywhere)
     ]
     seconds = own.groupby("n_samples")["seconds"].mean()
@@ -171,7 +171,7 @@ def samples_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[st
     for size in sizes:
         taken = seconds.get(size, math.nan)
         spans.append((f"S = {size:g}" + ("" if pd.isna(taken) else f" (t = {taken:.2f} s)"), 2))
-    header = ["algorithm", *("discrepancy", "PSNR") * len(sizes)]
+    header = ["algorithm", *(in_powers("discrepancy", power), "PSNR") * len(sizes)]
     return Block(block_title({**setting, "sigma": sigma}, own), header, shown, spans)
 
 
@@ -189,7 +189,7 @@ def certified_psnr_table(cells: Cells) -> Table:
         for some in chunks(radii(lines))
     ]
     own = (
-        "σ = 0: PSNR of the attacked reconstruction without smoothing. Certified: that no attack of norm ε can push the "
+        "Attacked: PSNR of the attacked reconstruction without smoothing. Certified: that no attack of norm ε can push the "
         "smoothed reconstruction below (error: a fraction q of the smoothed draws; mean: the smoothed mean, its draws "
         "clipped to a ball), at the σ best for all methods together. Both certificates are taken at the clean measurement.",
         PICKED,
@@ -212,6 +212,6 @@ def certified_psnr_block(
             line.append(entry(attacked.get((method, eps)), "psnr_attacked"))
             line.append(entry(at.get((method, eps, best[eps])), quantity))
         shown.append(line)
-    spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}", 2) for eps in some)]
-    header = ["algorithm", "clean", *(h for eps in some for h in ("σ = 0", f"certified, σ = {grey(best[eps])}"))]
+    spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}, σ = {grey(best[eps])}", 2) for eps in some)]
+    header = ["algorithm", "clean", *("attacked", "certified") * len(some)]
     return Block(f"{certifier}: {block_title(setting, mine)}", header, shown, spans)

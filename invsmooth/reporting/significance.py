@@ -87,8 +87,8 @@ def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tupl
 
 
 COLUMNS = {
-    "psnr_attacked": "attacked PSNR, dB", "psnr_median": "smoothed PSNR, dB", "bound": "certified discrepancy, MSE",
-    "certified_psnr": "certified PSNR (error), dB", "certified_psnr_mean": "certified PSNR (mean), dB",
+    "psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "discrepancy",
+    "certified_psnr": "certified PSNR (error)", "certified_psnr_mean": "certified PSNR (mean)",
 }  # fmt: skip
 
 
@@ -97,34 +97,39 @@ def significance_table(cells: Cells) -> Table:
     for setting, lines in cells.blocks([*SETTING, "n_samples", "eps"]):
         methods = in_order(lines)
         if len(methods) > 1 and (setting["eps"] > 0 or not (cells.table["eps"] > 0).any()):
-            blocks.append(significance_block(setting, lines, cells.per_image, methods))
+            for quantities in SIDE_BY_SIDE:
+                chosen = {q: own for q in quantities if len(own := compared(lines, q))}
+                if chosen:
+                    heading = f"{title(setting)}: {soundness(lines)}"
+                    blocks.append(significance_block(heading, chosen, cells.per_image, methods))
     notes = (
-        "Mean over the images of the difference, first minus second method, each image with itself; in brackets the "
-        f"{CONFIDENCE:.0%} percentile bootstrap interval of that mean ({N_RESAMPLES} resamples of the images, "
-        "scipy.stats.bootstrap, seed fixed). PSNR: positive is better for the first; discrepancy: negative. n: images that both have.",
-        f"Each interval is at {CONFIDENCE:.0%} on its own; they do not hold together. *: the interval excludes 0 at the "
-        "Bonferroni level over the pairs of its column, too. Seeds are averaged for each image; the intervals are over "
+        f"Mean over the images of the difference, first minus second method; in brackets its {CONFIDENCE:.0%} percentile "
+        f"bootstrap interval ({N_RESAMPLES} resamples of the images, scipy.stats.bootstrap, seed fixed). PSNR in dB: "
+        "positive is better for the first; certified discrepancy (MSE): negative. n: images that both have.",
+        f"Each interval is at {CONFIDENCE:.0%} on its own; they do not hold together. *: the interval at the Bonferroni "
+        "level over the pairs of its column excludes 0, too. Seeds are averaged for each image; the intervals are over "
         "images, not over trainings.",
-        f"With fewer than {MIN_IMAGES} images no interval is given; with few more it is somewhat too short. "
-        "Smoothed and certified values at the σ > 0 best for all methods together, as in Tables 1 and certified_psnr.",
+        f"With fewer than {MIN_IMAGES} images no interval is given; with few more it is somewhat too short. Smoothed and "
+        "certified values at the σ > 0 best for all methods together, as in table1 and certified_psnr.",
         f"{MISSING}: no image has both. Rows of each number: `significance.csv`.",
     )
     return Table("significance", "Differences between methods, paired by image", notes, blocks)
 
 
+SIDE_BY_SIDE = (("psnr_attacked", "psnr_median", "bound"), ("certified_psnr", "certified_psnr_mean"))
+"""What fits the width of a page."""
+
+
 def significance_block(
-    setting: dict[str, Any], lines: pd.DataFrame, per_image: pd.DataFrame, methods: list[str]
+    heading: str, chosen: dict[str, pd.DataFrame], per_image: pd.DataFrame, methods: list[str]
 ) -> Block:
+    """Of all pairs of methods; ``chosen``: for each quantity the cell of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
-    chosen = {quantity: own for quantity in COLUMNS if len(own := compared(lines, quantity))}
-    found, headers = {}, {}
+    found = {}
     for quantity, own in chosen.items():
-        names = own["method"].to_dict()
         of = per_image.loc[per_image.index.get_level_values("cell").isin(own.index), quantity].unstack("cell")
-        found[quantity] = compare(of.rename(columns=names), pairs)
-        sigma = own["sigma"].iloc[0]
-        headers[quantity] = COLUMNS[quantity] + ("" if quantity == "psnr_attacked" else f", σ = {sigma:g}")
+        found[quantity] = compare(of.rename(columns=own["method"].to_dict()), pairs)
     shown: list[list[str | Entry]] = []
     for pair in pairs:
         own_found = [found[q].get(pair) for q in chosen]
@@ -135,8 +140,9 @@ def significance_block(
             for q, d in zip(chosen, own_found, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
-    heading = f"{title(setting)}: {soundness(lines)}"
-    return Block(heading, ["pair", "n", *headers.values()], shown)
+    at = {q: "σ = 0" if q == "psnr_attacked" else f"σ = {own['sigma'].iloc[0]:g}" for q, own in chosen.items()}
+    spans = [("", 2), *((sigma, 1) for sigma in at.values())]
+    return Block(heading, ["pair", "n", *(COLUMNS[q] for q in chosen)], shown, spans)
 
 
 def compared(lines: pd.DataFrame, quantity: str) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""How methods look in figures: Okabe and Ito's colours, that the colour-blind tell apart; markers and dashes for grey print."""
+"""How methods look in figures: Okabe and Ito's colours for the colour-blind, markers and dashes for grey print."""
 
 from __future__ import annotations
 

@@ -60,7 +60,8 @@ def letter(number: int, table: Table) -> str:
 
 def latex(table: Table) -> str:
     r"""A table environment for ``\input``; needs the package booktabs alone."""
-    lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"\centering", r"\small"]
+    lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"\centering"]
+    lines += [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
     for number, block in enumerate(table.blocks):
         lines += [*latex_block(block), r"\par\smallskip", rf"{letter(number, table)}{escape(block.title)}"]
         lines += [r"\par\medskip"]
@@ -112,6 +113,9 @@ def latex_token(match: re.Match[str]) -> str:
     return f"${MATH[token]}$" if token in MATH else ESCAPES.get(token, token)
 
 
+WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")
+
+
 def numbers(table: Table) -> pd.DataFrame:
     """One line for each number of the table: where it stands, as what it is shown, and all of its source. What was not run
     has a line without a value."""
@@ -129,4 +133,5 @@ def numbers(table: Table) -> pd.DataFrame:
                         "column": f"{heading} {name}".strip(),
                     }
                     found.append({**place, "shown": cell.text, **(cell.source or {})})
-    return pd.DataFrame(found)
+    frame = pd.DataFrame(found)
+    return frame.astype({name: "Int64" for name in WHOLE if name in frame})

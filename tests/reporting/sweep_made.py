@@ -45,9 +45,13 @@ def write_config(folder: Path, algo: str, task: str = "cs", **values: Any) -> No
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
 
 
-def write_metrics(folder: Path, seconds: Sequence[float], evals: float = 1.0, memory: Sequence[float] = (100.0,)) -> None:
+def write_metrics(
+    folder: Path, seconds: Sequence[float], evals: float = 1.0, memory: Sequence[float] = (100.0,)
+) -> None:
     """metrics.csv as Lightning's CSVLogger writes it: empty where another metric was logged."""
-    lines = [{"step": 50 * k, "train/seconds_per_batch": s, "train/network_evals": evals} for k, s in enumerate(seconds)]
+    lines = [
+        {"step": 50 * k, "train/seconds_per_batch": s, "train/network_evals": evals} for k, s in enumerate(seconds)
+    ]
     lines += [{"step": 50 * k, "train/peak_memory_mb": m} for k, m in enumerate(memory)]
     pd.DataFrame([*lines, {"step": 999, "val/psnr": 30.0}]).to_csv(folder / "metrics.csv", index=False)
 
@@ -70,19 +74,28 @@ def run_rows(
                 common = SETTINGS[task] | {
                     "run_id": algo, "algo": algo, "image": f"image {k:02d}", "eps": e, "sigma": s, "n_samples": n_samples,
                     "psnr_clean": clean, "psnr_attacked": attacked, "psnr_median": median, "ssim_median": 0.8,
-                    "eps_over_sigma": ratio, "network_evals": n_samples + 2, "attack_grad_evals": 20, "seconds": 0.02 * n_samples,
-                    "attack": "pgd", "attack_target": "base", "psnr_noise": clean - 0.1 * e,
+                    "eps_over_sigma": ratio, "network_evals": n_samples + 2, "attack_grad_evals": 20,
+                    "seconds": 0.02 * n_samples, "attack": "pgd", "attack_target": "base", "psnr_noise": clean - 0.1 * e,
                 }  # fmt: skip
                 for certifier in certifiers:
                     own: dict[str, Any] = {"certifier": certifier, "bound": bound, "discrepancy_median": math.nan}
                     if certifier == "discrepancy":
-                        own |= {"psnr_certified": median - 0.1, "discrepancy_median": 0.8 * bound, "discrepancy_certified": bound}
+                        own |= {
+                            "psnr_certified": median - 0.1,
+                            "discrepancy_median": 0.8 * bound,
+                            "discrepancy_certified": bound,
+                        }
                     if certifier == "error":
                         own |= {"certified_psnr": clean - 2 * ratio - 1, "psnr_median": clean - 0.5}
                     if certifier == "mean":
                         own |= {"certified_psnr_mean": clean - ratio - 0.5, "psnr_median": clean - 0.3, "k_index": None}
                     if certifier != "mean" and ratio > 1.3:
-                        own |= {"bound": math.nan, "psnr_certified": math.nan, "certified_psnr": math.nan, "k_index": None}
+                        own |= {
+                            "bound": math.nan,
+                            "psnr_certified": math.nan,
+                            "certified_psnr": math.nan,
+                            "k_index": None,
+                        }
                     rows.append(row(**common | own | values))
     return rows
 
