@@ -14,7 +14,7 @@ from invsmooth.reporting.compute_tables import compute_table, evaluation_table, 
 from invsmooth.reporting.figures import save
 from invsmooth.reporting.grid import Table
 from invsmooth.reporting.method_figures import (
-    MAX_PAGES,
+    MAX_PANELS,
     PER_PAGE,
     curve_figure,
     curve_panels,
@@ -111,7 +111,7 @@ def figures(rows: pd.DataFrame, cells: Cells) -> Iterator[tuple[str, Figure]]:
         ("figure1", figure1_panels(cells), figure1),
         ("psnr", curve_panels(cells), curve_figure),
     ):
-        for number, page in enumerate(pages(panels), 1):
+        for number, page in enumerate(pages(panels, PER_PAGE[name]), 1):
             yield name if number == 1 else f"{name}_{number}", draw(page, anywhere)
     for name, shown in comparisons(rows).items():
         yield name, comparison_figure(shown, anywhere)
@@ -119,12 +119,11 @@ def figures(rows: pd.DataFrame, cells: Cells) -> Iterator[tuple[str, Figure]]:
 
 def left_out(cells: Cells) -> list[str]:
     """Settings that did not fit into a figure: said, since figures drop nothing in silence."""
-    most = PER_PAGE * MAX_PAGES
     counts = {"figure1": len(figure1_panels(cells)), "psnr": len(curve_panels(cells))}
     return [
-        f"- {name} shows the first {most} of {count} settings; narrow runs= to see the others, the tables have all of them"
+        f"- {name} shows the first {MAX_PANELS} of {count} settings; narrow runs= to see others. The tables have all"
         for name, count in counts.items()
-        if count > most
+        if count > MAX_PANELS
     ]
 
 

@@ -97,9 +97,15 @@ def comparison_figure(shown: Sequence[Comparison], anywhere: set[str]) -> Figure
         for column, method in enumerate(columns, 1):
             draw_method(above[column], one.attacked, method, "attacked")
             draw_method(below[column], one.smoothed, method, "median")
-            above[column].set_title("\n".join([*textwrap.wrap(method, 18), "σ = 0"]), fontsize=8)
+            above[column].set_title("\n".join([*in_lines(method), "σ = 0"]), fontsize=8)
             below[column].set_title(smoothed, fontsize=8)
     return figure
+
+
+def in_lines(method: str) -> list[str]:
+    """The algorithm, and below it what tells it apart."""
+    algo, bracket, rest = method.partition(" (")
+    return [algo, *textwrap.wrap(bracket.strip() + rest, 22)]
 
 
 def draw_references(above: Axes, below: Axes, one: Comparison) -> None:

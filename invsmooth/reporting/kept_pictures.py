@@ -21,7 +21,8 @@ def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     names = [setting_name(i, r, b) for i, r, b in images[["image", "ratio", "sigma_b"]].itertuples(index=False)]
     there = [name in kept[folder][0] for folder, name in zip(images["folder"], names, strict=True)]
     cells = rows.merge(images[there], on=["folder", "image", "ratio", "sigma_b"]).drop_duplicates(CELL)
-    return cells[[picture_of(row).name in kept[row["folder"]][1] for _, row in cells.iterrows()]]
+    has = [picture_of(row).name in kept[row["folder"]][1] for _, row in cells.iterrows()]
+    return cells[np.array(has, dtype=bool)]  # a list without elements would choose columns
 
 
 def kept_names(folder: Path) -> tuple[set[str], set[str]]:

@@ -17,7 +17,8 @@ from invsmooth.reporting.styles import legend_below, method_styles
 from invsmooth.rows import AT_ATTACKED
 
 BLOCK = [*SETTING, "n_samples"]
-PER_LINE, PER_PAGE, MAX_PAGES = 4, 8, 3
+PER_LINE, MAX_PANELS = 4, 24
+PER_PAGE = {"figure1": 8, "psnr": 4}
 PANEL = (2.35, 1.75)
 """Inches of one plot: four side by side fill the width of a page."""
 
@@ -37,10 +38,10 @@ def curve_panels(cells: Cells) -> list[Panel]:
     return [(s, c) for s, c in of if c["eps"].nunique() > 1]
 
 
-def pages(panels: Sequence[Panel]) -> Iterator[Sequence[Panel]]:
-    """At most MAX_PAGES: a figure with hundreds of panels is no figure."""
-    for start in range(0, min(len(panels), PER_PAGE * MAX_PAGES), PER_PAGE):
-        yield panels[start : start + PER_PAGE]
+def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
+    """At most MAX_PANELS: a figure with hundreds of panels is no figure."""
+    for start in range(0, min(len(panels), MAX_PANELS), per_page):
+        yield panels[start : start + per_page]
 
 
 def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
@@ -53,8 +54,8 @@ def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
             style, own = styles[str(method)], own.sort_values("sigma")
             errorbar(top, own, "sigma", "bound", style)
             without = own[own["bound_n"] == 0]
-            unsmoothed = own.iloc[:1].assign(sigma=0.0, psnr_certified=own["psnr_attacked"].iloc[:1])
-            unsmoothed = unsmoothed.assign(psnr_certified_std=own["psnr_attacked_std"].iloc[:1])
+            names = {f"psnr_certified{end}": own[f"psnr_attacked{end}"].iloc[:1] for end in ("", "_std", "_n")}
+            unsmoothed = own.iloc[:1].assign(sigma=0.0, **names)
             errorbar(bottom, pd.concat([unsmoothed, own]), "sigma", "psnr_certified", style)
             hollow = style | {"linestyle": "", "fillstyle": "none"}
             errorbar(bottom, without, "sigma", "psnr_median", hollow)
@@ -136,7 +137,7 @@ def head(place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, anywhere:
     absent = not_run(cells["algo"], anywhere)
     parts = [title(setting), soundness(cells), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.
-    lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 42)]
+    lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 38)]
     place.set_title("\n".join(lines), fontsize=7)
 
 
@@ -151,12 +152,12 @@ def share_x(places: Sequence[Axes], values: pd.Series) -> None:
 
 
 def errorbar(place: Axes, cells: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
-    """Means that every image has a part in, with bars of half a standard deviation over the images."""
-    whole = cells[cells[quantity].notna()]
-    whole = whole[(whole[f"{quantity}_n"] == whole["images"]) | whole[x].eq(0)]
-    if len(whole):
-        half = whole[f"{quantity}_std"].fillna(0) / 2
-        place.errorbar(whole[x], whole[quantity], yerr=half, capsize=1.5, elinewidth=0.6, **style)
+    """Means that every image has a part in, with bars of half a standard deviation over the images. The line breaks where
+    there is none."""
+    whole = cells[f"{quantity}_n"] == cells["images"]
+    if whole.any():
+        half = cells[f"{quantity}_std"].where(whole).fillna(0) / 2
+        place.errorbar(cells[x], cells[quantity].where(whole), yerr=half, capsize=1.5, elinewidth=0.6, **style)
 
 
 def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:

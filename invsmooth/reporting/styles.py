@@ -16,8 +16,8 @@ STYLES: Mapping[str, dict[str, Any]] = {
     "smt_grad": {"color": "#D55E00", "marker": "v", "linestyle": (0, (1, 1))},
 }
 OTHER = {"color": "#CC79A7", "marker": "P", "linestyle": (0, (7, 2))}
-FILLS = ("full", "none", "left", "right", "top", "bottom")
-"""Of the markers of an algorithm's methods, in turn."""
+FILLS = ("full", "left", "right", "top", "bottom")
+"""Of the markers of an algorithm's methods, in turn; none is for points of another kind."""
 
 
 def method_styles(methods: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
@@ -35,7 +35,8 @@ def method_styles(methods: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any
 def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]], shown: Sequence[str]) -> None:
     """One legend for all panels."""
     handles = [Line2D([], [], label=method, **styles[method]) for method in shown]
-    columns = min(len(handles), max(1, int(figure.get_figwidth() / 1.3)), 6)
+    each = 0.7 + 0.075 * max(map(len, shown))  # inches
+    columns = min(len(handles), max(1, int(figure.get_figwidth() / each)))
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=3.5
     )

@@ -104,7 +104,7 @@ def write_run(folder: Path, algo: str, task: str, seed: int = 0, pictures: int =
     """A run folder; ``arguments``: of run_rows."""
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, sum(map(ord, algo + task))])
-    rows = run_rows(algo, task, rng, **arguments)
+    rows = run_rows(algo, task, rng, seed=seed, **arguments)
     write_rows(folder / "results.parquet", rows)
     for image in sorted({r["image"] for r in rows})[:pictures]:
         for r in (r for r in rows if r["image"] == image and r["certifier"] == "discrepancy"):
@@ -113,3 +113,20 @@ def write_run(folder: Path, algo: str, task: str, seed: int = 0, pictures: int =
             shown = (np.add.outer(np.arange(24), np.arange(24)) * 5 + rng.normal(0, 9, (24, 24))).clip(0, 255)
             np.savez_compressed(path, allow_pickle=False, **dict.fromkeys(KINDS, shown.astype(np.uint8)))
     return folder
+
+
+def write_many(root: Path, n_runs: int, images: int = 11) -> list[Path]:
+    """Run folders of both tasks, the five algorithms, five ratios or noise levels, and as many seeds as it takes."""
+    folders = []
+    for number in range(n_runs):
+        seed, place = divmod(number, 2 * len(LEVEL) * 5)
+        which, place = divmod(place, 2 * len(LEVEL))
+        task, algo = list(SETTINGS)[place % 2], list(LEVEL)[place // 2]
+        setting = {"sigma_b": 3.0 * which} if task == "denoise" else {"ratio": (1 + which) / 10}
+        folder = root / f"{number:03d}_{task}_{algo}"
+        known = {"run_id": folder.name, "estimator_sha256": f"{task}{algo}{seed}", **setting}
+        write_run(folder, algo, task, seed=seed, images=images, eps=(0.0, 0.1, 0.2), sigmas=(12.0, 25.0, 40.0), **known)
+        write_config(folder, algo, task, seed=seed, **({"sigma": 10.0} if algo.startswith("smt") else {}))
+        write_metrics(folder, [0.5, 0.6, 0.7])
+        folders.append(folder)
+    return folders
