@@ -115,7 +115,10 @@ def write_run(folder: Path, algo: str, task: str, seed: int = 0, pictures: int =
     return folder
 
 
-def write_many(root: Path, n_runs: int, images: int = 11) -> list[Path]:
+def write_many(
+    root: Path, n_runs: int, images: int = 11, eps: Sequence[float] = (0.0, 0.1, 0.2),
+    sigmas: Sequence[float] = (12.0, 25.0, 40.0),
+) -> list[Path]:  # fmt: skip
     """Run folders of both tasks, the five algorithms, five ratios or noise levels, and as many seeds as it takes."""
     folders = []
     for number in range(n_runs):
@@ -125,7 +128,7 @@ def write_many(root: Path, n_runs: int, images: int = 11) -> list[Path]:
         setting = {"sigma_b": 3.0 * which} if task == "denoise" else {"ratio": (1 + which) / 10}
         folder = root / f"{number:03d}_{task}_{algo}"
         known = {"run_id": folder.name, "estimator_sha256": f"{task}{algo}{seed}", **setting}
-        write_run(folder, algo, task, seed=seed, images=images, eps=(0.0, 0.1, 0.2), sigmas=(12.0, 25.0, 40.0), **known)
+        write_run(folder, algo, task, seed=seed, images=images, eps=eps, sigmas=sigmas, **known)
         write_config(folder, algo, task, seed=seed, **({"sigma": 10.0} if algo.startswith("smt") else {}))
         write_metrics(folder, [0.5, 0.6, 0.7])
         folders.append(folder)

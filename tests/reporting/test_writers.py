@@ -16,7 +16,8 @@ TABLE = Table(
     ("Above 50 % of `x_y`, **really**.",),
     [
         Block(
-            "a|b, ε = 1", ["by", "clean", "bound, 10⁻⁴"], [["smt_adv (σ_tr = 5)", Entry("–"), Entry("2.500 ± 0.100", SOURCE)]],
+            "a|b, ε = 1", ["by", "clean", "bound, 10⁻⁴"],
+            [["smt_adv (σ_tr = 5)", Entry("–"), Entry("2.500 ± 0.100", SOURCE)]],
             [("", 1), ("ε = 0", 1), ("ε = 1", 1)],
         ),
         Block("second", ["by", "n"], [["ord", Entry("[1/2]")]]),
