@@ -63,14 +63,14 @@ def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> l
     write_text(runs_file, run_list(rows, runs).to_csv(index=False).rstrip("\n"))
     lines += ["- The runs, and what each was trained with: [csv](tables/runs.csv)", "", "## Figures", ""]
     (out / "figures").mkdir(exist_ok=True)
-    shown = set()
+    links: dict[str, list[str]] = {}
     for name, figure in figures(rows, cells):
         written += save(figure, out / "figures" / name)
-        kind = name.partition("_")[0]
-        shown.add(kind)
-        page = f", page {name.partition('_')[2]}" if "_" in name else ""
-        lines.append(f"- {FIGURES[kind]}{page}: [png](figures/{name}.png), [pdf](figures/{name}.pdf)")
-    absent += [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in shown]
+        kind, _, page = name.partition("_")
+        link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
+        links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
+    lines += [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()]
+    absent += [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
     lines += left_out(cells)
     if absent:
         lines += ["", "## Not written", "", *absent]

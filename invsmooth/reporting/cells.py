@@ -62,8 +62,12 @@ class Cells:
         )  # fmt: skip
 
     def blocks(self, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """The lines of ``table`` that have ``keys`` in common, with these; in order."""
-        return [(dict(zip(keys, key, strict=True)), lines) for key, lines in grouped(self.table, keys)]
+        """The lines of ``table`` that have ``keys`` in common, with these; in order. Without those of ``radius``, which
+        repeats another certifier, where there is one."""
+        own = self.table[self.table["certifier"] != "radius"]
+        return [
+            (dict(zip(keys, key, strict=True)), lines) for key, lines in grouped(own if len(own) else self.table, keys)
+        ]
 
 
 def grouped(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:

@@ -45,7 +45,7 @@ class Comparison:
 def comparisons(rows: pd.DataFrame) -> dict[str, list[Comparison]]:
     """What Figures 2 to 4 show: the first image of up to three settings, tasks in turn; more of denoising; more of the
     other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods` completes them."""
-    kept = with_pictures(rows)
+    kept = with_pictures(rows[rows["eps"] > 0])
     found: list[tuple[int, int, Comparison]] = []
     settings: dict[tuple[Any, ...], int] = {}
     of_task: dict[str, int] = {}
@@ -91,7 +91,8 @@ def comparison_figure(shown: Sequence[Comparison], anywhere: set[str]) -> Figure
         for place in (*above, *below):
             place.set(xticks=[], yticks=[], box_aspect=1)
         paper = f"; certificates {PAPER_LABEL}" if one.setting["units"] == Units.paper else ""
-        part.suptitle(f"{one.setting['image']}: {title(one.setting)}{paper}", fontsize=9)
+        heading = f"{one.setting['image']}: {title(one.setting)}{paper}".replace(" = ", "\xa0=\xa0")
+        part.suptitle(textwrap.fill(heading, int(14 * figure.get_figwidth())), fontsize=9)
         draw_references(above[0], below[0], one)
         smoothed = f"median, σ = {one.sigma:g}" if one.sigma == one.sigma else ""
         for column, method in enumerate(columns, 1):

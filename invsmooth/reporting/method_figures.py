@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from invsmooth.reporting.cells import SETTING, Cells, soundness, title
+from invsmooth.reporting.grid import MISSING, NONE
 from invsmooth.reporting.methods import in_order, not_run
 from invsmooth.reporting.styles import legend_below, method_styles
 from invsmooth.rows import AT_ATTACKED
@@ -61,6 +62,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
             errorbar(bottom, without, "sigma", "psnr_median", hollow)
             none += [sigma for sigma in without["sigma"] if sigma not in none]
         head(top, setting, cells, anywhere, f"no certificate at σ = {listed(none)}" if none else "")
+        say_if_empty(top, NONE)
         top.set_yscale("log")
         share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
@@ -96,6 +98,7 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
             if column.startswith("certified") and len(own):
                 none = sorted(own.loc[own["bound_n"] == 0, "eps"].unique())
                 place.set_title(f"no certificate at ε = {listed(none)}" if none else "", fontsize=7)
+            say_if_empty(place, MISSING if own.empty else NONE)
         share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
     label_left(grid, tuple(used))
@@ -158,6 +161,12 @@ def errorbar(place: Axes, cells: pd.DataFrame, x: str, quantity: str, style: Map
     if whole.any():
         half = cells[f"{quantity}_std"].where(whole).fillna(0) / 2
         place.errorbar(cells[x], cells[quantity].where(whole), yerr=half, capsize=1.5, elinewidth=0.6, **style)
+
+
+def say_if_empty(place: Axes, word: str) -> None:
+    if not place.containers:
+        place.set_yticks([])
+        place.text(0.5, 0.5, word, transform=place.transAxes, ha="center", va="center")
 
 
 def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:

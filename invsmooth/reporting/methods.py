@@ -36,7 +36,8 @@ def read_runs(rows: pd.DataFrame) -> dict[str, Run]:
 def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     """The rows with columns
 
-    - ``method``: the algorithm, and the training settings by which it differs from the other runs of its algorithm;
+    - ``method``: the algorithm, and the training settings by which it differs from the other runs of its algorithm; the
+      network (the start of its hash) where these are not on record;
     - ``sigma_tr``: smoothing noise of its training, grey levels; nan where there is none, or it is not on record;
     - ``protocol``: the evaluation settings that differ between the runs on a data set and have no column.
     """
@@ -47,10 +48,12 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
         own = [known[k] for k in group.index]
         of_tasks = [[known[k] for k in same.index] for _, same in group.groupby("task")]
         keys = sorted({key for settings in of_tasks for key in differing(settings)})
-        labels = [said(settings, keys) for settings in own]
-        if None in own and len(set(group["estimator_sha256"])) > 1:  # which of them are alike is not on record
-            names = [f"network {str(sha)[:8]}, settings unknown" for sha in group["estimator_sha256"]]
-            labels = [label if k is not None else name for label, name, k in zip(labels, names, own, strict=True)]
+        labels = pd.Series([said(settings, keys) for settings in own], index=group.index)
+        for _, same in group.groupby("task"):
+            unknown = [k for k in same.index if known[k] is None]
+            if unknown and same["estimator_sha256"].nunique() > 1:  # which of them are alike is not on record
+                for k in unknown:
+                    labels[k] = f"network {str(same.loc[k, 'estimator_sha256'])[:8]}"
         networks.loc[group.index, "method"] = [named(str(algo), label) for label in labels]
     return with_protocols(rows.merge(networks, on=NETWORK, how="left"), runs)
 

@@ -94,3 +94,9 @@ def test_an_unusual_attack_stands_in_the_title() -> None:
     (setting, _), *_ = cells_of(row(attack="apgd", attack_target="mean")).blocks(["task", "dataset", "ratio", "sigma_b",
         "attack", "attack_target", "protocol"])  # fmt: skip
     assert title(setting) == "cs on set, m/n = 0.1, σ_b = 0, apgd on mean"
+
+
+def test_radius_repeats_another_certifier() -> None:
+    radius = row(certifier="radius", certified_eps=0.1)
+    assert [len(lines) for _, lines in cells_of(row(), radius).blocks(["task", "n_samples"])] == [1]
+    assert [len(lines) for _, lines in cells_of(radius).blocks(["task", "n_samples"])] == [1]

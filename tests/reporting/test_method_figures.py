@@ -154,3 +154,11 @@ def test_pictures_of_another_certifier_are_no_smoothed_median_of_the_attacked(tm
     (one,) = comparisons(with_methods(rows, read_runs(rows)))["figure2"]
     assert one.smoothed.empty
     assert comparison_figure([one], {"ord"}).subfigs[0].axes[-1].get_xlabel() == "not run"
+
+
+def test_what_was_not_run_and_what_has_no_certificate_are_told_apart() -> None:
+    rows = [row(eps=e, certifier=c, ratio=r) for e in (0.0, 0.1) for c, r in (("discrepancy", 0.1), ("error", 0.2))]
+    rows = [r | {"certified_psnr": 20.0} if r["certifier"] == "error" else r for r in rows]
+    rows += [row(eps=e, certifier="error", ratio=0.3, **NONE) for e in (0.0, 0.1)]
+    axes = curve_figure(curve_panels(cells_of(*rows)), {"ord"}).axes
+    assert [[t.get_text() for t in a.texts] for a in axes] == [[], [], [], [], ["–"], ["–"], ["–"], [], ["none"]]

@@ -63,7 +63,7 @@ def test_settings_of_an_evaluation_are_those_of_the_run_of_its_checkpoint(tmp_pa
     found = with_methods(rows, read_runs(rows)).set_index("run_id")
     assert found.loc["followed", "sigma_tr"] == 5.0
     assert math.isnan(found.loc["lost", "sigma_tr"])
-    assert found.loc["lost", "method"] == "smt_adv (network lost, settings unknown)"
+    assert found.loc["lost", "method"] == "smt_adv (network lost)"
 
 
 def test_settings_of_the_very_same_weights_are_known(tmp_path: Path) -> None:
@@ -80,7 +80,7 @@ def test_networks_of_unknown_settings_are_kept_apart_and_no_config_is_no_error(t
         written(tmp_path, name, "adv")
     written(tmp_path, "c", "ord")
     assert methods(tmp_path) == {
-        "a": "adv (network a, settings unknown)", "b": "adv (network b, settings unknown)", "c": "ord",
+        "a": "adv (network a)", "b": "adv (network b)", "c": "ord",
     }  # fmt: skip
 
 
