@@ -39,6 +39,9 @@ FIGURES = {
 }
 
 
+TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation")
+
+
 def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> list[Path]:
     """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any number is not written.
 
@@ -47,36 +50,60 @@ def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> l
 
     Returns: the files written, index.md last.
     """
+    remove_written(out)
     cells = Cells(rows)
-    written: list[Path] = []
-    lines = ["# What the runs show", "", "## Tables", ""]
-    absent = []
-    (out / "tables").mkdir(parents=True, exist_ok=True)
+    made_tables, table_lines, no_tables = write_tables(rows, runs, cells, out)
+    made_figures, figure_lines, no_figures = write_figures(rows, cells, out)
+    lines = ["# What the runs show", "", "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
+    if absent := [*no_tables, *no_figures]:
+        lines += ["", "## Not written", "", *absent]
+    index = out / "index.md"
+    write_text(index, "\n".join(lines))
+    return [*made_tables, *made_figures, index]
+
+
+def remove_written(out: Path) -> None:
+    """What another report left there would pass for this one's."""
+    names = [*TABLES, "runs"]
+    stale = [out / "tables" / f"{name}.{kind}" for name in names for kind in ("md", "tex", "csv")]
+    for name in FIGURES:
+        stale += [*(out / "figures").glob(f"{name}.p[nd][gf]"), *(out / "figures").glob(f"{name}_[0-9]*.p[nd][gf]")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+Written = tuple[list[Path], list[str], list[str]]
+"""Files, lines of the index about them, and about what was not written."""
+
+
+def write_tables(rows: pd.DataFrame, runs: Mapping[str, Run], cells: Cells, out: Path) -> Written:
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    written, lines, absent = [], [], []
     for table in tables(rows, runs, cells):
         if table.has_numbers():
-            written += write_table(table, out / "tables")
+            written += write_table(table, folder)
             files = ", ".join(f"[{kind}](tables/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
             lines.append(f"- {table.title}: {files}")
         else:
             absent.append(f"- {table.title}: no run has its numbers")
-    runs_file = out / "tables" / "runs.csv"
-    write_text(runs_file, run_list(rows, runs).to_csv(index=False).rstrip("\n"))
-    lines += ["- The runs, and what each was trained with: [csv](tables/runs.csv)", "", "## Figures", ""]
+    write_text(folder / "runs.csv", run_list(rows, runs).to_csv(index=False).rstrip("\n"))
+    lines.append("- The runs, and what each was trained with: [csv](tables/runs.csv)")
+    return [*written, folder / "runs.csv"], lines, absent
+
+
+def write_figures(rows: pd.DataFrame, cells: Cells, out: Path) -> Written:
     (out / "figures").mkdir(exist_ok=True)
+    written: list[Path] = []
     links: dict[str, list[str]] = {}
     for name, figure in figures(rows, cells):
         written += save(figure, out / "figures" / name)
         kind, _, page = name.partition("_")
         link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
         links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
-    lines += [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()]
-    absent += [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
-    lines += left_out(cells)
-    if absent:
-        lines += ["", "## Not written", "", *absent]
-    index = out / "index.md"
-    write_text(index, "\n".join(lines))
-    return [*written, runs_file, index]
+    lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()] + left_out(cells)
+    absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
+    return written, lines, absent
 
 
 WHY = {

@@ -125,6 +125,19 @@ def test_a_single_run_without_anything_beside_its_rows(tmp_path: Path) -> None:
     assert "Table 3: seconds per training batch: no run has its numbers" in missing
 
 
+def test_nothing_of_an_earlier_report_is_left(
+    folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(artefacts, "figures", lambda *_: iter(()))
+    write_artefacts(*completed(folders), tmp_path)
+    (tmp_path / "figures" / "figure1_2.png").touch()
+    (tmp_path / "figures" / "mine.png").touch()
+    written = write_artefacts(*completed(folders[:1]), tmp_path)
+    assert not (tmp_path / "tables" / "significance.csv").exists()
+    assert {p for p in tmp_path.rglob("*") if p.is_file()} == {*written, tmp_path / "figures" / "mine.png"}
+    assert {table.name for table in tables(*completed(folders), Cells(completed(folders)[0]))} == set(artefacts.TABLES)
+
+
 @pytest.mark.slow
 def test_hundreds_of_runs_are_aggregated_image_by_image(tmp_path: Path) -> None:
     """The numbers; how long it takes is for tests/benchmarks/report.py to say."""

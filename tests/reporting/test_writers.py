@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from matplotlib.mathtext import MathTextParser
 
 from invsmooth.reporting.grid import Block, Entry, Table
-from invsmooth.reporting.writers import escape, latex, markdown, numbers
+from invsmooth.reporting.writers import MATH, escape, latex, markdown, numbers
 
 SOURCE = {"quantity": "bound", "value": 2.5e-4, "images": 3, "folders": "a;b"}
 TABLE = Table(
@@ -45,6 +46,12 @@ def test_markdown() -> None:
 )  # fmt: skip
 def test_escapes(text: str, expected: str) -> None:
     assert escape(text) == expected
+
+
+def test_mathematics_is_sound() -> None:
+    """As far as matplotlib knows TeX."""
+    for text in MATH.values():
+        MathTextParser("agg").parse(f"${text}$")
 
 
 def test_latex_is_whole_and_needs_booktabs_alone() -> None:
