@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench bench-data bench-training counterexample clean
+.PHONY: help setup demo test test-fast lint bench bench-data bench-training bench-report counterexample clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -40,6 +40,9 @@ bench-data: $(STAMP) ## patches per second, and the share of a training step tha
 
 bench-training: $(STAMP) ## seconds per training batch of the five algorithms (some ten minutes)
 	$(BIN)/python -m tests.benchmarks.training
+
+bench-report: $(STAMP) ## seconds to read, aggregate and report on 500 runs (two minutes)
+	$(BIN)/python -m tests.benchmarks.report
 
 counterexample: $(STAMP) ## draw docs/images/counterexample.png
 	$(BIN)/python -m tests.benchmarks.counterexample

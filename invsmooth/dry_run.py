@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
 import torch
 from omegaconf import DictConfig
@@ -18,34 +14,12 @@ from torch import Tensor, nn
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.build import build_attack, build_plan, build_recall, training_key
 from invsmooth.cache import Store, Training, content_key
-from invsmooth.callbacks.steps import Step, steps_of_image
+from invsmooth.callbacks.steps import steps_of_image
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.frozen import architecture, frozen
+from invsmooth.job_plan import JobPlan, Step
 from invsmooth.measurement import measure
 from invsmooth.operators import LinearOperator
-from invsmooth.run_record import write_text
-
-FILE = "plan.json"
-
-
-@dataclass(frozen=True)
-class JobPlan:
-    """What one job would do.
-
-    Attributes:
-        name: what tells the job from others.
-        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all; ``done``: of these, computed before; ``impossible``:
-            those where no certificate can exist.
-        training: ``""`` (nothing to train), ``"done"``, ``"to do"``, or that it goes on.
-        steps: what is to be computed, or was and is used again.
-    """
-
-    name: str
-    cells: int
-    done: int
-    impossible: int
-    training: str
-    steps: Sequence[Step]
 
 
 def plan_job(
@@ -125,50 +99,3 @@ def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tup
 
 SECONDS: dict[str, tuple[float, float]] = {}
 """What was measured in this process."""
-
-
-def write_plan(folder: Path, job: JobPlan) -> None:
-    write_text(folder / FILE, json.dumps(dataclasses.asdict(job)))
-
-
-def read_plan(folder: Path) -> JobPlan:
-    content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return JobPlan(**content | {"steps": [Step(**s) for s in content["steps"]]})
-
-
-def print_plans(jobs: Sequence[JobPlan]) -> None:
-    """A line for each job, and the sum. What several jobs need is counted where it comes first."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(title="What this would do (nothing was computed)")
-    for name in ("job", "cells", "done", "impossible", "training", "to compute", "kept", "shared", "about"):
-        table.add_column(name, justify="left" if name in ("job", "training") else "right")
-    seen: set[str] = set()
-    total = [0, 0, 0, 0, 0, 0]
-    seconds = 0.0
-    for job in jobs:
-        new = [s for s in job.steps if s.key not in seen]
-        evals = [sum(s.evals for s in new if not s.kept), sum(s.evals for s in new if s.kept),
-                 sum(s.evals for s in job.steps if s.key in seen)]  # fmt: skip
-        own = sum(s.seconds for s in new if not s.kept)
-        seen |= {s.key for s in job.steps}
-        counts = [job.cells, job.done, job.impossible]
-        table.add_row(job.name, *map(str, counts), job.training or "–", *(f"{e:,}" for e in evals), duration(own))
-        total = [a + b for a, b in zip(total, counts + evals, strict=True)]
-        seconds += own
-    table.add_section()
-    table.add_row(f"{len(jobs)} jobs", *map(str, total[:3]), "", *(f"{e:,}" for e in total[3:]), duration(seconds))
-    table.caption = (
-        "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, "
-        "kept (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
-        "pass that was timed"
-    )
-    console = Console()
-    (console if console.is_terminal else Console(width=160)).print(table)
-
-
-def duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.3g} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -34,9 +34,10 @@ from invsmooth.cache import Store, Training
 from invsmooth.cache.trainings import BEST, LAST
 from invsmooth.callbacks import SaveUnderway, StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
-from invsmooth.dry_run import plan_job, print_plans, write_plan
+from invsmooth.dry_run import plan_job
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
+from invsmooth.job_plan import print_plans, write_plan
 from invsmooth.loggers import build_loggers, close_loggers
 from invsmooth.reporting import report
 from invsmooth.run_record import recorded

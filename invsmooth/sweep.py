@@ -34,7 +34,7 @@ class ReportAtSweepEnd(Callback):
 
         folder = Path(config.hydra.sweep.dir)
         if config.sweep == "plan":
-            from invsmooth.dry_run import print_plans, read_plan
+            from invsmooth.job_plan import print_plans, read_plan
 
             print_plans([read_plan(p.parent) for p in sorted(folder.glob("*/plan.json"), key=job_number)])
             shutil.rmtree(folder, ignore_errors=True)  # a plan leaves nothing

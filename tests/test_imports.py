@@ -14,7 +14,7 @@ LAYERS = [
     {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache"},
     {"operators"},
     {"estimators", "measurement"},
-    {"attacks", "certificates", "data", "rows", "run_record", "schema"},
+    {"attacks", "certificates", "data", "rows", "run_record", "schema", "job_plan"},
     {"reporting", "algorithms", "validate", "certificate_files"},
     {"callbacks", "loggers", "sweep"},
     {"build", "cli"},

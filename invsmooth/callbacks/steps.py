@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from invsmooth.cache import content_key
 from invsmooth.callbacks.attack_sweep import AttackPlan
@@ -17,30 +16,10 @@ from invsmooth.certificates.mean import centre_draws, moments_content
 from invsmooth.certificates.percentile import errors_content
 from invsmooth.certificates.sampling import Draws
 from invsmooth.estimators.frozen import Estimator
+from invsmooth.job_plan import Step
 from invsmooth.measurement import Measured
 from invsmooth.rows import AT_ATTACKED
 from invsmooth.units import to_unit_scale
-
-
-@dataclass(frozen=True)
-class Step:
-    """Something that is computed once and kept.
-
-    Attributes:
-        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and bands).
-        key: what two jobs have in common they do once.
-        evals: forward passes of the network.
-        gradients: how many of them have a gradient taken through.
-        kept: computed before.
-        seconds: estimated; 0 where nothing is known of it.
-    """
-
-    kind: str
-    key: str
-    evals: int
-    gradients: int = 0
-    kept: bool = False
-    seconds: float = 0.0
 
 
 def steps_of_image(

@@ -169,6 +169,7 @@ def save(figure: Figure, path: Path) -> list[Path]:
         temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
         # A fixed date: the same rows give the same file.
         figure.savefig(temporary, dpi=150, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+        figure.set_layout_engine("none")  # what the first file found serves the second, too
         os.replace(temporary, final)
         written.append(final)
     return written

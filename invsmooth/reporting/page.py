@@ -7,8 +7,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from invsmooth.reporting.figures import certificate_figure, save
+from invsmooth.reporting.artefacts import write_artefacts
+from invsmooth.reporting.figures import WITHOUT_CERTIFIER, certificate_figure, save
 from invsmooth.reporting.html_page import write_page
+from invsmooth.reporting.methods import read_runs, told_apart, with_methods
 from invsmooth.reporting.notes import choice_note, confidence_notes, unit_note
 from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
 from invsmooth.reporting.tables import markdown, short
@@ -18,27 +20,47 @@ from invsmooth.run_record import write_text
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write table.md, figures and index.html of the runs in ``folders`` to ``out``, print a short table and where they are.
+    """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``, print a short table and
+    where the files are.
 
     Returns: the files written.
+
+    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read.
     """
-    rows = read_rows(folders)
+    found = read_rows(folders)
+    runs = read_runs(found)
+    compared = with_methods(found, runs)
+    rows = told_apart(compared)
     out.mkdir(parents=True, exist_ok=True)
-    figures = {"certificate": certificate_figure(rows)}
-    if has_curves(rows):
-        figures["sandwich"] = sandwich_figure(rows)
-    notes, visual = confidence_notes(rows), visual_figure(rows)
+    few = first_settings(rows)
+    figures = {"certificate": certificate_figure(few)}
+    if has_curves(few):
+        figures["sandwich"] = sandwich_figure(few)
+    notes, visual = confidence_notes(rows), visual_figure(few)
+    if len(few) < len(rows):
+        notes.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")
     if visual is not None:
         figures["visual"] = visual
         notes += [f"Of visual.png: {choice}" for choice in [choice_note(rows)] if choice]
     table = out / "table.md"
     write_text(table, markdown(rows, notes))
     written = [table, *(file for name, figure in figures.items() for file in save(figure, out / name))]
-    written.append(write_page(rows, out, written))
+    artefacts = write_artefacts(compared, runs, out)
+    page = write_page(rows, out, [*written, artefacts[-1]])
     print_short(rows)
-    for path in written:
+    for path in [*written, artefacts[-1], page]:
         print(path.resolve())
-    return written
+    return [*written, *artefacts, page]
+
+
+MOST = 16
+"""Settings in a figure: hundreds would be no figure, and take minutes."""
+
+
+def first_settings(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the first MOST settings, in the order of the table."""
+    number = rows.groupby(WITHOUT_CERTIFIER, dropna=False, sort=True).ngroup()
+    return rows[number < MOST]
 
 
 def print_short(rows: pd.DataFrame) -> None:
@@ -57,4 +79,4 @@ def print_short(rows: pd.DataFrame) -> None:
         table.add_row(*line)
     console = Console()
     # A pipe or a log has no width of its own: 80 columns would cut the numbers.
-    (console if console.is_terminal else Console(width=160)).print(table)
+    (console if console.is_terminal else Console(width=400)).print(table)

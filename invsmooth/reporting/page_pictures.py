@@ -14,7 +14,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from invsmooth.pictures import KINDS
-from invsmooth.reporting.visual_figure import BANDS, CELL, picture_of, read
+from invsmooth.reporting.kept_pictures import CELL, picture_of, read
+from invsmooth.reporting.visual_figure import BANDS
 
 MAX_BYTES = 32 * 2**20
 """Of embedded pictures, unless told otherwise."""

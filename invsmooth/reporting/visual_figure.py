@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from invsmooth.pictures import KINDS, picture_file
+from invsmooth.pictures import KINDS
 from invsmooth.reporting.figures import measurement
+from invsmooth.reporting.kept_pictures import picture_of, read, with_pictures
 from invsmooth.reporting.notes import choice_note
 from invsmooth.reporting.tables import SETTING
 from invsmooth.rows import AT_ATTACKED
 from invsmooth.units import GREY_LEVELS, PAPER_LABEL, Units
-
-CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]
-"""What the pictures of a cell are kept by."""
 
 BANDS = {"pointwise": "pointwise", "bonferroni": "all pixels together"}
 ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
@@ -28,18 +25,16 @@ ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
 def visual_figure(rows: pd.DataFrame) -> Figure | None:
     """The stages of one image for each setting, PSNR and SSIM below: at the largest eps, and at the largest that has a
     certificate; there with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
-    # The pictures are those of the first certifier of a run, whose row comes first.
-    cells = rows.drop_duplicates(CELL)
-    with_pictures = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
-    if with_pictures.empty:
+    kept = with_pictures(rows)
+    if kept.empty:
         return None
-    shown = [row for _, group in with_pictures.groupby(SETTING, dropna=False) for row in telling_rows(group)]
-    kept = [read(picture_of(row)) for row in shown]
-    n_columns = len(KINDS) + any("bands" in pictures for pictures in kept)
+    shown = [row for _, group in kept.groupby(SETTING, dropna=False) for row in telling_rows(group)]
+    drawn = [read(picture_of(row)) for row in shown]
+    n_columns = len(KINDS) + any("bands" in pictures for pictures in drawn)
     figure = Figure(figsize=(1.9 * n_columns, 0.7 + 2.2 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), n_columns, squeeze=False)
     above = ""
-    for places, row, pictures in zip(axes, shown, kept, strict=True):
+    for places, row, pictures in zip(axes, shown, drawn, strict=True):
         for place, kind in zip(places, (*KINDS, "bands"), strict=False):
             if row["certifier"] != above:
                 place.set_title(title(kind, row["certifier"]), fontsize=8)
@@ -51,17 +46,8 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         label = f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}"
         places[0].set_ylabel(label, fontsize=8)
-    figure.supxlabel(choice_note(with_pictures), fontsize=8)
+    figure.supxlabel(choice_note(kept), fontsize=8)
     return figure
-
-
-def read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as pictures:
-        return dict(pictures)
-
-
-def picture_of(row: pd.Series) -> Path:
-    return picture_file(Path(row["folder"]), row["image"], row["ratio"], row["sigma_b"], row["eps"], row["sigma"])
 
 
 def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:

@@ -142,7 +142,9 @@ def test_report_writes_the_page_with_runs_notes_and_links(tmp_path: Path) -> Non
     written = report([tmp_path / "run"], tmp_path / "out")
     assert written[-1] == tmp_path / "out" / "index.html"
     data = embedded(written[-1], "rows")
-    assert [file["name"] for file in data["files"]] == [path.name for path in written[:-1]]
+    # index.md lists what lies in folders below.
+    beside = [path.name for path in written[:-1] if path.parent == tmp_path / "out"]
+    assert [file["name"] for file in data["files"]] == beside
     assert data["runs"] == [
         {"run_id": "a", "folder": "run", "status": "finished", "seed": 3, "invsmooth": None, "torch": None,
          "commit": "abc", "changed": True}

@@ -11,8 +11,8 @@ import torch
 from hydra import compose, initialize_config_module
 
 from invsmooth import pipeline, schema, verify
-from invsmooth.dry_run import JobPlan, print_plans, read_plan
 from invsmooth.estimators import ISTANetPP
+from invsmooth.job_plan import JobPlan, print_plans, read_plan
 from tests.train.toys import SETTINGS, data, module, trainer
 
 TINY = [

@@ -1,0 +1,183 @@
+"""All tables and figures that compare methods, and an index of what there is and what is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from invsmooth.reporting.cells import Cells
+from invsmooth.reporting.comparison_figure import comparison_figure, comparisons
+from invsmooth.reporting.compute_tables import compute_table, evaluation_table, seconds_table, trainings
+from invsmooth.reporting.figures import save
+from invsmooth.reporting.grid import Table
+from invsmooth.reporting.method_figures import (
+    MAX_PANELS,
+    PER_PAGE,
+    curve_figure,
+    curve_panels,
+    figure1,
+    figure1_panels,
+    pages,
+)
+from invsmooth.reporting.methods import in_order
+from invsmooth.reporting.paper_tables import certified_psnr_table, median_table, samples_table, tradeoff_table
+from invsmooth.reporting.runs import Run
+from invsmooth.reporting.significance import significance_table
+from invsmooth.reporting.writers import latex, markdown, numbers
+from invsmooth.run_record import write_text
+
+FIGURES = {
+    "figure1": "Figure 1: certified discrepancy and PSNR over σ, a curve for each method (bars: half a standard deviation "
+    "over the images; hollow points: the smoothed median where no certificate exists; σ = 0: attacked, unsmoothed)",
+    "psnr": "Attacked and certified PSNR over ε, a curve for each method (bars: half a standard deviation over the images)",
+    "figure2": "Figure 2: visual comparison, PSNR / SSIM below each picture",
+    "figure3": "Figure 3: more of denoising",
+    "figure4": "Figure 4: more of the other tasks",
+}
+
+
+TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation")
+
+
+def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> list[Path]:
+    """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any number is not written.
+
+    Args:
+        rows: with methods (:func:`invsmooth.reporting.methods.with_methods`).
+
+    Returns: the files written, index.md last.
+    """
+    remove_written(out)
+    cells = Cells(rows)
+    made_tables, table_lines, no_tables = write_tables(rows, runs, cells, out)
+    made_figures, figure_lines, no_figures = write_figures(rows, cells, out)
+    lines = ["# What the runs show", "", "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
+    if absent := [*no_tables, *no_figures]:
+        lines += ["", "## Not written", "", *absent]
+    index = out / "index.md"
+    write_text(index, "\n".join(lines))
+    return [*made_tables, *made_figures, index]
+
+
+def remove_written(out: Path) -> None:
+    """What another report left there would pass for this one's."""
+    names = [*TABLES, "runs"]
+    stale = [out / "tables" / f"{name}.{kind}" for name in names for kind in ("md", "tex", "csv")]
+    for name in FIGURES:
+        stale += [*(out / "figures").glob(f"{name}.p[nd][gf]"), *(out / "figures").glob(f"{name}_[0-9]*.p[nd][gf]")]
+    for path in stale:
+        path.unlink(missing_ok=True)
+
+
+Written = tuple[list[Path], list[str], list[str]]
+"""Files, lines of the index about them, and about what was not written."""
+
+
+def write_tables(rows: pd.DataFrame, runs: Mapping[str, Run], cells: Cells, out: Path) -> Written:
+    folder = out / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    written, lines, absent = [], [], []
+    for table in tables(rows, runs, cells):
+        if table.has_numbers():
+            written += write_table(table, folder)
+            files = ", ".join(f"[{kind}](tables/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
+            lines.append(f"- {table.title}: {files}")
+        else:
+            absent.append(f"- {table.title}: no run has its numbers")
+    write_text(folder / "runs.csv", run_list(rows, runs).to_csv(index=False).rstrip("\n"))
+    lines.append("- The runs, and what each was trained with: [csv](tables/runs.csv)")
+    return [*written, folder / "runs.csv"], lines, absent
+
+
+def write_figures(rows: pd.DataFrame, cells: Cells, out: Path) -> Written:
+    (out / "figures").mkdir(exist_ok=True)
+    written: list[Path] = []
+    links: dict[str, list[str]] = {}
+    for name, figure in figures(rows, cells):
+        written += save(figure, out / "figures" / name)
+        kind, _, page = name.partition("_")
+        link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
+        links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
+    lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()] + left_out(cells)
+    absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
+    return written, lines, absent
+
+
+WHY = {
+    "figure1": "have no certifier discrepancy", "psnr": "have a single ε", "figure2": "kept no pictures",
+    "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks",
+}  # fmt: skip
+
+
+def tables(rows: pd.DataFrame, runs: Mapping[str, Run], cells: Cells) -> Iterator[Table]:
+    trained, anywhere = trainings(rows, runs), set(rows["algo"])
+    yield tradeoff_table(cells)
+    yield median_table(cells)
+    yield seconds_table(trained, anywhere)
+    yield samples_table(cells)
+    yield certified_psnr_table(cells)
+    yield significance_table(cells)
+    yield compute_table(trained, anywhere)
+    yield evaluation_table(cells.table)
+
+
+def write_table(table: Table, folder: Path) -> list[Path]:
+    texts = {"md": markdown(table), "tex": latex(table), "csv": numbers(table).to_csv(index=False)}
+    for kind, text in texts.items():
+        write_text(folder / f"{table.name}.{kind}", text.rstrip("\n"))
+    return [folder / f"{table.name}.{kind}" for kind in texts]
+
+
+def figures(rows: pd.DataFrame, cells: Cells) -> Iterator[tuple[str, Figure]]:
+    """Each with the name of its files; later pages are NAME_2 and so on."""
+    anywhere = set(rows["algo"])
+    for name, panels, draw in (
+        ("figure1", figure1_panels(cells), figure1),
+        ("psnr", curve_panels(cells), curve_figure),
+    ):
+        for number, page in enumerate(pages(panels, PER_PAGE[name]), 1):
+            yield name if number == 1 else f"{name}_{number}", draw(page, anywhere)
+    for name, shown in comparisons(rows).items():
+        yield name, comparison_figure(shown, anywhere)
+
+
+def left_out(cells: Cells) -> list[str]:
+    """Settings that did not fit into a figure: said, since figures drop nothing in silence."""
+    counts = {"figure1": len(figure1_panels(cells)), "psnr": len(curve_panels(cells))}
+    return [
+        f"- {name} shows the first {MAX_PANELS} of {count} settings; narrow runs= to see others. The tables have all"
+        for name, count in counts.items()
+        if count > MAX_PANELS
+    ]
+
+
+def run_list(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """One line for each run: what it is, and the training settings that are on record."""
+    columns = [
+        "folder",
+        "run_id",
+        "task",
+        "dataset",
+        "algo",
+        "method",
+        "sigma_tr",
+        "protocol",
+        "seed",
+        "estimator_sha256",
+    ]
+    lines = rows[columns].drop_duplicates(["folder", "task", "dataset", "algo", "method"])
+    order = {method: k for k, method in enumerate(in_order(rows))}
+    lines = lines.sort_values(
+        ["task", "dataset", "method", "folder"], key=lambda c: c.map(order) if c.name == "method" else c
+    )
+    counts = rows.groupby("folder").agg(rows=("image", "size"), images=("image", "nunique"))
+    found = lines.merge(counts, on="folder")
+    trained = [runs[folder].training is not None for folder in found["folder"]]
+    costs = {
+        name: [getattr(runs[folder], name) for folder in found["folder"]] for name in ("seconds", "evals", "memory")
+    }
+    names = {"seconds": "seconds_per_batch", "evals": "network_evals_per_image", "memory": "peak_memory_mb"}
+    return found.assign(settings_on_record=trained, **{names[k]: v for k, v in costs.items()})

@@ -1,0 +1,148 @@
+"""Figures 2 to 4: what each method makes of the same attacked image, without smoothing and with; PSNR / SSIM below."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from invsmooth.reporting.cells import SETTING, title
+from invsmooth.reporting.grid import MISSING
+from invsmooth.reporting.kept_pictures import picture_of, read, with_pictures
+from invsmooth.reporting.methods import in_order, not_run
+from invsmooth.rows import AT_ATTACKED
+from invsmooth.units import GREY_LEVELS, PAPER_LABEL, Units
+
+PER_FIGURE = 3
+"""Images in one figure, as in the paper."""
+
+WHERE = [*SETTING, "n_samples", "image"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One image under one attack.
+
+    Attributes:
+        setting: WHERE, and ``eps``.
+        attacked: a row for each method.
+        smoothed: the same at the sigma that is best for all; a method may lack one.
+        sigma: grey levels; nan where no run kept pictures of the smoothed median of the attacked image.
+    """
+
+    setting: Mapping[str, Any]
+    attacked: pd.DataFrame
+    smoothed: pd.DataFrame
+    sigma: float
+
+
+def comparisons(rows: pd.DataFrame) -> dict[str, list[Comparison]]:
+    """What Figures 2 to 4 show: the first image of up to three settings, tasks in turn; more of denoising; more of the
+    other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods` completes them."""
+    kept = with_pictures(rows[rows["eps"] > 0])
+    found: list[tuple[int, int, Comparison]] = []
+    settings: dict[tuple[Any, ...], int] = {}
+    of_task: dict[str, int] = {}
+    for key, group in kept.groupby(WHERE, dropna=False, sort=True):
+        number = settings[key[:-1]] = settings.get(key[:-1], -1) + 1
+        task = str(key[0])
+        turn = of_task[task] = of_task.get(task, -1) + (number == 0)
+        found.append((number, turn, comparison(dict(zip(WHERE, key, strict=True)), group)))
+    ordered = [c for _, _, c in sorted(found, key=lambda item: item[:2])]
+    rest = ordered[PER_FIGURE:]
+    denoising = [c for c in rest if c.setting["task"] == "denoise"]
+    others = [c for c in rest if c.setting["task"] != "denoise"]
+    figures = {"figure2": ordered[:PER_FIGURE], "figure3": denoising[:PER_FIGURE], "figure4": others[:PER_FIGURE]}
+    return {name: chosen for name, chosen in figures.items() if chosen}
+
+
+def comparison(setting: dict[str, Any], group: pd.DataFrame) -> Comparison:
+    """At the largest eps that most methods have; of several seeds the first."""
+    counts = group.groupby("eps")["method"].nunique()
+    eps = float(counts[counts == counts.max()].index.max())
+    at_eps = group[group["eps"] == eps]
+    # Other certifiers' pictures are of what they make of the clean measurement.
+    table = at_eps[at_eps["certifier"] == AT_ATTACKED].pivot_table(
+        index="method", columns="sigma", values="psnr_median"
+    )
+    most = table.loc[:, table.count() == table.count().max()]
+    best: Any = most.mean().idxmax() if most.size else np.nan
+    sigma = float(best)
+    smoothed = at_eps[(at_eps["sigma"] == sigma) & (at_eps["certifier"] == AT_ATTACKED)]
+    return Comparison(
+        {**setting, "eps": eps}, at_eps.drop_duplicates("method"), smoothed.drop_duplicates("method"), sigma
+    )
+
+
+def comparison_figure(shown: Sequence[Comparison], anywhere: set[str]) -> Figure:
+    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla: ord without attack."""
+    lines = pd.concat([c.attacked for c in shown])
+    columns = in_order(lines) + not_run(lines["algo"], anywhere)
+    figure = Figure(figsize=(0.4 + 1.35 * (1 + len(columns)), 3.9 * len(shown)), layout="constrained")
+    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
+    for part, one in zip(parts, shown, strict=True):
+        above, below = part.subplots(2, 1 + len(columns), squeeze=False)
+        for place in (*above, *below):
+            place.set(xticks=[], yticks=[], box_aspect=1)
+        paper = f"; certificates {PAPER_LABEL}" if one.setting["units"] == Units.paper else ""
+        heading = f"{one.setting['image']}: {title(one.setting)}{paper}".replace(" = ", "\xa0=\xa0")
+        part.suptitle(textwrap.fill(heading, int(14 * figure.get_figwidth())), fontsize=9)
+        draw_references(above[0], below[0], one)
+        smoothed = f"median, σ = {one.sigma:g}" if one.sigma == one.sigma else ""
+        for column, method in enumerate(columns, 1):
+            draw_method(above[column], one.attacked, method, "attacked")
+            draw_method(below[column], one.smoothed, method, "median")
+            above[column].set_title("\n".join([*in_lines(method), "σ = 0"]), fontsize=8)
+            below[column].set_title(smoothed, fontsize=8)
+    return figure
+
+
+def in_lines(method: str) -> list[str]:
+    """The algorithm, and below it what tells it apart."""
+    algo, bracket, rest = method.partition(" (")
+    return [algo, *textwrap.wrap(bracket.strip() + rest, 22)]
+
+
+def draw_references(above: Axes, below: Axes, one: Comparison) -> None:
+    """What ordinary training makes of the clean measurement, and the clean image."""
+    first = one.attacked.iloc[0]
+    draw(below, first, "clean", "PSNR / SSIM")
+    below.set_title("clean x", fontsize=8)
+    ordinary = one.attacked[one.attacked["algo"] == "ord"]
+    above.set_title("Vanilla\n(ord, ε = 0)", fontsize=8)
+    if len(ordinary):
+        draw(above, ordinary.iloc[0], "reconstructed", quality(ordinary.iloc[0], "clean"))
+    else:
+        missing(above)
+
+
+def draw_method(place: Axes, rows: pd.DataFrame, method: str, kind: str) -> None:
+    own = rows[rows["method"] == method]
+    if own.empty:
+        missing(place)
+    else:
+        draw(place, own.iloc[0], kind, quality(own.iloc[0], kind))
+
+
+def draw(place: Axes, row: pd.Series, kind: str, caption: str) -> None:
+    pictures: Mapping[str, np.ndarray] = read(picture_of(row))
+    if kind in pictures:
+        place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
+        place.set_xlabel(caption, fontsize=8)
+    else:
+        missing(place)
+
+
+def quality(row: pd.Series, kind: str) -> str:
+    return f"{row[f'psnr_{kind}']:.2f} dB / {row[f'ssim_{kind}']:.3f}"
+
+
+def missing(place: Axes) -> None:
+    place.text(0.5, 0.5, MISSING, ha="center", va="center", transform=place.transAxes)
+    place.set_xlabel("not run", fontsize=8)

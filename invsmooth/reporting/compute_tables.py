@@ -1,0 +1,164 @@
+"""What the methods cost: Table 3 (seconds per training batch), the same relative to ord with evaluations and memory, and
+what attacks and certificates took."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+
+from invsmooth.reporting.cells import grouped
+from invsmooth.reporting.grid import MISSING, Block, Entry, Table
+from invsmooth.reporting.methods import differing, in_order, named, not_run, said
+from invsmooth.reporting.runs import Run, Settings
+
+PLACE = ["task", "estimator", "trained_on", "batch_size", "accelerator"]
+"""What timings that are compared have in common; on which machine is in run.json."""
+
+COLUMNS = {
+    "estimator": "estimator._target_", "trained_on": "data.name", "batch_size": "task.batch_size",
+    "accelerator": "trainer.accelerator",
+}  # fmt: skip
+
+COSTLY = (
+    "algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm", "estimator.",
+    "task.patch_size", "trainer.precision",
+)  # fmt: skip
+"""Settings that change what a batch costs: runs that differ in others, as in σ_tr, are averaged here."""
+
+TIMED = (
+    "Of each run the median over the batches logged in metrics.csv (train/seconds_per_batch); shown are means over the "
+    "runs, which may have run on different machines (run.json), and differ in settings that do not change the cost, as in "
+    f"σ_tr. {MISSING}: not run, or not on record."
+)
+
+
+def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """One line for each run that trained: PLACE, algo, method (told apart by COSTLY settings alone), sigma_tr, folder,
+    seconds, evals, memory."""
+    lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
+    lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
+    found = [runs[folder] for folder in lines["folder"]]
+    settings = {
+        name: [str((run.config or {}).get(key, MISSING)).rpartition(".")[2] for run in found]
+        for name, key in COLUMNS.items()
+    }
+    costs = {name: [getattr(run, name) for run in found] for name in ("seconds", "evals", "memory")}
+    lines = lines.assign(**settings, **costs, method=lines["algo"])
+    for algo, group in lines.groupby("algo"):
+        own = {folder: costly(runs[folder]) for folder in group["folder"]}
+        of_tasks = [[own[folder] for folder in same["folder"]] for _, same in group.groupby(["task", "estimator"])]
+        keys = sorted({key for found in of_tasks for key in differing(found)})
+        lines.loc[group.index, "method"] = [named(str(algo), said(own[folder], keys)) for folder in group["folder"]]
+    return lines
+
+
+def costly(run: Run) -> Settings:
+    return {key: value for key, value in (run.training or {}).items() if key.startswith(COSTLY)}
+
+
+def cost_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:
+    """The mean of a quantity over runs, relative to ``reference``."""
+    values = lines[quantity].dropna()
+    if values.empty:
+        return Entry(MISSING)
+    value, std = float(values.mean()) / reference, float(values.std(ddof=0)) / reference
+    if math.isnan(value):
+        return Entry(MISSING)
+    folders = ";".join(sorted(lines["folder"].unique()))
+    source = {"quantity": quantity, "value": value, "std": std, "runs": lines["folder"].nunique(), "folders": folders}
+    first = lines.iloc[0]
+    keys = {key: first[key] for key in (*PLACE, "algo", "method", *EVALUATED) if key in lines}
+    return Entry(form.format(value), source | {"relative_to": reference} | keys)
+
+
+def seconds_table(trained: pd.DataFrame, anywhere: set[str]) -> Table:
+    """Table 3."""
+    methods = in_order(trained)
+    header = ["estimator and training set", "batch size", "on", *methods, *not_run(trained["algo"], anywhere)]
+    lines: list[list[str | Entry]] = []
+    for place, group in grouped(trained, PLACE):
+        task, estimator, data, batch, accelerator = place
+        own = {method: mine for (method,), mine in grouped(group, ["method"])}
+        entries = [cost_entry(own[m], "seconds", "{:.3g} s") if m in own else Entry(MISSING) for m in header[3:]]
+        lines.append([f"{estimator} and {data} ({task})", batch, accelerator, *entries])
+    notes = (TIMED, "Rows of each number: `table3.csv`.")
+    blocks = [Block("seconds per training batch", header, lines)] if lines else []
+    return Table("table3", "Table 3: seconds per training batch", notes, blocks)
+
+
+def compute_table(trained: pd.DataFrame, anywhere: set[str]) -> Table:
+    blocks = []
+    for place, group in grouped(trained, PLACE):
+        of_ord = group[group["method"] == "ord"]
+        lines: list[list[str | Entry]] = [
+            [method, *compute_entries(group[group["method"] == method], of_ord)] for method in in_order(group)
+        ]
+        lines += [[algo, *[Entry(MISSING)] * 5] for algo in not_run(group["algo"], anywhere)]
+        task, estimator, data, batch, accelerator = place
+        header = ["algorithm", "seconds", "× ord", "evaluations", "× ord", "peak memory, MB"]
+        heading = f"{task}: {estimator} trained on {data}, batches of {batch}, {accelerator}"
+        blocks.append(Block(heading, header, lines, [("", 1), ("per batch", 2), ("per image and batch", 2), ("", 1)]))
+    notes = (
+        TIMED,
+        "Evaluations: forward passes of the network for each image of a batch. × ord: relative to ordinary training of the "
+        "same network, data and batch size. Peak memory: of the tensors on a GPU, of the whole process on a CPU.",
+        "Rows of each number: `compute.csv`.",
+    )
+    return Table("compute", "What a training batch costs", notes, blocks)
+
+
+def compute_entries(own: pd.DataFrame, of_ord: pd.DataFrame) -> list[Entry]:
+    entries = []
+    for quantity, form in (("seconds", "{:.3g}"), ("evals", "{:.4g}")):
+        reference = float(of_ord[quantity].mean()) if len(of_ord) else math.nan
+        entries += [cost_entry(own, quantity, form), cost_entry(own, quantity, "{:.3g}", reference)]
+    return [*entries, cost_entry(own, "memory", "{:.0f}")]
+
+
+EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
+
+
+def evaluation_table(cells: pd.DataFrame) -> Table:
+    """What attacks and certificates took, from the cells."""
+    blocks = []
+    for (task, dataset, protocol), group in grouped(cells, ["task", "dataset", "protocol"]):
+        lines: list[list[str | Entry]] = []
+        keys = ["method", "certifier", "n_samples", "attack", "attack_target"]
+        ranks = {method: k for k, method in enumerate(in_order(group))}
+        groups = [(ranks[str(key[0])], key, own) for key, own in grouped(group, keys)]
+        for _, (method, certifier, n_samples, attack, target), own in sorted(groups, key=lambda found: found[0]):
+            attacked = own[own["eps"] > 0]
+            size = MISSING if pd.isna(n_samples) else f"{n_samples:g}"
+            attack_name = MISSING if pd.isna(attack) else f"{attack} on {target}"
+            costs: list[Any] = [
+                evaluation_entry(own, "network_evals", "{:.4g}"),
+                evaluation_entry(own, "seconds", "{:.3g}"),
+            ]
+            costs += [attack_name, evaluation_entry(attacked, "attack_grad_evals", "{:.4g}")]
+            lines.append([method, certifier, size, *costs])
+        header = ["algorithm", "certifier", "S", "evaluations", "seconds", "attack", "gradients"]
+        spans = [("", 3), ("certificate, per image and σ", 2), ("attack, per image and ε", 2)]
+        heading = ", ".join(part for part in (f"{task} on {dataset}", protocol) if part)
+        blocks.append(Block(heading, header, lines, spans))
+    notes = (
+        "Evaluations: forward passes of the network for each image that a certifier takes alone; several certifiers of a "
+        "run share their draws, and one set serves all ε but for discrepancy, whose measurement is attacked. Seconds as "
+        "measured, shared equally. Means over all ε, σ and measurement settings.",
+        f"{MISSING}: not on record. Rows of each number: `evaluation.csv`.",
+    )
+    return Table("evaluation", "What attacks and certificates cost", notes, blocks)
+
+
+def evaluation_entry(lines: pd.DataFrame, quantity: str, form: str) -> Entry:
+    """The mean over cells, each with as many rows as it has."""
+    known = lines[lines[quantity].notna()]
+    if known.empty:
+        return Entry(MISSING)
+    folders = ";".join(sorted({folder for joined in known["folders"].unique() for folder in joined.split(";")}))
+    value = float((known[quantity] * known["images"]).sum() / known["images"].sum())
+    keys = {key: known.iloc[0][key] for key in ("task", "algo", "method", *EVALUATED)}
+    source = {"quantity": quantity, "value": value, "rows": int(known["rows"].sum()), "folders": folders}
+    return Entry(form.format(value), source | keys)

@@ -1,0 +1,115 @@
+"""A table as it is before it is written as Markdown, LaTeX and CSV, so that all three have the same numbers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from invsmooth.reporting.cells import CELL, CERTIFIED
+
+MISSING = "–"
+"""Not run, or not on record."""
+NONE = "none"
+"""Run, but no certificate exists."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One number.
+
+    Attributes:
+        text: as it is shown.
+        source: what the CSV says of it: quantity, value, std, images, …, and the keys of its rows. None where nothing was
+            run.
+    """
+
+    text: str
+    source: Mapping[str, Any] | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """Lines that belong together, all of one setting.
+
+    Attributes:
+        title: the setting; whether certified values hold.
+        header: of each column.
+        lines: the cells, labels as text.
+        spans: headings above the header and over how many columns each goes; () for none.
+    """
+
+    title: str
+    header: Sequence[str]
+    lines: Sequence[Sequence[str | Entry]]
+    spans: Sequence[tuple[str, int]] = ()
+
+
+@dataclass(frozen=True)
+class Table:
+    """Attributes:
+    name: of its files.
+    title: one line.
+    notes: what its numbers are, with their units.
+    """
+
+    name: str
+    title: str
+    notes: Sequence[str]
+    blocks: Sequence[Block]
+
+    def has_numbers(self) -> bool:
+        return any(
+            isinstance(entry, Entry) and entry.source is not None and not math.isnan(entry.source["value"])
+            for block in self.blocks
+            for line in block.lines
+            for entry in line
+        )
+
+
+def entry(cell: Mapping[str, Any] | None, quantity: str, power: int = 0, spread: bool = False) -> Entry:
+    """A quantity of a cell (a line of :class:`Cells`), "–" where there is no such cell.
+
+    Args:
+        power: of ten, in which what is no PSNR is shown.
+        spread: with the standard deviation over the images.
+
+    Where only some images have a value, it says how many: [k/n].
+    """
+    if cell is None:
+        return Entry(MISSING)
+    value, std = cell[quantity], cell[f"{quantity}_std"]
+    source = {
+        "quantity": quantity, "value": value, "std": std, "images": cell["images"],
+        "images_with_value": cell[f"{quantity}_n"], "runs": cell["runs"], "networks": cell["networks"],
+        "rows": cell["rows"], "sound": cell["sound"], **{key: cell[key] for key in CELL}, "folders": cell["folders"],
+    }  # fmt: skip
+    if pd.isna(value):
+        return Entry(NONE if quantity in CERTIFIED else MISSING, source)
+    digits, scale = (2, 1.0) if "psnr" in quantity else (3, 10.0**power)
+    text = f"{value / scale:.{digits}f}" + (f" ± {std / scale:.{digits}f}" if spread else "")
+    share = f" [{cell[f'{quantity}_n']}/{cell['images']}]" if cell[f"{quantity}_n"] < cell["images"] else ""
+    return Entry(text + share, source)
+
+
+def common_power(values: pd.Series) -> int:
+    """The power of ten of the smallest value, for a column; 0 where there is none."""
+    smallest = values[values > 0].min()
+    return 0 if pd.isna(smallest) else math.floor(math.log10(smallest))
+
+
+def in_powers(name: str, power: int) -> str:
+    """A column's name with what its numbers are multiples of."""
+    return f"{name}, {power_of_ten(power)}" if power else name
+
+
+def power_of_ten(power: int) -> str:
+    return "10" + str(power).translate(str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"))
+
+
+def grey(sigma: float) -> str:
+    """A standard deviation in grey levels as part of a header."""
+    return MISSING if math.isnan(sigma) else f"{sigma:g}"

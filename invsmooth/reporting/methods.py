@@ -1,0 +1,139 @@
+"""What is compared: the training algorithms, told apart by their training settings where these differ.
+
+Runs that differ in nothing but the seed are one method and are averaged; others never are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from invsmooth.reporting.runs import Run, Settings, read_run
+
+ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
+"""In the order of the paper's tables."""
+
+SMOOTHED = ("smt_adv", "smt_grad")
+"""Those that train with smoothing noise."""
+
+SYMBOLS = {
+    "algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr", "algo.t_step": "T_step",
+    "algo.beta": "β", "trainer.max_steps": "batches", "attack.n_iter": "attack gradients",
+}  # fmt: skip
+
+NETWORK = ["folder", "task", "algo", "estimator_sha256"]
+"""What a row's network is known by."""
+
+
+def read_runs(rows: pd.DataFrame) -> dict[str, Run]:
+    """The runs of the rows, by folder."""
+    return {folder: read_run(Path(folder)) for folder in sorted(rows["folder"].unique())}
+
+
+def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """The rows with columns
+
+    - ``method``: the algorithm, and the training settings by which it differs from the other runs of its algorithm; the
+      network (the start of its hash) where these are not on record;
+    - ``sigma_tr``: smoothing noise of its training, grey levels; nan where there is none, or it is not on record;
+    - ``protocol``: the evaluation settings that differ between the runs on a data set and have no column.
+    """
+    networks = rows[NETWORK].drop_duplicates(ignore_index=True)
+    known = trainings(networks, runs)
+    networks["method"], networks["sigma_tr"] = networks["algo"], [sigma_of(settings) for settings in known]
+    for algo, group in networks.groupby("algo"):
+        own = [known[k] for k in group.index]
+        of_tasks = [[known[k] for k in same.index] for _, same in group.groupby("task")]
+        keys = sorted({key for settings in of_tasks for key in differing(settings)})
+        labels = pd.Series([said(settings, keys) for settings in own], index=group.index)
+        for _, same in group.groupby("task"):
+            unknown = [k for k in same.index if known[k] is None]
+            if unknown and same["estimator_sha256"].nunique() > 1:  # which of them are alike is not on record
+                for k in unknown:
+                    labels[k] = f"network {str(same.loc[k, 'estimator_sha256'])[:8]}"
+        networks.loc[group.index, "method"] = [named(str(algo), label) for label in labels]
+    return with_protocols(rows.merge(networks, on=NETWORK, how="left"), runs)
+
+
+def named(algo: str, label: str) -> str:
+    return f"{algo} ({label})" if label else algo
+
+
+def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    places = rows[["folder", "task", "dataset"]].drop_duplicates(ignore_index=True)
+    places["protocol"] = ""
+    for _, group in places.groupby(["task", "dataset"]):
+        own = [runs[folder].evaluation for folder in group["folder"]]
+        keys = differing(own)
+        labels = [said(settings, keys) for settings in own]
+        if any(own):
+            labels = [label if k else "evaluation settings unknown" for label, k in zip(labels, own, strict=True)]
+        places.loc[group.index, "protocol"] = labels
+    return rows.merge(places, on=["folder", "task", "dataset"], how="left")
+
+
+def trainings(networks: pd.DataFrame, runs: Mapping[str, Run]) -> list[Settings | None]:
+    """With what each network was trained: as its run says, or another run with the very same weights."""
+    own: list[Settings | None] = []
+    for _, line in networks.iterrows():
+        run = runs[line["folder"]]
+        same = run.config is None or run.config.get("algo.name", line["algo"]) == line["algo"]
+        own.append(run.training if same else None)
+    pairs = zip(networks["estimator_sha256"], own, strict=True)
+    by_weights = {sha: settings for sha, settings in pairs if settings is not None and pd.notna(sha)}
+    shas = zip(networks["estimator_sha256"], own, strict=True)
+    return [settings if settings is not None else by_weights.get(sha) for sha, settings in shas]
+
+
+def sigma_of(settings: Settings | None) -> float:
+    value = (settings or {}).get("algo.sigma")
+    return np.nan if value is None else float(value)
+
+
+def differing(settings: Sequence[Settings | None]) -> list[str]:
+    """The keys whose values are not the same in all settings that are known."""
+    known = [s for s in settings if s is not None]
+    # repr tells 1 from True and needs no hashable values.
+    return [key for key in sorted({key for s in known for key in s}) if len({repr(s.get(key)) for s in known}) > 1]
+
+
+def said(settings: Settings | None, keys: Sequence[str]) -> str:
+    """The values of ``keys`` in words, those with a symbol first."""
+    own = [key for key in keys if settings is not None and key in settings]
+    return ", ".join(in_words(key, settings[key]) for key in sorted(own, key=lambda key: (key not in SYMBOLS, key)))  # type: ignore[index]
+
+
+def in_words(key: str, value: Any) -> str:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}"
+
+
+def in_order(methods: pd.DataFrame) -> list[str]:
+    """The methods of a frame with the columns algo, method, sigma_tr: by algorithm, the largest noise first."""
+    once = methods[["algo", "method", "sigma_tr"]].drop_duplicates("method")
+    once = once.assign(rank=[rank(algo) for algo in once["algo"]])
+    return list(once.sort_values(["rank", "algo", "sigma_tr", "method"], ascending=[True, True, False, True])["method"])
+
+
+def rank(algo: str) -> int:
+    return ALGORITHMS.index(algo) if algo in ALGORITHMS else len(ALGORITHMS)
+
+
+def not_run(present: Iterable[str], anywhere: Iterable[str]) -> list[str]:
+    """The algorithms that some run has and these do not."""
+    return sorted(set(anywhere) - set(present), key=lambda algo: (rank(algo), algo))
+
+
+def told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of :func:`with_methods` whose column ``algo`` says all that must not be averaged together, for what groups by
+    it alone: the method, the evaluation settings, and the number of draws where there are several."""
+    several = (
+        rows[rows["certifier"] != "radius"].groupby(["task", "dataset", "certifier"])["n_samples"].nunique().max() > 1
+    )
+    # radius may stop at another number for each image.
+    draws = np.where(several & rows["certifier"].ne("radius"), ", S = " + rows["n_samples"].astype(str), "")
+    protocol = np.where(rows["protocol"] != "", ", " + rows["protocol"], "")
+    return rows.assign(algo=rows["method"] + protocol + draws)

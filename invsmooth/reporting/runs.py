@@ -1,0 +1,143 @@
+"""What a run folder says beside its rows: with which settings was trained and evaluated (config.yaml), and what a training
+batch took (metrics.csv). Either file may be missing; what is not on record is None or nan, never guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from invsmooth.errors import ConfigError
+
+# The C parser is ten times faster, which counts at hundreds of runs; libyaml may be missing.
+LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+Settings = Mapping[str, Any]
+"""Config keys with dots to values; what a run was trained or evaluated with, but for its seed."""
+
+TRAINING = (
+    "algo.", "task.", "estimator.", "operator.train_", "operator.block", "operator.seed", "operator.matrix", "data.name",
+    "data.limit", "data.augment", "data.holdout", "trainer.max_", "trainer.ema_decay", "trainer.precision",
+    "trainer.gradient_clip_val", "ckpt",
+)  # fmt: skip
+NOT_TRAINING = (
+    "algo._target_",
+    "algo.name",
+    "algo.chunk_size",
+    "task.name",
+    "task.eps",
+    "task.step_size",
+    "task.n_iter",
+)
+"""The attack of the task is what algo.eps and its like are computed from; what does not attack has no use for it."""
+
+EVALUATION = (
+    "attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.", "operator.noise_seed",
+)  # fmt: skip
+NOT_EVALUATION = (
+    "attack.eps",
+    "attack.name",
+    "attack.target",
+    "attack.chunk_size",
+    "attack.check_samples",
+    "data.test.root",
+)
+"""What has a column in the rows, and what leaves the numbers alone."""
+
+METRICS = {"seconds": "train/seconds_per_batch", "evals": "train/network_evals", "memory": "train/peak_memory_mb"}
+
+
+@dataclass(frozen=True)
+class Run:
+    """A run folder.
+
+    Attributes:
+        config: every setting; None without config.yaml.
+        training: what the network was trained with; None where that is not on record.
+        evaluation: what it was attacked and certified with.
+        seconds, evals: of a training batch, and network evaluations for each of its images: medians over the batches
+            logged, so that the first ones and a busy machine do not count. nan where this run trained nothing.
+        memory: most memory held in training, MB.
+    """
+
+    folder: Path
+    config: Settings | None
+    training: Settings | None
+    evaluation: Settings | None
+    seconds: float = math.nan
+    evals: float = math.nan
+    memory: float = math.nan
+
+
+def read_run(folder: Path) -> Run:
+    """Raises: ConfigError: config.yaml is no YAML mapping, or metrics.csv no CSV."""
+    config = read_config(folder)
+    if config is None:
+        return Run(folder, None, None, None, **read_metrics(folder))
+    return Run(
+        folder,
+        config,
+        training=trained_with(folder, config),
+        evaluation=chosen(config, EVALUATION, NOT_EVALUATION),
+        **read_metrics(folder),
+    )
+
+
+def trained_with(folder: Path, config: Settings) -> Settings | None:
+    """The run's own settings if it trained; else those of the run that its checkpoint lies in."""
+    ckpt = config.get("ckpt")
+    # The config of an evaluation gives the algorithm's default values, not those its checkpoint was trained with.
+    if ckpt is None or (folder / "checkpoints").is_dir():
+        return chosen(config, TRAINING, NOT_TRAINING)
+    source = Path(str(ckpt)).parent
+    trained = read_config(source.parent) if source.name == "checkpoints" else None
+    return None if trained is None else chosen(trained, TRAINING, NOT_TRAINING)
+
+
+def chosen(config: Settings, prefixes: tuple[str, ...], but: tuple[str, ...]) -> Settings:
+    """The settings whose keys start as one of ``prefixes``, but for the keys of ``but``."""
+    return {key: value for key, value in config.items() if key.startswith(prefixes) and key not in but}
+
+
+def read_config(folder: Path) -> Settings | None:
+    """config.yaml with dotted keys; None where there is none."""
+    path = folder / "config.yaml"
+    try:
+        read = yaml.load(path.read_bytes(), LOADER)
+    except OSError:
+        return None
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is no YAML: {str(error).splitlines()[0]}; leave the run out of runs=") from error
+    if not isinstance(read, dict):
+        raise ConfigError(f"{path} is no config: it holds no keys; leave the run out of runs=")
+    return dict(flat(read))
+
+
+def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
+
+
+def read_metrics(folder: Path) -> dict[str, float]:
+    """Of metrics.csv, whose columns have numbers only in the lines in which they were logged."""
+    wanted = set(METRICS.values())
+    try:
+        logged = pd.read_csv(folder / "metrics.csv", usecols=lambda column: column in wanted)
+    except (FileNotFoundError, pd.errors.EmptyDataError):
+        return {}
+    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{folder / 'metrics.csv'} is no CSV: {error}; leave the run out of runs=") from error
+    found = {name: logged[column].dropna() for name, column in METRICS.items() if column in logged}
+    return {
+        name: float(values.max() if name == "memory" else values.median())
+        for name, values in found.items()
+        if len(values)
+    }

@@ -1,0 +1,184 @@
+"""Whether two methods differ: differences of paired images, with bootstrap intervals of their mean.
+
+The images are what is drawn at random, and both methods see the same ones: pairing takes the spread between images out of
+the comparison. What the intervals do not cover is that a training with another seed gives another network; several seeds are
+averaged for each image first."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import bootstrap
+
+from invsmooth.reporting.cells import CELL, SETTING, Cells, best_sigma, soundness, title
+from invsmooth.reporting.grid import MISSING, Block, Entry, Table, power_of_ten
+from invsmooth.reporting.methods import in_order
+from invsmooth.reporting.paper_tables import CERTIFIED_PSNR, SMOOTHED_PSNR
+from invsmooth.rows import AT_ATTACKED
+
+CONFIDENCE = 0.95
+N_RESAMPLES = 9999
+SEED = 0
+"""The same rows give the same report."""
+
+MIN_IMAGES = 5
+"""With fewer images a bootstrap interval covers too seldom to be stated."""
+
+BATCH = 500
+"""Resamples at a time: memory stays small, and it is the fastest."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """The mean of paired differences over ``n`` images, its interval at CONFIDENCE, and at the Bonferroni level over the
+    pairs of a column. Limits are nan where there are fewer than MIN_IMAGES."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    low_together: float
+    high_together: float
+
+
+def paired_differences(differences: np.ndarray, n_pairs: int) -> list[Difference]:
+    """Of each line of ``differences`` (pairs × images), whose images are common to all lines.
+
+    Percentile intervals: BCa has none where all differences are alike. All lines use the same resamples of the images.
+    """
+    n = differences.shape[1]
+    means = differences.mean(axis=1)
+    if n < MIN_IMAGES:
+        return [Difference(n, float(mean), *[np.nan] * 4) for mean in means]
+    kwargs: dict[str, Any] = {"axis": -1, "method": "percentile", "rng": np.random.default_rng(SEED)}
+    found = bootstrap(
+        (differences,), np.mean, n_resamples=N_RESAMPLES, batch=BATCH, confidence_level=CONFIDENCE, **kwargs
+    )
+    level = 1 - (1 - CONFIDENCE) / n_pairs
+    together = bootstrap(
+        (differences,), np.mean, n_resamples=0, bootstrap_result=found, confidence_level=level, **kwargs
+    )
+    one, all_ = found.confidence_interval, together.confidence_interval
+    limits = np.stack([means, one.low, one.high, all_.low, all_.high], axis=1)
+    return [Difference(n, *map(float, line)) for line in limits]
+
+
+def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
+    """The pairs (a, b) that have images in common: a − b.
+
+    Args:
+        values: images × methods; nan where there is none.
+    """
+    found: dict[tuple[str, str], Difference] = {}
+    known = [pair for pair in pairs if set(pair) <= set(values.columns)]
+    images = {pair: tuple(values.index[values[list(pair)].notna().all(axis=1)]) for pair in known}
+    for common, group in itertools.groupby(sorted(known, key=lambda pair: images[pair]), key=lambda pair: images[pair]):
+        own = list(group)
+        if common:
+            table = values.loc[list(common)]
+            lines = np.stack([(table[a] - table[b]).to_numpy() for a, b in own])
+            found |= dict(zip(own, paired_differences(lines, len(pairs)), strict=True))
+    return found
+
+
+COLUMNS = {
+    "psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "discrepancy",
+    "certified_psnr": "certified PSNR (error)", "certified_psnr_mean": "certified PSNR (mean)",
+}  # fmt: skip
+
+
+def significance_table(cells: Cells) -> Table:
+    blocks = []
+    for setting, lines in cells.blocks([*SETTING, "n_samples", "eps"]):
+        methods = in_order(lines)
+        if len(methods) > 1 and (setting["eps"] > 0 or not (cells.table["eps"] > 0).any()):
+            for quantities in SIDE_BY_SIDE:
+                chosen = {q: own for q in quantities if len(own := compared(lines, q))}
+                if chosen:
+                    heading = f"{title(setting)}: {soundness(lines)}"
+                    blocks.append(significance_block(heading, chosen, cells.per_image, methods))
+    notes = (
+        f"Mean over the images of the difference, first minus second method; in brackets its {CONFIDENCE:.0%} percentile "
+        f"bootstrap interval ({N_RESAMPLES} resamples of the images, scipy.stats.bootstrap, seed fixed). PSNR in dB: "
+        "positive is better for the first; certified discrepancy (MSE): negative. n: images that both have.",
+        f"Each interval is at {CONFIDENCE:.0%} on its own; they do not hold together. *: the interval at the Bonferroni "
+        "level over the pairs of its column excludes 0, too. Seeds are averaged for each image; the intervals are over "
+        "images, not over trainings.",
+        f"With fewer than {MIN_IMAGES} images no interval is given; with few more it is somewhat too short. Smoothed and "
+        "certified values at the σ > 0 best for all methods together, as in table1 and certified_psnr.",
+        f"{MISSING}: no image has both. Rows of each number: `significance.csv`.",
+    )
+    return Table("significance", "Differences between methods, paired by image", notes, blocks)
+
+
+SIDE_BY_SIDE = (("psnr_attacked", "psnr_median", "bound"), ("certified_psnr", "certified_psnr_mean"))
+"""What fits the width of a page."""
+
+
+def significance_block(
+    heading: str, chosen: dict[str, pd.DataFrame], per_image: pd.DataFrame, methods: list[str]
+) -> Block:
+    """Of all pairs of methods; ``chosen``: for each quantity the cell of each method."""
+    # The later method of the tables first: smt_grad − ord is what an improvement is.
+    pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
+    found = {}
+    for quantity, own in chosen.items():
+        of = per_image.loc[per_image.index.get_level_values("cell").isin(own.index), quantity].unstack("cell")
+        found[quantity] = compare(of.rename(columns=own["method"].to_dict()), pairs)
+    shown: list[list[str | Entry]] = []
+    for pair in pairs:
+        own_found = [found[q].get(pair) for q in chosen]
+        counts = sorted({d.n for d in own_found if d is not None})
+        n = "–".join(str(c) for c in (counts[:1] if len(counts) < 2 else (counts[0], counts[-1]))) or MISSING
+        entries = [
+            difference_entry(d, q, pair, chosen[q]) if d is not None else Entry(MISSING)
+            for q, d in zip(chosen, own_found, strict=True)
+        ]
+        shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
+    at = {q: "σ = 0" if q == "psnr_attacked" else f"σ = {own['sigma'].iloc[0]:g}" for q, own in chosen.items()}
+    spans = [("", 2), *((sigma, 1) for sigma in at.values())]
+    return Block(heading, ["pair", "n", *(COLUMNS[q] for q in chosen)], shown, spans)
+
+
+def compared(lines: pd.DataFrame, quantity: str) -> pd.DataFrame:
+    """The cell of each method that its value is taken from; none where no method has one."""
+    certifiers = {column: certifier for certifier, column in CERTIFIED_PSNR.items()}
+    if quantity == "psnr_attacked":
+        own = lines
+    else:
+        certifier = certifiers.get(quantity, AT_ATTACKED)
+        wanted = (quantity, "psnr_median") if quantity in certifiers else SMOOTHED_PSNR
+        sigma = best_sigma(lines, certifier, wanted)
+        own = lines[(lines["certifier"] == certifier) & (lines["sigma"] == sigma)]
+    own = own.drop_duplicates("method")
+    return own if own[quantity].notna().any() else own.iloc[:0]
+
+
+def difference_entry(difference: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame) -> Entry:
+    cells = own[own["method"].isin(pair)]
+    folders = sorted({folder for joined in cells["folders"] for folder in joined.split(";")})
+    keys = {key: cells[key].iloc[0] for key in CELL if key not in ("algo", "method")}
+    source = {
+        "quantity": quantity, "first": pair[0], "second": pair[1], "value": difference.mean, "low": difference.low,
+        "high": difference.high, "low_bonferroni": difference.low_together, "high_bonferroni": difference.high_together,
+        "images": difference.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
+    }  # fmt: skip
+    return Entry(shown_difference(difference, decimals="psnr" in quantity), source)
+
+
+def shown_difference(d: Difference, decimals: bool) -> str:
+    scale, unit, digits = 1.0, "", 2
+    if not decimals:
+        largest = float(np.nanmax(np.abs([d.mean, d.low, d.high])))
+        power = int(np.floor(np.log10(largest))) if largest > 0 else 0
+        scale, unit = 10.0**power, f" × {power_of_ten(power)}" if power else ""
+    number = [f"{v / scale:+.{digits}f}".replace("-", "−") for v in (d.mean, d.low, d.high)]
+    if np.isnan(d.low):
+        return f"{number[0]}{unit} (no interval)"
+    star = "*" if d.low_together > 0 or d.high_together < 0 else ""
+    return f"{number[0]} [{number[1]}, {number[2]}]{unit}{star}"

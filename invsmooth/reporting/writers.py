@@ -1,0 +1,137 @@
+"""A :class:`Table` as Markdown, as LaTeX for booktabs, and as a CSV with a line for each number."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+import pandas as pd
+
+from invsmooth.reporting.grid import Block, Entry, Table
+
+MATH = {
+    "σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}", "σ_b": r"\sigma_b",
+    "T_itr": r"T_{\mathrm{itr}}", "T_step": r"T_{\mathrm{step}}", "m/n": "m/n", "Aᵀy": r"A^{\top}y", "‖ξ‖₂": r"\|\xi\|_2",
+    "σ": r"\sigma", "ε": r"\varepsilon", "ξ": r"\xi", "δ": r"\delta", "β": r"\beta", "±": r"\pm", "×": r"\times",
+    "≤": r"\leq", "≥": r"\geq", "−": "-", "→": r"\to", "Δ": r"\Delta", "ℓ2": r"\ell_2", "⌈": r"\lceil ", "⌉": r"\rceil ",
+}  # fmt: skip
+"""What stands in mathematics, longest first; everything else is text."""
+
+ESCAPES = {
+    "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
+    "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "…": r"\ldots{}", "<": r"\textless{}",
+    ">": r"\textgreater{}", "|": r"\textbar{}",
+}  # fmt: skip
+
+POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+SIGNS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
+# A symbol of letters is one only as a word of its own: BSDS_train has none.
+SYMBOLS = [rf"\b{re.escape(sign)}\b" if sign[0].isalpha() else re.escape(sign) for sign in MATH if len(sign) > 1]
+TOKEN = re.compile(
+    "|".join([POWER.pattern, *SYMBOLS, f"[{''.join(sign for sign in MATH if len(sign) == 1)}]", "."]), re.DOTALL
+)
+
+
+def text_of(cell: str | Entry) -> str:
+    return cell.text if isinstance(cell, Entry) else cell
+
+
+def markdown(table: Table) -> str:
+    """Title, notes, and a Markdown table for each block."""
+    lines = [f"# {table.title}", ""]
+    for note in table.notes:
+        lines += [note, ""]
+    for number, block in enumerate(table.blocks):
+        above = [heading for heading, width in block.spans for _ in range(width)] or [""] * len(block.header)
+        header = [", ".join(part for part in pair if part) for pair in zip(above, block.header, strict=True)]
+        lines += [f"**{letter(number, table)}{block.title}**", "", row(header), "|" + " --- |" * len(header)]
+        lines += [*(row([text_of(cell) for cell in line]) for line in block.lines), ""]
+    return "\n".join(lines)
+
+
+def row(cells: Sequence[str]) -> str:
+    # A bar would end the cell.
+    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+
+def letter(number: int, table: Table) -> str:
+    return f"({chr(ord('a') + number)}) " if 1 < len(table.blocks) <= 26 else ""
+
+
+def latex(table: Table) -> str:
+    r"""A table environment for ``\input``; needs the package booktabs alone."""
+    lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"\centering"]
+    lines += [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
+    for number, block in enumerate(table.blocks):
+        lines += [*latex_block(block), r"\par\smallskip", rf"{letter(number, table)}{escape(block.title)}"]
+        lines += [r"\par\medskip"]
+    caption = " ".join([f"{table.title}.", *table.notes])
+    return "\n".join(
+        [*lines, rf"\caption{{{escape(plain(caption))}}}", rf"\label{{tab:{table.name}}}", r"\end{table}", ""]
+    )
+
+
+def plain(text: str) -> str:
+    """Without Markdown's emphasis and code marks."""
+    return re.sub(r"[`*]", "", text)
+
+
+def latex_block(block: Block) -> list[str]:
+    labels = [not any(isinstance(line[k], Entry) for line in block.lines) for k in range(len(block.header))]
+    lines = [rf"\begin{{tabular}}{{{''.join('l' if label else 'r' for label in labels)}}}", r"\toprule"]
+    if any(heading for heading, _ in block.spans):
+        above = [rf"\multicolumn{{{width}}}{{c}}{{{escape(heading)}}}" for heading, width in block.spans]
+        lines += [" & ".join(above) + r" \\", *rules(block.spans)]
+    lines += [latex_row(block.header), r"\midrule", *(latex_row([text_of(c) for c in line]) for line in block.lines)]
+    return [*lines, r"\bottomrule", r"\end{tabular}"]
+
+
+def latex_row(cells: Sequence[str]) -> str:
+    # A line that starts with [ would be taken for the argument of the \\ before it.
+    return " & ".join(f"{{}}{escape(cell)}" if cell.startswith("[") else escape(cell) for cell in cells) + r" \\"
+
+
+def rules(spans: Sequence[tuple[str, int]]) -> list[str]:
+    """A rule below each heading."""
+    found, start = [], 1
+    for heading, width in spans:
+        if heading:
+            found.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
+        start += width
+    return ["".join(found)]
+
+
+def escape(text: str) -> str:
+    """Text for LaTeX: signs of mathematics as such, special characters escaped."""
+    return "".join(latex_token(match) for match in TOKEN.finditer(text)).replace("$$", " ")
+
+
+def latex_token(match: re.Match[str]) -> str:
+    token = match.group()
+    if match.group(1):
+        return f"$10^{{{match.group(1).translate(SIGNS)}}}$"
+    return f"${MATH[token]}$" if token in MATH else ESCAPES.get(token, token)
+
+
+WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")
+
+
+def numbers(table: Table) -> pd.DataFrame:
+    """One line for each number of the table: where it stands, as what it is shown, and all of its source. What was not run
+    has a line without a value."""
+    found = []
+    for number, block in enumerate(table.blocks):
+        above = [heading for heading, width in block.spans for _ in range(width)] or [""] * len(block.header)
+        for line in block.lines:
+            label = ", ".join(cell for cell in line if isinstance(cell, str))
+            for heading, name, cell in zip(above, block.header, line, strict=True):
+                if isinstance(cell, Entry):
+                    place = {
+                        "block": number + 1,
+                        "title": block.title,
+                        "line": label,
+                        "column": f"{heading} {name}".strip(),
+                    }
+                    found.append({**place, "shown": cell.text, **(cell.source or {})})
+    frame = pd.DataFrame(found)
+    return frame.astype({name: "Int64" for name in WHOLE if name in frame})

@@ -1,0 +1,52 @@
+"""``make bench-report``: how long it takes to read and aggregate hundreds of runs, and to write the whole report.
+
+Prints seconds; a benchmark, not a test.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from invsmooth.reporting import report
+from invsmooth.reporting.artefacts import tables
+from invsmooth.reporting.cells import Cells
+from invsmooth.reporting.methods import read_runs, with_methods
+from invsmooth.rows import read_rows
+from tests.reporting.sweep_made import write_many
+
+
+def timed(name: str, run: Callable[[], Any]) -> Any:
+    started = time.perf_counter()
+    found = run()
+    print(f"{name}: {time.perf_counter() - started:.2f} s", flush=True)
+    return found
+
+
+def main(n_runs: int = 500) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        folders = timed(f"(making {n_runs} runs)", lambda: write_many(Path(folder), n_runs))
+        rows = timed("read rows", lambda: read_rows(folders))
+        runs = timed("read configs and metrics", lambda: read_runs(rows))
+        rows = timed("tell methods apart", lambda: with_methods(rows, runs))
+        cells = timed(f"aggregate {len(rows)} rows", lambda: Cells(rows))
+        made = timed(
+            f"tables of {len(cells.table)} cells, bootstraps included", lambda: list(tables(rows, runs, cells))
+        )
+        print(f"{sum(table.has_numbers() for table in made)} tables")
+
+        def whole() -> None:
+            with contextlib.redirect_stdout(io.StringIO()):
+                report(folders, Path(folder) / "report")
+
+        timed("the whole report, figures included", whole)
+
+
+if __name__ == "__main__":
+    main(*map(int, sys.argv[1:]))
