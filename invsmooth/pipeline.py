@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from invsmooth.callbacks import StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
-from invsmooth.loggers import build_loggers, close_loggers
+from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
 from invsmooth.reporting import report
 from invsmooth.run_record import recorded
 from invsmooth.validate import validate
@@ -58,15 +59,16 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     announce(build_plan(cfg, data.n_tested))
     # Distributed training starts this program once more for each further device, in the same folder.
     with recorded(cfg, folder) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+        loggers = build_loggers(cfg, folder, trains)
         try:
-            loggers = build_loggers(cfg, folder)
             if trains and not fit(cfg, module, data, folder, loggers):
                 return
             evaluate(cfg, module, data, folder, loggers)
             if cfg.report:
                 report([folder], folder / "report")
+            log_evaluation(loggers, folder)
         finally:
-            close_loggers()
+            close_loggers(loggers, failed=sys.exc_info()[0] is not None)
     print(f"\nrun folder: {folder.resolve()}")
 
 
