@@ -57,15 +57,14 @@ def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
 
     The results are in the folder by then: a logger that fails is an error in the log and does not fail the run.
     """
-    takers = [logger for logger in loggers if isinstance(logger, RunLogger)]
-    if not takers:
-        return
-    found = gather(folder)
-    for logger in takers:
-        try:
-            logger.log_evaluation(found)
-        except Exception:
-            log.exception("%s did not take the evaluation, which is in %s", type(logger).__name__, folder)
+    found: Evaluation | None = None
+    for logger in loggers:
+        if isinstance(logger, RunLogger):
+            try:
+                found = found or gather(folder)
+                logger.log_evaluation(found)
+            except Exception:
+                log.exception("%s did not take the evaluation, which is in %s", type(logger).__name__, folder)
 
 
 def close_loggers(loggers: Sequence[Logger], failed: bool = False) -> None:

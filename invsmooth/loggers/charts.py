@@ -8,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.reporting.curves import curve_points
+from invsmooth.reporting.curves import CERTIFIED, curve_points
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables import averages
 from invsmooth.rows import AT_ATTACKED
 
 AXES = {"eps": "eps (l2 norm over one image, pixels in [0, 1])", "sigma": "sigma (grey levels)"}
 MEASURES = {"psnr": "PSNR, dB", "mse": "MSE"}
-CERTIFIED_OVER_SIGMA = {"psnr": ("certified_psnr", "certified_psnr_mean"), "mse": ("bound",)}
 
 
 @dataclass(frozen=True)
@@ -74,22 +73,19 @@ def over_eps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_sigma(rows: pd.DataFrame) -> pd.DataFrame:
-    """Columns measure, label, x, y: what each certifier certifies and the smoothed PSNR, a curve for each eps."""
+    """Columns measure, label, x, y: what each certifier certifies, a curve for each eps, and the smoothed PSNR."""
     table = averages(rows)
-    at = [f", eps = {e:g}" for e in table["eps"]]
     whole = table["certified"] == table["images"]
-    parts = [table.assign(measure="psnr", label=table["certifier"].map(smoothed_label) + at, y=table["psnr_median"])]
-    for measure, columns in CERTIFIED_OVER_SIGMA.items():
-        for column in columns:
-            parts.append(
-                table.assign(
-                    measure=measure, label="certified " + table["certifier"] + at, y=table[column].where(whole)
-                )
-            )
-    found = pd.concat(parts)
-    # error and radius bound what the certified PSNR says in dB; a bound on MSE is shown for the others.
-    shown = ~(found["measure"].eq("mse") & found["certifier"].isin(["error", "radius"]))
-    return found[shown].assign(x=found["sigma"])[["measure", "label", "x", "y"]]
+    at_eps = pd.Series([f", eps = {e:g}" for e in table["eps"]], index=table.index)
+    label = table["certifier"].map(smoothed_label) + at_eps.where(table["certifier"] == AT_ATTACKED, "")
+    parts = [table.assign(measure="psnr", label=label, y=table["psnr_median"])]
+    for measure, columns in CERTIFIED.items():
+        for certifier, column in columns.items():
+            label = "certified " + table["certifier"] + at_eps
+            certified = table.assign(measure=measure, label=label, y=table[column].where(whole))
+            parts.append(certified[table["certifier"] == certifier])
+    found = pd.concat(parts, ignore_index=True)
+    return found.assign(x=found["sigma"])[["measure", "label", "x", "y"]]
 
 
 def smoothed_label(certifier: str) -> str:
