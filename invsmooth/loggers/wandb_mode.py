@@ -39,21 +39,16 @@ def choose_mode(wanted: str | None, timeout: float) -> Any:
 
 
 def offline_reason(timeout: float) -> str | None:
-    """Why no run can be online; None if one can.
-
-    Raises: ConfigError: a key that cannot be one.
-    """
-    try:
-        if not wandb.login(prompt=False, verify=False):
-            return "there is no API key (environment variable WANDB_API_KEY, or `wandb login`)"
-    except wandb.errors.Error as error:
-        raise ConfigError(f"W&B: {error}; {OFFLINE}") from error
-    address = wandb.setup().settings.base_url
+    """Why no run can be online; None if one can. Nothing goes over the network where there is no key."""
+    settings = wandb.setup().settings
+    # Not wandb.login(): it asks the server for the user's name, and waits for it.
+    if not (settings.api_key or settings.identity_token_file or requests.utils.get_netrc_auth(settings.base_url)):
+        return "there is no API key (environment variable WANDB_API_KEY, or `wandb login`)"
     try:
         # Any answer will do. Proxies count, as they do for W&B itself.
-        requests.head(address, timeout=timeout, allow_redirects=False)
+        requests.head(settings.base_url, timeout=timeout, allow_redirects=False)
     except requests.exceptions.SSLError:
         return None  # somebody answers: what is wrong is for W&B to say
     except requests.exceptions.RequestException as error:
-        return f"the server {address} does not answer within {timeout:g} s ({type(error).__name__})"
+        return f"the server {settings.base_url} does not answer within {timeout:g} s ({type(error).__name__})"
     return None

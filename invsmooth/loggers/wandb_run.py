@@ -73,7 +73,7 @@ def build(cfg: DictConfig, folder: Path, description: Description) -> WandbRun:
     """
     if getattr(rank_zero_only, "rank", 0) != 0:
         return WandbRun(None, folder, cfg.project, cfg.log_model, [])
-    environment = keep_out_of_home(folder)
+    environment = keep_to_itself(folder)
     try:
         run = wandb.init(
             project=cfg.project, entity=cfg.entity, dir=folder, mode=choose_mode(cfg.mode, cfg.init_timeout),
@@ -98,18 +98,30 @@ def define_axes(run: Any) -> None:
         run.define_metric(names, step_metric="train/batch")
 
 
-def keep_out_of_home(folder: Path) -> list[str]:
-    """Let W&B put what is not the run's own (staged artefacts, logs of its process) into the run folder, too, unless the
-    user has said where. Settings (WANDB_CONFIG_DIR) stay the user's. Returns: the environment variables that were set."""
-    places = {"WANDB_DATA_DIR": folder / "wandb", "WANDB_CACHE_DIR": folder / "wandb" / "cache"}
-    unset = [name for name in places if name not in os.environ]
-    os.environ |= {name: str(places[name].resolve()) for name in unset}
+def keep_to_itself(folder: Path) -> list[str]:
+    """Let W&B put what is not the run's own (staged artefacts, logs of its process) into the run folder, too, and send no
+    reports of its own errors, which would wait for a network at the end; unless the user has said otherwise. Settings
+    (WANDB_CONFIG_DIR) stay the user's.
+
+    Returns: the environment variables that were set.
+    """
+    wandb_folder = (folder / "wandb").resolve()
+    values = {
+        "WANDB_DATA_DIR": str(wandb_folder),
+        "WANDB_CACHE_DIR": str(wandb_folder / "cache"),
+        "WANDB_ERROR_REPORTING": "false",
+    }
+    unset = [name for name in values if name not in os.environ]
+    os.environ |= {name: values[name] for name in unset}
     return unset
 
 
 def stop_service(environment: Sequence[str]) -> None:
     """W&B's process reads the environment once: to leave it running would be to keep the first job's folders for all."""
-    wandb.teardown()
+    try:
+        wandb.teardown()
+    except SystemExit as stop:  # how it says that its process crashed, which is no reason to end ours
+        log.error("the process of W&B ended with code %s", stop.code)
     for name in environment:
         os.environ.pop(name, None)
 

@@ -229,12 +229,17 @@ def test_a_server_that_does_not_answer_is_an_error_at_once(
     assert found.exit_code == 0
 
 
-def test_online_without_a_key_is_an_error_and_no_prompt(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_online_without_a_key_is_an_error_and_no_prompt(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no API key .*; use logger\.mode=offline"):
         build_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
+
+
+def test_a_wrong_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
-    with pytest.raises(ConfigError, match="WANDB_API_KEY invalid"):
+    monkeypatch.setattr("requests.head", lambda *args, **kwargs: None)  # the server answers
+    with pytest.raises(ConfigError, match=r"did not start the run: .*API key.*; use logger\.mode=offline"):
         build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True)
+    assert "WANDB_DATA_DIR" not in os.environ
 
 
 def test_disabled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

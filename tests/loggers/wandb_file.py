@@ -46,13 +46,13 @@ class OfflineRun:
             match record.WhichOneof("record_type"):
                 case "run":
                     self.run = record.run
-                    self.config |= {i.key: json.loads(i.value_json) for i in record.run.config.update}
+                    self.config = nested(record.run.config.update)
                 case "config":
-                    self.config |= {i.key: json.loads(i.value_json) for i in record.config.update if i.key}
+                    nested(record.config.update, self.config)
                 case "history":
                     self.history.append(nested(record.history.item))
                 case "summary":
-                    self.summary |= nested(record.summary.update)
+                    nested(record.summary.update, self.summary)
                 case "metric":
                     self.metrics[record.metric.name or record.metric.glob_name] = record.metric
                 case "artifact":
@@ -70,9 +70,9 @@ class OfflineRun:
         return found
 
 
-def nested(items: Any) -> dict[str, Any]:
-    """Keys of a key, in which a key of one's own may have slashes."""
-    found: dict[str, Any] = {}
+def nested(items: Any, found: dict[str, Any] | None = None) -> dict[str, Any]:
+    """The values of items, put into ``found``. Keys lie in keys; a key of one's own may have slashes."""
+    found = {} if found is None else found
     for item in items:
         *above, last = list(item.nested_key) or [item.key]
         place = found
