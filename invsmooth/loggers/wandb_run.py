@@ -84,7 +84,8 @@ def build(cfg: DictConfig, folder: Path, description: Description) -> WandbRun:
     except BaseException as error:
         stop_service(environment)
         if isinstance(error, wandb.errors.Error):
-            raise ConfigError(f"W&B did not start the run: {error}; {OFFLINE}") from error
+            why = f"{type(error).__name__}: {error}"  # which for a key that the server refuses says little
+            raise ConfigError(f"W&B did not start the run: {why}; check the API key, or {OFFLINE}") from error
         raise
     define_axes(run)
     return WandbRun(run, folder, cfg.project, cfg.log_model, environment)

@@ -194,7 +194,7 @@ def test_each_job_of_a_process_has_its_run(
 
 def test_a_stored_training_curve_can_be_replayed(trained: Path, tmp_path: Path) -> None:
     """From metrics.csv, without Lightning: the same curves."""
-    loggers = build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True)
+    loggers = build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=False)
     for _, line in pd.read_csv(trained / "metrics.csv").iterrows():
         for logger in loggers:
             logger.log_metrics(line.dropna().to_dict(), int(line["step"]))
@@ -204,6 +204,7 @@ def test_a_stored_training_curve_can_be_replayed(trained: Path, tmp_path: Path) 
         curves = [[(line["train/batch"], line[key]) for line in r.history if key in line] for r in (again, first)]
         np.testing.assert_allclose(*curves)
     assert again.metrics["train/*"].step_metric == "train/batch"
+    assert again.run.job_type == "evaluate"
 
 
 def closed_port() -> int:
@@ -237,7 +238,7 @@ def test_online_without_a_key_is_an_error_and_no_prompt(tmp_path: Path) -> None:
 def test_a_wrong_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
     monkeypatch.setattr("requests.head", lambda *args, **kwargs: None)  # the server answers
-    with pytest.raises(ConfigError, match=r"did not start the run: .*API key.*; use logger\.mode=offline"):
+    with pytest.raises(ConfigError, match=r"did not start the run: .*API key.*, or use logger\.mode=offline"):
         build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True)
     assert "WANDB_DATA_DIR" not in os.environ
 
