@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+import sys
 import time
 from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, nullcontext
@@ -38,7 +39,7 @@ from invsmooth.dry_run import plan_job
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
 from invsmooth.job_plan import print_plans, write_plan
-from invsmooth.loggers import build_loggers, close_loggers
+from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
 from invsmooth.reporting import report
 from invsmooth.run_record import recorded
 from invsmooth.validate import validate
@@ -87,15 +88,16 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     # Distributed training starts this program once more for each further device, in the same folder.
     with ExitStack() as stack:
         record = stack.enter_context(recorded(cfg, folder)) if is_first_process() else {}
+        loggers = build_loggers(cfg, folder, trains)
         try:
-            loggers = build_loggers(cfg, folder)
             if trains and not train(cfg, module, data, folder, loggers, store, record):
                 return
             record["cells"] = evaluate(cfg, module, data, folder, loggers, store)
             if cfg.report:
                 report([folder], folder / "report")
+            log_evaluation(loggers, folder)
         finally:
-            close_loggers()
+            close_loggers(loggers, failed=sys.exc_info()[0] is not None)
     print(f"\nrun folder: {folder.resolve()}")
 
 

@@ -192,6 +192,38 @@ class TrainerConfig:
 
 
 @dataclass
+class Logger:
+    """Beside metrics.csv (docs/logging.md)."""
+
+    name: str = MISSING
+
+
+@dataclass
+class LoggerTracker(Logger):
+    """What W&B and MLflow have in common."""
+
+    group: Any = None  # of runs; null: the sweep's name, for a single run its own
+    tags: list[str] = field(default_factory=list)  # besides task, algorithm, data sets and units=paper
+    log_model: bool = True  # keep the best checkpoint as an artefact
+
+
+@dataclass
+class LoggerWandb(LoggerTracker):
+    project: str = MISSING
+    entity: Any = None  # user or team; null: the account's default
+    mode: Any = None  # online, offline, disabled; null: online if there is an API key and the server answers
+    init_timeout: float = 30.0  # seconds to wait for the server before the run starts
+    finish_timeout: float = 300.0  # seconds to wait for uploads at its end; what is left goes with `wandb sync`
+
+
+@dataclass
+class LoggerMlflow(LoggerTracker):
+    experiment: str = MISSING
+    tracking_uri: Any = None  # of a server or database; null: files in ``folder``
+    folder: str = MISSING
+
+
+@dataclass
 class Run:
     """``python -m invsmooth.train`` and ``python -m invsmooth.evaluate``."""
 
@@ -204,7 +236,7 @@ class Run:
     certify: Certify = MISSING
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
     trainer: TrainerConfig = MISSING
-    logger: dict[str, Any] = MISSING
+    logger: Logger = MISSING
     seed: int = 0
     report: bool = True  # tables and figures at the end of the run
     cache: Any = (
@@ -235,5 +267,7 @@ def register() -> None:
     algorithms = {"ord": AlgoOrd, "adv": AlgoAdv, "jcb": AlgoJcb, "smt_adv": AlgoSmtAdv, "smt_grad": AlgoSmtGrad}
     for name, node in algorithms.items():
         store.store(group="algo", name=f"base_{name}", node=node)
+    for name, node in {"logger": Logger, "wandb": LoggerWandb, "mlflow": LoggerMlflow}.items():
+        store.store(group="logger", name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
     OmegaConf.register_new_resolver("on_patch", lambda a, m, p: float(a) * p / m, replace=True)

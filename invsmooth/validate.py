@@ -67,7 +67,7 @@ def half_open_unit(v: Any) -> bool:
     return is_number(v) and 0 < v <= 1
 
 
-def one_of(*names: str) -> Callable[[Any], bool]:
+def one_of(*names: str | None) -> Callable[[Any], bool]:
     return lambda v: v in names
 
 
@@ -152,13 +152,21 @@ RULES: list[Rule] = [
     ("task.eps_size", count, "a whole number >= 1 (pixels)"),
     ("sweep", one_of("run", "plan"), "run, plan"),
     ("cache", optional(lambda v: isinstance(v, str) and v != ""), "a folder, or null to keep nothing"),
-    ("logger.name", one_of("none", "csv", "wandb", "tensorboard"), "none, csv, wandb, tensorboard"),
+    ("logger.name", one_of("none", "csv", "wandb", "tensorboard", "mlflow"), "none, csv, wandb, tensorboard, mlflow"),
 ]
+LOGGER_RULES: list[Rule] = [
+    ("logger.mode", one_of(None, "online", "offline", "disabled"), "online, offline, disabled, or null"),
+    ("logger.init_timeout", positive, "a number > 0 (seconds)"),
+    ("logger.finish_timeout", positive, "a number > 0 (seconds)"),
+    ("logger.tags", lambda v: all(0 < len(t) <= 64 for t in v), "texts of 1 to 64 characters"),
+]
+"""Of keys that only some loggers have."""
 
 
 def broken_rules(cfg: DictConfig) -> Iterator[str]:
     """The keys whose value is out of range."""
-    for key, check, allowed in RULES:
+    of_this_logger = [rule for rule in LOGGER_RULES if rule[0].removeprefix("logger.") in cfg.logger]
+    for key, check, allowed in [*RULES, *of_this_logger]:
         value = OmegaConf.select(cfg, key, throw_on_missing=False)
         if OmegaConf.is_missing(*parent_and_name(cfg, key)):
             yield f"{key} has no value; allowed: {allowed}"

@@ -122,6 +122,8 @@ class ReconstructionModule(L.LightningModule):
             self.step(optimizer)
             losses.append(loss)
         self.batches_seen += 1
+        self.log("train/batch", float(self.batches_seen), batch_size=len(x))  # the x-axis of the loggers
+        self.log("train/lr", optimizer.param_groups[0]["lr"], batch_size=len(x))  # type: ignore[union-attr]
         self.step_schedule("step")
         self.log("train/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(x), sync_dist=True)
         self.log("train/seconds_per_batch", time.perf_counter() - started, batch_size=len(x))
@@ -188,6 +190,7 @@ class ReconstructionModule(L.LightningModule):
             values.append(psnr(self.estimator(measured.y, setting.operator).to(batch.x.dtype), batch.x))
         value = torch.cat(values).mean()
         self.log("val/psnr", value, prog_bar=True, on_epoch=True, batch_size=len(batch.names), sync_dist=True)
+        self.log("train/batch", float(self.batches_seen), reduce_fx="max", batch_size=len(batch.names), sync_dist=True)
 
     def test_step(self, batch: NamedImages, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Measure and reconstruct. The attack and certificate sweeps are callbacks that go on from what this returns:

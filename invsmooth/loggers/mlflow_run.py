@@ -1,0 +1,75 @@
+"""MLflow: a local file store for all runs, or a tracking server."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers import MLFlowLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+
+from invsmooth.errors import ConfigError
+from invsmooth.loggers.description import Description
+from invsmooth.loggers.evaluation import Evaluation
+
+
+class MlflowRun(MLFlowLogger):
+    """Lightning's logger, with the resolved config as parameters and the files of the run as artefacts."""
+
+    def __init__(self, uri: str, experiment: str, log_model: bool, description: Description) -> None:
+        tags = {
+            "group": description.group,
+            "job_type": description.job_type,
+            "tags": ", ".join(description.tags),
+        }
+        if description.note:
+            tags["mlflow.note.content"] = description.note
+        super().__init__(experiment_name=experiment, run_name=description.name, tracking_uri=uri, tags=tags)
+        self.keeps_model, self.description = log_model, description
+
+    def log_hyperparams(self, params: Any) -> None:
+        """Nothing: the run has the resolved config from its start."""
+
+    @rank_zero_only
+    def log_description(self) -> None:
+        # Nested keys joined by "/", values cut to the 250 characters that every server takes; the file has all.
+        super().log_hyperparams(self.description.config)
+        self.experiment.log_dict(self.run_id, self.description.config, "config.json")
+
+    @rank_zero_only
+    def log_evaluation(self, found: Evaluation) -> None:
+        self.log_metrics(found.summary)
+        client, run = self.experiment, self.run_id
+        client.log_artifact(run, str(found.results))
+        if found.report is not None:
+            client.log_artifacts(run, str(found.report), "report")
+        if found.checkpoint is not None and self.keeps_model:
+            client.log_artifact(run, str(found.checkpoint), "checkpoints")
+
+    @rank_zero_only
+    def close(self, failed: bool) -> None:
+        """Lightning ends the run after the training already; how it ends is known only now."""
+        self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
+
+
+def build(cfg: DictConfig, folder: Path, description: Description) -> MlflowRun:
+    """Start the run.
+
+    Raises: ModuleNotFoundError: the package mlflow (or mlflow-skinny) is not installed.
+        ConfigError: the store or server refuses.
+    """
+    # Its usage statistics go over the network and into the home folder.
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    # MLflow writes files only if told so. A database, its default, does not take jobs that start side by side.
+    os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
+    import mlflow
+
+    uri = cfg.tracking_uri or Path(cfg.folder).resolve().as_uri()
+    try:
+        logger = MlflowRun(uri, cfg.experiment, cfg.log_model, description)
+        logger.log_description()
+    except mlflow.exceptions.MlflowException as error:
+        raise ConfigError(f"MLflow did not start the run at {uri}: {error}") from error
+    return logger

@@ -1,0 +1,158 @@
+"""Weights & Biases: one run for each job, in the run folder, offline unless there is an API key."""
+
+from __future__ import annotations
+
+import logging
+import os
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import wandb
+from lightning.pytorch.loggers import WandbLogger
+from lightning.pytorch.utilities import rank_zero_only
+from omegaconf import DictConfig
+from PIL import Image
+
+from invsmooth.errors import ConfigError
+from invsmooth.loggers.charts import Chart
+from invsmooth.loggers.description import Description
+from invsmooth.loggers.evaluation import Evaluation
+from invsmooth.loggers.wandb_mode import OFFLINE, choose_mode
+
+log = logging.getLogger(__name__)
+
+TABLE_LIMIT = 10_000
+"""Rows of the table; W&B shows no more. The artefact has all."""
+
+
+class WandbRun(WandbLogger):
+    """Lightning's logger on a run that is ours: with our x-axis instead of Lightning's count of steps."""
+
+    def __init__(self, run: Any, folder: Path, project: str, log_model: bool, environment: Sequence[str]) -> None:
+        super().__init__(save_dir=folder, project=project, experiment=run)
+        self.keeps_model = log_model
+        self.environment = list(environment)
+
+    def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
+        """Nothing: the run has the resolved config from its start, and the module's values have the same names."""
+
+    @rank_zero_only
+    def log_evaluation(self, found: Evaluation) -> None:
+        run = self.experiment
+        run.log({"rows": table(found.rows)})
+        charts: dict[str, Any] = {chart.name: line_series(chart) for chart in found.charts}
+        pictures: dict[str, Any] = {
+            f"pictures/{name}": [wandb.Image(Image.fromarray(p.pixels), caption=p.caption) for p in gallery]
+            for name, gallery in found.galleries.items()
+        }
+        figures: dict[str, Any] = {
+            f"report/{name}": wandb.Image(str(path), caption=found.note or None) for name, path in found.figures.items()
+        }
+        for logged in (charts, pictures, figures):
+            if logged:
+                run.log(logged)
+        run.summary.update(found.summary)
+        for artifact in artifacts(found, run.id, self.keeps_model):
+            run.log_artifact(artifact)
+
+    @rank_zero_only
+    def close(self, failed: bool) -> None:
+        """End the run and W&B's process: the next job of this process starts with neither."""
+        if self._experiment is not None:
+            self._experiment.finish(exit_code=int(failed))
+        stop_service(self.environment)
+
+
+def build(cfg: DictConfig, folder: Path, description: Description) -> WandbRun:
+    """Start the run (in the first process only).
+
+    Raises: ConfigError: online was asked for and is not possible.
+    """
+    if getattr(rank_zero_only, "rank", 0) != 0:
+        return WandbRun(None, folder, cfg.project, cfg.log_model, [])
+    environment = keep_to_itself(folder)
+    try:
+        run = wandb.init(
+            project=cfg.project, entity=cfg.entity, dir=folder, mode=choose_mode(cfg.mode, cfg.init_timeout),
+            name=description.name, group=description.group, job_type=description.job_type, tags=description.tags,
+            notes=description.note or None, config=description.config, reinit="create_new",
+            settings=wandb.Settings(init_timeout=cfg.init_timeout, finish_timeout=cfg.finish_timeout),
+        )  # fmt: skip
+    except BaseException as error:
+        stop_service(environment)
+        if isinstance(error, wandb.errors.Error):
+            why = f"{type(error).__name__}: {error}"  # which for a key that the server refuses says little
+            raise ConfigError(f"W&B did not start the run: {why}; check the API key, or {OFFLINE}") from error
+        raise
+    define_axes(run)
+    return WandbRun(run, folder, cfg.project, cfg.log_model, environment)
+
+
+def define_axes(run: Any) -> None:
+    """Training goes by batches: Lightning counts optimiser steps, of which an algorithm may take several for each batch."""
+    run.define_metric("train/batch", hidden=True)
+    run.define_metric("trainer/global_step", hidden=True)
+    for names in ("train/*", "val/*"):
+        run.define_metric(names, step_metric="train/batch")
+
+
+def keep_to_itself(folder: Path) -> list[str]:
+    """Let W&B put what is not the run's own (staged artefacts, logs of its process) into the run folder, too, and send no
+    reports of its own errors, which would wait for a network at the end; unless the user has said otherwise. Settings
+    (WANDB_CONFIG_DIR) stay the user's.
+
+    Returns: the environment variables that were set.
+    """
+    wandb_folder = (folder / "wandb").resolve()
+    values = {
+        "WANDB_DATA_DIR": str(wandb_folder),
+        "WANDB_CACHE_DIR": str(wandb_folder / "cache"),
+        "WANDB_ERROR_REPORTING": "false",
+    }
+    unset = [name for name in values if name not in os.environ]
+    os.environ |= {name: values[name] for name in unset}
+    return unset
+
+
+def stop_service(environment: Sequence[str]) -> None:
+    """W&B's process reads the environment once: to leave it running would be to keep the first job's folders for all."""
+    try:
+        wandb.teardown()
+    except SystemExit as stop:  # how it says that its process crashed, which is no reason to end ours
+        log.error("the process of W&B ended with code %s", stop.code)
+    for name in environment:
+        os.environ.pop(name, None)
+
+
+def table(rows: pd.DataFrame) -> Any:
+    """The rows as they are in the file; what is missing (nan as well) is null."""
+    if len(rows) > TABLE_LIMIT:
+        log.warning("W&B table: the first %d of %d rows; the artefact has all", TABLE_LIMIT, len(rows))
+        rows = rows.iloc[:TABLE_LIMIT]
+    values: list[Any] = rows.astype(object).where(rows.notna(), None).to_numpy().tolist()
+    return wandb.Table(columns=list(rows.columns), data=values)
+
+
+def line_series(chart: Chart) -> Any:
+    return wandb.plot.line_series(
+        xs=[line.xs for line in chart.lines], ys=[line.ys for line in chart.lines],
+        keys=[line.label for line in chart.lines], title=chart.title, xname=chart.x_label,
+    )  # fmt: skip
+
+
+def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any]:
+    """Best checkpoint, rows and report. The files are not copied: `wandb sync` reads them where they lie."""
+    places = [("model", "checkpoint", found.checkpoint if keeps_model else None), ("results", "rows", found.results),
+              ("report", "report", found.report)]  # fmt: skip
+    for kind, name, path in places:
+        if path is None:
+            continue
+        artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata={"note": found.note} if found.note else None)
+        if path.is_dir():
+            artifact.add_dir(str(path), policy="immutable", skip_cache=True)
+        else:
+            artifact.add_file(str(path), policy="immutable", skip_cache=True)
+        yield artifact

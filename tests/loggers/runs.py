@@ -1,0 +1,41 @@
+"""Tiny runs in this process."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from invsmooth import pipeline
+from tests.conf.test_config import config
+
+TINY = [
+    "task=cs", "estimator.n_phases=2", "estimator.channels=4", "task.batch_size=4", "data.crop=33", "data.limit=1",
+    "algo=smt_grad", "algo.n_samples=2", "algo.t_step=2", "trainer.max_steps=6", "trainer.progress_bar=false",
+    "trainer.num_threads=1", "attack.n_iter=1", "attack.eps=[0,0.05,2]", "attack.check_samples=0", "certify.n_samples=20",
+    "certify.sigma=[12,25]", "certify.certifiers=[discrepancy,error]", "certify.files=false",
+    "cache=null",
+]  # fmt: skip
+N_BATCHES = 6
+
+
+def run(folder: Path, *overrides: str) -> None:
+    """``python -m invsmooth.train``, but for Hydra."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pipeline.train_and_evaluate(config(*TINY, *overrides), folder)
+
+
+def run_that_does_little(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception | None, *overrides: str
+) -> None:
+    """Neither training nor evaluation; ends with ``error``."""
+
+    def evaluate(*args: object) -> dict[str, int]:
+        if error:
+            raise error
+        return {}
+
+    monkeypatch.setattr(pipeline, "train", lambda *args: True)
+    monkeypatch.setattr(pipeline, "evaluate", evaluate)
+    monkeypatch.setattr(pipeline, "log_evaluation", lambda *args: None)
+    run(folder, "report=false", *overrides)
