@@ -6,6 +6,7 @@ import ctypes
 import logging
 import os
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -18,9 +19,10 @@ from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedEr
 USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
 
 
-def run(app: Callable[[], None]) -> None:
+def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
     """Run a Hydra app: exit code 2 with one message for a mistake of the user's, 143 when terminated; anything else is
-    a bug and keeps its stack trace."""
+    a bug and keeps its stack trace. ``after_error`` is called after an error; what it returns, if anything, is the exit
+    code then."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     conf = Path(__file__).parent / "conf"
@@ -32,17 +34,26 @@ def run(app: Callable[[], None]) -> None:
                 )
             )
         )
-    keep_memory()
-    quieten_lightning()
+    prepare_process()
     try:
         app()
     except USER_ERRORS as error:
-        sys.exit(fail(error))
+        code = fail(error)
+        sys.exit(after_error() or code)
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(after_error() or 1)
+
+
+def prepare_process() -> None:
+    """What every process that computes needs, a worker of a launcher as well."""
+    keep_memory()
+    quieten_lightning()
 
 
 def quieten_lightning() -> None:
@@ -58,13 +69,18 @@ def quieten_lightning() -> None:
 
 def fail(error: BaseException) -> int:
     """Print an error with what caused it; return the exit code of a user's mistake."""
+    print("error: " + message(error).replace("\n", "\n  "), file=sys.stderr)
+    return 2
+
+
+def message(error: BaseException) -> str:
+    """What an error says, with what caused it."""
     lines = [str(error).strip()]
     cause = error.__cause__
     # Our own messages say it all; those of Hydra often have the point in their cause.
     if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
         lines.append(str(cause).strip())
-    print("error: " + "\n  ".join("\n".join(lines).splitlines()), file=sys.stderr)
-    return 2
+    return "\n".join(lines)
 
 
 def keep_memory() -> None:

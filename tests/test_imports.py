@@ -11,13 +11,13 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
-    {"units", "rng", "metrics", "errors", "pictures"},
+    {"units", "rng", "metrics", "errors", "pictures", "devices", "job_folder"},
     {"operators"},
     {"estimators", "measurement"},
-    {"attacks", "certificates", "data", "rows", "run_record", "schema"},
-    {"reporting", "algorithms", "validate", "certificate_files"},
+    {"attacks", "certificates", "data", "rows", "run_record", "schema", "cli"},
+    {"reporting", "algorithms", "validate", "certificate_files", "launchers", "outcomes"},
     {"callbacks", "loggers", "sweep"},
-    {"build", "cli"},
+    {"build"},
     {"evaluation"},
     {"pipeline"},
     {"train", "evaluate", "report", "verify", "__main__"},
