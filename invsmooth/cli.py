@@ -15,6 +15,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError
+from invsmooth.launchers import how_to_install
 
 USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
 
@@ -80,6 +81,8 @@ def message(error: BaseException) -> str:
     # Our own messages say it all; those of Hydra often have the point in their cause.
     if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
         lines.append(str(cause).strip())
+    if hint := how_to_install(lines[0]):
+        lines = [hint]
     return "\n".join(lines)
 
 

@@ -3,38 +3,28 @@
 from __future__ import annotations
 
 import logging
-from importlib.util import find_spec
+import re
 from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
-from invsmooth.errors import ConfigError
-
 log = logging.getLogger(__name__)
 
-EXTRAS = {
-    "hydra_plugins.hydra_joblib_launcher": "joblib",
-    "hydra_plugins.hydra_submitit_launcher": "submitit",
-    "hydra_plugins.hydra_ray_launcher": "ray",
-}
-"""Package of each launcher -> the extra of invsmooth that installs it."""
+EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
+
+
+def how_to_install(error: str) -> str:
+    """What an error of Hydra's about a launcher that is not there lacks; "" for any other."""
+    missing = re.search(r"hydra/launcher/(\w+)", error)
+    extra = EXTRAS.get(missing[1]) if missing else None
+    return f"this launcher is not installed: pip install -e '.[{extra}]'" if extra else ""
 
 
 def prepare_launcher(target: str) -> None:
-    """Get the launcher with class ``target`` ready. Raises: ConfigError: it is not installed."""
-    package = ".".join(target.split(".")[:2])
-    extra = EXTRAS.get(package)
-    if extra is not None and not is_installed(package):
-        raise ConfigError(f"hydra/launcher: the {extra} launcher is not installed: pip install -e '.[{extra}]'")
-    if extra == "submitit":
+    """Get the launcher with class ``target`` ready."""
+    if target.startswith("hydra_plugins.hydra_submitit_launcher."):
         outlive_lost_jobs()
-
-
-def is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:  # no plugin at all, so that hydra_plugins does not exist either
-        return False
 
 
 def outlive_lost_jobs() -> None:

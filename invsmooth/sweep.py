@@ -33,13 +33,10 @@ class ReportAtSweepEnd(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            prepare_launcher(str(config.hydra.launcher._target_))
-            # Where these are swept, the jobs refuse them (invsmooth.validate).
-            if starts_processes(config.trainer.strategy, config.trainer.devices):
-                raise ConfigError(NO_DISTRIBUTED_JOBS)
-        except ConfigError as error:
-            sys.exit(cli.fail(error))
+        # Where these are swept, the jobs refuse them (invsmooth.validate).
+        if starts_processes(config.trainer.strategy, config.trainer.devices):
+            sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
+        prepare_launcher(str(config.hydra.launcher._target_))
         _running.append(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -11,11 +11,11 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
-    {"units", "rng", "metrics", "errors", "pictures", "devices", "job_folder"},
+    {"units", "rng", "metrics", "errors", "pictures", "devices", "job_folder", "launchers"},
     {"operators"},
     {"estimators", "measurement"},
     {"attacks", "certificates", "data", "rows", "run_record", "schema", "cli"},
-    {"reporting", "algorithms", "validate", "certificate_files", "launchers", "outcomes"},
+    {"reporting", "algorithms", "validate", "certificate_files", "outcomes"},
     {"callbacks", "loggers", "sweep"},
     {"build"},
     {"evaluation"},
