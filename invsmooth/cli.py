@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import logging
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -15,8 +16,9 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError
-from invsmooth.launchers import how_to_install
 
+LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
 USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
 
 
@@ -81,8 +83,9 @@ def message(error: BaseException) -> str:
     # Our own messages say it all; those of Hydra often have the point in their cause.
     if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
         lines.append(str(cause).strip())
-    if hint := how_to_install(lines[0]):
-        lines = [hint]
+    missing = re.search(r"hydra/launcher/(\w+)", lines[0]) if isinstance(error, HydraException) else None
+    if missing and (extra := LAUNCHER_EXTRAS.get(missing[1])):
+        return f"the launcher {missing[1]} is not installed: pip install -e '.[{extra}]'"
     return "\n".join(lines)
 
 

@@ -20,11 +20,12 @@ def starts_processes(strategy: str, devices: Any) -> bool:
     return devices not in (1, "1") and not strategy.endswith(("_spawn", "_fork", "_notebook"))
 
 
-def gpu_count() -> int:
-    """How many GPUs torch sees here."""
+def gpu_count(most: int | None = None) -> int:
+    """How many GPUs torch sees here, or ``most`` if there are more."""
     import torch
 
-    return torch.cuda.device_count()
+    count = torch.cuda.device_count()
+    return count if most is None else min(count, most)
 
 
 def gpu_of_job(job: int, count: int) -> list[int]:

@@ -13,10 +13,7 @@ from omegaconf import OmegaConf
 from invsmooth.run_record import write_text
 
 FAILED = "failed.json"
-DIED = (
-    "died and left no error: killed, out of memory, or its machine is gone. With a worker that dies joblib gives up all "
-    "others and the jobs that wait, too"
-)
+DIED = "died and left no error: killed, out of memory, or its machine is gone"
 
 
 @dataclass(frozen=True)
@@ -35,6 +32,10 @@ class Outcome:
     error: str
     exit_code: int
 
+    @property
+    def died(self) -> bool:
+        return self.error == DIED
+
 
 def write_failure(folder: Path, error: BaseException, exit_code: int) -> None:
     """Note in a job's folder why it failed, whatever it came to before."""
@@ -50,7 +51,7 @@ def clear_failure(folder: Path) -> None:
 def outcomes(sweep: Path) -> list[Outcome]:
     """Those of all jobs that started, by their number."""
     folders = [p.parents[1] for p in sweep.glob("*/.hydra/overrides.yaml")]
-    return [outcome(f) for f in sorted(folders, key=job_number)]
+    return [outcome(f) for f in sorted(folders, key=lambda f: (job_number(f), f.name))]
 
 
 def outcome(folder: Path) -> Outcome:
@@ -69,9 +70,10 @@ def outcome(folder: Path) -> Outcome:
     return Outcome(folder, overrides, record.get("error", DIED), 1)
 
 
-def job_number(folder: Path) -> tuple[int, str]:
+def job_number(folder: Path) -> int:
+    """The number that the name of a job's folder begins with; -1 where ``hydra.sweep.subdir`` names them otherwise."""
     number = folder.name.split("_")[0]
-    return (int(number) if number.isdigit() else 0, folder.name)
+    return int(number) if number.isdigit() else -1
 
 
 def summary(ended: Sequence[Outcome]) -> Iterator[str]:
