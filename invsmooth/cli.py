@@ -65,6 +65,8 @@ def quieten_lightning() -> None:
     for message in (
         ".*does not have many workers.*",  # batches are ready in memory: workers would only cost start-up
         "Experiment logs directory .* exists and is not empty.*",  # it is the run folder
+        # An evaluation by several processes does so itself (invsmooth.distributed).
+        "It is recommended to use .*sync_dist=True.*",
         ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 on torch 2.13
     ):
         warnings.filterwarnings("ignore", message=message)

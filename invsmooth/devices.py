@@ -34,10 +34,11 @@ def gpu_of_job(job: int, count: int) -> list[int]:
     return [job % count]
 
 
-def devices_of_job(trainer: DictConfig) -> Any:
-    """``devices`` for Lightning's Trainer: what the config says, and in a sweep with one GPU for each job that job's."""
+def devices_of_job(trainer: DictConfig, one: bool = False) -> Any:
+    """``devices`` for Lightning's Trainer: what the config says (or just ``one``), and in a sweep with one GPU for each
+    job that job's."""
     if trainer.devices != 1 or trainer.accelerator not in ("gpu", "auto") or not in_sweep():
-        return trainer.devices
+        return 1 if one else trainer.devices
     count = gpu_count()
     return gpu_of_job(int(HydraConfig.get().job.num), count) if count > 1 else 1
 

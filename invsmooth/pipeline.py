@@ -11,13 +11,14 @@ import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import Logger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.build import build_data, build_estimator, build_module, build_plan, build_settings, has_weights
 from invsmooth.callbacks import StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.devices import devices_of_job
+from invsmooth.distributed import start_processes
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
 from invsmooth.loggers import build_loggers, close_loggers
@@ -56,13 +57,15 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         data.setup(stage)
     module = build_module(cfg, estimator, settings)
     announce(build_plan(cfg, data.n_tested))
-    # Distributed training starts this program once more for each further device, in the same folder.
-    with recorded(cfg, folder) if getattr(rank_zero_only, "rank", 0) == 0 else nullcontext():
+    share = start_processes(cfg.trainer)
+    with recorded(cfg, folder) if share.rank == 0 else nullcontext():
         try:
             loggers = build_loggers(cfg, folder)
-            if trains and not fit(cfg, module, data, folder, loggers):
+            if trains:
+                fit(cfg, module, data, folder, loggers)
+            evaluate(cfg, module, data, folder, loggers, share)
+            if share.rank != 0:
                 return
-            evaluate(cfg, module, data, folder, loggers)
             if cfg.report:
                 report([folder], folder / "report")
         finally:
@@ -72,8 +75,8 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
 
 def fit(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger]
-) -> bool:
-    """Train; leave the module with the weights of the best validation PSNR. False in all processes but the first."""
+) -> None:
+    """Train; leave the module with the weights of the best validation PSNR."""
     best = ModelCheckpoint(
         folder / "checkpoints",
         filename="best",
@@ -95,7 +98,7 @@ def fit(
         module.estimator.compile()
     n_batches = math.ceil(cfg.task.n_patches / cfg.task.batch_size)
     trainer = L.Trainer(
-        accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, strategy=cfg.trainer.strategy,
+        accelerator=cfg.trainer.accelerator, devices=devices_of_job(cfg.trainer), strategy=cfg.trainer.strategy,
         precision=cfg.trainer.precision, max_epochs=cfg.trainer.max_epochs,
         # Often enough for a curve of an epoch and of a run of a few batches.
         log_every_n_steps=max(1, min(50, (cfg.trainer.max_steps or n_batches) // 10)),
@@ -108,10 +111,7 @@ def fit(
         p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
         log.info("attacks in training: eps = %g on patches of %d×%d, as %g on %d×%d", eps, p, p, eps * m / p, m, m)
     trainer.fit(module, datamodule=data, ckpt_path=cfg.resume)
-    if not trainer.is_global_zero:
-        return False
     if best.best_model_path:
         log.info("best validation PSNR %.2f dB: %s", float(best.best_model_score or math.nan), best.best_model_path)
         state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
         module.load_state_dict(state)
-    return True

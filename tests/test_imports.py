@@ -11,13 +11,13 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
-    {"units", "rng", "metrics", "errors", "pictures", "devices", "job_folder"},
+    {"units", "rng", "metrics", "errors", "pictures", "devices", "job_folder", "share"},
     {"operators"},
     {"estimators", "measurement"},
     {"attacks", "certificates", "data", "rows", "run_record", "schema", "cli"},
     {"reporting", "algorithms", "validate", "certificate_files", "outcomes"},
     {"callbacks", "loggers", "launchers"},
-    {"build", "sweep"},
+    {"build", "sweep", "distributed"},
     {"evaluation"},
     {"pipeline"},
     {"train", "evaluate", "report", "verify", "__main__"},

@@ -27,6 +27,7 @@ from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
 from invsmooth.rows import AT_ATTACKED, write_rows
+from invsmooth.share import ALL, Share
 from invsmooth.units import PAPER_LABEL, Units, eps_over_sigma
 
 log = logging.getLogger(__name__)
@@ -48,14 +49,15 @@ class CertifySweep(L.Callback):
         n_pictures: for the first so many images of each setting, the pictures of every cell are kept for the report.
         check: tries to refute every certificate with the attack that was found.
         files: writes the certificate files; None for none.
+        share: of the images, if several processes evaluate together; each then writes a file with its rows.
     """
 
     def __init__(
         self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int, check: SandwichCheck,
-        files: CertificateFiles | None = None,
+        files: CertificateFiles | None = None, share: Share = ALL,
     ) -> None:  # fmt: skip
         self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
-        self.check, self.files = check, files
+        self.check, self.files, self.share = check, files, share
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -102,11 +104,11 @@ class CertifySweep(L.Callback):
                             )
                         cell = {"eps": eps, "sigma": sigma, "certifier": name, "seconds": seconds / len(measured.names)}
                         self.rows += self.rows_of(cell, measured, known, attack, certificate, truth)
-                        if batch_idx < self.n_pictures and name == self.plan.certifiers[0]:
+                        if batch_idx < len(self.share.numbers(self.n_pictures)) and name == self.plan.certifiers[0]:
                             bands = bands_of_first(self.plan, pl_module.estimator, measured, y, eps, sigma)
                             save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
-        write_rows(self.folder / "results.parquet", self.rows)
+        write_rows(self.folder / self.share.file("results.parquet"), self.rows)
         if self.files:
             self.files.write(measured, self.sha256)
         self.check.conclude()
