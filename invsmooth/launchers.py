@@ -7,6 +7,7 @@ A job that died returns nothing; that it did is seen from its folder (:mod:`invs
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import wraps
@@ -15,6 +16,7 @@ from typing import Any
 
 from hydra.core.utils import JobReturn, JobStatus
 
+from invsmooth.errors import ConfigError
 from invsmooth.outcomes import job_number, outcomes
 
 log = logging.getLogger(__name__)
@@ -23,7 +25,12 @@ Launch = Callable[[Any, Sequence[Sequence[str]], int], Sequence[JobReturn]]
 
 
 def prepare_launcher(target: str) -> None:
-    """Change the launcher with class ``target``, in this process, so that it outlives its jobs."""
+    """Change the launcher with class ``target``, in this process, so that it outlives its jobs.
+
+    Raises: ConfigError: it cannot work here.
+    """
+    if target.endswith(".SlurmLauncher") and shutil.which("srun") is None:
+        raise ConfigError("launcher=slurm: there is no SLURM here (no command srun); launcher=slurm_local does without")
     match target.split(".")[:2]:
         case ["hydra_plugins", "hydra_joblib_launcher"]:
             from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher

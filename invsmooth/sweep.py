@@ -33,10 +33,13 @@ class ReportAtSweepEnd(Callback):
     """
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        # Where these are swept, the jobs refuse them (invsmooth.validate).
-        if starts_processes(config.trainer.strategy, config.trainer.devices):
-            sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
-        prepare_launcher(str(config.hydra.launcher._target_))
+        try:
+            # Where these are swept, the jobs refuse them (invsmooth.validate).
+            if starts_processes(config.trainer.strategy, config.trainer.devices):
+                raise ConfigError(NO_DISTRIBUTED_JOBS)
+            prepare_launcher(str(config.hydra.launcher._target_))
+        except ConfigError as error:
+            sys.exit(cli.fail(error))
         _running.append(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:

@@ -13,17 +13,18 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 
 from invsmooth import cli
-from invsmooth.launchers import and_the_rest, nothing, or_else
+from invsmooth.errors import ConfigError
+from invsmooth.launchers import and_the_rest, nothing, or_else, prepare_launcher
 from tests.conf.test_config import config
 from tests.sweeps.sweeping import check_sweep, run
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("launcher", "plugin"), [("joblib", "joblib"), ("slurm_local", "submitit")])
-def test_jobs_in_processes(launcher: str, plugin: str, tmp_path: Path) -> None:
+def test_jobs_in_processes(launcher: str, plugin: str, tmp_path: Path, request: pytest.FixtureRequest) -> None:
     if find_spec(plugin) is None:
         pytest.skip(f"the {plugin} launcher is not installed here: pip install -e '.[dev]'")
-    check_sweep(tmp_path, launcher)
+    check_sweep(tmp_path, launcher, request.getfixturevalue("alone"))
 
 
 def test_jobs_here_and_a_mistake_in_one(tmp_path: Path) -> None:
@@ -51,6 +52,12 @@ def test_a_launcher_that_is_not_installed(launcher: str, plugin: str) -> None:
     with pytest.raises(HydraException) as error:
         config(f"launcher={launcher}")
     assert cli.message(error.value).endswith(f"is not installed: pip install -e '.[{plugin}]'")
+
+
+def test_slurm_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(ConfigError, match="no command srun"):
+        prepare_launcher("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher")
 
 
 class WorkerDied(Exception):

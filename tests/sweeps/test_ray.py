@@ -5,6 +5,7 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tests.sweeps.sweeping import check_sweep
@@ -15,5 +16,5 @@ pytestmark = pytest.mark.skipif(
 
 
 @pytest.mark.slow
-def test_jobs_on_ray(tmp_path: Path) -> None:
-    check_sweep(tmp_path, "ray")
+def test_jobs_on_ray(tmp_path: Path, alone: pd.DataFrame) -> None:
+    check_sweep(tmp_path, "ray", alone)
