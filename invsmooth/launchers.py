@@ -21,6 +21,9 @@ from invsmooth.outcomes import job_number, outcomes
 
 log = logging.getLogger(__name__)
 
+lost: list[str] = []
+"""What was said of jobs that returned nothing. One that never began (cancelled while it waited) left no folder either."""
+
 Launch = Callable[[Any, Sequence[Sequence[str]], int], Sequence[JobReturn]]
 
 
@@ -71,6 +74,7 @@ def or_else(wait: Callable[..., Any], errors: tuple[type[Exception], ...], inste
             return wait(*args, **kwargs)
         except errors as error:
             log.error("a job died: %s", str(error).strip())
+            lost.append(str(error).strip())
             return instead
 
     return waited

@@ -16,7 +16,7 @@ from omegaconf import DictConfig
 from invsmooth import cli
 from invsmooth.devices import NO_DISTRIBUTED_JOBS, starts_processes
 from invsmooth.errors import ConfigError
-from invsmooth.launchers import prepare_launcher
+from invsmooth.launchers import lost, prepare_launcher
 from invsmooth.outcomes import clear_failure, exit_code, outcomes, summary, write_failure
 
 log = logging.getLogger(__name__)
@@ -40,6 +40,7 @@ class ReportAtSweepEnd(Callback):
             prepare_launcher(str(config.hydra.launcher._target_))
         except ConfigError as error:
             sys.exit(cli.fail(error))
+        lost.clear()
         _running.append(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -86,6 +87,9 @@ def conclude(config: DictConfig) -> int:
         )
         code = 1
     print("\n" + "\n".join(summary(ended)))
+    if lost and code == 0:
+        print("\n".join(["jobs were lost before they began:", *lost]))
+        code = 1
     print(f"\nrun folder: {folder.resolve()} ({len(ended)} jobs)")
     return code
 

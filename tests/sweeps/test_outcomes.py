@@ -91,6 +91,16 @@ def test_rows_are_those_of_the_jobs_that_finished(
     assert "1 of 2 jobs finished" in capsys.readouterr().out
 
 
+def test_a_job_that_was_lost_before_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job(tmp_path, "0_a", "finished")
+    monkeypatch.setattr(sweep, "lost", [])
+    ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
+    monkeypatch.setattr(sweep, "lost", ["job 17_1 was cancelled"])
+    with pytest.raises(SystemExit) as end:
+        ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
+    assert end.value.code == 1
+
+
 @pytest.mark.parametrize(("strategy", "devices", "refused"), [("ddp", 2, True), ("ddp", 1, False), ("auto", -1, True)])
 def test_distributed_jobs_are_refused_before_any_work(
     strategy: str, devices: int, refused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
