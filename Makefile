@@ -2,9 +2,11 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
+# Ray wants an older cloudpickle than joblib does.
+RAY_STAMP := .venv-ray/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast lint bench bench-data bench-training bench-report counterexample clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report counterexample clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -25,6 +27,16 @@ test: lint ## lint, types and all tests
 
 test-fast: $(STAMP) ## the tests but for those marked slow
 	$(BIN)/python -m pytest -m 'not slow'
+
+test-ray: $(RAY_STAMP) ## a sweep with launcher=ray, in .venv-ray, an environment of its own
+	.venv-ray/bin/python -m pytest tests/sweeps/test_ray.py
+
+$(RAY_STAMP): pyproject.toml constraints.txt constraints-ray.txt
+	$(PYTHON) -m venv .venv-ray
+	grep -v -e '^cloudpickle==' -e '^python-dateutil==' constraints.txt > .venv-ray/constraints.txt
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-ray/constraints.txt -c constraints-ray.txt \
+		-e '.[ray]' pytest pytest-timeout
+	@touch $(RAY_STAMP)
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -47,6 +59,6 @@ bench-report: $(STAMP) ## seconds to read, aggregate and report on 500 runs (two
 counterexample: $(STAMP) ## draw docs/images/counterexample.png
 	$(BIN)/python -m tests.benchmarks.counterexample
 
-clean: ## remove .venv and caches; outputs/ stays
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+clean: ## remove .venv, .venv-ray and caches; outputs/ stays
+	rm -rf .venv .venv-ray .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,7 +6,9 @@ import ctypes
 import errno
 import logging
 import os
+import re
 import sys
+import traceback
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -16,15 +18,18 @@ from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError
 
+LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
 USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
 
 
 FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
-def run(app: Callable[[], None]) -> None:
+def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
     """Run a Hydra app: exit code 2 with one message for a mistake of the user's, 143 when terminated; anything else is
-    a bug and keeps its stack trace."""
+    a bug and keeps its stack trace. ``after_error`` is called after an error; what it returns, if anything, is the exit
+    code then."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     conf = Path(__file__).parent / "conf"
@@ -36,21 +41,33 @@ def run(app: Callable[[], None]) -> None:
                 )
             )
         )
-    keep_memory()
-    quieten_lightning()
+    prepare_process()
     try:
         app()
-    except USER_ERRORS as error:
-        sys.exit(fail(error))
-    except OSError as error:
-        if error.errno not in FULL_OR_READ_ONLY:
-            raise
-        sys.exit(fail(storage_error(error)))
     except KeyboardInterrupt:
         sys.exit(130)
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+    except Exception as error:
+        known = mistake(error)
+        if known is None:
+            traceback.print_exc()
+        code = fail(known) if known else 1
+        sys.exit(after_error() or code)
+
+
+def mistake(error: BaseException) -> BaseException | None:
+    """The error in the user's words, if it is one that the user can mend; else None."""
+    if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY:
+        return storage_error(error)
+    return error if isinstance(error, USER_ERRORS) else None
+
+
+def prepare_process() -> None:
+    """What every process that computes needs, a worker of a launcher as well."""
+    keep_memory()
+    quieten_lightning()
 
 
 def storage_error(error: OSError) -> ConfigError:
@@ -76,13 +93,21 @@ def quieten_lightning() -> None:
 
 def fail(error: BaseException) -> int:
     """Print an error with what caused it; return the exit code of a user's mistake."""
+    print("error: " + message(error).replace("\n", "\n  "), file=sys.stderr)
+    return 2
+
+
+def message(error: BaseException) -> str:
+    """What an error says, with what caused it."""
     lines = [str(error).strip()]
     cause = error.__cause__
     # Our own messages say it all; those of Hydra often have the point in their cause.
     if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
         lines.append(str(cause).strip())
-    print("error: " + "\n  ".join("\n".join(lines).splitlines()), file=sys.stderr)
-    return 2
+    missing = re.search(r"hydra/launcher/(\w+)", lines[0]) if isinstance(error, HydraException) else None
+    if missing and (extra := LAUNCHER_EXTRAS.get(missing[1])):
+        return f"the launcher {missing[1]} is not installed: pip install -e '.[{extra}]'"
+    return "\n".join(lines)
 
 
 def keep_memory() -> None:

@@ -10,16 +10,20 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from invsmooth import cli, schema
+from invsmooth import cli, schema, sweep
 
 schema.register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")
-def app(cfg: DictConfig) -> None:
+def task(cfg: DictConfig) -> None:
     from invsmooth.pipeline import evaluate_checkpoint
 
+    cli.prepare_process()
     evaluate_checkpoint(cfg, Path(HydraConfig.get().runtime.output_dir))
+
+
+# Not as a decorator: a worker process finds the task by its name, and on import registers the schema (above).
+app = hydra.main(version_base="1.3", config_path="conf", config_name="evaluate")(task)
 
 
 def from_checkpoint(overrides: Sequence[str]) -> list[str]:
@@ -40,8 +44,11 @@ def from_checkpoint(overrides: Sequence[str]) -> list[str]:
 
 def main() -> None:
     sys.argv[1:] = [*from_checkpoint(sys.argv[1:]), *sys.argv[1:]]
-    cli.run(app)
+    cli.run(app, after_error=sweep.conclude_broken)
 
 
 if __name__ == "__main__":
-    main()
+    # What is defined in __main__ is not found by name from another process.
+    from invsmooth.evaluate import main as run_module
+
+    run_module()

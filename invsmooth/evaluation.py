@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from functools import partial
 from pathlib import Path
 
 import lightning as L
@@ -14,7 +15,13 @@ from invsmooth.algorithms import ReconstructionModule
 from invsmooth.build import build_attack, build_files, build_plan, build_recall
 from invsmooth.cache import Store
 from invsmooth.callbacks import AttackSweep, CertifyPlan, CertifySweep, SandwichCheck
+from invsmooth.callbacks.recall import Recall, Recalled
 from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.devices import devices_of_job
+from invsmooth.distributed import Part, meet, merge_rows, pooled, raise_errors
+from invsmooth.errors import CertificateViolation
+from invsmooth.measurement import Measured
+from invsmooth.share import ALL, Share
 
 log = logging.getLogger(__name__)
 
@@ -28,14 +35,10 @@ def announce(plan: CertifyPlan) -> None:
 
 
 def evaluate(
-    cfg: DictConfig,
-    module: ReconstructionModule,
-    data: ImageDataModule,
-    folder: Path,
-    loggers: list[Logger],
-    store: Store,
-) -> dict[str, int]:
-    """Write ``folder/results.parquet``. Runs on one device, so that every image counts once.
+    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger],
+    store: Store, share: Share = ALL,
+) -> dict[str, int]:  # fmt: skip
+    """Write ``folder/results.parquet``. Where several processes run this, each on its device, every image counts once.
 
     Returns: how many attacks, draws and images with all their cells were computed and how many recalled.
     """
@@ -46,17 +49,47 @@ def evaluate(
     files = build_files(cfg, module.estimator, plan, folder) if cfg.certify.files else None
     callbacks: list[L.Callback] = [
         AttackSweep(attack, recall.of),
-        CertifySweep(plan, columns, folder, cfg.certify.pictures, check, files, recall),
+        CertifySweep(plan, columns, folder, cfg.certify.pictures, check, files, recall, share),
     ]
     if cfg.trainer.progress_bar:
         callbacks.append(RichProgressBar())
     trainer = L.Trainer(
-        accelerator=cfg.trainer.accelerator, devices=1, logger=loggers, callbacks=callbacks, default_root_dir=folder,
+        accelerator=cfg.trainer.accelerator, devices=share.devices or devices_of_job(cfg.trainer, one=True),
+        logger=loggers if share.rank == 0 else False, callbacks=callbacks, default_root_dir=folder,
         enable_progress_bar=cfg.trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
-    module.recall = recall.begin
+    data.share = share
+    module.recall = partial(begin, recall, share)
     try:
-        trainer.test(module, datamodule=data, verbose=False)
+        if share.world == 1:
+            trainer.test(module, datamodule=data, verbose=False)
+            return dict(recall.results.counts)
+        return evaluate_together(trainer, module, data, folder, recall)
     finally:
         recall.end()
-    return dict(recall.results.counts)
+
+
+def begin(recall: Recall, share: Share, measured: Measured, batch_idx: int) -> Recalled | None:
+    """The cells of a batch, if they were computed before."""
+    return recall.begin(measured, share.number(batch_idx))
+
+
+def evaluate_together(
+    trainer: L.Trainer, module: ReconstructionModule, data: ImageDataModule, folder: Path, recall: Recall
+) -> dict[str, int]:
+    """Evaluate the share of this process, wait for the others; the first puts together what all have found."""
+    images, part = data.images["test"].names, Part()
+    try:
+        if len(data.share.numbers(len(images))):
+            trainer.test(module, datamodule=data, verbose=False)
+        part = Part(dict(recall.results.counts))
+    except Exception as error:  # told to the first process, which fails with it
+        log.exception("the evaluation failed in process %d", data.share.rank)
+        part = Part({}, f"{type(error).__name__}: {error}", isinstance(error, CertificateViolation))
+    finally:
+        recall.end()  # before it waits: another process may want what this one failed at
+    parts = meet(data.share, part)
+    if data.share.rank == 0:
+        merge_rows(folder, data.share.world, [(s.ratio, s.sigma_b) for s in module.settings], images)
+        raise_errors(parts)
+    return pooled(parts)

@@ -14,11 +14,8 @@ from typing import Any
 
 import lightning as L
 import torch
-from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
-from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
 from invsmooth.algorithms import ReconstructionModule
@@ -32,9 +29,11 @@ from invsmooth.build import (
     training_key,
 )
 from invsmooth.cache import Store, Training
-from invsmooth.cache.trainings import BEST, LAST
+from invsmooth.cache.trainings import BEST, LAST, UNDERWAY
 from invsmooth.callbacks import SaveUnderway, StopAfterBatches
 from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.devices import devices_of_job, in_sweep
+from invsmooth.distributed import agree, start_processes
 from invsmooth.dry_run import plan_job
 from invsmooth.errors import ConfigError
 from invsmooth.evaluation import announce, evaluate
@@ -42,6 +41,7 @@ from invsmooth.job_plan import print_plans, write_plan
 from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
 from invsmooth.reporting import report
 from invsmooth.run_record import recorded
+from invsmooth.share import Share
 from invsmooth.validate import validate
 
 log = logging.getLogger(__name__)
@@ -82,17 +82,19 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     if cfg.sweep == "plan":
         job = plan_job(cfg, module, data, store, trains, folder.name)
         write_plan(folder, job)
-        if not is_multirun():
+        if not in_sweep():
             print_plans([job])
         return
-    # Distributed training starts this program once more for each further device, in the same folder.
+    share = start_processes(cfg.trainer)
     with ExitStack() as stack:
-        record = stack.enter_context(recorded(cfg, folder)) if is_first_process() else {}
-        loggers = build_loggers(cfg, folder, trains)
+        record = stack.enter_context(recorded(cfg, folder)) if share.rank == 0 else {}
+        loggers = build_loggers(cfg, folder, trains) if share.rank == 0 else []
         try:
-            if trains and not train(cfg, module, data, folder, loggers, store, record):
+            if trains:
+                train(cfg, module, data, folder, loggers, store, record, share)
+            record["cells"] = evaluate(cfg, module, data, folder, loggers, store, share)
+            if share.rank != 0:
                 return
-            record["cells"] = evaluate(cfg, module, data, folder, loggers, store)
             if cfg.report:
                 report([folder], folder / "report")
             log_evaluation(loggers, folder)
@@ -101,47 +103,48 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     print(f"\nrun folder: {folder.resolve()}")
 
 
-def is_multirun() -> bool:
-    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-
-
-def is_first_process() -> bool:
-    return getattr(rank_zero_only, "rank", 0) == 0
-
-
 def train(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger],
-    store: Store, record: dict[str, Any],
-) -> bool:  # fmt: skip
+    store: Store, record: dict[str, Any], share: Share,
+) -> None:  # fmt: skip
     """Leave the module with the weights of the best validation PSNR, and the checkpoints in the run's folder. A training
-    that is in the store is taken over; one that was interrupted goes on. False in all processes but the first."""
+    that is in the store is taken over; one that was interrupted goes on."""
+    checkpoints = folder / "checkpoints"
     if store.folder is None or cfg.resume is not None:
-        if not fit(cfg, module, data, folder, folder / "checkpoints", loggers, cfg.resume):
-            return False
+        fit(cfg, module, data, folder, checkpoints, loggers, cfg.resume)
     else:
         kept = Training(store.folder, training_key(cfg, module, data))
-        record["training"] = {"folder": str(kept.folder), "taken_over": False}
-        with kept.held() if is_first_process() else nullcontext():
-            if kept.finished():
+        checkpoints = kept.checkpoints
+        with kept.held() if share.rank == 0 else nullcontext():
+            if taken_over := agree(share, kept.finished):
                 log.info("trained before with the same settings, data and code: taken over from %s", kept.folder)
-                record["training"]["taken_over"] = True
                 replay(kept.curve(), loggers)
             else:
-                last = kept.latest()
-                if last is not None:
-                    seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
-                    log.info("a training that was interrupted goes on after %d batches: %s", seen, last)
-                    replay(kept.curve(stop=seen), loggers)
-                else:
-                    kept.clear()
-                kept_curve = CSVLogger(kept.folder, kept.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
-                if not fit(cfg, module, data, folder, kept.checkpoints, [*loggers, kept_curve], last):
-                    return False
-                kept.finish()
-            kept.link(folder / "checkpoints")
-    best = next(p for n in (BEST, LAST) if (p := folder / "checkpoints" / n).is_file())
+                train_in(kept, cfg, module, data, folder, loggers, share)
+            record["training"] = {"folder": str(kept.folder), "taken_over": taken_over}
+            if share.rank == 0:
+                kept.link(folder / "checkpoints")
+    best = next(p for n in (BEST, LAST) if (p := checkpoints / n).is_file())
     module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
-    return True
+
+
+def train_in(
+    kept: Training, cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path,
+    loggers: list[Logger], share: Share,
+) -> None:  # fmt: skip
+    """Train in the folder of a kept training, from where it was interrupted."""
+    last = agree(share, kept.latest)
+    if last is not None:
+        seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
+        log.info("a training that was interrupted goes on after %d batches: %s", seen, last)
+        replay(kept.curve(stop=seen), loggers)
+    elif share.rank == 0:
+        kept.clear()
+    if share.rank == 0:
+        curve = CSVLogger(kept.folder, kept.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
+        loggers = [*loggers, curve]
+    fit(cfg, module, data, folder, kept.checkpoints, loggers, last)
+    agree(share, kept.finish)
 
 
 def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logger]) -> None:
@@ -154,13 +157,13 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
 def fit(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, checkpoints: Path,
     loggers: list[Logger], resume: str | Path | None,
-) -> bool:  # fmt: skip
-    """Train. False in all processes but the first."""
+) -> None:  # fmt: skip
+    """Train; the checkpoints are in ``checkpoints`` then."""
     best = ModelCheckpoint(
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
     # An epoch may take hours.
-    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / "underway.ckpt", SAVE_EVERY)]
+    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / UNDERWAY, SAVE_EVERY)]
     if cfg.trainer.max_steps is not None:
         callbacks.append(StopAfterBatches(cfg.trainer.max_steps))
     if cfg.trainer.progress_bar:
@@ -173,7 +176,7 @@ def fit(
         module.estimator.compile()
     n_batches = math.ceil(cfg.task.n_patches / cfg.task.batch_size)
     trainer = L.Trainer(
-        accelerator=cfg.trainer.accelerator, devices=cfg.trainer.devices, strategy=cfg.trainer.strategy,
+        accelerator=cfg.trainer.accelerator, devices=devices_of_job(cfg.trainer), strategy=cfg.trainer.strategy,
         precision=cfg.trainer.precision, max_epochs=cfg.trainer.max_epochs,
         # Often enough for a curve of an epoch and of a run of a few batches.
         log_every_n_steps=max(1, min(50, (cfg.trainer.max_steps or n_batches) // 10)),
@@ -186,9 +189,5 @@ def fit(
         p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
         log.info("attacks in training: eps = %g on patches of %d×%d, as %g on %d×%d", eps, p, p, eps * m / p, m, m)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
-    if not trainer.is_global_zero:
-        return False
     if best.best_model_path:
         log.info("best validation PSNR %.2f dB: %s", float(best.best_model_score or math.nan), best.best_model_path)
-    (checkpoints / "underway.ckpt").unlink(missing_ok=True)
-    return True

@@ -8,6 +8,8 @@ from typing import Any
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
 
+from invsmooth.devices import gpu_count
+from invsmooth.job_folder import job_label, token
 from invsmooth.units import Units
 
 
@@ -271,3 +273,7 @@ def register() -> None:
         store.store(group="logger", name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
     OmegaConf.register_new_resolver("on_patch", lambda a, m, p: float(a) * p / m, replace=True)
+    # Cached like Hydra's now: one value for a whole sweep, which its jobs take with them to other processes.
+    OmegaConf.register_new_resolver("token", token, use_cache=True, replace=True)
+    OmegaConf.register_new_resolver("job_label", job_label, replace=True)
+    OmegaConf.register_new_resolver("gpu_count", gpu_count, replace=True)

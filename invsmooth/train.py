@@ -8,21 +8,28 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from invsmooth import cli, schema
+from invsmooth import cli, schema, sweep
 
 schema.register()
 
 
-@hydra.main(version_base="1.3", config_path="conf", config_name="train")
-def app(cfg: DictConfig) -> None:
+def task(cfg: DictConfig) -> None:
     from invsmooth.pipeline import train_and_evaluate
 
+    cli.prepare_process()
     train_and_evaluate(cfg, Path(HydraConfig.get().runtime.output_dir))
 
 
+# Not as a decorator: a worker process finds the task by its name, and on import registers the schema (above).
+app = hydra.main(version_base="1.3", config_path="conf", config_name="train")(task)
+
+
 def main() -> None:
-    cli.run(app)
+    cli.run(app, after_error=sweep.conclude_broken)
 
 
 if __name__ == "__main__":
-    main()
+    # What is defined in __main__ is not found by name from another process.
+    from invsmooth.train import main as run_module
+
+    run_module()

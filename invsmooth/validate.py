@@ -22,6 +22,7 @@ from invsmooth.certificates import CERTIFIERS
 from invsmooth.certificates.confidence import SIMULTANEOUS
 from invsmooth.data.files import is_zip
 from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
+from invsmooth.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.errors import ConfigError
 from invsmooth.schema import Attack, Run
 
@@ -251,19 +252,13 @@ def attack_conflicts(attack: DictConfig) -> Iterator[str]:
 
 def trainer_conflicts(trainer: DictConfig) -> Iterator[str]:
     import torch
-    from hydra.core.hydra_config import HydraConfig
-    from hydra.types import RunMode
 
     if trainer.accelerator not in ("cpu", "gpu", "auto"):
         yield f"trainer.accelerator={trainer.accelerator} is not allowed; allowed: cpu, gpu, auto"
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         yield "trainer.accelerator=gpu: torch sees no GPU on this machine; use trainer=cpu"
-    sweeping = HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
-    if sweeping and trainer.strategy == "ddp" and trainer.devices != 1:
-        yield (
-            "trainer.strategy=ddp does not go together with --multirun (each process would start the sweep again); "
-            "run the jobs one by one, or use trainer.strategy=ddp_spawn"
-        )
+    if in_sweep() and starts_processes(trainer.strategy, trainer.devices):
+        yield NO_DISTRIBUTED_JOBS
 
 
 def estimator_errors(node: Mapping[str, Any]) -> Iterator[str]:

@@ -11,13 +11,13 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
-    {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache"},
+    {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache", "devices", "job_folder", "share"},
     {"operators"},
     {"estimators", "measurement"},
-    {"attacks", "certificates", "data", "rows", "run_record", "schema", "job_plan"},
-    {"reporting", "algorithms", "validate", "certificate_files"},
-    {"callbacks", "loggers", "sweep"},
-    {"build", "cli"},
+    {"attacks", "certificates", "data", "rows", "run_record", "schema", "cli", "job_plan"},
+    {"reporting", "algorithms", "validate", "certificate_files", "outcomes"},
+    {"callbacks", "loggers", "launchers"},
+    {"build", "sweep", "distributed"},
     {"evaluation", "dry_run"},
     {"pipeline"},
     {"train", "evaluate", "report", "verify", "__main__"},

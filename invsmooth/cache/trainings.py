@@ -18,7 +18,7 @@ from invsmooth.cache.content import file_key
 
 log = logging.getLogger(__name__)
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, UNDERWAY = "best.ckpt", "last.ckpt", "underway.ckpt"
 
 
 class Training:
@@ -80,6 +80,7 @@ class Training:
     def finish(self) -> None:
         found = {p.name: file_key(p) for p in sorted(self.checkpoints.glob("*.ckpt")) if p.name in (BEST, LAST)}
         write_bytes(self.folder / "done.json", json.dumps(found).encode())
+        (self.checkpoints / UNDERWAY).unlink(missing_ok=True)
 
     def attempts(self) -> list[Path]:
         """metrics.csv of each time that the training was begun or went on, in order."""

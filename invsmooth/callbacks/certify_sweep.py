@@ -29,6 +29,7 @@ from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
 from invsmooth.rows import AT_ATTACKED, write_rows
+from invsmooth.share import ALL, Share
 from invsmooth.units import PAPER_LABEL, Units, eps_over_sigma
 
 log = logging.getLogger(__name__)
@@ -51,14 +52,15 @@ class CertifySweep(L.Callback):
         check: tries to refute every certificate with the attack that was found.
         files: writes the certificate files; None for none.
         recall: keeps the cells for other runs, and knows those that were computed before; None for neither.
+        share: of the images, if several processes evaluate together; each then writes a file with its rows.
     """
 
     def __init__(
         self, plan: CertifyPlan, columns: Mapping[str, Any], folder: Path, n_pictures: int, check: SandwichCheck,
-        files: CertificateFiles | None = None, recall: Recall | None = None,
+        files: CertificateFiles | None = None, recall: Recall | None = None, share: Share = ALL,
     ) -> None:  # fmt: skip
         self.plan, self.columns, self.folder, self.n_pictures = plan, dict(columns), folder, n_pictures
-        self.check, self.files, self.recall = check, files, recall
+        self.check, self.files, self.recall, self.share = check, files, recall, share
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -77,19 +79,20 @@ class CertifySweep(L.Callback):
             self.take_over(outputs["recalled"])
             return
         measured, n_before = outputs["measured"], len(self.rows)
-        files = self.certify(pl_module, outputs, pictured=batch_idx < self.n_pictures)
-        write_rows(self.folder / "results.parquet", self.rows)
+        number = self.share.number(batch_idx)
+        files = self.certify(pl_module, outputs, pictured=number < self.n_pictures)
+        write_rows(self.folder / self.share.file("results.parquet"), self.rows)
         if self.files:
             files += self.files.write(measured, self.sha256)
         self.check.conclude()
         if self.recall:
-            self.recall.keep(measured, batch_idx, self.rows[n_before:], self.folder, files)
+            self.recall.keep(measured, number, self.rows[n_before:], self.folder, files)
 
     def take_over(self, known: Recalled) -> None:
         """Rows and files that another run computed."""
         self.rows += [row | self.columns for row in known.rows]
         restore(self.folder, self.files.adopt(known.files) if self.files else known.files)
-        write_rows(self.folder / "results.parquet", self.rows)
+        write_rows(self.folder / self.share.file("results.parquet"), self.rows)
 
     def certify(self, pl_module: ReconstructionModule, outputs: Mapping[str, Any], pictured: bool) -> list[Path]:
         """Add the rows of every cell of a batch. Returns the files of pictures that were written."""

@@ -14,6 +14,7 @@ from invsmooth.certificates import Certificate, MeanCertificate
 from invsmooth.errors import CertificateViolation
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
+from invsmooth.pictures import setting_name
 from invsmooth.units import to_unit_scale
 
 
@@ -90,7 +91,8 @@ class SandwichCheck:
             "quantile": self.q, "confidence": found.confidence, "n_samples": found.n_samples, "seed": found.seed,
         }  # fmt: skip
         number = len(self.violations)
-        path = self.folder / "violations" / f"{number}_{Path(name).name}.pt"
+        # With the setting: of several processes each counts its own.
+        path = self.folder / "violations" / f"{number}_{setting_name(name, setting.ratio, setting.sigma_b)}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
         torch.save(evidence, path)
         self.violations.append(

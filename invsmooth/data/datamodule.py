@@ -10,13 +10,14 @@ from dataclasses import dataclass
 import lightning as L
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from invsmooth.data.arrays import ImageArrays
 from invsmooth.data.decode import centre_crop
 from invsmooth.data.patches import BatchNumbers, PatchBatches
 from invsmooth.errors import DataError
 from invsmooth.metrics import SSIM_WINDOW
+from invsmooth.share import ALL, Share
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class ImageDataModule(L.LightningDataModule):
         self.crops = {"val": val_crop, "test": crop}
         self.n_settings, self.num_workers = n_settings, num_workers
         self.images: dict[str, ImageArrays] = {}
+        self.share = ALL  # of the test images
 
     def setup(self, stage: str) -> None:
         """Load what ``stage`` needs. Raises DataError that names every image that cannot be used."""
@@ -123,10 +125,12 @@ class ImageDataModule(L.LightningDataModule):
         return self.whole_images("val")
 
     def test_dataloader(self) -> list[DataLoader[NamedImages]]:
-        return [self.whole_images("test") for _ in range(self.n_settings)]
+        return [self.whole_images("test", self.share) for _ in range(self.n_settings)]
 
-    def whole_images(self, split: str) -> DataLoader[NamedImages]:
-        return DataLoader(WholeImages(self.images[split], self.crops[split]), batch_size=None, shuffle=False)
+    def whole_images(self, split: str, share: Share = ALL) -> DataLoader[NamedImages]:
+        images = WholeImages(self.images[split], self.crops[split])
+        mine = share.numbers(len(images))
+        return DataLoader(Subset(images, mine), batch_size=None, shuffle=False)
 
     def transfer_batch_to_device(
         self, batch: Tensor | NamedImages, device: torch.device, dataloader_idx: int

@@ -19,7 +19,7 @@ CONF = Path(invsmooth.__file__).parent / "conf"
 OPTIONS = [
     f"{path.relative_to(CONF).parts[0]}={path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix('')}"
     for path in sorted([*CONF.glob("*/*.yaml"), *CONF.glob("*/*/*.yaml")])
-    if path.parent.name not in ("estimator", "test")
+    if path.parent.name not in ("estimator", "test", "launcher")
 ] + [f"data/test={path.stem}" for path in sorted(CONF.glob("data/test/*.yaml"))]
 """Every option of every group but the estimators."""
 ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")

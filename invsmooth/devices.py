@@ -1,0 +1,48 @@
+"""Which device a run takes where several exist."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig
+
+NO_DISTRIBUTED_JOBS = (
+    "several devices for each job do not go together with --multirun: each further process would run the command, and the "
+    "whole sweep with it, again. Either trainer.devices=1 (each job its own GPU), or trainer.strategy=ddp_spawn, or no "
+    "--multirun: one command for each job"
+)
+
+
+def starts_processes(strategy: str, devices: Any) -> bool:
+    """Whether Lightning runs the command again for each further device."""
+    return devices not in (1, "1") and not strategy.endswith(("_spawn", "_fork", "_notebook"))
+
+
+def gpu_count(most: int | None = None) -> int:
+    """How many GPUs torch sees here, or ``most`` if there are more."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return count if most is None else min(count, most)
+
+
+def gpu_of_job(job: int, count: int) -> list[int]:
+    """The GPU of job number ``job`` of a sweep, as Lightning takes it: jobs go round the ``count`` that are visible. (A
+    cluster shows each job only its own.)"""
+    return [job % count]
+
+
+def devices_of_job(trainer: DictConfig, one: bool = False) -> Any:
+    """``devices`` for Lightning's Trainer: what the config says (or just ``one``), and in a sweep with one GPU for each
+    job that job's."""
+    if trainer.devices != 1 or trainer.accelerator not in ("gpu", "auto") or not in_sweep():
+        return 1 if one else trainer.devices
+    count = gpu_count()
+    return gpu_of_job(int(HydraConfig.get().job.num), count) if count > 1 else 1
+
+
+def in_sweep() -> bool:
+    """Whether this is a job of a multirun."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

@@ -1,0 +1,118 @@
+"""What is said of a sweep at its end, from the folders of its jobs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+
+from invsmooth import reporting, sweep
+from invsmooth.errors import CertificateViolation, ConfigError
+from invsmooth.outcomes import exit_code, outcomes, summary, write_failure
+from invsmooth.sweep import ReportAtSweepEnd
+from tests.reporting.made import row
+
+
+def job(root: Path, name: str, status: str | None, error: BaseException | None = None, code: int = 1) -> Path:
+    """The folder of a job as it is left behind."""
+    folder = root / name
+    (folder / ".hydra").mkdir(parents=True)
+    (folder / ".hydra" / "overrides.yaml").write_text("- algo=adv\n- attack.eps=[0,1]")
+    if status:
+        (folder / "run.json").write_text(json.dumps({"status": status}))
+    if error:
+        write_failure(folder, error, code)
+    return folder
+
+
+def ending(root: Path, mode: RunMode = RunMode.MULTIRUN) -> DictConfig:
+    hydra = {"sweep": {"dir": str(root)}, "mode": mode, "runtime": {"output_dir": str(root / "0_a")}}
+    return OmegaConf.create({"report": True, "hydra": hydra})
+
+
+def test_how_jobs_ended(tmp_path: Path) -> None:
+    job(tmp_path, "10_late", "failed", ValueError("two\nlines"))
+    job(tmp_path, "0_fine", "finished")
+    job(tmp_path, "1_killed", "running")
+    job(tmp_path, "2_killed_early", None)
+    job(tmp_path, "3_mistake", None, ConfigError("eps=-1 is not allowed"), code=2)
+    (tmp_path / "report").mkdir()
+    ended = outcomes(tmp_path)
+    assert [(o.folder.name, o.exit_code) for o in ended] == [
+        ("0_fine", 0), ("1_killed", 1), ("2_killed_early", 1), ("3_mistake", 2), ("10_late", 1)
+    ]  # fmt: skip
+    told = "\n".join(summary(ended))
+    assert told.startswith("1 of 5 jobs finished, 4 did not:\n  1_killed: algo=adv 'attack.eps=[0,1]'\n")
+    assert f"    folder: {tmp_path / '3_mistake'}\n    error: ConfigError: eps=-1 is not allowed" in told
+    assert told.endswith("    error: ValueError: two\n      lines")
+    assert told.count("died and left no error") == 2
+    assert [exit_code(ended[:1]), exit_code([ended[3]]), exit_code(ended)] == [0, 2, 1]
+
+
+@pytest.mark.parametrize(("error", "code"), [(ConfigError("a key"), 2), (CertificateViolation("a row"), 1)])
+def test_a_failed_job_is_noted_and_the_sweep_goes_on(error: Exception, code: int, tmp_path: Path) -> None:
+    job(tmp_path, "0_a", None)
+    done = JobReturn(status=JobStatus.FAILED, _return_value=error)
+    ReportAtSweepEnd().on_job_end(ending(tmp_path), done)
+    assert done.return_value is None  # Hydra's sweeper would raise it here
+    (found,) = outcomes(tmp_path)
+    assert (found.error, found.exit_code) == (f"{type(error).__name__}: {error}", code)
+    ReportAtSweepEnd().on_job_start(ending(tmp_path))
+    assert outcomes(tmp_path)[0].died
+    alone = JobReturn(status=JobStatus.FAILED, _return_value=error)
+    ReportAtSweepEnd().on_job_end(ending(tmp_path, RunMode.RUN), alone)
+    with pytest.raises(type(error)):
+        _ = alone.return_value
+
+
+def test_rows_are_those_of_the_jobs_that_finished(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """They stay, and the summary is printed, if the report fails."""
+    from invsmooth.rows import write_rows
+
+    for name, status in (("0_a", "finished"), ("1_b", "running")):
+        write_rows(job(tmp_path, name, status) / "results.parquet", [row(run_id=name)])
+
+    def broken(*args: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(reporting, "report", broken)
+    with pytest.raises(SystemExit) as end:
+        ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
+    assert end.value.code == 1
+    assert set(pd.read_parquet(tmp_path / "results.parquet")["run_id"]) == {"0_a"}
+    assert "1 of 2 jobs finished" in capsys.readouterr().out
+
+
+def test_a_job_that_was_lost_before_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job(tmp_path, "0_a", "finished")
+    monkeypatch.setattr(sweep, "lost", [])
+    ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
+    monkeypatch.setattr(sweep, "lost", ["job 17_1 was cancelled"])
+    with pytest.raises(SystemExit) as end:
+        ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
+    assert end.value.code == 1
+
+
+@pytest.mark.parametrize(("strategy", "devices", "refused"), [("ddp", 2, True), ("ddp", 1, False), ("auto", -1, True)])
+def test_distributed_jobs_are_refused_before_any_work(
+    strategy: str, devices: int, refused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sweep, "_running", [])
+    trainer = SimpleNamespace(strategy=strategy, devices=devices)
+    basic = SimpleNamespace(_target_="hydra._internal.core_plugins.basic_launcher.BasicLauncher")
+    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(launcher=basic))
+    if not refused:
+        ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+        return
+    with pytest.raises(SystemExit) as end:
+        ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+    assert end.value.code == 2
+    assert "Either trainer.devices=1" in capsys.readouterr().err
