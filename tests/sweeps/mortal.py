@@ -44,6 +44,6 @@ class Mortal(torch.nn.Module):
 ARGUMENTS = [
     "trainer.progress_bar=false", "trainer.num_threads=1", "trainer.max_steps=1", "task=denoise_small", "task.batch_size=2",
     f"data.crop={TESTED}", "data.val_crop=32", "data.limit=1", "attack.eps=0", "certify.sigma=12", "certify.n_samples=10",
-    "certify.pictures=1", "estimator=custom", "estimator._target_=tests.sweeps.mortal.Mortal",
+    "certify.pictures=1", "cache=null", "estimator=custom", "estimator._target_=tests.sweeps.mortal.Mortal",
 ]  # fmt: skip
 """Of a run that takes a moment; ``+estimator.fate=`` is missing."""

@@ -68,19 +68,23 @@ def test_two_processes_give_the_table_of_one(tmp_path: Path) -> None:
     """With an odd number of images, after a training and from a checkpoint, with pictures and certificate files."""
     grid = ["data.limit=3", "task=cs_small", "certify=mean", "certify.sigma=[12,25]", "attack.eps=[0,0.1]",
             "attack.n_iter=2", "certify.pictures=2", "report=false"]  # fmt: skip
-    run(tmp_path, *grid, *TWO, "+estimator.fate=lives", "hydra.run.dir=trained", code=0)
+    run(tmp_path, *grid, *TWO, "+estimator.fate=lives", "hydra.run.dir=trained", "cache=kept", code=0)
     checkpoint = "ckpt=trained/checkpoints/best.ckpt"
-    for folder, several in (("one", []), ("two", TWO)):
+    # What several processes kept, one takes over.
+    for folder, several in (("one", []), ("two", [*TWO, "cache=cells"]), ("again", ["cache=cells"])):
         run(tmp_path, *grid, *several, checkpoint, f"hydra.run.dir={folder}", "+estimator.fate=lives",
             module="evaluate", code=0)  # fmt: skip
     one = comparable(tmp_path / "one")
     assert len(one) == 3 * 2 * 2 * 2  # images × ratios × sigma × eps
-    for folder in ("trained", "two"):
+    for folder in ("trained", "two", "again"):
         pd.testing.assert_frame_equal(comparable(tmp_path / folder), one, check_exact=True)
         kept = [{p.name for p in (tmp_path / f).glob(pattern)} for f in ("one", folder)
                 for pattern in ("pictures/*", "certificates/*")]  # fmt: skip
         assert kept[:2] == kept[2:]
         assert len(kept[0]) == 2 * 2 * 2 * 2
+    counts = [json.loads((tmp_path / folder / "run.json").read_text())["cells"] for folder in ("two", "again")]
+    assert counts[0]["cells computed"] == 3 * 2  # of both processes
+    assert counts[1] == {"cells recalled": 3 * 2}
 
 
 @pytest.mark.slow

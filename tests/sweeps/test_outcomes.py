@@ -33,7 +33,7 @@ def job(root: Path, name: str, status: str | None, error: BaseException | None =
 
 def ending(root: Path, mode: RunMode = RunMode.MULTIRUN) -> DictConfig:
     hydra = {"sweep": {"dir": str(root)}, "mode": mode, "runtime": {"output_dir": str(root / "0_a")}}
-    return OmegaConf.create({"report": True, "hydra": hydra})
+    return OmegaConf.create({"report": True, "sweep": "run", "hydra": hydra})
 
 
 def test_how_jobs_ended(tmp_path: Path) -> None:
