@@ -18,7 +18,7 @@ LAYERS = [
     {"reporting", "algorithms", "validate", "certificate_files", "outcomes"},
     {"callbacks", "loggers", "launchers"},
     {"build", "sweep", "distributed"},
-    {"evaluation", "dry_run"},
+    {"evaluation", "training", "dry_run"},
     {"pipeline"},
     {"train", "evaluate", "report", "verify", "__main__"},
 ]

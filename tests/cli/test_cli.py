@@ -22,7 +22,7 @@ TINY = [
     "data.crop=40",
     "attack.n_iter=2",
     "certify.n_samples=40",
-    "trainer.num_threads=2",
+    "trainer.num_threads=1",
 ]
 CS = [
     "task=cs",

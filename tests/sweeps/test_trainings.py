@@ -11,7 +11,7 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from invsmooth import pipeline, schema
+from invsmooth import pipeline, schema, training
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.cache import Training
 from tests.sweeps.test_plan import TINY
@@ -92,7 +92,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch, caplog, algo: st
 
 def test_saved_within_an_epoch(tmp_path: Path, monkeypatch) -> None:
     whole = train(tmp_path / "whole", cache=tmp_path / "other")
-    monkeypatch.setattr(pipeline, "SAVE_EVERY", pipeline.timedelta(microseconds=1))
+    monkeypatch.setattr(training, "SAVE_EVERY", training.timedelta(microseconds=1))
     with monkeypatch.context() as patch:
         killed_at(patch, 7)
         with pytest.raises(Killed):
