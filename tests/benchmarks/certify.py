@@ -22,9 +22,9 @@ from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, MatchedFilter
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
 
-N_SAMPLES, ROUNDS, CHUNK, SIDE = 64, 5, 8, 165
+N_SAMPLES, CHUNK, SIDE = 64, 8, 165
 EPS = [0.002 * k for k in range(20)]
-MEMORY_SIDE, MEMORY_SAMPLES = 256, (50, 500, 2500, 5000)
+MEMORY_SIDE, MEMORY_SAMPLES = 256, (50, 500, 2500, 5000, 10_000)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -64,17 +64,18 @@ def variants(estimator: Estimator, operator: Operator) -> dict[str, Callable[[],
 @torch.no_grad()
 def time_overhead() -> None:
     print(
-        f"{torch.get_num_threads()} threads, S = {N_SAMPLES}, chunks of {CHUNK}, medians of {ROUNDS} alternating rounds"
+        f"{torch.get_num_threads()} threads, S = {N_SAMPLES}, chunks of {CHUNK}, medians of alternating rounds"
     )
     cases = {
-        f"ISTA-Net++ 6×16, {SIDE}×{SIDE}": (ISTANetPP(6, 16), BlockGaussian(0.1)),
-        f"DPDNN 2×16, {SIDE}×{SIDE}": (DPDNN(2, 16), Identity()),
+        f"ISTA-Net++ 6×16, {SIDE}×{SIDE}, 5 rounds": (ISTANetPP(6, 16), BlockGaussian(0.1), 5),
+        f"DPDNN 2×16, {SIDE}×{SIDE}, 5 rounds": (DPDNN(2, 16), Identity(), 5),
+        f"ISTA-Net++ 20×32 (as published), {SIDE}×{SIDE}, 2 rounds": (ISTANetPP(), BlockGaussian(0.1), 2),
     }
-    for name, (estimator, operator) in cases.items():
+    for name, (estimator, operator, rounds) in cases.items():
         estimator.eval()
         runs = variants(estimator, operator)
         times: dict[str, list[float]] = {k: [] for k in runs}
-        for _ in range(1 + ROUNDS):
+        for _ in range(1 + rounds):
             for k, run in runs.items():
                 times[k].append(seconds(run))
         medians = {k: statistics.median(v[1:]) for k, v in times.items()}
