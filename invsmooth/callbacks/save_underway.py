@@ -26,5 +26,5 @@ class SaveUnderway(L.Callback):
     ) -> None:
         # All processes save together, or none does.
         if trainer.strategy.broadcast(time.monotonic() - self.saved >= self.interval):
-            trainer.save_checkpoint(self.path)
+            trainer.save_checkpoint(self.path, weights_only=False)
             self.saved = time.monotonic()
