@@ -2,6 +2,8 @@
 PYTHON ?= python3.11
 BIN := .venv/bin
 STAMP := .venv/installed
+# Processes that the tests run in, each with one thread and some 2 GB of memory.
+WORKERS ?= 2
 # Ray wants an older cloudpickle than joblib does.
 RAY_STAMP := .venv-ray/installed
 
@@ -23,10 +25,10 @@ demo: $(STAMP) ## train, attack, certify and report on the bundled photographs (
 	$(BIN)/python -m invsmooth.train experiment=quickstart
 
 test: lint ## lint, types and all tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal
 
 test-fast: $(STAMP) ## the tests but for those marked slow
-	$(BIN)/python -m pytest -m 'not slow'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m 'not slow'
 
 test-ray: $(RAY_STAMP) ## a sweep with launcher=ray, in .venv-ray, an environment of its own
 	.venv-ray/bin/python -m pytest tests/sweeps/test_ray.py

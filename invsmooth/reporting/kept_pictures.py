@@ -20,7 +20,9 @@ def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     # Runs keep pictures of a few images only: those first, so that few files are asked for.
     names = [setting_name(i, r, b) for i, r, b in images[["image", "ratio", "sigma_b"]].itertuples(index=False)]
     there = [name in kept[folder][0] for folder, name in zip(images["folder"], names, strict=True)]
-    cells = rows.merge(images[there], on=["folder", "image", "ratio", "sigma_b"]).drop_duplicates(CELL)
+    cells = rows.merge(images[np.array(there, dtype=bool)], on=["folder", "image", "ratio", "sigma_b"]).drop_duplicates(
+        CELL
+    )
     has = [picture_of(row).name in kept[row["folder"]][1] for _, row in cells.iterrows()]
     return cells[np.array(has, dtype=bool)]  # a list without elements would choose columns
 

@@ -63,9 +63,7 @@ def variants(estimator: Estimator, operator: Operator) -> dict[str, Callable[[],
 
 @torch.no_grad()
 def time_overhead() -> None:
-    print(
-        f"{torch.get_num_threads()} threads, S = {N_SAMPLES}, chunks of {CHUNK}, medians of alternating rounds"
-    )
+    print(f"{torch.get_num_threads()} threads, S = {N_SAMPLES}, chunks of {CHUNK}, medians of alternating rounds")
     cases = {
         f"ISTA-Net++ 6×16, {SIDE}×{SIDE}, 5 rounds": (ISTANetPP(6, 16), BlockGaussian(0.1), 5),
         f"DPDNN 2×16, {SIDE}×{SIDE}, 5 rounds": (DPDNN(2, 16), Identity(), 5),

@@ -151,3 +151,10 @@ def test_rows_are_checked_and_written_whole(tmp_path: Path) -> None:
     pd.DataFrame({"eps": [1.0]}).to_parquet(tmp_path / "results.parquet")
     with pytest.raises(ValueError, match=r"lacks the columns abstained, algo"):
         read_rows([tmp_path])
+
+
+def test_report_of_clean_measurements_alone(tmp_path: Path) -> None:
+    """No attack, no pictures, no certificate at eps > 0: the whole report all the same."""
+    stored(tmp_path, row(eps=0.0), row(eps=0.0, image="two"))
+    written = report([tmp_path], tmp_path / "out")
+    assert (tmp_path / "out" / "index.html") in written
