@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invsmooth.cache import content_key
 from invsmooth.operators.base import Operator
 
 Estimator = Callable[[Tensor, Operator], Tensor]
@@ -48,19 +49,29 @@ def state_sha256(estimator: nn.Module) -> str:
 
 
 def architecture(estimator: nn.Module) -> dict[str, Any]:
-    """What an estimator computes beside its weights: of each of its modules the class, the plain attributes and, for classes
-    that are not torch's, the file that defines them."""
+    """What an estimator computes beside its weights: of each of its modules the class, the attributes, the buffers (some are
+    not saved) and, for classes that are not torch's, the file that defines them."""
     modules = {}
     for name, module in estimator.named_modules():
-        kept = {
-            k: v for k, v in vars(module).items() if k != "training" and isinstance(v, bool | int | float | str | tuple)
-        }
-        modules[name] = [
-            f"{type(module).__module__}.{type(module).__qualname__}",
-            {k: repr(v) for k, v in kept.items()},
-        ]
+        own = {k: described(v) for k, v in vars(module).items() if k not in INTERNAL}
+        buffers = {k: described(v) for k, v in module.named_buffers(recurse=False)}
+        modules[name] = [f"{type(module).__module__}.{type(module).__qualname__}", own, buffers]
     kinds = {type(m) for m in estimator.modules() if not type(m).__module__.startswith("torch.")}
     return {"modules": modules, "source": sorted(source_of(kind) for kind in kinds)}
+
+
+INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
+"""Attributes that torch keeps for itself, whether it trains among them."""
+
+
+def described(value: Any) -> str:
+    """A text that is the same for equal values in any process, where that can be known; else never the same, so that nothing
+    is mistaken for something else."""
+    try:
+        return content_key(value)
+    except TypeError:
+        name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '<')}"
+        return repr(value) if "<" in name else name
 
 
 def source_of(kind: type) -> str:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge, frozen
+from invsmooth.estimators.frozen import architecture
 from invsmooth.operators import BlockGaussian, Identity
 
 
@@ -106,3 +107,31 @@ def test_bad_sizes() -> None:
         DPDNN(levels=0)
     with pytest.raises(ValueError, match="alpha=0"):
         Ridge(0)
+
+
+class Net(torch.nn.Module):
+    """Attributes of all kinds."""
+
+    def __init__(
+        self, sizes: tuple[int, ...] = (3, 5), scale: float = 1.0, act: object = torch.tanh, kernel: float = 1.0
+    ) -> None:
+        super().__init__()
+        self.sizes, self._scale, self.act = list(sizes), scale, act
+        self.register_buffer("kernel", torch.full((3,), kernel), persistent=False)
+        self.inner = torch.nn.Conv2d(1, 1, 3, padding=1)
+
+
+@pytest.mark.parametrize(
+    "change", [{"sizes": (3, 7)}, {"scale": 2.0}, {"act": torch.relu}, {"kernel": 2.0}, {"act": lambda x: x}]
+)
+def test_architecture_tells_networks_with_the_same_weights_apart(change: dict) -> None:
+    assert architecture(Net()) == architecture(Net())
+    assert architecture(Net().eval()) == architecture(Net().train())
+    assert architecture(Net()) != architecture(Net(**change))
+    wider = Net()
+    wider.inner.padding = (2, 2)
+    assert architecture(wider) != architecture(Net())
+
+
+def test_what_cannot_be_told_is_never_taken_for_the_same() -> None:
+    assert architecture(Net(act=lambda x: x)) != architecture(Net(act=lambda x: x))

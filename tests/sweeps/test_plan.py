@@ -141,6 +141,14 @@ def test_other_settings_are_other_cells(run: Runs, change: str) -> None:
     assert run.plan(*grid, change).done == (0 if change != "operator.noise_seed=1" else 2)  # sigma_b = 0: no noise
 
 
+def test_pictures_are_made_for_cells_that_had_none(run: Runs) -> None:
+    grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25", "data.limit=1"]
+    assert not (run(*grid, "certify.pictures=0") / "pictures").exists()
+    assert len(list((run(*grid, "certify.pictures=1") / "pictures").iterdir())) == 2  # ratios
+    assert len(list((run(*grid, "certify.pictures=1") / "pictures").iterdir())) == 2
+    assert run.images == 0
+
+
 def test_other_weights_and_another_architecture_are_others(run: Runs) -> None:
     grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25"]
     first = run(*grid)
