@@ -10,9 +10,8 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from filelock import FileLock
-
 from invsmooth.atomic import write_bytes
+from invsmooth.cache.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -61,25 +60,16 @@ class Store:
 
     @contextlib.contextmanager
     def once(self, kind: str, key: str) -> Iterator[None]:
-        """While one process is in this block, others that want the same key wait before it. The lock of a process that is
-        killed is freed. Where the file system knows no locks nobody waits, and work may be done twice."""
+        """While one process is in this block, others that want the same key wait before it."""
         if self.folder is None:
             yield
             return
         path = self.folder / "locks" / f"{kind}-{key}"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path)
-        try:
-            lock.acquire()
-        except NotImplementedError:
-            log.warning("%s has no file locks: jobs that run at once may compute the same thing twice", self.folder)
-        try:
+        with locked(path, f"the same {kind}"):
             yield
             if self.has(kind, key):  # who still waits for this lock, or makes it anew, finds the result
                 with contextlib.suppress(OSError):  # some systems remove no open file
                     path.unlink()
-        finally:
-            lock.release()
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:

@@ -11,10 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from filelock import FileLock
-
 from invsmooth.atomic import replaced, write_bytes
 from invsmooth.cache.content import file_key
+from invsmooth.cache.locks import locked
 
 log = logging.getLogger(__name__)
 
@@ -37,14 +36,8 @@ class Training:
     def held(self) -> Iterator[None]:
         """One process trains; others that want the same training wait before this block."""
         self.checkpoints.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(self.folder / "lock")
-        if not try_lock(lock):
-            log.info("another process is training the same network; waiting for it (%s)", self.folder)
-            lock.acquire()
-        try:
+        with locked(self.folder / "lock", f"the same training ({self.folder})"):
             yield
-        finally:
-            lock.release()
 
     def finished(self) -> bool:
         """Whether it is there whole. A damaged one is removed."""
@@ -105,19 +98,6 @@ class Training:
         for name in (BEST, LAST):
             if (self.checkpoints / name).is_file():
                 link_or_copy(self.checkpoints / name, folder / name)
-
-
-def try_lock(lock: FileLock) -> bool:
-    """Whether the lock was free and is held now (always, where the file system knows no locks)."""
-    from filelock import Timeout
-
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        return False
-    except NotImplementedError:
-        log.warning("%s: no file locks there: two jobs may train the same network", lock.lock_file)
-    return True
 
 
 def is_whole(checkpoint: Path) -> bool:

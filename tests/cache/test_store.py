@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import enum
+import errno
 import multiprocessing
 from collections import Counter
 from dataclasses import dataclass
@@ -160,3 +161,17 @@ def test_results_come_back_to_the_last_bit(tmp_path: Path) -> None:
     results.within(torch.device("cpu"), operator="b")("kind", {"a": 1.0}, compute)
     Results(Store(tmp_path), {"estimator": "b"}, torch.device("cpu"))("kind", {"a": 1.0}, compute)
     assert calls["n"] == 5
+
+
+@pytest.mark.parametrize("error", [NotImplementedError(), OSError(errno.ENOLCK, "No locks available")])
+def test_without_file_locks_work_goes_on(tmp_path: Path, monkeypatch, caplog, error: Exception) -> None:
+    def fails(self: object, timeout: float = -1) -> None:
+        raise error
+
+    monkeypatch.setattr("filelock.FileLock.acquire", fails)
+    with Store(tmp_path).once("kind", "key"):
+        pass
+    assert "no file locks there" in caplog.text
+    error = OSError(errno.EROFS, "Read-only file system")
+    with pytest.raises(OSError, match="Read-only"), Store(tmp_path).once("kind", "key"):
+        pass

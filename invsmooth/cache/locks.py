@@ -1,0 +1,42 @@
+"""Locks between processes, on a file system that may be shared by many machines."""
+
+from __future__ import annotations
+
+import errno
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[None]:
+    """One process at a time is in this block; others wait before it. The lock of a process that is killed is free.
+
+    Where the file system knows no locks nobody waits: two processes may then compute the same thing, with the same result.
+
+    Args:
+        path: of the lock's file; its folder is made.
+        what: is computed, for the log of one that waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("another process computes %s; waiting for it", what)
+        lock.acquire()
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+            raise
+        log.warning("%s: no file locks there: two processes may compute the same thing", path.parent)
+    try:
+        yield
+    finally:
+        lock.release()
