@@ -21,8 +21,9 @@ TAKEN = ["task=cs", "algo=adv", "operator.seed=3", "operator.block=33", "operato
 
 
 @pytest.mark.parametrize(
-    ("flags", "more"), [([], []), (["--multirun"], ["attack.eps=0,1"]), (["-m", "--config-dir", "x"], []), (["--cfg", "job"], [])]
-)  # fmt: skip
+    ("flags", "more"),
+    [([], []), (["--multirun"], ["attack.eps=0,1"]), (["-m", "--config-dir", "x"], []), (["--cfg", "job"], [])],
+)
 def test_overrides_stand_together_after_the_options(
     tmp_path: Path, monkeypatch, flags: list[str], more: list[str]
 ) -> None:
