@@ -131,14 +131,29 @@ def test_a_sweep_over_sigma_attacks_once_and_one_over_eps_draws_once(run: Runs) 
 
 
 @pytest.mark.parametrize(
-    "change",
-    ["attack.n_iter=4", "attack.check_samples=6", "certify.confidence=0.9", "seed=1", "operator.seed=1",
-     "operator.noise_seed=1", "data.crop=36", "certificate.units=paper", "operator.sigma_b=1"],
+    ("change", "attacks", "draws"),
+    [
+        ("attack.n_iter=4", False, True), ("attack.init=sphere", False, True), ("attack=apgd", False, True),
+        ("attack.check_samples=6", True, True), ("certify.confidence=0.9", True, True), ("certify.quantile=0.4", True, True),
+        ("certificate.units=paper", True, True), ("certify.n_samples=30", True, False),
+        ("certify.chunk_size=5", True, False), ("seed=1", False, False), ("operator.seed=1", False, False), ("data.crop=36", False, False),
+        ("operator.sigma_b=1", False, False),
+    ],
 )  # fmt: skip
-def test_other_settings_are_other_cells(run: Runs, change: str) -> None:
+def test_other_settings_are_other_cells(run: Runs, change: str, attacks: bool, draws: bool) -> None:
+    """What of them the change has no effect on is used again."""
     grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25", "operator.ratio=0.1"]
     run(*grid)
-    assert run.plan(*grid, change).done == (0 if change != "operator.noise_seed=1" else 2)  # sigma_b = 0: no noise
+    plan = run.plan(*grid, change, *(["attack.eps=0.1", "attack.n_iter=3"] if change == "attack=apgd" else []))
+    assert plan.done == 0
+    kept = {kind: {step.kept for step in plan.steps if step.kind == kind} for kind in ("attack", "draws")}
+    assert kept == {"attack": {attacks}, "draws": {draws}}
+
+
+def test_noise_of_another_seed_is_the_same_where_there_is_none(run: Runs) -> None:
+    grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25", "operator.ratio=0.1"]
+    run(*grid)
+    assert run.plan(*grid, "operator.noise_seed=1").done == 2
 
 
 def test_pictures_are_made_for_cells_that_had_none(run: Runs) -> None:
