@@ -134,10 +134,10 @@ def test_a_sweep_over_sigma_attacks_once_and_one_over_eps_draws_once(run: Runs) 
     ("change", "attacks", "draws"),
     [
         ("attack.n_iter=4", False, True), ("attack.init=sphere", False, True), ("attack=apgd", False, True),
-        ("attack.check_samples=6", True, True), ("certify.confidence=0.9", True, True), ("certify.quantile=0.4", True, True),
-        ("certificate.units=paper", True, True), ("certify.n_samples=30", True, False),
-        ("certify.chunk_size=5", True, False), ("seed=1", False, False), ("operator.seed=1", False, False), ("data.crop=36", False, False),
-        ("operator.sigma_b=1", False, False),
+        ("attack.check_samples=6", True, True), ("certify.confidence=0.9", True, True),
+        ("certify.quantile=0.4", True, True), ("certificate.units=paper", True, True),
+        ("certify.n_samples=30", True, False), ("certify.chunk_size=5", True, False), ("seed=1", False, False),
+        ("operator.seed=1", False, False), ("data.crop=36", False, False), ("operator.sigma_b=1", False, False),
     ],
 )  # fmt: skip
 def test_other_settings_are_other_cells(run: Runs, change: str, attacks: bool, draws: bool) -> None:
