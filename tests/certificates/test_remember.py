@@ -65,3 +65,12 @@ def test_recalled_draws_give_the_same_certificates(results, monkeypatch, certifi
     # Another sigma or seed does not.
     for options in ({"sigma": 2 * SIGMA}, {"seed": 1}, {"image_keys": ["b"]}):
         assert certify(EPS, remember=results, **options)[1] == n_plain
+
+
+def test_as_many_draws_otherwise_shared_out_are_others(results: Results) -> None:
+    estimator, x = Counting(), torch.rand(1, 1, 16, 16)
+    for n_centre, n_samples in ((20, 30), (30, 20)):
+        estimator.images = 0
+        certify_all(estimator, Identity(), x, certifiers=("mean",), sigma=SIGMA, eps=EPS, n_samples=n_samples,
+                    n_centre=n_centre, remember=results)  # fmt: skip
+        assert estimator.images >= 50

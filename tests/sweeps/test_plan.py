@@ -164,6 +164,31 @@ def test_pictures_are_made_for_cells_that_had_none(run: Runs) -> None:
     assert run.images == 0
 
 
+def test_cells_that_are_taken_over_belong_to_the_run_that_does(run: Runs) -> None:
+    grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25"]
+    first, more = run(*grid, "data.limit=1"), run(*grid, "data.limit=2")
+    assert rows(more)["run_id"].nunique() == 1  # other images: another experiment
+    assert set(rows(more)["run_id"]) != set(rows(first)["run_id"])
+
+
+def test_the_operator_counts_where_the_measurements_are_the_same(run: Runs) -> None:
+    from invsmooth.attacks.targets import BASE
+    from invsmooth.cache import Store
+    from invsmooth.callbacks import AttackPlan, CertifyPlan
+    from invsmooth.callbacks.recall import Recall
+    from invsmooth.measurement import Measured, Setting
+    from invsmooth.operators import BlockGaussian
+    from invsmooth.units import Units
+
+    plan = CertifyPlan(["error"], [0.1], [25.0], 30, 0.9, 0.5, Units.matched, 1)
+    recall = Recall(Store(run.folder), {}, plan, AttackPlan("pgd", [0.1], [25.0], {}, BASE, 1), {}, {}, 0)
+    nothing = torch.zeros(1, 1, 16, 16)
+    y = torch.zeros(1, 4, 32)
+    made = [Measured(Setting(BlockGaussian(0.5, block=8, seed=s), 0.5, 0.0), ["a"], nothing, y, y) for s in (0, 0, 1)]
+    keys = [recall.key(measured, 0) for measured in made]
+    assert keys[0] == keys[1] != keys[2]
+
+
 def test_other_weights_and_another_architecture_are_others(run: Runs) -> None:
     grid = ["certify=error", "certify.n_samples=24", "attack.eps=0.1", "certify.sigma=25"]
     first = run(*grid)
