@@ -106,7 +106,8 @@ def test_saved_within_an_epoch(tmp_path: Path, monkeypatch) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    ["seed=1", "algo.compute_match=smt_grad", "task.learning_rate=1e-3", "operator.train_ratio=[0.1]", "estimator.channels=5", "trainer.max_epochs=2",
+    ["seed=1", "algo.compute_match=smt_grad", "task.learning_rate=1e-3", "operator.train_ratio=[0.1]",
+     "estimator.channels=5", "trainer.max_epochs=2",
      "data.augment=false", "operator.noise_seed=1", "data.limit=1"],
 )  # fmt: skip
 def test_other_settings_are_other_trainings(tmp_path: Path, change: str) -> None:
