@@ -51,7 +51,7 @@ def save(shots: list[Path], out: Path) -> None:
     for picture in pictures:
         whole.paste(picture, (left, (size[1] - picture.height) // 2))
         left += picture.width + gap
-    whole.quantize(256, dither=Image.Dither.NONE).save(out, optimize=True)
+    whole.convert("RGB").save(out, optimize=True)
     print(f"{out.resolve()}: {out.stat().st_size / 1000:.0f} kB")
 
 
