@@ -42,7 +42,7 @@ def screenshot(pattern: str, out: Path) -> None:
 
 
 def save(shots: list[Path], out: Path) -> None:
-    """Side by side on white, in 256 colours: small enough for a repository."""
+    """Side by side on white."""
     pictures = [Image.open(shot).convert("RGB") for shot in shots]
     gap = 24
     size = (sum(p.width for p in pictures) + gap * (len(pictures) - 1), max(p.height for p in pictures))
@@ -51,7 +51,7 @@ def save(shots: list[Path], out: Path) -> None:
     for picture in pictures:
         whole.paste(picture, (left, (size[1] - picture.height) // 2))
         left += picture.width + gap
-    whole.convert("RGB").save(out, optimize=True)
+    whole.save(out, optimize=True)
     print(f"{out.resolve()}: {out.stat().st_size / 1000:.0f} kB")
 
 
