@@ -23,6 +23,7 @@ from invsmooth.callbacks.certify_plan import CertifyPlan
 from invsmooth.certificate_files.record import operator_sha256
 from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.measurement import Measured
+from invsmooth.operators import LinearOperator
 from invsmooth.rows import SCHEMA
 
 CODE = ("operators", "estimators", "attacks", "certificates", "certificate_files", "callbacks", "measurement", "metrics",
@@ -65,6 +66,7 @@ class Recall:
     ) -> None:  # fmt: skip
         self.results = Results(store, estimator, torch.device("cpu"))
         self.columns, self.n_pictures, self.held = dict(columns), n_pictures, ExitStack()
+        self.operators: dict[LinearOperator, str] = {}
         self.settings = {
             "plan": dataclasses.asdict(plan) | {"n_images": plan.n_images if plan.over_images != "none" else None},
             "attack": dataclasses.asdict(attack), "columns": dict(columns), **options,
@@ -72,7 +74,10 @@ class Recall:
 
     def of(self, measured: Measured) -> Results:
         """Results about these measurements: attacks, errors and moments of draws."""
-        return self.results.within(measured.x.device, operator=operator_sha256(measured.setting.operator))
+        operator = measured.setting.operator
+        if operator not in self.operators:  # of a large matrix it takes longer than a small network
+            self.operators[operator] = operator_sha256(operator)
+        return self.results.within(measured.x.device, operator=self.operators[operator])
 
     def key(self, measured: Measured, number: int) -> str:
         """Of all cells of the images measured, which are the ``number``-th of their setting."""
