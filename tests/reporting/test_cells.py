@@ -28,12 +28,13 @@ def cells_of(*rows: dict[str, Any], folder: str = "run") -> Cells:
 
 
 def test_seeds_are_averaged_for_each_image_first() -> None:
-    """Image one has two seeds, image two one: every image counts once."""
-    own = {"psnr_attacked": 20.0}, {"run_id": "b", "psnr_attacked": 24.0}, {"image": "two", "psnr_attacked": 30.0}
+    """Image one has three seeds, the others one: every image counts once. No mean here is a median."""
+    own = [{"psnr_attacked": 20.0}, {"run_id": "b", "psnr_attacked": 21.0}, {"run_id": "c", "psnr_attacked": 28.0},
+           {"image": "two", "psnr_attacked": 30.0}, {"image": "three", "psnr_attacked": 31.0}]  # fmt: skip
     cell = cells_of(*(row(**values) for values in own)).table.iloc[0]
-    assert cell["psnr_attacked"] == np.mean([np.mean([20.0, 24.0]), 30.0])
-    assert cell["psnr_attacked_std"] == np.std([22.0, 30.0])
-    assert (cell["images"], cell["runs"], cell["rows"], cell["folders"]) == (2, 2, 3, "a;b")
+    assert cell["psnr_attacked"] == pytest.approx((23 + 30 + 31) / 3)
+    assert cell["psnr_attacked_std"] == pytest.approx(np.std([23.0, 30.0, 31.0]))
+    assert (cell["images"], cell["runs"], cell["rows"], cell["folders"]) == (3, 3, 5, "a;b;c")
 
 
 def test_images_without_a_certificate_are_counted() -> None:

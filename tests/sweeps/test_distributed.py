@@ -24,6 +24,8 @@ def test_shares_are_all_images_once(n: int, world: int) -> None:
     shares = [list(Share(rank, world).numbers(n)) for rank in range(world)]
     assert sorted(k for share in shares for k in share) == list(range(n))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
+    for rank, share in enumerate(shares):
+        assert [Share(rank, world).number(k) for k in range(len(share))] == share
 
 
 def test_only_one_process_writes_under_the_files_own_name() -> None:
