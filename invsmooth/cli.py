@@ -49,6 +49,9 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+    except BrokenPipeError:  # who read the output has enough: --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
     except Exception as error:
         known = mistake(error)
         if known is None:

@@ -23,7 +23,7 @@ def app(cfg: DictConfig) -> None:
     folders = find_runs(str(cfg.runs))
     out = Path(cfg.out)
     report(folders, out)
-    print(f"\nreport of {len(folders)} runs: {out.resolve()}")
+    print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
 
 
 def find_runs(pattern: str) -> list[Path]:
