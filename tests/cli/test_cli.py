@@ -130,7 +130,7 @@ def test_paper_units_never_lose_their_label(trained: Path, tmp_path: Path) -> No
 def test_report_of_several_runs(trained: Path, tmp_path: Path) -> None:
     done = run(tmp_path, "report", f"runs={trained.parents[1]}/*", "out=both")
     assert (tmp_path / "both" / "table.md").read_text().count("| cs | ord |") == 6
-    assert "report of 1 runs" in done.stdout
+    assert "report of the rows in 1 folders" in done.stdout
     assert {p.name for p in tmp_path.iterdir()} == {"both"}
 
 
