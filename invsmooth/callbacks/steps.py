@@ -8,8 +8,7 @@ from invsmooth.cache import content_key
 from invsmooth.callbacks.attack_sweep import AttackPlan
 from invsmooth.callbacks.certify_plan import CertifyPlan
 from invsmooth.callbacks.recall import Recall
-from invsmooth.certificates.center import centre_content
-from invsmooth.certificates.center_smoothing import default_n_pred
+from invsmooth.certificates.center import centre_content, predictions
 from invsmooth.certificates.certifiers import shared_draws
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS
 from invsmooth.certificates.mean import centre_draws, moments_content
@@ -86,25 +85,28 @@ def clean_steps(estimator: Estimator, recall: Recall, plan: CertifyPlan, measure
     """The draws at the clean measurement, which serve all radii."""
     results = recall.of(measured)
     wanted = [c for c in plan.certifiers if c != AT_ATTACKED]
-    percentile = [c for c in wanted if c in PERCENTILE_CERTIFIERS]
+    about_x = "error" in wanted or ("radius" in wanted and plan.radius_of == "error")
     for sigma in plan.sigma:
         draws = Draws(
             estimator, measured.setting.operator, measured.y, to_unit_scale(sigma), measured.x.shape[1:], plan.seed,
             list(measured.names), plan.chunk_size,
         )  # fmt: skip
-        draws = shared_draws(draws, wanted, plan.n_samples, plan.n_centre)
-        n_centre = centre_draws(plan.n_centre, plan.n_samples) if sigma > 0 else 1
-        n_pred = default_n_pred(plan.confidence_each) if plan.n_pred is None else plan.n_pred
+        n_centre, n_pred = centre_draws(plan.n_centre, plan.n_samples), predictions(plan.n_pred, plan.confidence_each)
+        draws = shared_draws(draws, wanted, plan.n_samples, n_centre, n_pred)
         n = n_drawn(plan, sigma)
-        if percentile:
-            about_x = "error" in wanted or ("radius" in wanted and plan.radius_of == "error")
-            key = results.key("errors", errors_content(draws, {"error": measured.x} if about_x else {}, n))
-            yield Step("draws", key, n, kept=results.store.has("errors", key))
+        n_centre, n_pred = (n_centre, n_pred) if sigma > 0 else (1, 1)
+        uses = []  # what is kept, and the draws that it takes
+        if any(c in PERCENTILE_CERTIFIERS for c in wanted):
+            uses.append(("errors", errors_content(draws, {"error": measured.x} if about_x else {}, n), n))
         if "mean" in wanted:
-            key = results.key("moments", moments_content(draws.image(0), measured.x[0], n_centre, n))
-            more = n_centre if draws.made is not None else n_centre * (1 if draws.fit(n_centre) else 2) + n
-            yield Step("draws", key, more, kept=results.store.has("moments", key))
+            content = moments_content(draws.image(0), measured.x[0], n_centre, n)
+            uses.append(("moments", content, n_centre + n))
         if "center" in wanted:
-            first = n_pred if sigma > 0 else 1
-            key = results.key("centre", centre_content(draws.image(0), first, n))
-            yield Step("draws", key, 2 * first + n, kept=results.store.has("centre", key))
+            uses.append(("centre", centre_content(draws.image(0), n_pred, n), 2 * n_pred + n))
+        made = 0
+        for what, content, needed in uses:
+            key = results.key(what, content)
+            kept = results.store.has(what, key)
+            yield Step("draws", key, max(0, needed - made), kept=kept)
+            if draws.made is not None and not kept:
+                made = max(made, min(needed, draws.made.n_samples))

@@ -42,6 +42,11 @@ class Centre:
     distances: Tensor
 
 
+def predictions(n_pred: int | None, confidence: float) -> int:
+    """n_pred, chosen where it is None."""
+    return default_n_pred(confidence) if n_pred is None else n_pred
+
+
 def center_certificate(
     draws: Draws, radii: Sequence[float], n_samples: int, n_pred: int | None, confidence: float, dkw: bool
 ) -> CenterCertificate:
@@ -55,7 +60,7 @@ def center_certificate(
         n_pred: None takes :func:`default_n_pred`.
         dkw: R-hat holds at all radii at once.
     """
-    n_pred = default_n_pred(confidence) if n_pred is None else n_pred
+    n_pred = predictions(n_pred, confidence)
     # Without noise all draws are the same one.
     n_first, n_drawn = (n_pred, n_samples) if draws.sigma > 0 else (1, 1)
     found = [recalled_centre(draws.image(i), n_first, n_drawn) for i in range(len(draws))]

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.cache import Remember, not_kept
-from invsmooth.certificates.center import center_certificate
+from invsmooth.certificates.center import center_certificate, predictions
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS, check_certifier, each_confidence
 from invsmooth.certificates.mean import centre_draws, mean_certificate
@@ -31,6 +31,9 @@ from invsmooth.certificates.percentile import Percentile, percentile_certificate
 from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators.base import Operator
+
+SHARED_BYTES = 2**33
+"""8 GiB, in a temporary file."""
 
 
 def certify(
@@ -111,8 +114,8 @@ def certify_all(
     n_pred: int | None = None,
     remember: Remember = not_kept,
 ) -> dict[str, Certificate]:
-    """Several certifiers; see :func:`certify`. ``discrepancy``, ``error`` and ``radius`` share one set of draws, and
-    ``mean`` has these among its own, as long as its draws fit into memory.
+    """Several certifiers; see :func:`certify`. They share one set of draws, of which each takes the first ones: together
+    they cost what the one that needs the most of them does.
 
     Each certificate has the radius axis, and holds with the confidence given on its own.
 
@@ -129,7 +132,7 @@ def certify_all(
         draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size, remember=remember)
         found: dict[str, Certificate] = {}
         shared = [c for c in certifiers if c in PERCENTILE_CERTIFIERS]
-        draws = shared_draws(draws, certifiers, n_samples, n_centre)
+        draws = shared_draws(draws, certifiers, n_samples, centre_draws(n_centre, n_samples), predictions(n_pred, each))
         if shared:
             wanted = {radius_of if c == "radius" else c for c in shared}
             references = {c: r for c, r in (("discrepancy", shown), ("error", x)) if c in wanted and r is not None}
@@ -142,10 +145,18 @@ def certify_all(
     return {certifier: found[certifier] for certifier in certifiers}
 
 
-def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_centre: int | None) -> Draws:
-    """The draws, made once where the percentile certifiers and ``mean`` both use them."""
-    both = "mean" in certifiers and any(c in PERCENTILE_CERTIFIERS for c in certifiers)
-    return draws.making(centre_draws(n_centre, n_samples) + n_samples) if both and draws.sigma > 0 else draws
+def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_centre: int, n_pred: int) -> Draws:
+    """The draws, those made once that are needed several times: all that several certifiers use, those of ``mean``, and
+    those of the percentile certifiers if they fit into memory. ``center`` takes thousands: if these need more than
+    SHARED_BYTES, it makes for itself those that no other certifier uses."""
+    n_drawn, n_centre, n_pred = (n_samples, n_centre, n_pred) if draws.sigma > 0 else (1, 1, 1)
+    needed = [n_drawn for c in certifiers if c in PERCENTILE_CERTIFIERS][:1]
+    if "mean" in certifiers:
+        needed.append(n_centre + n_drawn)
+    if needed and "center" in certifiers and 4 * draws.size(2 * n_pred + n_drawn) <= SHARED_BYTES:
+        needed.append(2 * n_pred + n_drawn)
+    keep = "mean" in certifiers or len(needed) > 1 or (needed and draws.fit(n_drawn))
+    return draws.making(max(needed)) if keep else draws
 
 
 def check(

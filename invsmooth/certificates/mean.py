@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -14,11 +14,13 @@ from invsmooth.certificates.certificate import MeanCertificate, object_rows
 from invsmooth.certificates.impossible import WITHOUT_NOISE
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.sampling import Draws
-from invsmooth.certificates.second_moment import SecondMoment
+from invsmooth.certificates.second_moment import largest_eigenvalue
 from invsmooth.certificates.variance_constrained import Movement, movement
 
 DEFAULT_CENTRE = 500
 """S_0, unless S is smaller: draws from which c and R are fixed."""
+PIXELS_AT_A_TIME = 2**21
+"""16 MiB of float64."""
 RADIUS_MARGIN = 1.05
 """R over the largest distance of the first draws to c: few of the draws to come are clipped."""
 
@@ -41,7 +43,6 @@ class Moments:
     mean_error: float
     clipped: int
     median: float
-    evals: int
 
     def movement(self, ratio: float, confidence: float, n_samples: int) -> Movement:
         return movement(
@@ -56,7 +57,7 @@ class Moments:
 def mean_certificate(
     draws: Draws, x: Tensor | None, radii: Sequence[float], n_samples: int, n_centre: int | None, confidence: float
 ) -> MeanCertificate:
-    """Certify the mean estimator of every image at every radius.
+    """Certify the mean estimator of every image at every radius. ``draws``: made once (:meth:`Draws.making`).
 
     c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at
     least ``confidence`` over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold together, at all radii.
@@ -90,7 +91,7 @@ def mean_certificate(
         reconstruction_certified=pictures,
         reason=object_rows([WITHOUT_NOISE if math.isinf(r) else "" for r in ratios], len(draws)),
         sound=True,
-        network_evals=1 + max(m.evals for m in found),
+        network_evals=1 + n_first + n_drawn,
         shown=shown,
         draws=shown.new_empty(len(draws), 0),
         certified_error=as_mse([[m.error(v) for v in row] for m, row in zip(found, moved, strict=True)]),
@@ -121,44 +122,51 @@ def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: in
 
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
-    """Fix c and R, then take the second moment about c of S fresh draws in one pass. ``draws``: of one image."""
-    centre, radius, evals = ball(draws, n_centre)
-    second = SecondMoment(centre.numel(), n_samples, device=centre.device)
-    total, lengths = torch.zeros_like(centre), torch.empty(n_samples, dtype=torch.float64)
-    for k, x_hat in draws.chunks(n_centre, n_centre + n_samples):
-        offset = x_hat[0].flatten(1).double() - centre
-        length = offset.norm(dim=1)
-        lengths[k] = length.cpu()
-        # f~ = c + (f - c) min(1, R/|f - c|); the floor only matters where f = c.
-        offset *= (radius / length.clamp_min(1e-300)).clamp_max(1)[:, None]
+    """Fix c and R, then take the second moment about c of S fresh draws. ``draws``: of one image, made once."""
+    centre, radius = ball(draws, n_centre)
+
+    def offsets() -> Iterator[tuple[Tensor, Tensor]]:
+        """|f - c| and f~ - c, f~ = c + (f - c) min(1, R/|f - c|), of some draws at a time."""
+        for offset in rows(draws, n_centre, n_centre + n_samples):
+            offset -= centre
+            length = offset.norm(dim=1)
+            # The floor only matters where f = c.
+            yield length, offset.mul_((radius / length.clamp_min(1e-300)).clamp_max(1)[:, None])
+
+    total, trace, parts = torch.zeros_like(centre), 0.0, []
+    for length, offset in offsets():
+        parts.append(length.cpu())
         total += offset.sum(0)
-        second.add(offset)
-    to_mean = total / n_samples
+        trace += float(offset.square().sum())
+    lengths, to_mean = torch.cat(parts), total / n_samples
+    largest = largest_eigenvalue(lambda: (offset for _, offset in offsets()), n_samples, centre.numel(), centre.device)
     to_x = None if x is None else centre - x.flatten().double()
     return Moments(
         centre=centre.view(draws.image_shape),
         radius=radius,
-        lambda_hat=second.largest_eigenvalue() / n_samples,
-        trace_hat=second.trace / n_samples,
+        lambda_hat=largest / n_samples,
+        trace_hat=trace / n_samples,
         mean_offset=float(to_mean.norm()),
         centre_error=math.nan if to_x is None else float(to_x.norm()),
         mean_error=math.nan if to_x is None else float((to_x + to_mean).norm()),
         clipped=int((lengths > radius).sum()),
         median=float(lengths.kthvalue(math.ceil(n_samples / 2)).values) ** 2 / centre.numel(),
-        evals=evals + n_samples,
     )
 
 
-def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float, int]:
-    """c, the mean of the first S_0 draws, as a float64 vector; R; and the network evaluations that took."""
-    kept = draws.room_for(n_centre)
+def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float]:
+    """c, the mean of the first S_0 draws, as a float64 vector, and R."""
     total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
-    for k, x_hat in draws.chunks(0, n_centre):
-        total += x_hat[0].flatten(1).double().sum(0)
-        if kept is not None:
-            kept[:, k] = x_hat
+    for some in rows(draws, 0, n_centre):
+        total += some.sum(0)
     centre = total / n_centre
-    # Beyond the memory the same draws are made again.
-    parts = kept[0].split(8) if kept is not None else (x_hat[0] for _, x_hat in draws.chunks(0, n_centre))
-    furthest = max(float((part.flatten(1).double() - centre).norm(dim=1).max()) for part in parts)
-    return centre, RADIUS_MARGIN * furthest, n_centre if kept is not None else 2 * n_centre
+    furthest = max(float((some - centre).norm(dim=1).max()) for some in rows(draws, 0, n_centre))
+    return centre, RADIUS_MARGIN * furthest
+
+
+def rows(draws: Draws, start: int, stop: int) -> Iterator[Tensor]:
+    """The draws start … stop - 1 of one image as float64 vectors of length n, some at a time: (k, n)."""
+    assert draws.made is not None
+    step = max(1, PIXELS_AT_A_TIME // draws.image_shape.numel())
+    for first in range(start, stop, step):
+        yield draws.made.read(first, min(first + step, stop))[0].flatten(1).to(torch.float64, copy=True)

@@ -77,14 +77,14 @@ def percentile_certificates(
     """
     # Without noise all draws are the same one.
     n_drawn = plan.n_samples if plan.sigma > 0 else 1
-    kept, errors = sample(draws, references, n_drawn)
+    errors = sample(draws, references, n_drawn)
     ranks, median = plan.ranks(), math.ceil(plan.n_samples / 2)
     wanted = sorted({median, *(k for k in ranks if k)})
     sorts = {name: e.expand(-1, plan.n_samples).sort(dim=1, stable=True) for name, e in errors.items()}
     index = torch.cat([s.indices[:, [k - 1 for k in wanted]] for s in sorts.values()], dim=1) % n_drawn
-    pictures = take(draws, kept, index, n_drawn).split(len(wanted), dim=1)
+    pictures = draws.pick(index).split(len(wanted), dim=1)
     # What was recalled counts as what it took.
-    again = 0 if draws.fit(n_drawn) else index.shape[1]
+    again = 0 if draws.made is not None else index.shape[1]
     found = {}
     for (name, (ascending, _)), own in zip(sorts.items(), pictures, strict=True):
         by_rank: dict[int | None, Tensor] = dict(zip(wanted, own.unbind(1), strict=True))
@@ -106,36 +106,23 @@ def percentile_certificates(
     return found
 
 
-def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> tuple[Tensor | None, dict[str, Tensor]]:
-    """The draws (B, S, C, H, W), or None where they do not fit into memory or their errors were recalled, and their MSE to
-    each reference, (B, S)."""
-    kept: list[Tensor | None] = [None]
+def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict[str, Tensor]:
+    """The MSE of the draws to each reference, (B, S)."""
 
     def errors_of_draws() -> dict[str, Tensor]:
-        kept[0] = draws.room_for(n_drawn)
         errors = {name: reference.new_empty(len(draws), n_drawn) for name, reference in references.items()}
         for k, x_hat in draws.chunks(0, n_drawn):
-            if kept[0] is not None:
-                kept[0][:, k] = x_hat
             for name, reference in references.items():
                 repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
                 errors[name][:, k] = mse(x_hat.flatten(0, 1), repeated).unflatten(0, x_hat.shape[:2])
         return errors
 
-    found = draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws)
-    return kept[0], dict(found)
+    return dict(draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws))
 
 
 def errors_content(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict[str, Any]:
     """What determines the errors of the draws."""
     return draws.content(n_drawn) | {"references": references}
-
-
-def take(draws: Draws, kept: Tensor | None, index: Tensor, n_drawn: int) -> Tensor:
-    """The draws ``index`` (B, J) of each image, (B, J, C, H, W): from those kept, or made again."""
-    if kept is not None:
-        return torch.stack([own[i] for own, i in zip(kept, index, strict=True)])
-    return draws.pick_in_chunks(index, n_drawn) if draws.fit(n_drawn) else draws.pick(index)
 
 
 def radius_certificate(of: Certificate, certified_eps: Tensor, threshold: float) -> RadiusCertificate:

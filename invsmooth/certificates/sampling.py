@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from invsmooth.cache import Remember, not_kept
+from invsmooth.certificates.kept_draws import KeptDraws, fits_memory
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 from invsmooth.rng import smoothing_noise
@@ -18,9 +18,6 @@ from invsmooth.rng import smoothing_noise
 PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
 """Network input pixels at a time where no chunk size is given: 8 images of 256 x 256 fill the cores of a CPU, and more
 only costs cache; a GPU takes many."""
-
-KEPT_BYTES = 2**27
-"""Reconstructions are kept up to this size; beyond it the few that are needed again are drawn again."""
 
 ImageKeys = Sequence[str | int]
 """What names each image of a batch in the noise's seed: its noise does not depend on where in which batch it stands."""
@@ -63,12 +60,15 @@ class Draws:
 
         Raises: FloatingPointError: a reconstruction is not finite.
         """
-        for first in range(start, stop, self.step):
+        first = start
+        while first < stop:
             last = min(first + self.step, stop)
-            if self.made is not None and last <= self.made.n_samples:
-                yield slice(first - start, last - start), self.made.x_hat[:, first:last]
+            if self.made is not None and first < self.made.n_samples:
+                last = min(last, self.made.n_samples)
+                yield slice(first - start, last - start), self.made.read(first, last)
             else:
                 yield slice(first - start, last - start), self.chunk(first, last)
+            first = last
 
     @property
     def step(self) -> int:
@@ -87,21 +87,26 @@ class Draws:
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
     def making(self, n_samples: int) -> Draws:
-        """The same draws, the first ``n_samples`` of them made at once for several uses, when they are first needed, if that
-        is no more than KEPT_BYTES."""
-        return replace(self, made=Made(self, n_samples)) if self.fit(n_samples) else self
+        """The same draws, the first ``n_samples`` of them made once and kept, when they are first needed."""
+        room = KeptDraws(len(self), n_samples, self.image_shape, self.y)
+        return replace(self, made=Made(self, n_samples, room, slice(0, len(self))))
 
     def content(self, stop: int) -> dict[str, Any]:
         """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on how
         many are made at a time, and on where the last chunk ends."""
-        made = None if self.made is None else [self.made.n_samples, self.made.draws.step, len(self.made.draws)]
+        made = None if self.made is None else self.made.content()
         return {
             "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
             "image_shape": list(self.image_shape), "stop": stop, "made": made,
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
-        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H, W)."""
+        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H, W).
+
+        To the last bit what :meth:`chunks` gives where they are made once; else each is made alone.
+        """
+        if self.made is not None:
+            return self.pick_made(k, self.made)
         jobs = [(i, draw) for i, row in enumerate(k.tolist()) for draw in row]
         step = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // self.image_shape.numel())
         found = []
@@ -111,6 +116,18 @@ class Draws:
             found.append(self.reconstruct(self.y[[i for i, _ in chunk]], torch.cat(noise)))
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 
+    def pick_made(self, k: Tensor, made: Made) -> Tensor:
+        """As :meth:`pick`. What was not made yet (its uses were recalled) is made in its chunk, and no more than that."""
+        found = self.y.new_empty(*k.shape, *self.image_shape)
+        for first in sorted({d // self.step * self.step for d in k.flatten().tolist()}):
+            last = min(first + self.step, made.n_samples)
+            chunk = made.read(first, last) if last <= made.kept.filled else self.chunk(first, last)
+            for i, row in enumerate(k.tolist()):
+                for j, draw in enumerate(row):
+                    if first <= draw < last:
+                        found[i, j] = chunk[i, draw - first]
+        return found
+
     def reconstruct(self, y: Tensor, noise: Tensor) -> Tensor:
         """f(y + sigma A n) for unit noise n, shape (B', C, H, W)."""
         x_hat = self.estimator(y + self.sigma * self.operator.A(noise.to(y)), self.operator)
@@ -118,54 +135,46 @@ class Draws:
             raise FloatingPointError("a smoothed reconstruction is not finite; nothing can be certified of it")
         return x_hat
 
-    def pick_in_chunks(self, k: Tensor, stop: int) -> Tensor:
-        """As :meth:`pick`, but to the last bit what :meth:`chunks` (0, stop) gives: made in the same chunks, if needed."""
-        stop = stop if self.made is None else max(stop, self.made.n_samples)
-        found = self.y.new_empty(*k.shape, *self.image_shape)
-        for first in sorted({d // self.step * self.step for d in k.flatten().tolist()}):
-            chunk = self.chunk(first, min(first + self.step, stop))
-            for i, row in enumerate(k.tolist()):
-                for j, draw in enumerate(row):
-                    if first <= draw < first + self.step:
-                        found[i, j] = chunk[i, draw - first]
-        return found
-
     def image(self, i: int) -> Draws:
         """The draws of image i alone, the same ones."""
-        made = None if self.made is None else OfImage(self.made, i)
+        made = None if self.made is None else self.made.image(i)
         return replace(self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], made=made)
 
+    def size(self, n_samples: int) -> int:
+        """Numbers in so many reconstructions of every image."""
+        return len(self) * n_samples * self.image_shape.numel()
+
     def fit(self, n_samples: int) -> bool:
-        """Whether so many reconstructions of every image take no more than KEPT_BYTES."""
-        return len(self) * n_samples * self.image_shape.numel() * self.y.element_size() <= KEPT_BYTES
-
-    def room_for(self, n_samples: int) -> Tensor | None:
-        """An empty tensor for so many reconstructions of every image, or None if they do not fit."""
-        return self.y.new_empty(len(self), n_samples, *self.image_shape) if self.fit(n_samples) else None
+        """Whether so many reconstructions of every image are kept in memory."""
+        return fits_memory(self.size(n_samples), self.y)
 
 
+@dataclass(frozen=True)
 class Made:
-    """The reconstructions of the first draws, made when they are first asked for."""
+    """The first ``n_samples`` draws of a batch, each made once, in the batch's chunks, when it is first asked for.
 
-    def __init__(self, draws: Draws, n_samples: int) -> None:
-        self.draws, self.n_samples = draws, n_samples
+    Attributes:
+        draws: of the batch.
+        images: of the batch, whose draws are read.
+    """
 
-    @cached_property
-    def x_hat(self) -> Tensor:
-        """Shape (B, n_samples, C, H, W)."""
-        made = self.draws.y.new_empty(len(self.draws), self.n_samples, *self.draws.image_shape)
-        for k, x_hat in self.draws.chunks(0, self.n_samples):
-            made[:, k] = x_hat
-        return made
+    draws: Draws
+    n_samples: int
+    kept: KeptDraws
+    images: slice
 
+    def read(self, first: int, last: int) -> Tensor:
+        """The draws ``first`` … ``last - 1``, shape (B, last - first, C, H, W)."""
+        self.kept.reserve()
+        while self.kept.filled < last:
+            start = self.kept.filled
+            self.kept.append(self.draws.chunk(start, min(start + self.draws.step, self.n_samples)))
+        return self.kept.read(self.images, first, last)
 
-class OfImage(Made):
-    """Those of one image of the batch."""
+    def content(self) -> list[int]:
+        """What the rounding of the draws depends on."""
+        return [self.n_samples, self.draws.step, len(self.draws)]
 
-    def __init__(self, of: Made, i: int) -> None:
-        super().__init__(of.draws, of.n_samples)
-        self.of, self.i = of, i
-
-    @property
-    def x_hat(self) -> Tensor:
-        return self.of.x_hat[self.i : self.i + 1]
+    def image(self, i: int) -> Made:
+        """Those of image i alone."""
+        return replace(self, images=slice(self.images.start + i, self.images.start + i + 1))

@@ -1,80 +1,105 @@
-"""The largest eigenvalue of the second moment of a stream of vectors, in bounded memory."""
+"""The largest eigenvalue of the second moment M = sum_k v_k v_k^T of vectors that are read in blocks, in bounded memory."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Iterator
 
+import numpy as np
 import torch
+from scipy.linalg import eigvalsh_tridiagonal
+from scipy.stats import beta as beta_distribution
 from torch import Tensor
 
-SKETCH_BYTES = 2**29
-"""Memory of the rows: 1024 kept rows of 256 x 256 pixels."""
-MOST_ROWS = 1024
-"""Kept rows at most: the eigendecomposition of twice as many stays within seconds."""
+from invsmooth.certificates.variance_constrained import EIGENVALUE_FAILURE
 
-FLOAT32 = 2.0**-24
-"""Relative rounding error of a row stored in float32."""
-FLOAT64 = 1e-10
-"""More than the error of a Gram matrix summed in float64 and of its eigenvalues, relative to its trace."""
+Blocks = Callable[[], Iterator[Tensor]]
+"""Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
+
+SMALL, SMALL_BYTES = 1024, 2**27
+"""M, or the Gram matrix of the vectors, is formed where it has no more rows, and where the vectors take no more memory."""
+ROUNDING = 1e-10
+"""More than the error of a matrix summed in float64 and of its eigenvalues, relative to its trace."""
+
+STARTS = 8
+"""Starts of the iteration at a time: reading the vectors costs more than multiplying with eight of them, and that none of
+eight random vectors is near the leading eigenvector is far less likely than that one is not."""
+TOLERANCE = 1e-3
+"""Relative distance of the bound to the eigenvalue, at which the iteration stops."""
+MOST_PASSES = 60
+"""Passes over the vectors after which the bound is taken as loose as it is."""
 
 
-class SecondMoment:
-    """An upper bound of the largest eigenvalue of M = sum_k v_k v_k^T, in one pass over the v_k of length n.
+def largest_eigenvalue(blocks: Blocks, count: int, n: int, device: torch.device | str = "cpu") -> float:
+    """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``, up to rounding the eigenvalue itself where
+    either is SMALL; else that of :func:`lanczos_bound`.
 
-    Frequent Directions (Ghashami et al., SIAM J. Comput. 2016): up to 2l rows are kept; when they are full they are rotated
-    to their principal axes, and the (l+1)-th eigenvalue is taken off all of them, which leaves l rows. The sum of
-    what was taken off, ``shrunk``, keeps M <= rows^T rows + shrunk·I. So nothing is lost while there are at
-    most 2l vectors, or where n <= l; beyond that the bound is loose by at most (the trace beyond the first l/2)·2/l.
-    Rounding is added, so that the result is not below the exact value.
+    Memory: two blocks, and 4·STARTS vectors.
+    """
+    if n <= SMALL:
+        matrix = torch.zeros(n, n, dtype=torch.float64, device=device)
+        for block in blocks():
+            matrix.addmm_(block.T, block)
+    elif count <= SMALL and 8 * count * n <= SMALL_BYTES:
+        vectors = torch.cat(list(blocks()))
+        matrix = vectors @ vectors.T
+    else:
+        return lanczos_bound(lambda q: product(blocks, q), n, device)
+    return float(torch.linalg.eigvalsh(matrix)[-1].clamp_min(0) + ROUNDING * matrix.trace())
+
+
+def product(blocks: Blocks, q: Tensor) -> Tensor:
+    """M q, shape (n, columns)."""
+    total = torch.zeros_like(q)
+    for block in blocks():
+        total.addmm_(block.T, block @ q)
+    return total
+
+
+def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, device: torch.device | str = "cpu") -> float:
+    """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M, given by its products.
+
+    It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is TOLERANCE above the largest
+    Ritz value, unless MOST_PASSES do not suffice. For each start q_1 the Lanczos recurrence M Q = Q T + beta_k q_{k+1} e_k^T
+    has tridiagonal T with Ritz values theta_j and off-diagonals beta_j. Multiplied by a unit eigenvector u of lambda >
+    theta_max, it says
+
+        <u, q_1> = <u, q_{k+1}> beta_1 … beta_k / prod_j (lambda - theta_j),
+
+    so that lambda is at most the root of prod_j (lambda - theta_j) = beta_1 … beta_k / |<u, q_1>|. With probability
+    1 - EIGENVALUE_FAILURE one of the independent starts has |<u, q_1>| above a known number, and the largest of their roots
+    bounds lambda. Nothing here needs the q_j to stay orthogonal. (That of Kuczyński & Woźniakowski, SIAM J. Matrix Anal.
+    Appl. 1992, holds for every matrix and any number of steps, this one for the matrix met, for which it is tighter.)
 
     Args:
-        n: length of the vectors.
-        n_vectors: how many will come at most: no more rows are reserved.
-        n_rows: l; None chooses it by the memory, SKETCH_BYTES.
-        device: where the rows are.
+        product: M q of q, shape (n, columns), float64.
     """
+    columns = min(STARTS, n)
+    # <u, q_1>² has the distribution Beta(1/2, (n - 1)/2). The factor 1/2 is for rounding.
+    overlap = math.sqrt(beta_distribution.ppf(EIGENVALUE_FAILURE ** (1 / columns), 0.5, (n - 1) / 2)) / 2
+    generator = torch.Generator().manual_seed(0)
+    q = torch.randn(n, columns, generator=generator, dtype=torch.float64).to(device)
+    q /= q.norm(dim=0)
+    before, off = torch.zeros_like(q), torch.zeros(columns, dtype=torch.float64, device=device)
+    alphas, betas = np.empty((columns, 0)), np.empty((columns, 0))
+    bound, reached = 0.0, False
+    while not reached and alphas.shape[1] < MOST_PASSES:
+        w = product(q).addcmul_(before, off, value=-1)
+        alpha = (q * w).sum(0)
+        w.addcmul_(q, alpha, value=-1)
+        off = w.norm(dim=0)
+        before, q = q, w / off.clamp_min(1e-300)
+        alphas = np.column_stack([alphas, alpha.cpu().numpy()])
+        betas = np.column_stack([betas, off.cpu().numpy()])
+        ritz = np.stack([eigvalsh_tridiagonal(a, b[:-1]) for a, b in zip(alphas, betas, strict=True)])
+        bound = (1 + TOLERANCE) * max(0.0, float(ritz.max()))
+        reached = above(bound, ritz, betas, overlap)
+    while not above(bound, ritz, betas, overlap):
+        bound *= 1 + TOLERANCE
+    return bound
 
-    def __init__(self, n: int, n_vectors: int, n_rows: int | None = None, device: torch.device | str = "cpu") -> None:
-        self.n_rows = n_rows or max(8, min(MOST_ROWS, n, SKETCH_BYTES // (2 * 4 * n)))
-        self.rows = torch.empty(min(2 * self.n_rows, n_vectors), n, device=device)
-        self.filled, self.shrunk, self.trace = 0, 0.0, 0.0
 
-    def add(self, vectors: Tensor) -> None:
-        """Take in vectors (k, n), float64."""
-        self.trace += float(vectors.square().sum())
-        while len(vectors):
-            if self.filled == len(self.rows):
-                self.shrink()
-            taken = vectors[: len(self.rows) - self.filled]
-            self.rows[self.filled : self.filled + len(taken)] = taken
-            self.filled += len(taken)
-            vectors = vectors[len(taken) :]
-
-    def largest_eigenvalue(self) -> float:
-        """An upper bound of lambda_max(M)."""
-        gram = self.gram()
-        top = float(torch.linalg.eigvalsh(gram)[-1]) + FLOAT64 * self.trace
-        return (math.sqrt(top + self.shrunk) + FLOAT32 * math.sqrt(self.trace)) ** 2
-
-    def shrink(self) -> None:
-        gram = self.gram()
-        eigenvalues, axes = torch.linalg.eigh(gram)
-        cut = eigenvalues[-self.n_rows - 1].clamp_min(0)
-        left = (eigenvalues[-self.n_rows :] - cut).clamp_min(0)
-        axes = axes[:, -self.n_rows :] * (left / eigenvalues[-self.n_rows :].clamp_min(1e-300)).sqrt()
-        for columns in self.columns():
-            self.rows[: self.n_rows, columns] = (axes.T @ self.rows[:, columns].double()).float()
-        rounding = 2 * FLOAT32 * float(left.max() * left.sum()) ** 0.5 + FLOAT32**2 * float(left.sum())
-        self.shrunk += float(cut) + rounding + FLOAT64 * float(gram.trace())
-        self.filled = self.n_rows
-
-    def gram(self) -> Tensor:
-        """rows rows^T in float64, summed over blocks of columns."""
-        gram = torch.zeros(self.filled, self.filled, dtype=torch.float64, device=self.rows.device)
-        for columns in self.columns():
-            block = self.rows[: self.filled, columns].double()
-            gram.addmm_(block, block.T)
-        return gram
-
-    def columns(self, size: int = 2048) -> list[slice]:
-        return [slice(j, j + size) for j in range(0, self.rows.shape[1], size)]
+def above(bound: float, ritz: np.ndarray, betas: np.ndarray, overlap: float) -> bool:
+    """Whether prod_j (bound - theta_j) >= beta_1 … beta_k / overlap for all starts; ``ritz`` and ``betas``: (start, k)."""
+    with np.errstate(divide="ignore"):
+        return bool((np.log(bound - ritz).sum(1) >= np.log(betas).sum(1) - math.log(overlap)).all())

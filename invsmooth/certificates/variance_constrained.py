@@ -33,6 +33,11 @@ MU_SHARE = 0.9
 on the logarithm of its share only."""
 
 
+EIGENVALUE_FAILURE = 1e-9
+"""Part of the failure probability that the bound of the largest eigenvalue takes from the share of :func:`variance_bound`
+(:func:`invsmooth.certificates.second_moment.lanczos_bound`)."""
+
+
 def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: int) -> float:
     """mu: with probability at least 1 - ``alpha``, E<u, f~ - c>² <= mu for every unit vector u.
 
@@ -156,13 +161,17 @@ def movement(
     """All bounds at eps/sigma = ``ratio``. ``shift``, ``deviation`` and ``offset`` hold together with probability at least
     ``confidence``, for all ratios at once: the draws enter through mu (MU_SHARE of 1 - c) and through the deviation.
 
+    Raises: ValueError: a confidence so near 1 that nothing is left beside EIGENVALUE_FAILURE.
+
     Args:
         lambda_hat, trace_hat: largest eigenvalue and trace of (1/S) sum (f~_k - c)(f~_k - c)^T, or anything above them.
         radius: R.
         mean_offset: ||c - m^||.
     """
     alpha = 1 - confidence
-    mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha, n_samples)
+    if MU_SHARE * alpha <= EIGENVALUE_FAILURE:
+        raise ValueError(f"confidence={confidence} is above the {1 - EIGENVALUE_FAILURE / MU_SHARE} that mean can have")
+    mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha - EIGENVALUE_FAILURE, n_samples)
     shift = shift_bound(radius, mu, ratio)
     deviation = mean_deviation(radius, mu, (1 - MU_SHARE) * alpha, n_samples)
     return Movement(
@@ -183,7 +192,7 @@ def check_arguments(radius: float, mu: float, ratio: float) -> None:
 
 def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> float:
     """max{E[h w] : |h| <= R, E h² <= mu} for w = exp(r g - r²/2) - ``minus``, 0 < mu < R², 0 < r < inf: the
-    :func:`dual` at the t with E clip(tw)² = mu."""
+    :func:`dual` at the t with E clip(tw)² = mu. It is stationary there: an error of 1e-8 in log t enters squared."""
 
     def excess(log_t: float) -> float:
         return moments(radius, log_t, ratio, minus)[0] - mu
@@ -194,7 +203,7 @@ def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> f
     step = 1.0
     while excess(high) < 0:
         high, step = high + step, 2 * step
-    return dual(radius, mu, ratio, minus, float(brentq(excess, low, high, xtol=1e-13)))
+    return dual(radius, mu, ratio, minus, float(brentq(excess, low, high, xtol=1e-8)))
 
 
 def dual(radius: float, mu: float, ratio: float, minus: int, log_t: float) -> float:

@@ -153,11 +153,13 @@ def test_movement_splits_the_failure_probability() -> None:
     found = movement(
         lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=0.01, confidence=0.99, n_samples=3000
     )
-    mu = variance_bound(0.4, 6.28, 0.009, 3000)
-    assert found.shift == shift_bound(6.28, mu, 0.01)
+    mu = variance_bound(0.4, 6.28, 0.009 - 1e-9, 3000)
+    assert found.shift == pytest.approx(shift_bound(6.28, mu, 0.01), rel=1e-12)
     assert found.deviation == pytest.approx(mean_deviation(6.28, mu, 0.001, 3000))
     # Near the observation the route through the mean of the draws is the shorter one, far away the direct one.
     assert found.offset == pytest.approx(found.shift + found.deviation + 0.2)
     far = movement(lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=2, confidence=0.99, n_samples=3000)
-    assert far.offset == offset_bound(6.28, mu, 2)
+    assert far.offset == pytest.approx(offset_bound(6.28, mu, 2), rel=1e-12)
     assert far.trace == pytest.approx(chi_square_bound(variance_bound(26, 6.28, 0.01, 3000), 2))
+    with pytest.raises(ValueError, match=r"confidence=0.9999999999 is above"):
+        movement(lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=2, confidence=1 - 1e-10, n_samples=9)
