@@ -133,12 +133,15 @@ def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Mo
             # The floor only matters where f = c.
             yield length, offset.mul_((radius / length.clamp_min(1e-300)).clamp_max(1)[:, None])
 
-    total, trace, parts = torch.zeros_like(centre), 0.0, []
+    # Their room is taken once: small tensors that stay, between large ones that go, would leave memory in pieces.
+    lengths, drawn = torch.empty(n_samples, dtype=torch.float64), 0
+    total, trace = torch.zeros_like(centre), 0.0
     for length, offset in offsets():
-        parts.append(length.cpu())
+        lengths[drawn : drawn + len(length)] = length
+        drawn += len(length)
         total += offset.sum(0)
         trace += float(offset.square().sum())
-    lengths, to_mean = torch.cat(parts), total / n_samples
+    to_mean = total / n_samples
     largest = largest_eigenvalue(lambda: (offset for _, offset in offsets()), n_samples, centre.numel(), centre.device)
     to_x = None if x is None else centre - x.flatten().double()
     return Moments(
