@@ -16,11 +16,13 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError
+from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError, ScratchError
 
 LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
-USER_ERRORS = (ConfigError, DataError, CheckpointError, DivergedError, HydraException, OmegaConfBaseException)
+USER_ERRORS = (
+    ConfigError, DataError, CheckpointError, DivergedError, ScratchError, HydraException, OmegaConfBaseException,
+)  # fmt: skip
 
 
 FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
@@ -62,9 +64,9 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
 
 def mistake(error: BaseException) -> BaseException | None:
     """The error in the user's words, if it is one that the user can mend; else None."""
-    if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY:
-        return storage_error(error)
-    return error if isinstance(error, USER_ERRORS) else None
+    if isinstance(error, USER_ERRORS):
+        return error
+    return storage_error(error) if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY else None
 
 
 def prepare_process() -> None:

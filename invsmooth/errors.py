@@ -15,6 +15,10 @@ class CheckpointError(ValueError):
     """A file that holds no estimator that we know."""
 
 
+class ScratchError(OSError):
+    """The temporary file of an image's draws has no room."""
+
+
 class CertificateViolation(RuntimeError):
     """An attack was found under which the truth lies above a certified value: the certificate is wrong, or the chance of
     its failure came up. No mistake of the user's."""

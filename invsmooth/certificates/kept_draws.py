@@ -11,6 +11,8 @@ from typing import BinaryIO
 import torch
 from torch import Tensor
 
+from invsmooth.errors import ScratchError
+
 KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}
 """What is kept in the memory of a device; more goes to the file."""
 
@@ -36,7 +38,7 @@ class KeptDraws:
     def reserve(self) -> None:
         """Take the whole memory or disk space, if that was not done before.
 
-        Raises: OSError: the disk has no room; the message says what to do.
+        Raises: ScratchError: the disk has no room.
         """
         count = self.n_images * self.n_draws * self.image_shape.numel()
         if self.tensor is not None or self.file is not None:
@@ -90,10 +92,9 @@ def temporary_file(size: int) -> BinaryIO:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{error.strerror}: no room for the {size / 2**30:.1f} GiB of draws that are kept while an image is "
-                f"certified, in {folder()}; set TMPDIR to a folder on a larger disk, or take fewer n_samples",
+            raise ScratchError(
+                f"the draws of an image, {size / 2**30:.1f} GiB, have no room in {folder()} while it is certified: "
+                f"{error.strerror}. Set TMPDIR to a folder on a larger disk, or take fewer n_samples"
             ) from error
         undo.pop_all()
     return file
