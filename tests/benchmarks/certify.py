@@ -1,7 +1,7 @@
 """``make bench``: what certifying S draws costs against the bare batched forward passes of the same S inputs, side by side,
 and the peak memory over S.
 
-Prints ratios of medians; a benchmark, not a test.
+Every variant makes 64 draws and the reference. Prints ratios of medians; a benchmark, not a test.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -43,21 +43,26 @@ def variants(estimator: Estimator, operator: Operator) -> dict[str, Callable[[],
         for _ in range(N_SAMPLES // CHUNK):
             estimator(batch, operator)
 
-    def everything() -> None:
-        certifiers = ("discrepancy", "error", "radius")
-        certify_all(estimator, operator, y, certifiers=certifiers, eps=EPS, x=x, threshold=0.01, **common)
+    def several(*certifiers: str, eps: Sequence[float] = EPS, **fewer: int) -> Callable[[], object]:
+        options = common | fewer
+        return lambda: certify_all(
+            estimator, operator, y, certifiers=certifiers, eps=eps, x=x, threshold=0.01, **options
+        )
 
-    def with_mean(*certifiers: str) -> Callable[[], object]:
-        fewer = common | {"n_samples": N_SAMPLES - 8, "n_centre": 8}
-        return lambda: certify_all(estimator, operator, y, certifiers=certifiers, eps=EPS, x=x, threshold=0.01, **fewer)
+    of_mean = {"n_samples": N_SAMPLES - 8, "n_centre": 8}
+    of_center = {"n_samples": N_SAMPLES // 2, "n_centre": 8, "n_pred": N_SAMPLES // 4}
 
     return {
         "bare": bare,
         "1 radius": lambda: certify(estimator, operator, y, eps=EPS[0], **common),
         "20 radii": lambda: certify(estimator, operator, y, eps=EPS, **common),
-        "20 radii, discrepancy, error and radius": everything,
-        "mean, S_0 = 8 + S = 56": with_mean("mean"),
-        "20 radii, all but center, S_0 = 8 + S = 56": with_mean("discrepancy", "error", "radius", "mean"),
+        "20 radii, discrepancy, error and radius": several("discrepancy", "error", "radius"),
+        "20 radii, mean, S_0 = 8, S = 56": several("mean", **of_mean),
+        "20 radii, all but center, S_0 = 8, S = 56": several("discrepancy", "error", "radius", "mean", **of_mean),
+        "1 radius, center, n_pred = 16, S = 32": several("center", eps=EPS[:1], **of_center),
+        "20 radii, all, n_pred = 16, S_0 = 8, S = 32": several(
+            "discrepancy", "error", "radius", "mean", "center", **of_center
+        ),
     }
 
 
@@ -83,22 +88,25 @@ def time_overhead() -> None:
 
 
 def peak_memory(certifier: str, n_samples: int) -> None:
-    """Print this process's peak memory in MiB (Linux) after a certificate of one image with a trivial estimator."""
+    """Print this process's peak memory in MiB (Linux) after a certificate of one image with a trivial estimator, and the
+    seconds that it took."""
     y = torch.rand(1, 1, MEMORY_SIDE, MEMORY_SIDE)
-    certify(MatchedFilter(), Identity(), y, sigma=0.1, eps=EPS, n_samples=n_samples, certifier=certifier)
+    options = {"sigma": 0.1, "eps": EPS, "n_samples": n_samples, "certifier": certifier}
+    taken = seconds(lambda: certify(MatchedFilter(), Identity(), y, **options))
     # Not ru_maxrss, which starts at the size of the process that started this one.
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    print(int(peak) / 1024)
+    print(int(peak) / 1024, taken)
 
 
 def memory_over_samples() -> None:
-    print(f"peak memory of the process in MiB, one {MEMORY_SIDE}×{MEMORY_SIDE} image, S = {MEMORY_SAMPLES}")
+    print(f"peak memory of the process, one {MEMORY_SIDE}×{MEMORY_SIDE} image, a trivial network, S = {MEMORY_SAMPLES}")
     for certifier in ("discrepancy", "mean"):
-        peaks = []
+        found = []
         for n_samples in MEMORY_SAMPLES:
             command = [sys.executable, "-m", "tests.benchmarks.certify", certifier, str(n_samples)]
-            peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
-        print(f"  {certifier}: {', '.join(f'{p:.0f}' for p in peaks)}")
+            peak, taken = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
+            found.append(f"{float(peak):.0f} MiB ({float(taken):.1f} s)")
+        print(f"  {certifier}: {', '.join(found)}")
 
 
 if __name__ == "__main__":
