@@ -45,7 +45,9 @@ def evaluate(
     plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
     recall, run_id = build_recall(cfg, module.estimator, data, store)
     columns = recall.columns | {"run_id": run_id}
-    check = SandwichCheck(folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size)
+    check = SandwichCheck(
+        folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size, plan.radius_checked_of
+    )
     files = build_files(cfg, module.estimator, plan, folder) if cfg.certify.files else None
     callbacks: list[L.Callback] = [
         AttackSweep(attack, recall.of),

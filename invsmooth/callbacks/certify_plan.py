@@ -70,6 +70,12 @@ class CertifyPlan:
         over = {"eps": self.over_eps, "sigma": self.over_sigma, "images": self.over_images}
         return ", ".join(name for name, how in over.items() if how != "none")
 
+    @property
+    def radius_checked_of(self) -> str | None:
+        """What the certificates of ``radius`` are to be refuted as. Beside ``error``, whose bound is below their threshold,
+        they are not: its check, with the same draws, says more."""
+        return None if self.radius_of == "error" and "error" in self.certifiers else self.radius_of
+
     def impossible(self) -> list[str]:
         """Why there is no certificate, for each cell where there is none. Known before any network runs."""
         found: dict[tuple[float, float], dict[str, list[str]]] = {}

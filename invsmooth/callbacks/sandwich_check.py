@@ -11,10 +11,12 @@ from torch import Tensor
 
 from invsmooth.attacks.sandwich import Sandwich, check_error, check_mean
 from invsmooth.certificates import Certificate, MeanCertificate
+from invsmooth.certificates.center_smoothing import BALL_FACTOR, DELTA
 from invsmooth.errors import CertificateViolation
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
 from invsmooth.pictures import setting_name
+from invsmooth.rows import AT_ATTACKED
 from invsmooth.units import to_unit_scale
 
 
@@ -29,10 +31,14 @@ class SandwichCheck:
         q: the certified quantile.
         seed: of the evaluation.
         chunk_size: draws at a time.
+        radius_of: what ``radius`` is about; None where it is not checked.
     """
 
-    def __init__(self, folder: Path, n_samples: int, q: float, seed: int, chunk_size: int | None) -> None:
+    def __init__(
+        self, folder: Path, n_samples: int, q: float, seed: int, chunk_size: int | None, radius_of: str | None = "error"
+    ) -> None:
         self.folder, self.n_samples, self.q, self.seed, self.chunk_size = folder, n_samples, q, seed, chunk_size
+        self.radius_of = radius_of
         self.violations: list[str] = []
 
     def __call__(
@@ -41,35 +47,47 @@ class SandwichCheck:
     ) -> Sandwich | None:  # fmt: skip
         """Compare the certificate of a cell (at one radius) with the truth under the attack xi. sigma in grey levels.
 
-        ``error`` and ``mean`` are certified at x and looked at x + xi; ``discrepancy`` is certified at x + xi, with the
-        reconstruction ``attacked`` as its reference, and looked at x, which is as far away. Of ``radius`` and ``center``,
-        and without an attack (eps = 0) or any bound, nothing is checked: None.
+        All are certified at x and looked at x + xi, but for ``discrepancy``: that is certified at x + xi, with the
+        reconstruction ``attacked`` as its reference, and looked at x, which is as far away. What is looked at of
+        ``radius`` is the error or discrepancy that is to stay below its threshold, and of ``center`` its ball of radius
+        R-hat, the quantile of the distances to the centre, times 3 as in the bound. Without an attack (eps = 0) or any
+        bound nothing is checked: None.
         """
         skips = self.n_samples == 0 or eps == 0 or bool(certificate.bound.isnan().all())
-        if skips or certifier not in ("error", "mean", "discrepancy"):
+        if skips or (certifier == "radius" and self.radius_of is None):
             return None
         common: dict[str, Any] = {"sigma": to_unit_scale(sigma), "n_samples": self.n_samples, "seed": self.seed,
                   "image_keys": measured.names, "chunk_size": self.chunk_size}  # fmt: skip
         operator, x, b = measured.setting.operator, measured.x, measured.b
-        extra: dict[str, Any] = {}
+        extra: dict[str, Any]
         if isinstance(certificate, MeanCertificate):
             extra = {"centre": certificate.shown, "radius": certificate.radius}
-            found = as_mse(
+            found = scaled(
                 check_mean(
                     estimator, operator, x, b, xi, certified=(certificate.bound * x[0].numel()).sqrt(), **extra,
                     **common | {"n_samples": max(4, self.n_samples)},
-                ), x[0].numel(),
+                ), power=2, factor=1 / x[0].numel(),
             )  # fmt: skip
-        elif certifier == "error":
-            found = check_error(estimator, operator, x, b, xi, certified=certificate.bound, q=self.q, **common)
         else:
-            extra, nothing = {"reference": attacked}, torch.zeros_like(xi)
-            found = check_error(
-                estimator, operator, x, b, nothing, certified=certificate.bound, q=self.q, reference=attacked, **common
-            )
+            factor = BALL_FACTOR if certifier == "center" else 1
+            reference = attacked if certifier == AT_ATTACKED else certificate.shown
+            if (self.radius_of if certifier == "radius" else certifier) == "error":
+                reference = x
+            at = torch.zeros_like(xi) if certifier == AT_ATTACKED else xi
+            extra = {"reference": reference}
+            found = scaled(
+                check_error(
+                    estimator, operator, x, b, at, certified=certificate.bound / factor, q=self.quantile(certifier),
+                    **extra, **common,
+                ), power=1, factor=factor,
+            )  # fmt: skip
         for i in found.violated.nonzero().flatten().tolist():
             self.keep(certifier, measured, xi, eps, sigma, found, i, {k: v[i : i + 1] for k, v in extra.items()})
         return found
+
+    def quantile(self, certifier: str) -> float:
+        """The one that is compared."""
+        return 0.5 + DELTA if certifier == "center" else self.q
 
     def keep(
         self, certifier: str, measured: Measured, xi: Tensor, eps: float, sigma: float, found: Sandwich, i: int,
@@ -88,7 +106,8 @@ class SandwichCheck:
             "operator": type(setting.operator).__name__,
             # Not its state dict, which leaves out matrices that a seed determines.
             "operator_buffers": dict(setting.operator.named_buffers()),
-            "quantile": self.q, "confidence": found.confidence, "n_samples": found.n_samples, "seed": found.seed,
+            "quantile": self.quantile(certifier), "confidence": found.confidence, "n_samples": found.n_samples,
+            "seed": found.seed,
         }  # fmt: skip
         number = len(self.violations)
         # With the setting: of several processes each counts its own.
@@ -107,7 +126,7 @@ class SandwichCheck:
             raise CertificateViolation("\n".join(["certificate refuted by an attack:", *self.violations]))
 
 
-def as_mse(distance: Sandwich, n: int) -> Sandwich:
-    """A check of l2 distances, as MSE over n pixels: in the unit of the bounds in the rows."""
-    values = {k: getattr(distance, k).square() / n for k in ("estimate", "lower", "upper", "certified")}
-    return dataclasses.replace(distance, **values)
+def scaled(check: Sandwich, power: int, factor: float) -> Sandwich:
+    """A check of something else in the unit of the bounds in the rows, MSE: its values to this power, times a factor."""
+    values = {k: getattr(check, k) ** power * factor for k in ("estimate", "lower", "upper", "certified")}
+    return dataclasses.replace(check, **values)

@@ -40,11 +40,11 @@ def steps_of_image(
     evals += len(plan.sigma) * any(c != AT_ATTACKED for c in plan.certifiers) + len(cells) * (
         AT_ATTACKED in plan.certifiers
     )
-    checks = {"error": 1, "discrepancy": 1, "mean": 2}
     for eps, sigma in cells:
         if eps > 0 and check_samples:
-            evals += sum(
-                checks.get(c, 0) * check_samples for c in plan.certifiers if not plan.why_impossible(c, eps, sigma)
+            checked = [c for c in plan.certifiers if c != "radius" or plan.radius_checked_of]
+            evals += check_samples * sum(
+                2 if c == "mean" else 1 for c in checked if not plan.why_impossible(c, eps, sigma)
             )
         if plan.bands != "none" and number < recall.n_pictures:
             evals += 1 + n_drawn(plan, sigma)

@@ -14,7 +14,7 @@ import numpy as np
 
 from invsmooth.certificate_files.fields import kind_of
 from invsmooth.certificate_files.format import NOT_FINITE, Record, real
-from invsmooth.certificates.center_smoothing import DELTA, center_index, why_abstained, why_no_center
+from invsmooth.certificates.center_smoothing import BALL_FACTOR, DELTA, center_index, why_abstained, why_no_center
 from invsmooth.certificates.confidence import bonferroni, decide, looks
 from invsmooth.certificates.impossible import WITHOUT_NOISE, why_above, why_not_decided_below
 from invsmooth.certificates.order_statistics import (
@@ -156,7 +156,7 @@ def center(certificate: Record, units: Units) -> Record:
     for ratio in ratios(certificate, units):
         k = None if alone else center_index(s, ratio, c, dkw=dkw)
         reason = why_no_center(ratio, s, c, n_pred, dkw=dkw) or alone
-        rows.append({"k_index": k, "bound": real(9 * draws[k - 1] if k else math.nan), "reason": reason})
+        rows.append({"k_index": k, "bound": real(BALL_FACTOR * draws[k - 1] if k else math.nan), "reason": reason})
     return {"abstained": bool(alone), "median": draws[math.ceil(s / 2) - 1], "radii": rows}
 
 

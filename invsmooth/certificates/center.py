@@ -17,7 +17,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invsmooth.certificates.center_smoothing import center_index, default_n_pred, why_abstained, why_no_center
+from invsmooth.certificates.center_smoothing import (
+    BALL_FACTOR,
+    center_index,
+    default_n_pred,
+    why_abstained,
+    why_no_center,
+)
 from invsmooth.certificates.certificate import CenterCertificate
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.sampling import Draws
@@ -72,7 +78,7 @@ def center_certificate(
     reason = np.array([[why or alone for why in impossible] for alone in abstained], dtype=object)
     k_index = np.array([[None if alone else k for k in ranks] for alone in abstained], dtype=object)
     bounds = [
-        [9 * float(c.distances.expand(n_samples)[k - 1]) if k else math.nan for k in row]
+        [BALL_FACTOR * float(c.distances.expand(n_samples)[k - 1]) if k else math.nan for k in row]
         for c, row in zip(found, k_index, strict=True)
     ]
     medians = [c.distances[math.ceil(n_drawn / 2) - 1] for c in found]

@@ -26,7 +26,7 @@ CERTIFIED = {
 }
 """The column of each certifier's curve in each measure."""
 
-TRUTHS = {"mse": ("discrepancy", "mean"), "psnr": ("error",)}
+TRUTHS = {"mse": ("discrepancy", "mean", "center"), "psnr": ("error",)}
 """Whose ``truth`` (an MSE) is what the curve of the same name bounds."""
 
 UNSMOOTHED = {"clean": "psnr_clean", "noise": "psnr_noise", "attacked": "psnr_attacked"}

@@ -54,6 +54,8 @@ def sandwich_figure(rows: pd.DataFrame) -> Figure:
     for every attack. Dashed: the truth under the attack found, shaded between its confidence limits."""
     points = curve_points(rows)
     panels = list(points.groupby(PANEL, dropna=False))
+    of_radius = rows[rows["certifier"] == "radius"].groupby(PANEL, dropna=False)
+    radii = {key: certified_radius(own) for key, own in of_radius}
     n_sigma = rows["sigma"].nunique()
     per_line = min(3, n_sigma if n_sigma > 1 else len(panels))
     n_lines = -(-len(panels) // per_line)
@@ -65,6 +67,7 @@ def sandwich_figure(rows: pd.DataFrame) -> Figure:
         if number < len(panels):
             key, own = panels[number]
             draw_panel(pair, dict(zip(PANEL, key, strict=True)), own)
+            pair[0].set_title(pair[0].get_title() + radii.get(key, ""), fontsize=9)
         for place, label in zip(pair, Y_LABELS.values(), strict=True):
             place.set_visible(number < len(panels))
             place.set_ylabel(label if column == 0 else "")
@@ -107,6 +110,16 @@ def without_certificate(points: pd.DataFrame) -> str:
     nulls = points[(points["kind"] == "certified") & points["value"].isna()].groupby("curve")["eps"].unique()
     lines = [f"{curve}: ε = {', '.join(f'{e:g}' for e in sorted(radii))}" for curve, radii in nulls.items()]
     return "\n".join(["not certified for every image:", *lines]) if lines else ""
+
+
+def certified_radius(rows: pd.DataFrame) -> str:
+    """What the rows of ``radius`` say, which is one number for each image and no curve."""
+    images = rows.drop_duplicates(["run_id", "image"])
+    threshold, found = rows["bound"].max(), images["certified_eps"].dropna()
+    if found.empty or np.isnan(threshold):
+        return ""
+    of = "mean of" if len(found) == len(images) else f"none for {len(images) - len(found)}, mean of the other"
+    return f"\nradius: MSE ≤ {threshold:g} up to ε = {found.mean():.3g} ({of} {len(found)})"
 
 
 def ratio_axis(axes: Axes, points: pd.DataFrame) -> None:

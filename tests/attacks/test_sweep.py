@@ -152,7 +152,7 @@ def test_check_needs_an_attack_a_bound_and_draws(module, measured, tmp_path: Pat
     check = SandwichCheck(tmp_path, 20, 0.5, 0, None)
     assert run(check, 0.0, zero) is None
     assert run(check, 0.05, none) is None
-    assert run(check, 0.05, zero, "radius") is None
+    assert run(SandwichCheck(tmp_path, 20, 0.5, 0, None, radius_of=None), 0.05, zero, "radius") is None
     assert run(SandwichCheck(tmp_path, 0, 0.5, 0, None), 0.05, zero) is None
     check.conclude()
     assert run(check, 0.05, zero) is not None
@@ -171,10 +171,10 @@ def sweep_rows(
     return pd.read_parquet(folder / "results.parquet")
 
 
-@pytest.mark.parametrize("certifier", ["error", "discrepancy", "mean"])
+@pytest.mark.parametrize("certifier", ["error", "discrepancy", "mean", "center", "radius"])
 def test_every_certificate_is_compared_with_the_truth(module, measured, tmp_path: Path, certifier: str) -> None:
     """In the rows: the truth lies within its limits and below the bound. A bound that claims next to nothing is refuted."""
-    plan = CertifyPlan([certifier], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1)
+    plan = CertifyPlan([certifier], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1, n_pred=3000, threshold=0.3)
     outputs = attacked(module, measured)
     rows = sweep_rows(plan, 400, module, outputs, tmp_path)
     rows = rows[rows["eps"] > 0]
@@ -191,6 +191,31 @@ def test_every_certificate_is_compared_with_the_truth(module, measured, tmp_path
     check(module.estimator, measured, xi, 0.05, 12.0, certifier, wrong, measured.x)
     with pytest.raises(CertificateViolation, match=f"certifier = {certifier}"):
         check.conclude()
+
+
+@pytest.mark.parametrize("radius_of", ["error", "discrepancy"])
+def test_the_radius_is_checked_as_what_it_is_about(module, measured, tmp_path: Path, radius_of: str) -> None:
+    """Alone; beside error, whose bound is below the threshold, only where it is about the discrepancy."""
+    settings: dict[str, Any] = {"threshold": 0.3, "radius_of": radius_of}
+    alone = CertifyPlan(["radius"], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1, **settings)
+    beside = CertifyPlan(["radius", "error"], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1, **settings)
+    outputs = attacked(module, measured)
+    assert (alone.radius_checked_of, beside.radius_checked_of) == (
+        radius_of,
+        None if radius_of == "error" else radius_of,
+    )
+    xi = outputs["attacks"][0.05, 12.0].xi
+    found = alone.certify(["radius"], module.estimator, measured, measured.y, [0.05], 12.0)["radius"].at(0)
+    check = SandwichCheck(tmp_path, 40, 0.5, 1, None, radius_of)
+    truth = check(module.estimator, measured, xi, 0.05, 12.0, "radius", found, measured.x)
+    reference = measured.x if radius_of == "error" else module.estimator(measured.y, SETTING.operator).detach()
+    expected = check_error(
+        module.estimator, SETTING.operator, measured.x, measured.b, xi, certified=found.bound, sigma=12 / 255, n_samples=40,
+        reference=reference, seed=1, image_keys=measured.names,
+    )  # fmt: skip
+    assert truth is not None
+    torch.testing.assert_close(truth.estimate, expected.estimate)
+    torch.testing.assert_close(truth.certified, torch.full((2,), 0.3, dtype=truth.certified.dtype))
 
 
 def test_all_certifiers_fill_their_columns(module, measured, tmp_path: Path) -> None:

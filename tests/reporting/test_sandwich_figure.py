@@ -90,6 +90,26 @@ def test_settings_and_sigmas_are_panels_of_their_own(tmp_path: Path) -> None:
     assert "0.99" in figure._suptitle.get_text()
 
 
+def test_center_and_radius_are_in_the_panel(tmp_path: Path) -> None:
+    """center as a curve with its truth, radius, which is a number for each image, in the title."""
+    center = {"certifier": "center", "bound": 4e-3, "truth": 1e-3, "truth_lower": 5e-4, "truth_upper": 2e-3}
+    radius = {"certifier": "radius", "bound": 1e-2}
+    rows = stored(
+        tmp_path, *(row(eps=e, **center) for e in (0.1, 0.2)),
+        *(row(eps=e, image=i, certified_eps=c, **radius) for e in (0.1, 0.2) for i, c in (("one", 0.12), ("two", 0.2))),
+        row(image="three", certified_eps=math.nan, **radius | {"bound": math.nan}),
+    )  # fmt: skip
+    points = curve_points(rows)
+    assert point(points, "certified", "center", "mse")["value"] == pytest.approx(4e-3)
+    truth = point(points, "truth", "center", "mse")
+    assert truth[["value", "lower", "upper"]].tolist() == pytest.approx([1e-3, 5e-4, 2e-3])
+    figure = sandwich_figure(rows)
+    assert figure.axes[0].get_title().endswith("radius: MSE ≤ 0.01 up to ε = 0.16 (none for 1, mean of the other 2)")
+    whole = sandwich_figure(rows[rows["image"] != "three"])
+    assert whole.axes[0].get_title().endswith("radius: MSE ≤ 0.01 up to ε = 0.16 (mean of 2)")
+    assert "radius" not in sandwich_figure(rows[rows["certifier"] == "center"]).axes[0].get_title()
+
+
 def test_several_radii_make_the_figure(tmp_path: Path) -> None:
     assert not has_curves(stored(tmp_path / "one", row(eps=0.0), row()))
     stored(tmp_path / "two", row(eps=0.0), row(), row(eps=0.2, units="matched"))
