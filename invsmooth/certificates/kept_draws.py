@@ -51,6 +51,7 @@ class KeptDraws:
 
     def append(self, x_hat: Tensor) -> None:
         """Keep the next draws of every image, shape (B, k, C, H, W)."""
+        x_hat = x_hat.to(self.like.dtype)
         first, self.filled = self.filled, self.filled + x_hat.shape[1]
         if self.tensor is not None:
             self.tensor[:, first : self.filled] = x_hat
