@@ -8,7 +8,7 @@ WORKERS ?= 2
 RAY_STAMP := .venv-ray/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report counterexample clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report bench-published counterexample clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -57,6 +57,11 @@ bench-training: $(STAMP) ## seconds per training batch of the five algorithms (s
 
 bench-report: $(STAMP) ## seconds to read, aggregate and report on 500 runs (two minutes)
 	$(BIN)/python -m tests.benchmarks.report
+
+bench-published: $(STAMP) ## the certificates of a published ISTA-Net++, and 10 000 attempts to break them: NET=FILE IMAGES=FOLDER (an hour)
+	@test -f "$(NET)" -a -d "$(IMAGES)" || { echo "error: give NET=net_params_….pkl and IMAGES=the folder of Set11"; exit 2; }
+	$(BIN)/python -m tests.benchmarks.published_mean "$(NET)" "$(IMAGES)"
+	$(BIN)/python -m tests.benchmarks.violations "$(NET)" "$(IMAGES)"
 
 counterexample: $(STAMP) ## draw docs/images/counterexample.png
 	$(BIN)/python -m tests.benchmarks.counterexample

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from invsmooth.certificates.kept_draws import folder
 from invsmooth.run_record import write_text
 
 FILE = "plan.json"
@@ -25,6 +26,7 @@ class Step:
         gradients: how many of them have a gradient taken through.
         kept: computed before.
         seconds: estimated; 0 where nothing is known of it.
+        file_bytes: of the temporary file that it takes.
     """
 
     kind: str
@@ -33,6 +35,7 @@ class Step:
     gradients: int = 0
     kept: bool = False
     seconds: float = 0.0
+    file_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -92,6 +95,8 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
         "kept (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
         "pass that was timed"
     )
+    if room := max((s.file_bytes for job in jobs for s in job.steps if not s.kept), default=0):
+        table.caption += f". Draws take a temporary file of up to {room / 2**30:.1f} GiB in {folder()} (TMPDIR)"
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
 

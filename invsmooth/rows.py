@@ -39,6 +39,7 @@ SCHEMA = pa.schema(
 - bound: the certified MSE of the row's certifier (docs/theory.md); where none exists it is nan, k_index is null, and
   ``reason`` says why. bound_…: the simpler forms of ``mean``.
 - truth: what the bound bounds, as it is at the attack that was found, estimated from fresh draws, with confidence limits.
+  Of ``center`` 3 times the ball that R-hat bounds, of ``radius`` what is to stay below the threshold.
 - confidence holds for what ``simultaneous`` names together (eps, sigma, images; "" for each row on its own);
   confidence_each is what one certificate was made with.
 - psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.

@@ -107,6 +107,7 @@ def clean_steps(estimator: Estimator, recall: Recall, plan: CertifyPlan, measure
         for what, content, needed in uses:
             key = results.key(what, content)
             kept = results.store.has(what, key)
-            yield Step("draws", key, max(0, needed - made), kept=kept)
+            room = 0 if draws.made is None else draws.made.kept.file_bytes
+            yield Step("draws", key, max(0, needed - made), kept=kept, file_bytes=room)
             if draws.made is not None and not kept:
                 made = max(made, min(needed, draws.made.n_samples))

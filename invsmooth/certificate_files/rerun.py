@@ -18,7 +18,7 @@ from invsmooth.certificate_files.fields import ABOUT_THRESHOLD, COMMON
 from invsmooth.certificate_files.format import CertificateFileError, Record, read_arrays
 from invsmooth.certificate_files.record import certificate_record, operator_sha256
 from invsmooth.certificates import Certificate, certify_all, decided_certificate
-from invsmooth.errors import CheckpointError
+from invsmooth.errors import CheckpointError, ScratchError
 from invsmooth.estimators.checkpoint import from_description, load_checkpoint
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.operators import LinearOperator, operator_by_name
@@ -41,7 +41,7 @@ def rerun(record: Record, path: Path, checkpoint: str | None, chunk_size: int | 
         group = dict(members)
         try:
             redrawn = certify_again(list(group.values()), record, estimator, operator, arrays, chunk_size)
-        except (TypeError, ValueError, RuntimeError, FloatingPointError) as error:  # a measurement that does not fit
+        except (TypeError, ValueError, RuntimeError, FloatingPointError, ScratchError) as error:  # it does not fit
             raise CertificateFileError(f"cannot be redrawn: {error}") from error
         for i, certificate in group.items():
             found += [f"{name_of(record, i)}: {line}" for line in compare(record, certificate, redrawn)]

@@ -29,6 +29,7 @@ from invsmooth.certificates.mean import centre_draws, mean_certificate
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling, ratio_of
 from invsmooth.certificates.percentile import Percentile, percentile_certificates
 from invsmooth.certificates.sampling import Draws, ImageKeys
+from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators.base import Operator
 
@@ -124,7 +125,7 @@ def certify_all(
     """
     each = each_confidence(confidence, simultaneous, len(eps))
     plan = Percentile(eps, sigma, n_samples, each, q, dkw=simultaneous == "dkw")
-    check(certifiers, plan, x, chunk_size, threshold, radius_of, n_centre, n_pred)
+    check(certifiers, plan, confidence, x, chunk_size, threshold, radius_of, n_centre, n_pred)
     keys = list(range(len(y))) if image_keys is None else list(image_keys)
     with torch.no_grad(), frozen(estimator):
         # One network evaluation also tells the shape of the image.
@@ -162,6 +163,7 @@ def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_cent
 def check(
     certifiers: Sequence[str],
     plan: Percentile,
+    confidence: float,
     x: Tensor | None,
     chunk_size: int | None,
     threshold: float | None,
@@ -174,6 +176,8 @@ def check(
         check_certifier(certifier)
     check_sampling(plan.n_samples, plan.confidence)
     check_quantile(plan.q)
+    if "mean" in certifiers:
+        check_confidence(confidence)
     for eps in plan.radii:
         ratio_of(eps, plan.sigma)
     if plan.dkw:

@@ -40,14 +40,19 @@ class KeptDraws:
 
         Raises: ScratchError: the disk has no room.
         """
-        count = self.n_images * self.n_draws * self.image_shape.numel()
         if self.tensor is not None or self.file is not None:
             return
-        if fits_memory(count, self.like):
+        if self.file_bytes == 0:
             self.tensor = self.like.new_empty(self.n_images, self.n_draws, *self.image_shape)
         else:
-            self.file = temporary_file(count * self.like.element_size())
+            self.file = temporary_file(self.file_bytes)
             weakref.finalize(self, self.file.close)
+
+    @property
+    def file_bytes(self) -> int:
+        """Length of the file; 0 where none is needed."""
+        count = self.n_images * self.n_draws * self.image_shape.numel()
+        return 0 if fits_memory(count, self.like) else count * self.like.element_size()
 
     def append(self, x_hat: Tensor) -> None:
         """Keep the next draws of every image, shape (B, k, C, H, W)."""
@@ -68,7 +73,8 @@ class KeptDraws:
         found = torch.empty(images.stop - images.start, last - first, *self.image_shape, dtype=self.like.dtype)
         for i, own in enumerate(found, images.start):
             self.file.seek(self.offset(i, first))
-            self.file.readinto(own.view(torch.uint8).numpy())  # type: ignore[attr-defined]
+            read = self.file.readinto(own.view(torch.uint8).numpy())  # type: ignore[attr-defined]
+            assert read == own.numel() * own.element_size()
         return found.to(self.like.device)
 
     def offset(self, i: int, draw: int) -> int:
@@ -94,7 +100,7 @@ def temporary_file(size: int) -> BinaryIO:
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
             raise ScratchError(
-                f"the draws of an image, {size / 2**30:.1f} GiB, have no room in {folder()} while it is certified: "
+                f"the draws of an image (or batch), {size / 2**30:.1f} GiB, have no room in {folder()}: "
                 f"{error.strerror}. Set TMPDIR to a folder on a larger disk, or take fewer n_samples"
             ) from error
         undo.pop_all()

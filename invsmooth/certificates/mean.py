@@ -16,6 +16,7 @@ from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.sampling import Draws
 from invsmooth.certificates.second_moment import largest_eigenvalue
 from invsmooth.certificates.variance_constrained import Movement, movement
+from invsmooth.rng import generator_for
 
 DEFAULT_CENTRE = 500
 """S_0, unless S is smaller: draws from which c and R are fixed."""
@@ -142,12 +143,15 @@ def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Mo
         total += offset.sum(0)
         trace += float(offset.square().sum())
     to_mean = total / n_samples
-    largest = largest_eigenvalue(lambda: (offset for _, offset in offsets()), n_samples, centre.numel(), centre.device)
+    largest = largest_eigenvalue(
+        lambda: (offset for _, offset in offsets()), n_samples, centre.numel(),
+        generator_for(draws.seed, "eigenvalue", draws.image_keys[0]), centre.device,
+    )  # fmt: skip
     to_x = None if x is None else centre - x.flatten().double()
     return Moments(
         centre=centre.view(draws.image_shape),
         radius=radius,
-        lambda_hat=largest / n_samples,
+        lambda_hat=min(largest, trace) / n_samples,
         trace_hat=trace / n_samples,
         mean_offset=float(to_mean.norm()),
         centre_error=math.nan if to_x is None else float(to_x.norm()),

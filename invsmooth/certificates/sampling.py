@@ -94,7 +94,7 @@ class Draws:
     def content(self, stop: int) -> dict[str, Any]:
         """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on how
         many are made at a time, and on where the last chunk ends."""
-        made = None if self.made is None else self.made.content()
+        made = None if self.made is None else self.made.content(stop)
         return {
             "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
             "image_shape": list(self.image_shape), "stop": stop, "made": made,
@@ -171,9 +171,10 @@ class Made:
             self.kept.append(self.draws.chunk(start, min(start + self.draws.step, self.n_samples)))
         return self.kept.read(self.images, first, last)
 
-    def content(self) -> list[int]:
-        """What the rounding of the draws depends on."""
-        return [self.n_samples, self.draws.step, len(self.draws)]
+    def content(self, stop: int) -> list[int]:
+        """What the rounding of the draws 0 … stop - 1 depends on: where the chunk of the last one ends."""
+        step = self.draws.step
+        return [min(-(-stop // step) * step, self.n_samples), step, len(self.draws)]
 
     def image(self, i: int) -> Made:
         """Those of image i alone."""

@@ -16,8 +16,8 @@ from invsmooth.certificates.variance_constrained import EIGENVALUE_FAILURE
 Blocks = Callable[[], Iterator[Tensor]]
 """Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
 
-SMALL, SMALL_BYTES = 1024, 2**27
-"""M, or the Gram matrix of the vectors, is formed where it has no more rows, and where the vectors take no more memory."""
+SMALL, SMALL_BYTES = 1024, 2**26
+"""M is formed where the vectors are no longer, their Gram matrix where they are no more and take no more memory."""
 ROUNDING = 1e-10
 """More than the error of a matrix summed in float64 and of its eigenvalues, relative to its trace."""
 
@@ -30,21 +30,29 @@ MOST_PASSES = 60
 """Passes over the vectors after which the bound is taken as loose as it is."""
 
 
-def largest_eigenvalue(blocks: Blocks, count: int, n: int, device: torch.device | str = "cpu") -> float:
-    """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``, up to rounding the eigenvalue itself where
-    either is SMALL; else that of :func:`lanczos_bound`.
+def largest_eigenvalue(
+    blocks: Blocks, count: int, n: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> float:
+    """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL the eigenvalue itself, up
+    to rounding, else that of :func:`lanczos_bound`.
 
-    Memory: two blocks, and 4·STARTS vectors.
+    Memory: two blocks, and 4·STARTS vectors or SMALL_BYTES.
+
+    Args:
+        generator: of random starts, on the CPU, independent of the vectors.
     """
     if n <= SMALL:
         matrix = torch.zeros(n, n, dtype=torch.float64, device=device)
         for block in blocks():
             matrix.addmm_(block.T, block)
     elif count <= SMALL and 8 * count * n <= SMALL_BYTES:
-        vectors = torch.cat(list(blocks()))
+        vectors, filled = torch.empty(count, n, dtype=torch.float64, device=device), 0
+        for block in blocks():
+            vectors[filled : filled + len(block)] = block
+            filled += len(block)
         matrix = vectors @ vectors.T
     else:
-        return lanczos_bound(lambda q: product(blocks, q), n, device)
+        return lanczos_bound(lambda q: product(blocks, q), n, generator, device)
     return float(torch.linalg.eigvalsh(matrix)[-1].clamp_min(0) + ROUNDING * matrix.trace())
 
 
@@ -56,7 +64,9 @@ def product(blocks: Blocks, q: Tensor) -> Tensor:
     return total
 
 
-def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, device: torch.device | str = "cpu") -> float:
+def lanczos_bound(
+    product: Callable[[Tensor], Tensor], n: int, generator: torch.Generator, device: torch.device | str = "cpu"
+) -> float:
     """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M, given by its products.
 
     It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is TOLERANCE above the largest
@@ -75,9 +85,7 @@ def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, device: torch.dev
         product: M q of q, shape (n, columns), float64.
     """
     columns = min(STARTS, n)
-    # <u, q_1>² has the distribution Beta(1/2, (n - 1)/2). The factor 1/2 is for rounding.
-    overlap = math.sqrt(beta_distribution.ppf(EIGENVALUE_FAILURE ** (1 / columns), 0.5, (n - 1) / 2)) / 2
-    generator = torch.Generator().manual_seed(0)
+    overlap = least_overlap(n, columns, EIGENVALUE_FAILURE) / 2  # half of it is left to rounding
     q = torch.randn(n, columns, generator=generator, dtype=torch.float64).to(device)
     q /= q.norm(dim=0)
     before, off = torch.zeros_like(q), torch.zeros(columns, dtype=torch.float64, device=device)
@@ -97,6 +105,12 @@ def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, device: torch.dev
     while not above(bound, ritz, betas, overlap):
         bound *= 1 + TOLERANCE
     return bound
+
+
+def least_overlap(n: int, columns: int, failure: float) -> float:
+    """What the largest of ``columns`` independent |<u, q>|, q uniform on the unit sphere, is above with probability
+    1 - ``failure``: <u, q>² has the distribution Beta(1/2, (n - 1)/2)."""
+    return math.sqrt(beta_distribution.ppf(failure ** (1 / columns), 0.5, (n - 1) / 2))
 
 
 def above(bound: float, ritz: np.ndarray, betas: np.ndarray, overlap: float) -> bool:

@@ -169,8 +169,7 @@ def movement(
         mean_offset: ||c - m^||.
     """
     alpha = 1 - confidence
-    if MU_SHARE * alpha <= EIGENVALUE_FAILURE:
-        raise ValueError(f"confidence={confidence} is above the {1 - EIGENVALUE_FAILURE / MU_SHARE} that mean can have")
+    check_confidence(confidence)
     mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha - EIGENVALUE_FAILURE, n_samples)
     shift = shift_bound(radius, mu, ratio)
     deviation = mean_deviation(radius, mu, (1 - MU_SHARE) * alpha, n_samples)
@@ -182,6 +181,15 @@ def movement(
         total_variation=total_variation_bound(radius, ratio),
         trace=chi_square_bound(variance_bound(trace_hat, radius, alpha, n_samples), ratio),
     )
+
+
+def check_confidence(confidence: float) -> None:
+    """Raises ValueError: a confidence so near 1 that nothing is left beside EIGENVALUE_FAILURE."""
+    if MU_SHARE * (1 - confidence) <= EIGENVALUE_FAILURE:
+        raise ValueError(
+            f"confidence={confidence:.12g} of each certificate is more than certifier='mean' can give: less than 1 - 1.2e-9 "
+            "is needed (where it is shared out over sigma or images, give a lower one)"
+        )
 
 
 def check_arguments(radius: float, mu: float, ratio: float) -> None:

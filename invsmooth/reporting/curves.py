@@ -26,8 +26,8 @@ CERTIFIED = {
 }
 """The column of each certifier's curve in each measure."""
 
-TRUTHS = {"mse": ("discrepancy", "mean", "center"), "psnr": ("error",)}
-"""Whose ``truth`` (an MSE) is what the curve of the same name bounds."""
+TRUTHS = {"mse": ("discrepancy", "mean"), "psnr": ("error",)}
+"""Whose ``truth`` (an MSE) is what the curve of the same name bounds. That of ``center`` is of its ball."""
 
 UNSMOOTHED = {"clean": "psnr_clean", "noise": "psnr_noise", "attacked": "psnr_attacked"}
 

@@ -33,8 +33,8 @@ LEGEND = (
     "one whole image, pixels in [0, 1]. σ, σ_b: 8-bit grey levels. PSNR in dB; noise: under random noise of norm ε.",
     "bound: MSE that is certified for every attack. discrepancy: of the smoothed draws to what was reconstructed; error: to "
     "the clean image; mean, center: by which the one image shown can move; radius: the threshold, up to the certified ε. "
-    "truth: what the bound bounds, under the attack found. PSNR smoothed: of the median draw, or of that one image. *none*: "
-    "no certificate exists; the rows (results.parquet) say why. –: another certifier's.",
+    "truth: what the bound bounds, under the attack found (of center 3 times its ball there). PSNR smoothed: of the median "
+    "draw, or of that one image. *none*: no certificate exists; the rows (results.parquet) say why. –: another certifier's.",
 )
 
 

@@ -65,7 +65,8 @@ def test_certified_distance_is_three_times_the_ball() -> None:
     for j, ratio in enumerate((0.0, 0.5, 1.0)):
         exact = 9 * SIGMA**2 / 4 * ncx2.ppf(norm.cdf(norm.ppf(0.55) + ratio), 4, offset)
         assert exact < float(found.bound[0, j]) < 1.1 * exact
-    # The centre is a draw, and one in the middle of the others.
+    # The centre is within its 3 R-hat of the truth, which is y, and is a draw, one in the middle of the others.
+    assert float((found.shown - y).square().mean()) <= float(found.bound[0, 0])
     draws = y + SIGMA * smoothing_noise((1, 2, 2), 0, 256, 0, 0)
     assert (draws - found.shown).flatten(1).norm(dim=1).min() < 1e-6
     distance_to_mode = (draws - y).flatten(1).norm(dim=1)
@@ -89,6 +90,24 @@ def test_coverage_of_the_radius() -> None:
     assert answered.sum() > repeats / 2
     assert misses <= binom.isf(1e-6, answered.sum(), split_alpha(confidence)[1])
     assert misses > 0
+
+
+def test_coverage_over_eps_and_sigma_together() -> None:
+    """With one set of distances for all radii (dkw), and draws that are common over sigma."""
+    repeats, confidence, eps, failed = 300, 0.5, [0.0, 0.04, 0.08], []
+    y = torch.zeros(repeats, 1, 1, 1)
+    for sigma in (0.1, 0.2):
+        found = certify_center(MatchedFilter(), Identity(), y, sigma=sigma, eps=eps, n_samples=60, confidence=confidence,
+                               n_pred=800, simultaneous="dkw")  # fmt: skip
+        w, r = found.shown.double().view(-1, 1).numpy() / sigma, (found.bound / 9).sqrt().numpy() / sigma
+        inside = norm.cdf(w + r) - norm.cdf(w - r)
+        failed.append(
+            (inside < norm.cdf(norm.ppf(0.5 + DELTA) + np.array(eps) / sigma)).any(1)
+        )  # False where there is none
+        answered = (~np.isnan(r)).any(1).sum()
+        assert answered > repeats / 2
+        assert failed[-1].sum() <= binom.isf(1e-6, repeats, split_alpha(confidence)[1])
+    assert (failed[0] | failed[1]).sum() <= binom.isf(1e-6, repeats, 2 * split_alpha(confidence)[1])
 
 
 def test_centres_at_two_signals_are_within_the_bound() -> None:

@@ -65,7 +65,7 @@ def test_no_room_is_said_before_any_draw(tmp_path: Path, monkeypatch: pytest.Mon
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "posix_fallocate", full)
-    with pytest.raises(ScratchError, match=rf"0.0 GiB, have no room in {tmp_path} .*No space left.*Set TMPDIR"):
+    with pytest.raises(ScratchError, match=rf"0.0 GiB, have no room in {tmp_path}: No space left.*Set TMPDIR"):
         certify(counting, Identity(), torch.rand(1, 1, 8, 8), sigma=0.1, eps=0.1, n_samples=100, certifier="mean")
     assert calls == 1  # the reconstruction itself
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
@@ -104,7 +104,26 @@ def test_all_certifiers_cost_what_the_most_expensive_does(kept_bytes: int, monke
     assert found["center"].bound.isfinite().any()
 
 
-def test_draws_are_not_changed_by_their_use(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
+def test_a_network_of_another_type(dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its draws are the same from memory and from a file."""
+    x = torch.rand(1, 1, 8, 8)
+    options = {"sigma": 0.1, "eps": [0.05], "n_samples": 60, "n_centre": 30, "x": x}
+
+    def net(y: torch.Tensor, operator: object) -> torch.Tensor:
+        return (0.9 * y).to(dtype)
+
+    bounds = []
+    for kept_bytes in (2**27, 0):
+        monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", kept_bytes)
+        bounds.append(certify_all(net, Identity(), x, certifiers=("error", "mean"), **options))
+    for certifier in ("error", "mean"):
+        torch.testing.assert_close(bounds[0][certifier].bound, bounds[1][certifier].bound)
+        expected = certify_all(lambda y, _: 0.9 * y, Identity(), x, certifiers=(certifier,), **options)[certifier]
+        torch.testing.assert_close(bounds[0][certifier].bound, expected.bound, rtol=1e-2, atol=0, check_dtype=False)
+
+
+def test_draws_are_not_changed_by_their_use() -> None:
     y = torch.rand(1, 1, 8, 8, dtype=torch.float64)
     both = certify_all(MatchedFilter(), Identity(), y, certifiers=("mean", "center"), sigma=0.1, eps=[0.01], n_samples=50,
                        n_centre=20, n_pred=2400, confidence=0.9)  # fmt: skip

@@ -99,6 +99,24 @@ def test_coverage_where_one_draw_in_fifteen_decides() -> None:
     assert 0 < int(found.clipped.sum()) < repeats * n_samples
 
 
+def test_coverage_over_eps_and_sigma_together() -> None:
+    """The same step network. A certificate holds at all radii at once with its confidence; with common draws at two sigma,
+    each with half of the failure probability, all hold together."""
+    confidence, n_samples, repeats = 0.8, 40, 150
+    y, eps, failed = torch.zeros(repeats, 1, 1, 1), [0.01, 0.05, 0.1, 0.2], {}
+    for sigma in (0.1, 0.12):
+        found = certify_mean(step, Identity(), y, sigma=sigma, eps=eps, n_samples=n_samples, n_centre=40,
+                             confidence=1 - (1 - confidence) / 2)  # fmt: skip
+        c, radius = found.shown.flatten().double().numpy(), found.radius.numpy()
+        jump = np.minimum(1 - c, radius) + np.minimum(c, radius)
+        moved = [jump * (norm.sf((0.15 - e) / sigma) - norm.sf(0.15 / sigma)) for e in eps]
+        misses = length(found.bound, 1).numpy() < np.stack(moved, 1)
+        failed[sigma] = misses.any(1)
+        # Jointly over eps, for one sigma.
+        assert failed[sigma].sum() <= binom.isf(1e-6, repeats, (1 - confidence) / 2)
+    assert (failed[0.1] | failed[0.12]).sum() <= binom.isf(1e-6, repeats, 1 - confidence)
+
+
 def test_clipping_bounds_what_a_rare_outlier_does() -> None:
     """Draws beyond R are pulled back onto the sphere of radius R around c, and counted."""
 
@@ -155,6 +173,30 @@ def test_without_noise_or_variation() -> None:
     assert "needs sigma > 0" in found.reason[0, 1]
     constant = certify_mean(lambda y, operator: y * 0, Identity(), y, sigma=1.0, eps=[0.1, 50.0], n_samples=50)
     assert (constant.bound == 0).all()
+
+
+def test_the_eigenvalue_is_at_most_the_trace() -> None:
+    """Of rank one, where the iteration's tolerance would put it above."""
+
+    def flat(y: Tensor, operator: object) -> Tensor:
+        return y.mean((2, 3), keepdim=True).expand_as(y)
+
+    found = certify_mean(flat, Identity(), torch.rand(1, 1, 33, 33), sigma=SIGMA, eps=0.05, n_samples=1100, n_centre=50)
+    assert float(found.lambda_hat) == pytest.approx(float(found.trace_hat), rel=1e-9)
+    assert float(found.lambda_hat) <= float(found.trace_hat)
+
+
+def test_more_draws_than_a_dense_matrix_takes() -> None:
+    """The iteration, with which eigenvalue and bound are those of the dense matrix."""
+    from invsmooth.rng import smoothing_noise
+
+    y = torch.rand(1, 1, 33, 33)
+    found = certify_mean(lambda y, _: 0.8 * y, Identity(), y, sigma=SIGMA, eps=0.05, n_samples=1100, n_centre=50)
+    draws = 0.8 * (y + SIGMA * smoothing_noise((1, 33, 33), 0, 1150, 0, 0)).flatten(1).double()
+    offset = draws[50:] - draws[:50].mean(0)
+    offset *= (float(found.radius) / offset.norm(dim=1, keepdim=True)).clamp_max(1)
+    exact = float(torch.linalg.matrix_norm(offset, 2)) ** 2 / 1100
+    assert exact <= float(found.lambda_hat) <= exact * (1 + 1.1e-3)
 
 
 @pytest.mark.slow

@@ -161,5 +161,5 @@ def test_movement_splits_the_failure_probability() -> None:
     far = movement(lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=2, confidence=0.99, n_samples=3000)
     assert far.offset == pytest.approx(offset_bound(6.28, mu, 2), rel=1e-12)
     assert far.trace == pytest.approx(chi_square_bound(variance_bound(26, 6.28, 0.01, 3000), 2))
-    with pytest.raises(ValueError, match=r"confidence=0.9999999999 is above"):
+    with pytest.raises(ValueError, match=r"confidence=0.9999999999 of each certificate is more"):
         movement(lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=2, confidence=1 - 1e-10, n_samples=9)
