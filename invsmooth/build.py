@@ -20,6 +20,7 @@ from invsmooth.cache.content import file_key
 from invsmooth.callbacks import AttackPlan, CertificateFiles, CertifyPlan
 from invsmooth.callbacks.recall import Recall, experiment_key, of_estimator
 from invsmooth.certificate_files.record import operator_sha256
+from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
@@ -153,11 +154,17 @@ def build_plan(cfg: DictConfig, n_images: int) -> CertifyPlan:
     own = OmegaConf.to_container(cfg.certify, resolve=True)
     assert isinstance(own, dict)
     plain = {str(k): v for k, v in own.items() if k not in ("certifiers", "sigma", "pictures", "files")}
-    return CertifyPlan(
+    plan = CertifyPlan(
         certifiers=as_list(cfg.certify.certifiers), eps=[float(e) for e in as_list(cfg.attack.eps)],
         sigma=[float(s) for s in as_list(cfg.certify.sigma)], units=Units(cfg.certificate.units), seed=cfg.seed,
         n_images=n_images, **plain,
     )  # fmt: skip
+    if "mean" in plan.certifiers:
+        try:
+            check_confidence(plan.each)
+        except ValueError as error:
+            raise ConfigError(f"certify.confidence={plan.confidence:.12g}: {error}") from error
+    return plan
 
 
 def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder: Path) -> CertificateFiles:

@@ -151,13 +151,12 @@ def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_cent
     those of the percentile certifiers if they fit into memory. ``center`` takes thousands: if these need more than
     SHARED_BYTES, it makes for itself those that no other certifier uses."""
     n_drawn, n_centre, n_pred = (n_samples, n_centre, n_pred) if draws.sigma > 0 else (1, 1, 1)
-    needed = [n_drawn for c in certifiers if c in PERCENTILE_CERTIFIERS][:1]
-    if "mean" in certifiers:
-        needed.append(n_centre + n_drawn)
-    if needed and "center" in certifiers and 4 * draws.size(2 * n_pred + n_drawn) <= SHARED_BYTES:
-        needed.append(2 * n_pred + n_drawn)
-    keep = "mean" in certifiers or len(needed) > 1 or (needed and draws.fit(n_drawn))
-    return draws.making(max(needed)) if keep else draws
+    percentile, mean = any(c in PERCENTILE_CERTIFIERS for c in certifiers), "mean" in certifiers
+    uses = {n_drawn} | ({n_centre + n_drawn} if mean else set())
+    if (percentile or mean) and "center" in certifiers and 4 * draws.size(2 * n_pred + n_drawn) <= SHARED_BYTES:
+        uses.add(2 * n_pred + n_drawn)
+    keep = len(uses) > 1 or (percentile and draws.fit(n_drawn))
+    return draws.making(*sorted(uses)) if keep else draws
 
 
 def check(

@@ -86,18 +86,18 @@ class Draws:
         repeated = self.y.repeat_interleave(last - first, dim=0)
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
-    def making(self, n_samples: int) -> Draws:
-        """The same draws, the first ``n_samples`` of them made once and kept, when they are first needed."""
-        room = KeptDraws(len(self), n_samples, self.image_shape, self.y)
-        return replace(self, made=Made(self, n_samples, room, slice(0, len(self))))
+    def making(self, *stops: int) -> Draws:
+        """The same draws, as many as the last of ``stops`` of them made once and kept, when they are first needed."""
+        room = KeptDraws(len(self), stops[-1], self.image_shape, self.y)
+        return replace(self, made=Made(self, stops, room, slice(0, len(self))))
 
     def content(self, stop: int) -> dict[str, Any]:
         """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on how
-        many are made at a time, and on where the last chunk ends."""
-        made = None if self.made is None else self.made.content(stop)
+        many are made at a time, and on where the chunks end."""
+        batch, stops = (self, ()) if self.made is None else (self.made.draws, self.made.stops)
         return {
-            "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
-            "image_shape": list(self.image_shape), "stop": stop, "made": made,
+            "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": batch.step,
+            "batch": len(batch), "image_shape": list(self.image_shape), "stops": [*(s for s in stops if s < stop), stop],
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
@@ -119,8 +119,7 @@ class Draws:
     def pick_made(self, k: Tensor, made: Made) -> Tensor:
         """As :meth:`pick`. What was not made yet (its uses were recalled) is made in its chunk, and no more than that."""
         found = self.y.new_empty(*k.shape, *self.image_shape)
-        for first in sorted({d // self.step * self.step for d in k.flatten().tolist()}):
-            last = min(first + self.step, made.n_samples)
+        for first, last in sorted({made.chunk_of(d) for d in k.flatten().tolist()}):
             chunk = made.read(first, last) if last <= made.kept.filled else self.chunk(first, last)
             for i, row in enumerate(k.tolist()):
                 for j, draw in enumerate(row):
@@ -151,15 +150,17 @@ class Draws:
 
 @dataclass(frozen=True)
 class Made:
-    """The first ``n_samples`` draws of a batch, each made once, in the batch's chunks, when it is first asked for.
+    """The first draws of a batch, each made once, in the batch's chunks, when it is first asked for.
 
     Attributes:
         draws: of the batch.
+        stops: how many each use takes, ascending. No chunk goes beyond one, so that what a use is given does not depend,
+            to the last bit, on how many the others take.
         images: of the batch, whose draws are read.
     """
 
     draws: Draws
-    n_samples: int
+    stops: tuple[int, ...]
     kept: KeptDraws
     images: slice
 
@@ -167,14 +168,19 @@ class Made:
         """The draws ``first`` … ``last - 1``, shape (B, last - first, C, H, W)."""
         self.kept.reserve()
         while self.kept.filled < last:
-            start = self.kept.filled
-            self.kept.append(self.draws.chunk(start, min(start + self.draws.step, self.n_samples)))
+            self.kept.append(self.draws.chunk(*self.chunk_of(self.kept.filled)))
         return self.kept.read(self.images, first, last)
 
-    def content(self, stop: int) -> list[int]:
-        """What the rounding of the draws 0 … stop - 1 depends on: where the chunk of the last one ends."""
-        step = self.draws.step
-        return [min(-(-stop // step) * step, self.n_samples), step, len(self.draws)]
+    @property
+    def n_samples(self) -> int:
+        """How many there are."""
+        return self.stops[-1]
+
+    def chunk_of(self, draw: int) -> tuple[int, int]:
+        """Where the chunk of a draw begins and ends."""
+        begin = max((s for s in self.stops if s <= draw), default=0)
+        first = begin + (draw - begin) // self.draws.step * self.draws.step
+        return first, min(first + self.draws.step, next(s for s in self.stops if s > draw))
 
     def image(self, i: int) -> Made:
         """Those of image i alone."""

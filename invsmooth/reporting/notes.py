@@ -27,12 +27,14 @@ def guaranteed(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def confidence_notes(rows: pd.DataFrame) -> list[str]:
-    """For each confidence in the rows, of what it is; said of which runs where there are several."""
-    kinds = guaranteed(rows).fillna({"simultaneous": ""}).groupby(["confidence", "simultaneous", "confidence_each"])
-    return [
-        (f"{', '.join(sorted(group['run_id'].unique()))}: " if len(kinds) > 1 else "") + confidence_note(group)
-        for _, group in kinds
-    ]
+    """For each confidence in the rows, of what it is; where there are several, said of which runs and certifiers."""
+    certified = guaranteed(rows).fillna({"simultaneous": ""})
+    kinds = certified.groupby(["confidence", "simultaneous", "confidence_each"])
+    notes = []
+    for _, group in kinds:
+        own = [sorted(group[c].unique()) for c in ("run_id", "certifier") if set(group[c]) != set(certified[c])]
+        notes.append("".join(f"{', '.join(names)}: " for names in own) + confidence_note(group))
+    return notes
 
 
 def confidence_note(rows: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from invsmooth.certificate_files.checks import findings
 from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
 from invsmooth.certificate_files.record import operator_sha256
 from invsmooth.certificate_files.rerun import rebuild_operator, rerun
+from invsmooth.certificates import kept_draws
 from invsmooth.estimators import MatchedFilter, Ridge
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Setting, measure
@@ -34,6 +35,14 @@ def test_an_untouched_file_is_confirmed_at_any_chunk_size(tmp_path: Path, chunk_
         record = read_record(path)
         assert len(record["certificates"]) == 4 + 3
         assert rerun(record, path, None, chunk_size) == []
+
+
+def test_no_room_for_the_draws_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
+    (path,) = make(tmp_path, "mean")[:1]
+    monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", 0)
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
+    assert run([str(path), "--rerun"]) == 2
+    assert "cannot be redrawn: the draws" in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

@@ -67,6 +67,18 @@ def test_recalled_draws_give_the_same_certificates(results, monkeypatch, certifi
         assert certify(EPS, remember=results, **options)[1] == n_plain
 
 
+def test_errors_and_moments_serve_any_number_of_predictions(results: Results) -> None:
+    """n_pred of center depends on the confidence, and says how many draws are shared: a sweep over the confidence makes the
+    errors and the moments once all the same."""
+    x = torch.rand(1, 1, 16, 16)
+    for n_pred in (40, 50):
+        certify_all(Counting(), Identity(), x, certifiers=("error", "mean", "center"), sigma=SIGMA, eps=EPS, n_samples=50,
+                    n_pred=n_pred, x=x, remember=results)  # fmt: skip
+    assert dict(results.counts) == {
+        "errors computed": 1, "errors recalled": 1, "moments computed": 1, "moments recalled": 1, "centre computed": 2,
+    }  # fmt: skip
+
+
 def test_as_many_draws_otherwise_shared_out_are_others(results: Results) -> None:
     estimator, x = Counting(), torch.rand(1, 1, 16, 16)
     for n_centre, n_samples in ((20, 30), (30, 20)):

@@ -52,6 +52,13 @@ def test_confidence_is_said_in_full(tmp_path: Path, values: dict[str, Any], said
 def test_runs_of_several_confidences_are_told_apart_and_what_is_not_guaranteed_is_not_said(tmp_path: Path) -> None:
     notes = confidence_notes(stored(tmp_path, row(), row(run_id="b", confidence=0.9, confidence_each=0.9)))
     assert [n.split(":")[0] for n in notes] == ["b", "a"]
+    # mean holds at all radii anyway: in one run its confidence is of other things.
+    both = (
+        {"confidence": 0.9, "simultaneous": "eps, sigma", "confidence_each": 0.95},
+        {"certifier": "mean", "simultaneous": "sigma"},
+    )
+    notes = confidence_notes(stored(tmp_path / "one run", *(row(**of) for of in both)))
+    assert [n.split(":")[0] for n in notes] == ["discrepancy", "mean"]
     assert confidence_notes(stored(tmp_path / "none", row(**NONE))) == []
     assert confidence_notes(stored(tmp_path / "paper", row(units="paper", sound=False))) == []
 
