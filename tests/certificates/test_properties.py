@@ -94,7 +94,7 @@ def test_order_of_the_draws_does_not_matter(seed: int, random: object) -> None:
 
 
 @given(SEEDS, st.sampled_from(["discrepancy", "error", "mean"]), st.floats(0.3, 0.6), st.floats(0, 0.1))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 def test_more_draws_bring_the_bound_closer_on_average(seed: int, certifier: str, q: float, eps: float) -> None:
     """Over the draws, for one signal and network."""
     torch.manual_seed(seed)
