@@ -92,7 +92,7 @@ def clean_steps(estimator: Estimator, recall: Recall, plan: CertifyPlan, measure
             list(measured.names), plan.chunk_size,
         )  # fmt: skip
         n_centre, n_pred = centre_draws(plan.n_centre, plan.n_samples), predictions(plan.n_pred, plan.confidence_each)
-        draws = shared_draws(draws, wanted, plan.n_samples, n_centre, n_pred)
+        draws = shared_draws(draws, wanted, plan.n_samples, n_centre)
         n = n_drawn(plan, sigma)
         n_centre, n_pred = (n_centre, n_pred) if sigma > 0 else (1, 1)
         uses = []  # what is kept, and the draws that it takes

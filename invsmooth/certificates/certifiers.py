@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.cache import Remember, not_kept
-from invsmooth.certificates.center import center_certificate, predictions
+from invsmooth.certificates.center import center_certificate
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS, check_certifier, each_confidence
 from invsmooth.certificates.mean import centre_draws, mean_certificate
@@ -32,9 +32,6 @@ from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators.base import Operator
-
-SHARED_BYTES = 2**33
-"""8 GiB, in a temporary file."""
 
 
 def certify(
@@ -133,7 +130,7 @@ def certify_all(
         draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size, remember=remember)
         found: dict[str, Certificate] = {}
         shared = [c for c in certifiers if c in PERCENTILE_CERTIFIERS]
-        draws = shared_draws(draws, certifiers, n_samples, centre_draws(n_centre, n_samples), predictions(n_pred, each))
+        draws = shared_draws(draws, certifiers, n_samples, centre_draws(n_centre, n_samples))
         if shared:
             wanted = {radius_of if c == "radius" else c for c in shared}
             references = {c: r for c, r in (("discrepancy", shown), ("error", x)) if c in wanted and r is not None}
@@ -146,17 +143,14 @@ def certify_all(
     return {certifier: found[certifier] for certifier in certifiers}
 
 
-def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_centre: int, n_pred: int) -> Draws:
-    """The draws, those made once that are needed several times: all that several certifiers use, those of ``mean``, and
-    those of the percentile certifiers if they fit into memory. ``center`` takes thousands: if these need more than
-    SHARED_BYTES, it makes for itself those that no other certifier uses."""
-    n_drawn, n_centre, n_pred = (n_samples, n_centre, n_pred) if draws.sigma > 0 else (1, 1, 1)
-    percentile, mean = any(c in PERCENTILE_CERTIFIERS for c in certifiers), "mean" in certifiers
-    uses = {n_drawn} | ({n_centre + n_drawn} if mean else set())
-    if (percentile or mean) and "center" in certifiers and 4 * draws.size(2 * n_pred + n_drawn) <= SHARED_BYTES:
-        uses.add(2 * n_pred + n_drawn)
-    keep = len(uses) > 1 or (percentile and draws.fit(n_drawn))
-    return draws.making(*sorted(uses)) if keep else draws
+def shared_draws(draws: Draws, certifiers: Sequence[str], n_samples: int, n_centre: int) -> Draws:
+    """The draws, those made once that are needed several times: those of ``mean``, and those of the percentile certifiers if
+    they fit into memory or ``center`` goes on from them. The thousands that ``center`` alone takes are not kept."""
+    n_drawn, n_centre = (n_samples, n_centre) if draws.sigma > 0 else (1, 1)
+    if "mean" in certifiers:
+        return draws.making(n_drawn, n_centre + n_drawn)
+    keep = any(c in PERCENTILE_CERTIFIERS for c in certifiers) and ("center" in certifiers or draws.fit(n_drawn))
+    return draws.making(n_drawn) if keep else draws
 
 
 def check(

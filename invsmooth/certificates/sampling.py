@@ -139,13 +139,9 @@ class Draws:
         made = None if self.made is None else self.made.image(i)
         return replace(self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], made=made)
 
-    def size(self, n_samples: int) -> int:
-        """Numbers in so many reconstructions of every image."""
-        return len(self) * n_samples * self.image_shape.numel()
-
     def fit(self, n_samples: int) -> bool:
         """Whether so many reconstructions of every image are kept in memory."""
-        return fits_memory(self.size(n_samples), self.y)
+        return fits_memory(len(self) * n_samples * self.image_shape.numel(), self.y)
 
 
 @dataclass(frozen=True)

@@ -218,6 +218,25 @@ def test_the_radius_is_checked_as_what_it_is_about(module, measured, tmp_path: P
     torch.testing.assert_close(truth.certified, torch.full((2,), 0.3, dtype=truth.certified.dtype))
 
 
+def test_of_center_the_ball_is_checked(module, measured, tmp_path: Path) -> None:
+    """Its radius R-hat bounds the 1/2 + Delta quantile of the distances to the centre, also under the attack; the row has
+    3 times that, squared."""
+    outputs = attacked(module, measured)
+    xi = outputs["attacks"][0.05, 12.0].xi
+    plan = CertifyPlan(["center"], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1, n_pred=3000)
+    found = plan.certify(["center"], module.estimator, measured, measured.y, [0.05], 12.0)["center"].at(0)
+    truth = SandwichCheck(tmp_path, 40, 0.5, 1, None)(
+        module.estimator, measured, xi, 0.05, 12.0, "center", found, measured.x
+    )
+    expected = check_error(
+        module.estimator, SETTING.operator, measured.x, measured.b, xi, certified=found.bound / 9, sigma=12 / 255,
+        n_samples=40, reference=found.shown, q=0.55, seed=1, image_keys=measured.names,
+    )  # fmt: skip
+    assert truth is not None
+    for name in ("estimate", "lower", "upper", "certified"):
+        torch.testing.assert_close(getattr(truth, name), 9 * getattr(expected, name), equal_nan=True)
+
+
 def test_all_certifiers_fill_their_columns(module, measured, tmp_path: Path) -> None:
     plan = CertifyPlan(
         ["discrepancy", "error", "radius", "mean", "center"], EPS, SIGMA, 60, 0.9, 0.5, Units.matched, 1, threshold=0.3,

@@ -11,6 +11,7 @@ import torch
 
 from invsmooth.certificates import certify, certify_all, kept_draws
 from invsmooth.certificates.kept_draws import KeptDraws, folder
+from invsmooth.certificates.sampling import Draws
 from invsmooth.errors import ScratchError
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
@@ -96,12 +97,20 @@ def test_all_certifiers_cost_what_the_most_expensive_does(kept_bytes: int, monke
         torch.testing.assert_close(found[certifier].bound, alone.bound, rtol=1e-4, atol=1e-9, equal_nan=True)
         if kept_bytes or certifier in ("mean", "center"):
             assert found[certifier].network_evals == alone.network_evals
-    calls = 0
-    monkeypatch.setattr("invsmooth.certificates.certifiers.SHARED_BYTES", 0)
-    apart = certify_all(counting, Identity(), x, certifiers=certifiers, **options)
-    assert calls == 2 * (1 + 2 * 2400 + 60)  # the first draws of center are those that mean has
-    torch.testing.assert_close(apart["center"].bound, found["center"].bound, rtol=1e-4, atol=1e-9, equal_nan=True)
     assert found["center"].bound.isfinite().any()
+
+
+def test_what_a_use_is_given_depends_on_its_own_draws_only() -> None:
+    """To the last bit, and so its key: on where the chunks below its stop end."""
+    draws = Draws(
+        MatchedFilter(), Identity(), torch.rand(2, 1, 8, 8), 0.1, torch.Size([1, 8, 8]), 0, [0, 1], chunk_size=16
+    )
+    one, two, three = draws.making(50), draws.making(50, 70), draws.making(50, 70, 150)
+    assert draws.content(50) == one.content(50) == two.content(50) == three.content(50)
+    assert two.content(70) == three.content(70) != draws.content(70)
+    assert [three.made.chunk_of(d) for d in (0, 47, 49, 50, 66, 69, 70, 149)] == [
+        (0, 16), (32, 48), (48, 50), (50, 66), (66, 70), (66, 70), (70, 86), (134, 150)
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float64])
