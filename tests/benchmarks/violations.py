@@ -74,6 +74,7 @@ def main(checkpoint: str, folder: str, n_perturbations: int = 10_000) -> None:
                     ratios[name].append(found_ratios)
                 ratios["mean"].append(shift.square().flatten(1).mean(1, keepdim=True) / bounds["mean"])
                 ratios["discrepancy, moving reference"].append(mse(x_hat, moving) / bounds["discrepancy"])
+            print(f"{file.path.name}, eps/sigma = {eps / SIGMA:g}", file=sys.stderr, flush=True)
     for name, medians in again.items():
         largest = f"largest ratio {max(medians):.3f}, above 1: {sum(m > 1 for m in medians)}" if medians else "none"
         print(f"{name}: {len(medians)} medians above 1 taken again over {N_AGAIN} draws: {largest}")
