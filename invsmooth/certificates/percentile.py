@@ -83,8 +83,8 @@ def percentile_certificates(
     sorts = {name: e.expand(-1, plan.n_samples).sort(dim=1, stable=True) for name, e in errors.items()}
     index = torch.cat([s.indices[:, [k - 1 for k in wanted]] for s in sorts.values()], dim=1) % n_drawn
     pictures = draws.pick(index).split(len(wanted), dim=1)
-    # What was recalled counts as what it took.
-    again = 0 if draws.made is not None else index.shape[1]
+    # Alone, without other certifiers that share the draws. What was recalled counts as what it took.
+    again = 0 if draws.fit(n_drawn) else len(wanted)
     found = {}
     for (name, (ascending, _)), own in zip(sorts.items(), pictures, strict=True):
         by_rank: dict[int | None, Tensor] = dict(zip(wanted, own.unbind(1), strict=True))
