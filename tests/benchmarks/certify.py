@@ -24,7 +24,7 @@ from invsmooth.operators.base import Operator
 
 N_SAMPLES, CHUNK, SIDE = 64, 8, 165
 EPS = [0.002 * k for k in range(20)]
-MEMORY_SIDE, MEMORY_SAMPLES = 256, (50, 500, 2500, 5000, 10_000)
+MEMORY_SIDE, MEMORY_SAMPLES = 256, (50, 250, 500, 2500, 5000, 10_000)
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -87,6 +87,19 @@ def time_overhead() -> None:
             print(f"  {k}: {medians[k] / medians['bare']:.3f} ×")
 
 
+@torch.no_grad()
+def time_many() -> None:
+    """More draws than a dense matrix takes, from a temporary file."""
+    estimator, y = DPDNN(2, 16).eval(), torch.rand(1, 1, MEMORY_SIDE, MEMORY_SIDE)
+    batch = y.expand(CHUNK, -1, -1, -1).contiguous()
+    n_centre, n_samples = 96, 1104
+    options = {"sigma": 0.1, "eps": EPS, "n_samples": n_samples, "n_centre": n_centre, "certifier": "mean"}
+    bare = seconds(lambda: [estimator(batch, Identity()) for _ in range((n_centre + n_samples) // CHUNK)])
+    taken = seconds(lambda: certify(estimator, Identity(), y, **options))
+    print(f"DPDNN 2×16, {MEMORY_SIDE}×{MEMORY_SIDE}, once: {n_centre + n_samples} bare forward passes {bare:.1f} s")
+    print(f"  20 radii, mean, S_0 = {n_centre}, S = {n_samples}: {taken / bare:.3f} ×")
+
+
 def peak_memory(certifier: str, n_samples: int) -> None:
     """Print this process's peak memory in MiB (Linux) after a certificate of one image with a trivial estimator, and the
     seconds that it took."""
@@ -115,4 +128,5 @@ if __name__ == "__main__":
     else:
         keep_memory()
         time_overhead()
+        time_many()
         memory_over_samples()
