@@ -61,26 +61,26 @@ class SandwichCheck:
         operator, x, b = measured.setting.operator, measured.x, measured.b
         extra: dict[str, Any]
         if isinstance(certificate, MeanCertificate):
+            power, factor = 2, 1 / x[0].numel()
             extra = {"centre": certificate.shown, "radius": certificate.radius}
-            found = scaled(
-                check_mean(
-                    estimator, operator, x, b, xi, certified=(certificate.bound * x[0].numel()).sqrt(), **extra,
-                    **common | {"n_samples": max(4, self.n_samples)},
-                ), power=2, factor=1 / x[0].numel(),
+            found = check_mean(
+                estimator, operator, x, b, xi, certified=(certificate.bound * x[0].numel()).sqrt(), **extra,
+                **common | {"n_samples": max(4, self.n_samples)},
             )  # fmt: skip
         else:
-            factor = BALL_FACTOR if certifier == "center" else 1
+            power, factor = 1, BALL_FACTOR if certifier == "center" else 1
             reference = attacked if certifier == AT_ATTACKED else certificate.shown
             if (self.radius_of if certifier == "radius" else certifier) == "error":
                 reference = x
             at = torch.zeros_like(xi) if certifier == AT_ATTACKED else xi
             extra = {"reference": reference}
-            found = scaled(
-                check_error(
-                    estimator, operator, x, b, at, certified=certificate.bound / factor, q=self.quantile(certifier),
-                    **extra, **common,
-                ), power=1, factor=factor,
+            found = check_error(
+                estimator, operator, x, b, at, certified=certificate.bound / factor, q=self.quantile(certifier),
+                **extra, **common,
             )  # fmt: skip
+        # In the rows all are MSE as the bounds are; what reproduces a violation is in the check's own unit.
+        extra |= {"checked": found.certified}
+        found = scaled(found, power, factor)
         for i in found.violated.nonzero().flatten().tolist():
             self.keep(certifier, measured, xi, eps, sigma, found, i, {k: v[i : i + 1] for k, v in extra.items()})
         return found

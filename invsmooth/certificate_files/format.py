@@ -18,7 +18,7 @@ import numpy as np
 
 from invsmooth.atomic import replaced, write_bytes
 
-FORMAT, VERSION = "invsmooth certificates", 1
+FORMAT, VERSION = "invsmooth certificates", 2
 FOLDER = "certificates"
 """Within a run folder."""
 NOT_FINITE = ("nan", "inf", "-inf")

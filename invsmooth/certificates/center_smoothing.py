@@ -36,12 +36,15 @@ def default_n_pred(confidence: float) -> int:
 
 
 def why_abstained(share_in_ball: float, n_pred: int, confidence: float) -> str:
-    """Why no centre is returned, "" where one is: Delta_2 = 1/2 - (share - Delta_1) must be at most Delta.
+    """Why no centre is returned, "" where one is: Delta_1 and Delta_2 = 1/2 - (share - Delta_1) must be at most Delta.
 
     Args:
         share_in_ball: of n_pred FRESH draws, the share within the least median distance of the centre.
     """
-    delta_2 = 0.5 - (share_in_ball - hoeffding_slack(n_pred, confidence))
+    delta_1 = hoeffding_slack(n_pred, confidence)
+    delta_2 = 0.5 - (share_in_ball - delta_1)
+    if delta_1 > DELTA:
+        return f"abstained: {n_pred} draws are too few (Delta_1 = {delta_1:.4f} is above {DELTA:g}); give more n_pred"
     if delta_2 <= DELTA:
         return ""
     return (

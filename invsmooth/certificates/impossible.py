@@ -9,7 +9,7 @@ from invsmooth.certificates.confidence import SIMULTANEOUS, bonferroni
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling, why_none
 
 PERCENTILE_CERTIFIERS = ("discrepancy", "error", "radius")
-"""Certifiers that share one set of draws."""
+"""Certifiers that rank the first S draws."""
 CERTIFIERS = (*PERCENTILE_CERTIFIERS, "mean", "center")
 
 WITHOUT_NOISE = "no certificate: without noise the mean is a single reconstruction; it needs sigma > 0"

@@ -57,13 +57,14 @@ class KeptDraws:
     def append(self, x_hat: Tensor) -> None:
         """Keep the next draws of every image, shape (B, k, C, H, W)."""
         x_hat = x_hat.to(self.like.dtype)
-        first, self.filled = self.filled, self.filled + x_hat.shape[1]
+        first, last = self.filled, self.filled + x_hat.shape[1]
         if self.tensor is not None:
-            self.tensor[:, first : self.filled] = x_hat
+            self.tensor[:, first:last] = x_hat
         if self.file is not None:
             for i, own in enumerate(x_hat.cpu()):
                 self.file.seek(self.offset(i, first))
                 self.file.write(own.contiguous().view(torch.uint8).numpy())
+        self.filled = last
 
     def read(self, images: slice, first: int, last: int) -> Tensor:
         """The draws ``first`` … ``last - 1`` of ``images``, shape (B', last - first, C, H, W)."""

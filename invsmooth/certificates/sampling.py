@@ -94,10 +94,14 @@ class Draws:
     def content(self, stop: int) -> dict[str, Any]:
         """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on how
         many are made at a time, and on where the chunks end."""
-        batch, stops = (self, ()) if self.made is None else (self.made.draws, self.made.stops)
+        batch, ends = self, {stop}
+        if self.made is not None:
+            batch, ends = self.made.draws, {stop, *(s for s in self.made.stops if s < stop)}
+            if stop <= self.made.n_samples:
+                ends.add(self.made.chunk_of(stop - 1)[1])
         return {
-            "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": batch.step,
-            "batch": len(batch), "image_shape": list(self.image_shape), "stops": [*(s for s in stops if s < stop), stop],
+            "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
+            "image_shape": list(self.image_shape), "batch": [len(batch), batch.step], "ends": sorted(ends),
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
@@ -117,7 +121,8 @@ class Draws:
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 
     def pick_made(self, k: Tensor, made: Made) -> Tensor:
-        """As :meth:`pick`. What was not made yet (its uses were recalled) is made in its chunk, and no more than that."""
+        """As :meth:`pick`, of draws before the last stop. What was not made yet (its uses were recalled) is made in its
+        chunk, and no more than that."""
         found = self.y.new_empty(*k.shape, *self.image_shape)
         for first, last in sorted({made.chunk_of(d) for d in k.flatten().tolist()}):
             chunk = made.read(first, last) if last <= made.kept.filled else self.chunk(first, last)

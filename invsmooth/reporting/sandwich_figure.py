@@ -115,11 +115,12 @@ def without_certificate(points: pd.DataFrame) -> str:
 def certified_radius(rows: pd.DataFrame) -> str:
     """What the rows of ``radius`` say, which is one number for each image and no curve."""
     images = rows.drop_duplicates(["run_id", "image"])
-    threshold, found = rows["bound"].max(), images["certified_eps"].dropna()
-    if found.empty or np.isnan(threshold):
-        return ""
+    thresholds, found = rows["bound"].dropna().unique(), images["certified_eps"].dropna()
+    at_most = f"MSE ≤ {', '.join(f'{t:g}' for t in thresholds)}" if len(thresholds) else "the threshold holds"
+    if found.empty:
+        return "\nradius: none for any image"
     of = "mean of" if len(found) == len(images) else f"none for {len(images) - len(found)}, mean of the other"
-    return f"\nradius: MSE ≤ {threshold:g} up to ε = {found.mean():.3g} ({of} {len(found)})"
+    return f"\nradius: {at_most} up to ε = {found.mean():.3g} ({of} {len(found)})"
 
 
 def ratio_axis(axes: Axes, points: pd.DataFrame) -> None:

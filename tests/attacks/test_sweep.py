@@ -125,7 +125,7 @@ def test_a_refuted_certificate_stops_the_run_and_keeps_the_evidence(
     operator = BlockGaussian(0.5, block=8, seed=9)
     operator.phi = kept["operator_buffers"]["phi"]
     again = check_error(
-        module.estimator, operator, kept["x"], kept["b"], kept["xi"], certified=torch.tensor([kept["certified"]]),
+        module.estimator, operator, kept["x"], kept["b"], kept["xi"], certified=kept["checked"],
         sigma=kept["sigma"] / 255, n_samples=kept["n_samples"], q=kept["quantile"], confidence=kept["confidence"],
         seed=kept["seed"], image_keys=[kept["image"]],
     )  # fmt: skip

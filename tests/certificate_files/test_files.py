@@ -38,7 +38,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
         real(math.nan),
         real(-math.inf),
     ]
-    record = {"format": FORMAT, "version": 1, "certificates": [{"draws": numbers}], "image": "ü"}
+    record = {"format": FORMAT, "version": 2, "certificates": [{"draws": numbers}], "image": "ü"}
     write_record(tmp_path / "a.json", record)
     again = read_record(tmp_path / "a.json")
     assert again.pop("sha256") == checksum(record)
@@ -52,7 +52,7 @@ def test_round_trip_is_exact(tmp_path: Path) -> None:
 
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
-    write_record(path, {"format": FORMAT, "version": 1, "certificates": []})
+    write_record(path, {"format": FORMAT, "version": 2, "certificates": []})
     before = path.read_text()
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_record(path, {"certificates": [math.nan]})
@@ -102,12 +102,12 @@ def test_files_folders_and_globs(tmp_path: Path) -> None:
         (b"[1, 2]", "is JSON, but no certificate file"),
         (b'{"status": "finished"}', "is JSON, but no certificate file"),
         (b'{"format": "invsmooth certificates"}', "has format version None"),
-        (b'{"format": "invsmooth certificates", "version": 2}', "made by a newer invsmooth; this one reads version 1"),
+        (b'{"format": "invsmooth certificates", "version": 3}', "made by a newer invsmooth; this one reads version 2"),
         (b'{"format": "invsmooth certificates", "version": true}', "has format version True"),
-        (b'{"format": "invsmooth certificates", "version": 1, "a": NaN}', "it holds NaN"),
-        (b'{"format": "invsmooth certificates", "version": 1, "a": 1e999}', "it holds 1e999"),
-        (b'{"format": "invsmooth certificates", "version": 1, "version": 1}', "names a field twice: version"),
-        (b'{"format": "invsmooth certificates", "version": 1}', "is missing"),
+        (b'{"format": "invsmooth certificates", "version": 2, "a": NaN}', "it holds NaN"),
+        (b'{"format": "invsmooth certificates", "version": 2, "a": 1e999}', "it holds 1e999"),
+        (b'{"format": "invsmooth certificates", "version": 2, "version": 2}', "names a field twice: version"),
+        (b'{"format": "invsmooth certificates", "version": 2}', "is missing"),
     ],
 )
 def test_bad_files_are_one_message(

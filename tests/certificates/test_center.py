@@ -95,7 +95,7 @@ def test_coverage_of_the_radius() -> None:
 def test_coverage_over_eps_and_sigma_together() -> None:
     """With one set of distances for all radii (dkw), and draws that are common over sigma."""
     repeats, confidence, eps, failed = 300, 0.5, [0.0, 0.04, 0.08], []
-    y = torch.zeros(repeats, 1, 1, 1)
+    y, answers = torch.zeros(repeats, 1, 1, 1), np.zeros(repeats, dtype=bool)
     for sigma in (0.1, 0.2):
         found = certify_center(MatchedFilter(), Identity(), y, sigma=sigma, eps=eps, n_samples=60, confidence=confidence,
                                n_pred=800, simultaneous="dkw")  # fmt: skip
@@ -106,8 +106,9 @@ def test_coverage_over_eps_and_sigma_together() -> None:
         )  # False where there is none
         answered = (~np.isnan(r)).any(1).sum()
         assert answered > repeats / 2
-        assert failed[-1].sum() <= binom.isf(1e-6, repeats, split_alpha(confidence)[1])
-    assert (failed[0] | failed[1]).sum() <= binom.isf(1e-6, repeats, 2 * split_alpha(confidence)[1])
+        assert failed[-1].sum() <= binom.isf(1e-6, answered, split_alpha(confidence)[1])
+        answers = answers | (~np.isnan(r)).any(1)
+    assert (failed[0] | failed[1]).sum() <= binom.isf(1e-6, answers.sum(), 2 * split_alpha(confidence)[1])
 
 
 def test_centres_at_two_signals_are_within_the_bound() -> None:
@@ -144,6 +145,17 @@ def test_abstains_where_no_small_ball_holds_half() -> None:
 def clusters(y: Tensor, operator: object) -> Tensor:
     """0, 1 or 2 with probability 0.2, 0.6 and 0.2 at y = 0: the centre is 1."""
     return (y > SIGMA * norm.ppf(0.2)).to(y) + (y > SIGMA * norm.ppf(0.8)).to(y)
+
+
+def test_too_few_draws_to_choose_from_give_no_bound() -> None:
+    """Delta_1 alone is above Delta: whatever the share in the ball, nothing is certified."""
+    y = torch.rand(6, 1, 2, 2)
+    found = certify_center(MatchedFilter(), Identity(), y, sigma=SIGMA, eps=[0.0, 0.05], n_samples=200, n_pred=1000)
+    assert found.bound.isnan().all()
+    assert found.abstained.all()
+    assert found.shown.isnan().all()
+    assert "too few" in why_abstained(0.9, 1000, 0.99)
+    assert why_abstained(0.9, 1199, 0.99) == ""
 
 
 def test_centre_is_where_most_draws_are() -> None:

@@ -103,18 +103,23 @@ def test_coverage_over_eps_and_sigma_together() -> None:
     """The same step network. A certificate holds at all radii at once with its confidence; with common draws at two sigma,
     each with half of the failure probability, all hold together."""
     confidence, n_samples, repeats = 0.8, 40, 150
-    y, eps, failed = torch.zeros(repeats, 1, 1, 1), [0.01, 0.05, 0.1, 0.2], {}
+    y, eps, failed, below = torch.zeros(repeats, 1, 1, 1), [0.01, 0.05, 0.1, 0.2], {}, []
     for sigma in (0.1, 0.12):
         found = certify_mean(step, Identity(), y, sigma=sigma, eps=eps, n_samples=n_samples, n_centre=40,
                              confidence=1 - (1 - confidence) / 2)  # fmt: skip
         c, radius = found.shown.flatten().double().numpy(), found.radius.numpy()
-        jump = np.minimum(1 - c, radius) + np.minimum(c, radius)
+        high, low = np.minimum(1 - c, radius), -np.minimum(c, radius)
+        jump, here = high - low, norm.sf(0.15 / sigma)
+        alpha = MU_SHARE * (1 - confidence) / 2
+        mu = [variance_bound(float(v), r, alpha, n_samples) for v, r in zip(found.lambda_hat, radius, strict=True)]
+        below.append(np.array(mu) < here * high**2 + (1 - here) * low**2)
         moved = [jump * (norm.sf((0.15 - e) / sigma) - norm.sf(0.15 / sigma)) for e in eps]
         misses = length(found.bound, 1).numpy() < np.stack(moved, 1)
         failed[sigma] = misses.any(1)
         # Jointly over eps, for one sigma.
         assert failed[sigma].sum() <= binom.isf(1e-6, repeats, (1 - confidence) / 2)
     assert (failed[0.1] | failed[0.12]).sum() <= binom.isf(1e-6, repeats, 1 - confidence)
+    assert (below[0] | below[1]).sum() <= binom.isf(1e-6, repeats, MU_SHARE * (1 - confidence))
 
 
 def test_clipping_bounds_what_a_rare_outlier_does() -> None:

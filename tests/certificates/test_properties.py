@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -21,11 +23,15 @@ SEEDS = st.integers(0, 10**6)
 RADII = st.lists(st.floats(0, 0.15), min_size=2, max_size=5).map(sorted)
 
 
-def certificates(net_seed: int, eps: list[float], n_images: int = 2, **options: object) -> dict[str, Certificate]:
+def certificates(
+    net_seed: int, eps: list[float], n_images: int = 2, only: int | None = None, **options: object
+) -> dict[str, Certificate]:
+    """Of all certifiers; of one of the images alone."""
     torch.manual_seed(net_seed)
     net = ReluNet(4, gain=2.0)
     y = torch.rand(n_images, 1, 2, 2)
-    arguments = {"sigma": SIGMA, "n_samples": 60, "n_centre": 20, "n_pred": 400, "confidence": 0.5, "threshold": 0.05}
+    y = y if only is None else y[only : only + 1]
+    arguments = {"sigma": SIGMA, "n_samples": 60, "n_centre": 20, "n_pred": 1700, "confidence": 0.5, "threshold": 0.05}
     return certify_all(net, Identity(), y, certifiers=ALL, eps=eps, x=y + 0.05, **arguments | options)
 
 
@@ -49,18 +55,22 @@ def test_bounds_grow_in_eps(seed: int, eps: list[float]) -> None:
 
 
 @given(SEEDS, st.integers(1, 100), st.sampled_from([0, 2**27]), st.integers(1, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 def test_chunks_memory_and_batches_do_not_matter(seed: int, chunk_size: int, kept_bytes: int, n_images: int) -> None:
-    eps = [0.0, 0.05, 0.1]
+    eps, last = [0.0, 0.05, 0.1], n_images - 1
     whole = certificates(seed, eps, n_images)
+    assert any(bool(found.bound.isfinite().any()) for found in whole.values())
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(kept_draws.KEPT_BYTES, "cpu", kept_bytes)
         assert_same(whole, certificates(seed, eps, n_images, chunk_size=chunk_size))
+    alone = certificates(seed, eps, n_images, only=last, image_keys=[last])
+    for certifier, found in whole.items():
+        torch.testing.assert_close(alone[certifier].bound[0], found.bound[last], rtol=1e-4, atol=1e-9, equal_nan=True)
 
 
-@given(SEEDS, st.randoms(use_true_random=False))
+@given(SEEDS)
 @settings(max_examples=25, deadline=None)
-def test_order_of_the_draws_does_not_matter(seed: int, random: object) -> None:
+def test_order_of_the_draws_does_not_matter(seed: int) -> None:
     """Each certifier's samples in another order: S draws; S_0 and S; n_pred, n_pred and S."""
     eps = [0.0, 0.05, 0.1]
     torch.manual_seed(seed)
@@ -74,12 +84,12 @@ def test_order_of_the_draws_does_not_matter(seed: int, random: object) -> None:
         "confidence": 0.5,
         "x": y + 0.05,
     }
-    samples = {"discrepancy": [60], "error": [60], "mean": [20, 60], "center": [60, 60, 60]}
+    samples = {"discrepancy": [60], "error": [60], "mean": [20, 60], "center": [1700, 1700, 60]}
     for certifier, sizes in samples.items():
         order: list[int] = []
         for size in sizes:
             part = list(range(len(order), len(order) + size))
-            random.shuffle(part)  # type: ignore[attr-defined]
+            Random(seed).shuffle(part)
             order += part
 
         def shuffled(shape: torch.Size, start: int, stop: int, *key: int, order: list[int] = order) -> Tensor:
@@ -103,7 +113,7 @@ def test_more_draws_bring_the_bound_closer_on_average(seed: int, certifier: str,
                 confidence=0.9).bound.mean()
         for n in (60, 600)
     )  # fmt: skip
-    assert many <= few or eps == 0
+    assert many <= few
 
 
 def test_coverage_of_the_certified_radius() -> None:

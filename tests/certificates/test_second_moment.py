@@ -121,18 +121,15 @@ def test_the_overlap_fails_as_often_as_it_may(n: int, columns: int, failure: flo
 
 
 def test_the_bound_fails_no_more_often_than_it_may(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a failure probability of 0.9 and one start the bound is below the eigenvalue in a share of at most 0.9, and in
-    some cases: those where the start hardly sees the eigenvector."""
+    """With a failure probability of 0.5, one start and two passes the bound is below the eigenvalue in a share of at most
+    0.5, and in some cases: those where the start hardly sees the eigenvector."""
     monkeypatch.setattr(second_moment, "STARTS", 1)
-    monkeypatch.setattr(second_moment, "EIGENVALUE_FAILURE", 0.9)
+    monkeypatch.setattr(second_moment, "MOST_PASSES", 2)
+    monkeypatch.setattr(second_moment, "EIGENVALUE_FAILURE", 0.5)
     spectrum = torch.linspace(0, 0.5, 40, dtype=torch.float64)[:, None]
     spectrum[0] = 1
-    share = {}
-    for passes in (1, 2, 3):
-        monkeypatch.setattr(second_moment, "MOST_PASSES", passes)
-        found = [lanczos_bound(lambda q: spectrum * q, 40, starts(seed)) for seed in range(100)]
-        share[passes] = sum(f < 1 for f in found)
-    assert 0 < max(share.values()) <= binom.isf(1e-5, 100, 0.9), share
+    found = [lanczos_bound(lambda q: spectrum * q, 40, starts(seed)) for seed in range(200)]
+    assert 0 < sum(f < 1 for f in found) <= binom.isf(1e-5, 200, 0.5)
 
 
 def test_order_and_blocks_do_not_matter(monkeypatch: pytest.MonkeyPatch) -> None:
