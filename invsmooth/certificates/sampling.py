@@ -101,7 +101,7 @@ class Draws:
                 ends.add(self.made.chunk_of(stop - 1)[1])
         return {
             "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
-            "image_shape": list(self.image_shape), "batch": [len(batch), batch.step], "ends": sorted(ends),
+            "image_shape": list(self.image_shape), "batch": [len(batch), batch.step], "stop": stop, "ends": sorted(ends),
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
