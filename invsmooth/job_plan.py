@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from invsmooth.certificates.kept_draws import folder
 from invsmooth.run_record import write_text
 
 FILE = "plan.json"
@@ -96,6 +95,8 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
         "pass that was timed"
     )
     if room := max((s.file_bytes for job in jobs for s in job.steps if not s.kept), default=0):
+        from invsmooth.certificates.kept_draws import folder  # here: a report does without torch
+
         table.caption += f". Draws take a temporary file of up to {room / 2**30:.1f} GiB in {folder()} (TMPDIR)"
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)

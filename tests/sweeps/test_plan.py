@@ -12,7 +12,7 @@ from hydra import compose, initialize_config_module
 
 from invsmooth import pipeline, schema, verify
 from invsmooth.estimators import ISTANetPP
-from invsmooth.job_plan import JobPlan, print_plans, read_plan
+from invsmooth.job_plan import JobPlan, Step, print_plans, read_plan
 from tests.train.toys import SETTINGS, data, module, trainer
 
 TINY = [
@@ -217,3 +217,9 @@ def test_passes_of_a_training_batch(tmp_path: Path, name: str) -> None:
     trained, runner = module(name, **SETTINGS[name]), trainer(tmp_path, 3)
     runner.fit(trained, datamodule=data())
     assert float(runner.callback_metrics["train/network_evals"]) == trained.evals_per_batch
+
+
+def test_room_that_draws_take_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    steps = [Step("draws", "one", 5, file_bytes=2**31), Step("draws", "kept", 5, kept=True, file_bytes=2**33)]
+    print_plans([JobPlan("a job", 1, 0, 0, "", steps)])
+    assert "temporary file of up to 2.0 GiB" in " ".join(capsys.readouterr().out.split())
