@@ -23,7 +23,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
-from scipy.stats import norm
+from scipy.special import ndtr
 
 FLOAT_SLACK = 1e-9
 """Relative amount added to a computed bound: above the error of the quadrature (about 1e-13)."""
@@ -205,12 +205,15 @@ def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> f
     def excess(log_t: float) -> float:
         return moments(radius, log_t, ratio, minus)[0] - mu
 
-    low, high, step = math.log(mu) / 2 - 1, math.log(mu) / 2 + 1, 1.0
+    # Without the clip E h² = t² (exp(r²) - minus). Clipping takes from it, so t is larger: at large r by far.
+    variance = ratio**2 + (math.log(-math.expm1(-(ratio**2))) if minus else 0.0)
+    low = (math.log(mu) - min(variance, 4.0)) / 2 - 1e-9
+    step = 1.0
     while excess(low) > 0:
         low, step = low - step, 2 * step
-    step = 1.0
+    high, step = low + 1e-3, 1e-2
     while excess(high) < 0:
-        high, step = high + step, 2 * step
+        low, high, step = high, high + step, 4 * step
     return dual(radius, mu, ratio, minus, float(brentq(excess, low, high, xtol=1e-8)))
 
 
@@ -236,9 +239,9 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
         exponent = ratio * g - ratio**2 / 2
         h = math.exp(log_t) * np.expm1(exponent) if minus else np.exp(log_t + exponent)
         middle = float(weights @ (np.exp(-(g**2) / 2) * h**2)) / math.sqrt(2 * math.pi)
-    above, below = float(norm.sf(upper)), float(norm.cdf(lower))
+    above, below = float(ndtr(-upper)), float(ndtr(lower))
     # E[w; g > upper] and E[-w; g < lower]: the weight exp(r g - r²/2) shifts the normal density by r.
-    tails = float(norm.sf(upper - ratio)) - minus * above + below - float(norm.cdf(lower - ratio))
+    tails = float(ndtr(ratio - upper)) - minus * above + below - float(ndtr(lower - ratio))
     return middle + radius**2 * (above + below), middle * math.exp(-log_t) + radius * tails
 
 
