@@ -33,6 +33,9 @@ MU_SHARE = 0.9
 on the logarithm of its share only."""
 
 
+LEAST_RATIO = 1e-100
+"""Smaller ratios, whose squares a float does not hold, are taken as this one: the bounds grow with the ratio."""
+
 EIGENVALUE_FAILURE = 1e-9
 """Part of the failure probability that the bound of the largest eigenvalue takes from the share of :func:`variance_bound`
 (:func:`invsmooth.certificates.second_moment.lanczos_bound`)."""
@@ -112,7 +115,7 @@ def chi_square_bound(mu: float, ratio: float) -> float:
     place of mu the trace form."""
     if mu == 0 or ratio > 26:  # exp(26²) is the last that a float holds
         return 0.0 if mu == 0 else math.inf
-    return math.sqrt(mu * math.expm1(ratio**2))
+    return math.sqrt(mu) * math.sqrt(math.expm1(ratio**2))
 
 
 def total_variation_bound(radius: float, ratio: float) -> float:
@@ -168,6 +171,7 @@ def movement(
         radius: R.
         mean_offset: ||c - m^||.
     """
+    ratio = max(ratio, LEAST_RATIO) if ratio > 0 else ratio
     alpha = 1 - confidence
     check_confidence(confidence)
     mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha - EIGENVALUE_FAILURE, n_samples)

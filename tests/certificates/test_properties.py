@@ -6,7 +6,7 @@ from random import Random
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from scipy.stats import binom, chi2, norm
 from torch import Tensor
@@ -43,6 +43,7 @@ def assert_same(found: dict[str, Certificate], others: dict[str, Certificate]) -
 
 
 @given(SEEDS, RADII)
+@example(0, [0.0, 1e-298])
 @settings(max_examples=25, deadline=None)
 def test_bounds_grow_in_eps(seed: int, eps: list[float]) -> None:
     for certifier, found in certificates(seed, eps).items():

@@ -149,6 +149,17 @@ def test_mean_deviation_covers() -> None:
     assert mean_deviation(2.0, 0.5, math.exp(-3), 100) == pytest.approx(0.2 + math.sqrt(6 * 2.1 / 100) + 12 / 300)
 
 
+@pytest.mark.parametrize("ratio", [5e-324, 1e-298, 1e-162, 1e-100, 1e-30])
+def test_ratios_next_to_nothing_have_bounds(ratio: float) -> None:
+    """The shift is sqrt(mu) times the ratio there, and never 0."""
+    found = movement(
+        lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=ratio, confidence=0.99, n_samples=3000
+    )
+    mu = variance_bound(0.4, 6.28, 0.009, 3000)
+    assert found.shift == pytest.approx(math.sqrt(mu) * max(ratio, 1e-100), rel=1e-6)
+    assert found.shift <= found.chi_square * (1 + 1e-9)
+
+
 def test_movement_splits_the_failure_probability() -> None:
     found = movement(
         lambda_hat=0.4, trace_hat=26, radius=6.28, mean_offset=0.2, ratio=0.01, confidence=0.99, n_samples=3000
