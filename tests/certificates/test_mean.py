@@ -164,6 +164,13 @@ def test_centre_and_radius_are_of_the_first_draws(monkeypatch: pytest.MonkeyPatc
     fresh = (y + SIGMA * smoothing_noise((1, 4, 4), 20, 80, 0, 0) - first.mean(0)).flatten(1)
     fresh = fresh * (float(kept.radius) / fresh.norm(dim=1, keepdim=True)).clamp_max(1)
     assert float(kept.lambda_hat) == pytest.approx(float(torch.linalg.matrix_norm(fresh, 2)) ** 2 / 60, rel=1e-4)
+    # m^ is the mean of the S draws alone: its distance to c, and both distances to x.
+    assert float(kept.mean_offset) == pytest.approx(float(fresh.mean(0).norm()), rel=1e-4)
+    assert float(kept.trace_hat) == pytest.approx(float(fresh.square().sum()) / 60, rel=1e-4)
+    to_x = (first.mean(0) - y[0] + 0.1).flatten()
+    of_x = certify_mean(MatchedFilter(), Identity(), y, **settings, x=y - 0.1)
+    assert float(of_x.centre_error) == pytest.approx(float(to_x.norm()), rel=1e-4)
+    assert float(of_x.mean_error) == pytest.approx(float((to_x + fresh.mean(0)).norm()), rel=1e-4)
     monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", 0)
     again = certify_mean(MatchedFilter(), Identity(), y, **settings)
     torch.testing.assert_close(again.bound, kept.bound)
