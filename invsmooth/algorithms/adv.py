@@ -12,7 +12,7 @@ from invsmooth.attacks import Objective, ReconstructionError, Search, maximise
 from invsmooth.estimators.frozen import frozen
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.rng import generator_for
+from invsmooth.rng import stream_key
 
 
 class Adv(AlgorithmMixin):
@@ -69,7 +69,7 @@ class Adv(AlgorithmMixin):
     def attack(self, x: Tensor, objective: Objective) -> Tensor:
         """xi* of each patch, shape of x, detached."""
         # Numbered by batch, as everything drawn in training is.
-        seed = generator_for(self.seed, "attack", self.batches_seen, self.global_rank).initial_seed()
+        seed = stream_key(self.seed, "attack", self.batches_seen, self.global_rank)
         start = self.last_xi if self.warm_start and self.last_xi is not None and self.last_xi.shape == x.shape else None
         search = dataclasses.replace(self.search, eps=self.radius())
         with frozen(self.estimator):

@@ -105,8 +105,8 @@ class ReconstructionModule(L.LightningModule):
     def training_step(self, x: Tensor, batch_idx: int) -> None:
         started, number, images_before = time.perf_counter(), self.batches_seen, self.forward_images
         # The ratio is common to all processes, so that all take equally long.
-        choice = torch.randint(len(self.train_operators), (), generator=generator_for(self.seed, "ratio", number))
-        operator = self.train_operators[int(choice)]
+        choice = int(generator_for(self.seed, "ratio", number).integers(len(self.train_operators)))
+        operator = self.train_operators[choice]
         assert isinstance(operator, LinearOperator)
         optimizer = self.optimizers()
         losses = []

@@ -25,7 +25,7 @@ from invsmooth.certificates.order_statistics import check_quantile, check_sampli
 from invsmooth.certificates.sampling import Draws
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators.base import Operator
-from invsmooth.rng import generator_for
+from invsmooth.rng import stream_key
 
 
 @dataclass(frozen=True)
@@ -222,4 +222,4 @@ def measured(operator: Operator, z: Tensor, b: Tensor | None) -> Tensor:
 
 def check_seed(seed: int, *purpose: str) -> int:
     """A seed for the draws of a check: those of a certificate and of an attack with the same ``seed`` are others."""
-    return generator_for(seed, "sandwich", *purpose).initial_seed()
+    return stream_key(seed, "sandwich", *purpose)

@@ -31,7 +31,7 @@ MOST_PASSES = 60
 
 
 def largest_eigenvalue(
-    blocks: Blocks, count: int, n: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    blocks: Blocks, count: int, n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
 ) -> float:
     """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL the eigenvalue itself, up
     to rounding, else that of :func:`lanczos_bound`.
@@ -39,7 +39,7 @@ def largest_eigenvalue(
     Memory: two blocks, and 4·STARTS vectors or SMALL_BYTES.
 
     Args:
-        generator: of random starts, on the CPU, independent of the vectors.
+        generator: of random starts, independent of the vectors.
     """
     if n <= SMALL:
         matrix = torch.zeros(n, n, dtype=torch.float64, device=device)
@@ -65,7 +65,7 @@ def product(blocks: Blocks, q: Tensor) -> Tensor:
 
 
 def lanczos_bound(
-    product: Callable[[Tensor], Tensor], n: int, generator: torch.Generator, device: torch.device | str = "cpu"
+    product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
 ) -> float:
     """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M, given by its products.
 
@@ -86,7 +86,7 @@ def lanczos_bound(
     """
     columns = min(STARTS, n)
     overlap = least_overlap(n, columns, EIGENVALUE_FAILURE) / 2  # half of it is left to rounding
-    q = torch.randn(n, columns, generator=generator, dtype=torch.float64).to(device)
+    q = torch.from_numpy(generator.standard_normal((n, columns))).to(device)
     q /= q.norm(dim=0)
     before, off = torch.zeros_like(q), torch.zeros(columns, dtype=torch.float64, device=device)
     alphas, betas = np.empty((columns, 0)), np.empty((columns, 0))

@@ -38,7 +38,7 @@ class PatchBatches(Dataset[Tensor]):
             raise DataError(f"smaller than a patch of {patch_size}×{patch_size} pixels: {', '.join(too_small)}")
         self.images, self.patch_size, self.batch_size = images, patch_size, batch_size
         self.augment, self.seed = augment, seed
-        self.weights = torch.from_numpy(images.shapes.prod(1)).float()
+        self.shares = images.shapes.prod(1) / images.shapes.prod(1).sum()
         # For each symmetry, which row and column of the patch goes where.
         places = torch.arange(patch_size**2).view(1, patch_size, patch_size)
         turned = torch.stack([dihedral(places, code)[0] for code in range(8 if augment else 1)]).numpy()
@@ -48,8 +48,7 @@ class PatchBatches(Dataset[Tensor]):
         start = k * self.batch_size
         chosen, place, code = self.draws(start, start + self.batch_size)
         room = self.images.shapes[chosen] - self.patch_size + 1
-        # In float64, as the numbers drawn: a float32 product could round up to the whole room.
-        top, left = (place.astype(np.float64) * room).astype(np.int64).T[..., None, None]
+        top, left = (place * room).astype(np.int64).T[..., None, None]
         code = code if self.augment else np.zeros_like(code)
         width = self.images.shapes[chosen, 1][:, None, None]
         at = self.images.offsets[chosen][:, None, None] + (top + self.rows[code]) * width + left + self.columns[code]
@@ -60,14 +59,14 @@ class PatchBatches(Dataset[Tensor]):
         first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
         drawn = [self.block(number) for number in range(first, last)]
         wanted = slice(start - first * DRAWS_PER_BLOCK, stop - first * DRAWS_PER_BLOCK)
-        chosen, place, code = (torch.cat(parts)[wanted].numpy() for parts in zip(*drawn, strict=True))
+        chosen, place, code = (np.concatenate(parts)[wanted] for parts in zip(*drawn, strict=True))
         return chosen, place, code
 
-    def block(self, number: int) -> tuple[Tensor, Tensor, Tensor]:
+    def block(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         generator = generator_for(self.seed, "patches", number)
-        chosen = torch.multinomial(self.weights, DRAWS_PER_BLOCK, replacement=True, generator=generator)
-        place = torch.rand(DRAWS_PER_BLOCK, 2, generator=generator)
-        return chosen, place, torch.randint(8, (DRAWS_PER_BLOCK,), generator=generator)
+        chosen = generator.choice(len(self.shares), DRAWS_PER_BLOCK, p=self.shares)
+        place = generator.random((DRAWS_PER_BLOCK, 2))
+        return chosen, place, generator.integers(8, size=DRAWS_PER_BLOCK)
 
 
 def dihedral(patch: Tensor, code: int) -> Tensor:

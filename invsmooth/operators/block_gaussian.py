@@ -104,8 +104,8 @@ def measurements_per_block(ratio: float, block: int = 33) -> int:
 
 def orthonormal_rows(m: int, n: int, seed: int) -> Tensor:
     """(m, n) float32 matrix with orthonormal rows, uniformly distributed: QR of a seeded Gaussian matrix."""
-    gaussian = torch.randn(n, m, generator=generator_for(seed, "phi", m, n), dtype=torch.float64)
-    q, r = torch.linalg.qr(gaussian)
+    gaussian = generator_for(seed, "phi", m, n).standard_normal((n, m))
+    q, r = torch.linalg.qr(torch.from_numpy(gaussian))
     # QR leaves the signs of the columns to the library; fixing them makes Phi the same on every machine.
     return (q * r.diagonal().sign()).T.float().contiguous()
 

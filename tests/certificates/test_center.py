@@ -60,14 +60,14 @@ def test_certified_distance_is_three_times_the_ball() -> None:
     """f(y) = y: the distance of a draw to the centre w is sigma times a non-central chi variable; X_(K) is just above its
     shifted quantile."""
     y = torch.rand(1, 1, 2, 2)
-    found = certify_center(MatchedFilter(), Identity(), y, eps=[0.0, 0.05, 0.1], n_samples=20_000, **QUICK)
+    found = certify_center(MatchedFilter(), Identity(), y, eps=[0.0, 0.05, 0.1], n_samples=20_000, seed=1, **QUICK)
     offset = float((found.shown - y).square().sum()) / SIGMA**2
     for j, ratio in enumerate((0.0, 0.5, 1.0)):
         exact = 9 * SIGMA**2 / 4 * ncx2.ppf(norm.cdf(norm.ppf(0.55) + ratio), 4, offset)
         assert exact < float(found.bound[0, j]) < 1.1 * exact
     # The centre is within its 3 R-hat of the truth, which is y, and is a draw, one in the middle of the others.
     assert float((found.shown - y).square().mean()) <= float(found.bound[0, 0])
-    draws = y + SIGMA * smoothing_noise((1, 2, 2), 0, 256, 0, 0)
+    draws = y + SIGMA * smoothing_noise((1, 2, 2), 0, 256, 1, 0)
     assert (draws - found.shown).flatten(1).norm(dim=1).min() < 1e-6
     distance_to_mode = (draws - y).flatten(1).norm(dim=1)
     assert float((found.shown - y).norm()) <= float(distance_to_mode.quantile(0.1))
