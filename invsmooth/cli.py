@@ -16,12 +16,13 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
-from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError, ScratchError
+from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
 
 LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
 USER_ERRORS = (
-    ConfigError, DataError, CheckpointError, DivergedError, ScratchError, HydraException, OmegaConfBaseException,
+    ConfigError, DataError, CheckpointError, DivergedError, PremiseError, ScratchError, HydraException,
+    OmegaConfBaseException,
 )  # fmt: skip
 
 

@@ -15,6 +15,14 @@ class CheckpointError(ValueError):
     """A file that holds no estimator that we know."""
 
 
+class PremiseError(ValueError):
+    """An estimator, operator or tensor for which a certificate or an attack would mean nothing."""
+
+
+class NotFiniteError(PremiseError, FloatingPointError):
+    """Numbers that are nan or inf."""
+
+
 class ScratchError(OSError):
     """The temporary file of an image's draws has no room."""
 

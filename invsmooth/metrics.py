@@ -19,6 +19,21 @@ def mse(x_hat: Tensor, x: Tensor) -> Tensor:
     return (x_hat - x).square().flatten(1).mean(1)
 
 
+def coarse_mse(x_hat: Tensor, x: Tensor, rounding: float) -> Tensor:
+    """:func:`mse`, or the largest that it can be where both images are rounded to a relative ``rounding``: numbers that a
+    network answers in half precision are known to half the spacing of that type.
+
+    Args:
+        rounding: spacing of the numbers, relative; 0 adds nothing.
+    Returns: shape (B,).
+    """
+    value = mse(x_hat, x)
+    if rounding == 0:
+        return value
+    size = (mse(x_hat, torch.zeros_like(x_hat)).sqrt() + mse(x, torch.zeros_like(x)).sqrt()) * rounding / 2
+    return (value.sqrt() + size).square()
+
+
 def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, 10 log10(1 / MSE), with ``x_hat`` clipped to [0, 1].
 

@@ -3,9 +3,9 @@
 Nothing depends on call order, chunk size, device or number of workers, so a run can be resumed, chunked or spread
 over devices and still draw the same numbers.
 
-Each (seed, keys) has a stream of its own: the 128-bit key of a Philox generator (Salmon et al. 2011, NumPy's), which is a hash
-of both. Streams of different Philox keys never meet. Torch's CPU generator takes 32 bits of a seed, so that some streams
-would be the same.
+Each (seed, keys) has a stream of its own: a Philox generator (Salmon et al. 2011, NumPy's) whose 128-bit key is a hash of
+both. Streams of different Philox keys never meet. Torch's CPU generator takes only 32 bits of a seed, so that some
+streams would be the same.
 """
 
 from __future__ import annotations

@@ -30,7 +30,8 @@ SCHEMA = pa.schema(
         ("discrepancy_median", REAL), ("discrepancy_certified", REAL), ("certified_psnr", REAL),
         ("certified_psnr_mean", REAL), ("certified_eps", REAL), ("ball_radius", REAL), ("clipped", WHOLE),
         ("attack", TEXT), ("attack_target", TEXT),
-        ("attack_norm", REAL), ("attack_grad_evals", WHOLE), ("network_evals", WHOLE), ("seconds", REAL),
+        ("attack_norm", REAL), ("attack_zero_gradient", FLAG), ("attack_grad_evals", WHOLE),
+        ("network_evals", WHOLE), ("seconds", REAL),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
@@ -45,7 +46,9 @@ SCHEMA = pa.schema(
 - psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
 - psnr_median, ssim_median of ``mean`` and ``center``: of the one image that they show.
 - certified_psnr_mean: of the mean estimator. ball_radius (l2), clipped: R, and how many draws were clipped to it.
-- attack_target: whose error the attack maximised (base, mean, median)."""
+- attack_target: whose error the attack maximised (base, mean, median).
+- attack_zero_gradient: the gradient was zero wherever the attack took it. The attack had no direction: psnr_attacked is then
+  no sign of robustness."""
 
 
 AT_ATTACKED = "discrepancy"

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from invsmooth.data.datamodule import NamedImages
 from invsmooth.errors import ConfigError, DivergedError
+from invsmooth.estimators.premises import checked
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
@@ -194,12 +195,15 @@ class ReconstructionModule(L.LightningModule):
 
     def test_step(self, batch: NamedImages, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
         """Measure and reconstruct. The attack and certificate sweeps are callbacks that go on from what this returns:
-        ``measured`` (:class:`Measured`) and ``x_hat`` (B, 1, H, W); or ``recalled``, where all was computed before."""
+        ``measured`` (:class:`Measured`), ``x_hat`` (B, 1, H, W) and ``estimator``, which was checked; or ``recalled``,
+        where all was computed before."""
         measured: Measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
         recalled = self.recall(measured, batch_idx)
         if recalled is not None:
             return {"measured": measured, "recalled": recalled}
-        return {"measured": measured, "x_hat": self.estimator(measured.y, measured.setting.operator)}
+        # Once for all that is attacked and certified of these measurements.
+        estimator = checked(self.estimator, measured.setting.operator, measured.y, measured.x)
+        return {"measured": measured, "estimator": estimator, "x_hat": estimator.x_hat}
 
     def configure_optimizers(self) -> Any:
         setup = self.setup_

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -12,7 +13,9 @@ from torch import Tensor
 from invsmooth.attacks.objectives import Objective, ReconstructionError, SmoothedError
 from invsmooth.attacks.quantile_error import QuantileError
 from invsmooth.attacks.starts import Found, ImageKeys, check_choice, keys_of
+from invsmooth.errors import PremiseError
 from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.estimators.premises import Checked, checked, tensor
 from invsmooth.operators.base import Operator
 from invsmooth.rng import smoothing_noise
 
@@ -129,12 +132,37 @@ class AttackResult(Found):
 
     Attributes:
         xi, loss, losses: see :class:`invsmooth.attacks.starts.Found`.
+        zero_gradient: images whose gradient was zero wherever it was taken, shape (B,): the attack had no direction, and its
+            loss says nothing about robustness.
         grad_evals: gradients through the network for each image: a smoothed target takes one for each draw.
         network_evals: forward passes of the network for each image, those of the gradients included.
     """
 
+    zero_gradient: Tensor
     grad_evals: int
     network_evals: int
+
+
+class WithGradient:
+    """An objective that notes for which images a gradient was taken, and for which one was not zero."""
+
+    def __init__(self, objective: Objective, n_images: int) -> None:
+        self.objective, self.taken = objective, False
+        self.moved = torch.zeros(n_images, dtype=torch.bool)
+
+    def value(self, xi: Tensor) -> Tensor:
+        return self.objective.value(xi)
+
+    def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
+        loss, gradient = self.objective.value_and_gradient(xi)
+        self.taken = True
+        self.moved |= gradient.flatten(1).ne(0).any(1).cpu()
+        return loss, gradient
+
+    @property
+    def zero(self) -> Tensor:
+        """Images of which every gradient taken was zero, shape (B,)."""
+        return ~self.moved & self.taken
 
 
 @dataclass
@@ -162,13 +190,40 @@ def on_target(
     seed: int,
     image_keys: ImageKeys | None,
 ) -> AttackResult:
-    """Run ``search(objective, x)`` on a target, with the estimator in eval mode and its weights frozen."""
+    """Run ``search(objective, x)`` on a target, with the estimator in eval mode and its weights frozen.
+
+    Raises: PremiseError: as :func:`invsmooth.estimators.premises.checked`, which is asked first.
+    """
     # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
     with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
         x = x.clone() if x.is_inference() else x
         b = b.clone() if b is not None and b.is_inference() else b
-        counting = Counting(estimator)
-        found = search(target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys), x)
+        known = check_attacked(estimator, operator, x, b)
+        known.check_sigma(target.sigma, known.y)
+        counting = Counting(known)
+        watched = WithGradient(target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys), len(x))
+        found = search(watched, x)
+    zero = watched.zero
+    if bool(zero.any()):
+        warnings.warn(
+            f"{ZERO_GRADIENT} (images at positions {zero.nonzero().flatten().tolist()} of the batch)", stacklevel=3
+        )
     return AttackResult(
-        found.xi, found.loss, found.losses, counting.gradients // len(x), counting.images // len(x)
+        found.xi, found.loss, found.losses, zero.to(found.loss.device), counting.gradients // len(x),
+        counting.images // len(x),
     )  # fmt: skip
+
+
+ZERO_GRADIENT = "the gradient is zero wherever the attack took it: its loss is no sign of robustness"
+
+
+def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
+    """The estimator, checked at the measurements of x. Raises PremiseError: also where b is not in their shape."""
+    tensor("x", x)
+    with torch.no_grad():
+        y = operator.A(x)
+    if b is not None:
+        tensor("b", b)
+        if b.shape != y.shape:
+            raise PremiseError(f"b has shape {tuple(b.shape)}, but the measurements of x have {tuple(y.shape)}")
+    return checked(estimator, operator, y if b is None else y + b, x)

@@ -18,6 +18,7 @@ from invsmooth.attacks import ATTACKS, AttackResult, Target
 from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.targets import BASE
 from invsmooth.cache import Remember, not_kept
+from invsmooth.estimators.premises import Checked
 from invsmooth.measurement import Measured
 from invsmooth.units import to_unit_scale
 
@@ -89,23 +90,24 @@ class AttackSweep(L.Callback):
         if "recalled" in outputs:
             return
         measured: Measured = outputs["measured"]
+        estimator: Checked = outputs["estimator"]
         started, plan = time.perf_counter(), self.plan
         found: dict[tuple[float, Target], AttackResult] = {}
         for eps in plan.eps:
             for target in {plan.target_of(eps, sigma) for sigma in plan.sigma}:
-                found[eps, target] = self.attack(pl_module, measured, eps, target)
+                found[eps, target] = self.attack(estimator, measured, eps, target)
         outputs["attacks"] = {(e, s): found[e, plan.target_of(e, s)] for e in plan.eps for s in plan.sigma}
         outputs["noise"] = {e: on_sphere(measured.x, e, plan.seed, measured.names, CONTROL) for e in plan.eps}
         seconds = time.perf_counter() - started
         log.info("%s (%s): %d attacks in %.1f s", ", ".join(measured.names), measured.setting, len(found), seconds)
 
-    def attack(self, module: ReconstructionModule, measured: Measured, eps: float, target: Target) -> AttackResult:
+    def attack(self, estimator: Checked, measured: Measured, eps: float, target: Target) -> AttackResult:
         """Search, unless this was searched before."""
         plan = self.plan
 
         def search() -> dict[str, Tensor]:
             found = ATTACKS[plan.name](
-                module.estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target, seed=plan.seed,
+                estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target, seed=plan.seed,
                 image_keys=measured.names, **plan.settings,
             )  # fmt: skip
             return {k: torch.as_tensor(v) for k, v in vars(found).items()}

@@ -26,6 +26,7 @@ from invsmooth.callbacks.save_pictures import save_pictures
 from invsmooth.certificates import Certificate
 from invsmooth.certificates.certificate import CenterCertificate, DecidedCertificate, MeanCertificate, RadiusCertificate
 from invsmooth.estimators.frozen import state_sha256
+from invsmooth.estimators.premises import Checked
 from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
 from invsmooth.rows import AT_ATTACKED, write_rows
@@ -80,7 +81,7 @@ class CertifySweep(L.Callback):
             return
         measured, n_before = outputs["measured"], len(self.rows)
         number = self.share.number(batch_idx)
-        files = self.certify(pl_module, outputs, pictured=number < self.n_pictures)
+        files = self.certify(outputs, pictured=number < self.n_pictures)
         write_rows(self.folder / self.share.file("results.parquet"), self.rows)
         if self.files:
             files += self.files.write(measured, self.sha256)
@@ -94,12 +95,12 @@ class CertifySweep(L.Callback):
         restore(self.folder, self.files.adopt(known.files) if self.files else known.files)
         write_rows(self.folder / self.share.file("results.parquet"), self.rows)
 
-    def certify(self, pl_module: ReconstructionModule, outputs: Mapping[str, Any], pictured: bool) -> list[Path]:
+    def certify(self, outputs: Mapping[str, Any], pictured: bool) -> list[Path]:
         """Add the rows of every cell of a batch. Returns the files of pictures that were written."""
-        measured, x_hat = outputs["measured"], outputs["x_hat"]
+        measured, x_hat, estimator = outputs["measured"], outputs["x_hat"], outputs["estimator"]
         pictures = []
         with torch.no_grad():
-            at_clean = self.certify_clean(pl_module, measured)
+            at_clean = self.certify_clean(estimator, measured)
             clean = quality("clean", x_hat, measured.x)
             clean["psnr_measured"] = psnr(measured.setting.operator.A_adjoint(measured.y), measured.x).tolist()
             for j, eps in enumerate(self.plan.eps):
@@ -108,16 +109,16 @@ class CertifySweep(L.Callback):
                     if attack is not outputs["attacks"][eps, sigma]:  # one attack may serve several sigma
                         attack = outputs["attacks"][eps, sigma]
                         y = measured.setting.operator.A(measured.x + attack.xi) + measured.b
-                        attacked = pl_module.estimator(y, measured.setting.operator)
+                        attacked = estimator(y, measured.setting.operator)
                         known = clean | quality("attacked", attacked, measured.x)
                         y_noise = measured.setting.operator.A(measured.x + outputs["noise"][eps]) + measured.b
-                        random = pl_module.estimator(y_noise, measured.setting.operator)
+                        random = estimator(y_noise, measured.setting.operator)
                         known["psnr_noise"] = psnr(random, measured.x).tolist()
                     found = {name: (c.at(j), seconds) for name, (c, seconds) in at_clean[sigma].items()}
                     if AT_ATTACKED in self.plan.certifiers:
                         started = time.perf_counter()
                         one = self.plan.certify(
-                            [AT_ATTACKED], pl_module.estimator, measured, y, [eps], sigma, self.remember(measured)
+                            [AT_ATTACKED], estimator, measured, y, [eps], sigma, self.remember(measured)
                         )
                         found[AT_ATTACKED] = (one[AT_ATTACKED].at(0), time.perf_counter() - started)
                         if self.files:
@@ -126,13 +127,11 @@ class CertifySweep(L.Callback):
                         certificate, seconds = found[name]
                         truth = None  # what was not certified for this eps, as published, cannot be refuted
                         if self.plan.units is Units.matched:
-                            truth = self.check(
-                                pl_module.estimator, measured, attack.xi, eps, sigma, name, certificate, attacked
-                            )
+                            truth = self.check(estimator, measured, attack.xi, eps, sigma, name, certificate, attacked)
                         cell = {"eps": eps, "sigma": sigma, "certifier": name, "seconds": seconds / len(measured.names)}
                         self.rows += self.rows_of(cell, measured, known, attack, certificate, truth)
                         if pictured and name == self.plan.certifiers[0]:
-                            bands = bands_of_first(self.plan, pl_module.estimator, measured, y, eps, sigma)
+                            bands = bands_of_first(self.plan, estimator, measured, y, eps, sigma)
                             pictures.append(
                                 save_pictures(self.folder, measured, eps, sigma, x_hat, attacked, certificate, bands)
                             )
@@ -143,7 +142,7 @@ class CertifySweep(L.Callback):
         return self.recall.of(measured) if self.recall else not_kept
 
     def certify_clean(
-        self, module: ReconstructionModule, measured: Measured
+        self, estimator: Checked, measured: Measured
     ) -> dict[float, dict[str, tuple[Certificate, float]]]:
         """For each sigma the certificates at the clean measurement with the radius axis, and the seconds for each radius."""
         plan, found = self.plan, {}
@@ -153,10 +152,10 @@ class CertifySweep(L.Callback):
             certificates = {}
             if wanted:
                 certificates = plan.certify(
-                    wanted, module.estimator, measured, measured.y, plan.eps, sigma, self.remember(measured)
+                    wanted, estimator, measured, measured.y, plan.eps, sigma, self.remember(measured)
                 )
             if "radius" in plan.certifiers and plan.anytime:
-                certificates["radius"] = plan.decide(module.estimator, measured, sigma)
+                certificates["radius"] = plan.decide(estimator, measured, sigma)
             each = (time.perf_counter() - started) / max(1, len(certificates) * len(plan.eps))
             found[sigma] = {name: (certificate, each) for name, certificate in certificates.items()}
             if self.files:
@@ -202,6 +201,7 @@ class CertifySweep(L.Callback):
                 "reason": certificate.reason[i],
                 "bound": float(certificate.bound[i]),
                 "attack_norm": norms[i],
+                "attack_zero_gradient": bool(attack.zero_gradient[i]),
                 "attack_grad_evals": attack.grad_evals,
                 "network_evals": certificate.network_evals,
                 "seed": plan.seed,

@@ -23,7 +23,8 @@ from invsmooth.certificates.order_statistics import (
 )
 from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.metrics import mse
+from invsmooth.estimators.premises import checked
+from invsmooth.metrics import coarse_mse
 from invsmooth.operators.base import Operator
 
 
@@ -80,15 +81,18 @@ def certify_threshold(
     below, n_samples, counts = np.full(len(y), None, dtype=object), np.zeros(len(y), int), np.zeros(len(y), int)
     if first > max_samples:
         return Decision(below, n_samples, counts, why_none(ratio, max_samples, (1 + confidence) / 2, q))
-    with torch.no_grad(), frozen(estimator):
-        reference = estimator(y, operator) if x is None else x
+    known = checked(estimator, operator, y, x)
+    known.check_sigma(sigma, y)
+    with torch.no_grad(), frozen(known):
+        reference = known.reconstruction(y) if x is None else x
         keys = list(range(len(y))) if image_keys is None else list(image_keys)
-        draws = Draws(estimator, operator, y, sigma, reference.shape[1:], seed, keys, chunk_size)
+        draws = Draws(known, operator, y, sigma, reference.shape[1:], seed, keys, chunk_size)
         for i in range(len(y)):
             n_below = drawn = 0
             for wanted, alpha in looks(int(first), max_samples, confidence):
                 for _, x_hat in draws.image(i).chunks(drawn, wanted):
-                    n_below += int((mse(x_hat[0], reference[i : i + 1]) <= threshold).sum())
+                    errors = coarse_mse(x_hat[0], reference[i : i + 1], known.rounding)
+                    n_below += int((errors <= threshold).sum())
                 drawn = wanted
                 below[i] = decide(n_below, drawn, q_bar, alpha)
                 if below[i] is not None:
@@ -109,12 +113,13 @@ def decided_certificate(
     **settings: Any,
 ) -> DecidedCertificate:
     """:func:`certify_threshold` at every radius, as a certificate. Each radius draws as many as it takes."""
+    known = checked(estimator, operator, y, x)
     decisions = [
-        certify_threshold(estimator, operator, y, eps=e, threshold=threshold, max_samples=max_samples, x=x, **settings)
+        certify_threshold(known, operator, y, eps=e, threshold=threshold, max_samples=max_samples, x=x, **settings)
         for e in eps
     ]
-    with torch.no_grad(), frozen(estimator):
-        shown = estimator(y, operator)
+    with torch.no_grad(), frozen(known):
+        shown = known.reconstruction(y)
     below = np.stack([d.below for d in decisions], 1)
     n_drawn = np.stack([d.n_samples for d in decisions], 1).astype(object)
     reason = object_rows([d.reason for d in decisions], len(y))

@@ -10,8 +10,10 @@ from torch import Tensor
 
 from invsmooth.certificates.confidence import bonferroni
 from invsmooth.certificates.order_statistics import (
+    as_radii,
     check_quantile,
     check_sampling,
+    is_number,
     order_statistic_index,
     ratio_of,
     shifted_quantile,
@@ -19,6 +21,7 @@ from invsmooth.certificates.order_statistics import (
 )
 from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.estimators.premises import checked
 from invsmooth.operators.base import Operator
 
 BAND_BYTES = 2**28
@@ -70,22 +73,24 @@ def pixel_bands(
     Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or ``"bonferroni"``.
     Raises: ValueError: a value outside its range.
     """
-    radii = [float(eps)] if isinstance(eps, int | float) else [float(e) for e in eps]
+    radii = as_radii(eps)
     if simultaneous not in ("none", "bonferroni"):
         raise ValueError(f"simultaneous={simultaneous!r} is neither none nor bonferroni")
     check_sampling(n_samples, confidence)
     check_quantile(q)
     ratios = [ratio_of(e, sigma) for e in radii]
-    with torch.no_grad(), frozen(estimator):
-        shape = estimator(y[:1], operator).shape[1:]
+    known = checked(estimator, operator, y)
+    known.check_sigma(sigma, y)
+    with torch.no_grad(), frozen(known):
+        shape = known.reconstruction(y).shape[1:]
         keys = list(range(len(y))) if image_keys is None else list(image_keys)
-        draws = Draws(estimator, operator, y, sigma, shape, seed, keys, chunk_size)
+        draws = Draws(known, operator, y, sigma, shape, seed, keys, chunk_size)
         n_bounds = 2 * (shape.numel() if simultaneous == "bonferroni" else 1)
         each = bonferroni(confidence, n_bounds)
         upper = [order_statistic_index(n_samples, shifted_quantile(q, e, sigma), each) for e in radii]
         mirrored = [order_statistic_index(n_samples, shifted_quantile(1 - q, e, sigma), each) for e in radii]
         ends = [extremes(draws.image(i), n_samples, upper, mirrored) for i in range(len(y))]
-    one = isinstance(eps, int | float)
+    one = is_number(eps)
     values = torch.stack([e[0] for e in ends])
     reasons = [why_none(r, n_samples, each, q) or why_none(r, n_samples, each, 1 - q) for r in ratios]
     return PixelBands(

@@ -26,11 +26,12 @@ from invsmooth.certificates.center import center_certificate
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS, check_certifier, each_confidence
 from invsmooth.certificates.mean import centre_draws, mean_certificate
-from invsmooth.certificates.order_statistics import check_quantile, check_sampling, ratio_of
+from invsmooth.certificates.order_statistics import as_radii, check_quantile, check_sampling, is_number, ratio_of
 from invsmooth.certificates.percentile import Percentile, percentile_certificates
 from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.estimators.premises import checked
 from invsmooth.operators.base import Operator
 
 
@@ -79,15 +80,16 @@ def certify(
     Returns: a :class:`Certificate`; of ``radius``, ``mean`` and ``center`` the subclass.
     Raises:
         ValueError: a value outside its range, an unknown certifier, or one that lacks ``x`` or ``threshold``.
+        PremiseError (a ValueError): estimator, operator, y or x are such that a certificate would mean nothing; see
+            :func:`invsmooth.estimators.premises.checked`. It evaluates the estimator twice more for each batch.
     """
     check_certifier(certifier)
-    radii = [float(eps)] if isinstance(eps, int | float) else [float(e) for e in eps]
     found = certify_all(
-        estimator, operator, y, sigma=sigma, eps=radii, n_samples=n_samples, confidence=confidence, q=q,
+        estimator, operator, y, sigma=sigma, eps=as_radii(eps), n_samples=n_samples, confidence=confidence, q=q,
         certifiers=(certifier,), x=x, seed=seed, chunk_size=chunk_size, image_keys=image_keys, simultaneous=simultaneous,
         threshold=threshold, radius_of=radius_of, n_centre=n_centre, n_pred=n_pred,
     )[certifier]  # fmt: skip
-    return found.at(0) if isinstance(eps, int | float) else found
+    return found.at(0) if is_number(eps) else found
 
 
 def certify_all(
@@ -120,14 +122,16 @@ def certify_all(
     remember: keeps the errors and moments of the draws, from which certificates at other radii, confidences and quantiles
         follow without drawing again. It has to know which estimator and operator they are of.
     """
+    eps, sigma = as_radii(eps), float(sigma)
     each = each_confidence(confidence, simultaneous, len(eps))
     plan = Percentile(eps, sigma, n_samples, each, q, dkw=simultaneous == "dkw")
     check(certifiers, plan, confidence, x, chunk_size, threshold, radius_of, n_centre, n_pred)
     keys = list(range(len(y))) if image_keys is None else list(image_keys)
-    with torch.no_grad(), frozen(estimator):
-        # One network evaluation also tells the shape of the image.
-        shown = estimator(y, operator)
-        draws = Draws(estimator, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size, remember=remember)
+    known = checked(estimator, operator, y, x)
+    known.check_sigma(sigma, y)
+    with torch.no_grad(), frozen(known):
+        shown = known.reconstruction(y)
+        draws = Draws(known, operator, y, sigma, shown.shape[1:], seed, keys, chunk_size, remember=remember)
         found: dict[str, Certificate] = {}
         shared = [c for c in certifiers if c in PERCENTILE_CERTIFIERS]
         draws = shared_draws(draws, certifiers, n_samples, centre_draws(n_centre, n_samples))

@@ -10,7 +10,9 @@ Numbers in, numbers out: nothing here needs torch, so that a bound can be checke
 from __future__ import annotations
 
 import math
+from typing import Any
 
+import numpy as np
 from scipy.stats import beta, binom, norm
 
 
@@ -125,6 +127,16 @@ def why_none(ratio: float, n_samples: int, confidence: float, q: float = 0.5, *,
     more_noise = f"sigma at least {ratio / largest:.4g} times as large" if largest > 0 and math.isfinite(ratio) else ""
     remedy = " or ".join(part for part in (more_draws, more_noise) if part)
     return f"{reason}; it needs {remedy}" if remedy else f"{reason}; it needs sigma > 0"
+
+
+def is_number(eps: Any) -> bool:
+    """Whether one radius is given: a number of Python's, NumPy's or torch's. Else it is a sequence of radii."""
+    return np.ndim(eps) == 0
+
+
+def as_radii(eps: Any) -> list[float]:
+    """One radius or several, as a list."""
+    return [float(e) for e in ([eps] if is_number(eps) else eps)]
 
 
 def ratio_of(eps: float, sigma: float) -> float:

@@ -20,7 +20,7 @@ from invsmooth.certificates.order_statistics import (
     why_none,
 )
 from invsmooth.certificates.sampling import Draws
-from invsmooth.metrics import mse
+from invsmooth.metrics import coarse_mse
 
 
 @dataclass(frozen=True)
@@ -111,10 +111,12 @@ def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict
 
     def errors_of_draws() -> dict[str, Tensor]:
         errors = {name: reference.new_empty(len(draws), n_drawn) for name, reference in references.items()}
+        rounding = getattr(draws.estimator, "rounding", 0.0)
         for k, x_hat in draws.chunks(0, n_drawn):
             for name, reference in references.items():
                 repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
-                errors[name][:, k] = mse(x_hat.flatten(0, 1), repeated).unflatten(0, x_hat.shape[:2])
+                found = coarse_mse(x_hat.flatten(0, 1), repeated, rounding)
+                errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
         return errors
 
     return dict(draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
@@ -22,13 +24,13 @@ Estimator = Callable[[Tensor, Operator], Tensor]
 @contextmanager
 def frozen(estimator: Estimator) -> Iterator[None]:
     """Within the block the estimator's modules are in eval mode and its weights need no gradients; both are put back as
-    they were, module by module. A callable that is no torch module is left alone."""
-    if not isinstance(estimator, nn.Module):
-        yield
-        return
-    training = {module: module.training for module in estimator.modules()}
-    needs_grad = {p: p.requires_grad for p in estimator.parameters()}
-    estimator.eval().requires_grad_(False)
+    they were, module by module. The modules that a function or another object calls are found where they can be
+    (:func:`modules_of`)."""
+    roots = modules_of(estimator)
+    training = {module: module.training for root in roots for module in root.modules()}
+    needs_grad = {p: p.requires_grad for root in roots for p in root.parameters()}
+    for root in roots:
+        root.eval().requires_grad_(False)
     try:
         yield
     finally:
@@ -36,6 +38,51 @@ def frozen(estimator: Estimator) -> Iterator[None]:
             module.training = mode
         for parameter, flag in needs_grad.items():
             parameter.requires_grad_(flag)
+
+
+DEEPEST = 5
+"""Wrappers around a module that are looked through."""
+
+
+def modules_of(estimator: Any) -> list[nn.Module]:
+    """The torch modules that a callable uses: itself, or what its closure, the globals that it names, its defaults, its
+    attributes (also of its bound object, or of a partial) hold, and what these do in turn."""
+    found: list[nn.Module] = []
+    seen: set[int] = set()
+
+    def look(value: Any, depth: int) -> None:
+        if id(value) in seen or depth > DEEPEST or isinstance(value, type | ModuleType | str | bytes | Tensor):
+            return
+        seen.add(id(value))
+        if isinstance(value, nn.Module):
+            found.append(value)
+            return
+        for part in parts_of(value):
+            look(part, depth + 1)
+
+    look(estimator, 0)
+    return found
+
+
+def parts_of(value: Any) -> Iterator[Any]:
+    """What an object holds or, of a function, refers to."""
+    if isinstance(value, FunctionType):
+        names = [c.co_names for c in (value.__code__, *value.__code__.co_consts) if isinstance(c, CodeType)]
+        yield from (value.__globals__[n] for some in names for n in some if n in value.__globals__)
+        yield from (cell.cell_contents for cell in value.__closure__ or () if cell != CellType())
+        yield from value.__defaults__ or ()
+        yield from (value.__kwdefaults__ or {}).values()
+    elif isinstance(value, MethodType):
+        yield from (value.__self__, value.__func__)
+    elif isinstance(value, functools.partial):
+        yield from (value.func, *value.args, *value.keywords.values())
+    elif isinstance(value, Mapping):
+        yield from value.values()
+    elif isinstance(value, list | tuple | set):
+        yield from value
+    else:
+        yield from getattr(value, "__dict__", {}).values()
+        yield vars(type(value)).get("__call__")
 
 
 def state_sha256(estimator: nn.Module) -> str:
