@@ -18,6 +18,7 @@ from invsmooth.callbacks import AttackPlan, AttackSweep, CertifyPlan, CertifySwe
 from invsmooth.certificates import certify, order_statistic_index, pixel_bands, shifted_quantile
 from invsmooth.errors import CertificateViolation
 from invsmooth.estimators import ISTANetPP
+from invsmooth.estimators.premises import checked
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.operators import BlockGaussian
 from invsmooth.pictures import KINDS, picture_file
@@ -44,7 +45,8 @@ def attacked(
     module: OrdTraining, measured: Measured, name: str = "pgd", target: Target | None = None
 ) -> dict[str, Any]:
     with torch.no_grad():
-        outputs = {"measured": measured, "x_hat": module.estimator(measured.y, SETTING.operator)}
+        estimator = checked(module.estimator, SETTING.operator, measured.y, measured.x)
+        outputs = {"measured": measured, "estimator": estimator, "x_hat": estimator.x_hat}
     plan = AttackPlan(name, EPS, SIGMA, {"n_iter": 3}, target or Target(), seed=1)
     with torch.no_grad():  # as Lightning does
         AttackSweep(plan).on_test_batch_end(None, module, outputs, None, 0)  # type: ignore[arg-type]

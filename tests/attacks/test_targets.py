@@ -66,7 +66,7 @@ def test_median_of_one_pixel() -> None:
         torch.tensor([-0.3, -0.1, 0.1, 0.4]).view(4, 1, 1, 1),
         Target("median", 0.5, 9, "fixed"),
     )
-    found = pgd(MatchedFilter(), Identity(), x, b, eps=0.7, n_iter=20, schedule="cosine", target=target, restarts=4)
+    found = pgd(MatchedFilter(), Identity(), x, b, eps=0.7, n_iter=20, schedule="cosine", target=target, restarts=8)
     noise = 0.5 * attack_draws(x, 9, False, 0, range(4))().flatten(1)
     grid = torch.linspace(-0.7, 0.7, 1401)
     losses = (b.view(4, 1, 1) + grid[:, None] + noise[:, None]).square().median(-1).values

@@ -15,6 +15,7 @@ from invsmooth.certificates.sampling import Draws
 from invsmooth.errors import ScratchError
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
+from tests.certificates.test_certify import CHECKS
 
 
 @pytest.mark.parametrize("kept_bytes", [2**27, 0])
@@ -68,7 +69,7 @@ def test_no_room_is_said_before_any_draw(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.setattr(os, "posix_fallocate", full)
     with pytest.raises(ScratchError, match=rf"0.0 GiB, have no room in {tmp_path}: No space left.*Set TMPDIR"):
         certify(counting, Identity(), torch.rand(1, 1, 8, 8), sigma=0.1, eps=0.1, n_samples=100, certifier="mean")
-    assert calls == 1  # the reconstruction itself
+    assert calls == 2  # the reconstruction itself, and the check of the estimator
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     with pytest.raises(ScratchError, match="No such file or directory"):
         certify(counting, Identity(), torch.rand(1, 1, 8, 8), sigma=0.1, eps=0.1, n_samples=100, certifier="mean")
@@ -90,7 +91,7 @@ def test_all_certifiers_cost_what_the_most_expensive_does(kept_bytes: int, monke
                "confidence": 0.9, "x": x, "threshold": 0.1}  # fmt: skip
     certifiers = ("discrepancy", "error", "radius", "mean", "center")
     found = certify_all(counting, Identity(), x, certifiers=certifiers, **options)
-    assert calls == 2 * (1 + 2 * 2400 + 60)
+    assert calls == 2 * (1 + 2 * 2400 + 60) + CHECKS
     for certifier in certifiers:
         calls = 0
         alone = certify_all(counting, Identity(), x, certifiers=(certifier,), **options)[certifier]
