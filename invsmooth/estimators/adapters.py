@@ -25,8 +25,8 @@ def as_estimator(method: nn.Module | Callable[..., Tensor], *, sigma: float | No
     - ``method(y, sigma)``: a denoiser that is told the noise level.
     - ``method(y, operator)``: what it is already.
 
-    Which one it is is read off the parameters that have no default, and off the name of the second one. Modules that a
-    function calls are found where they can be (:func:`invsmooth.estimators.frozen.modules_of`), so that their weights count and
+    The number of parameters without a default tells which one it is, and the name of the second one. Modules that a
+    function calls are found where they can be (:func:`invsmooth.estimators.frozen.modules_of`): their weights count, and
     eval mode reaches them.
 
     Args:
@@ -72,19 +72,17 @@ def kind_of(method: Callable[..., Tensor]) -> str:
         signature = inspect.signature(called)
     except (TypeError, ValueError):
         raise PremiseError(f"{method!r} does not tell its parameters; wrap it: lambda y, operator: …") from None
-    positional = [p for p in signature.parameters.values() if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
-    needed = [
-        p
-        for p in signature.parameters.values()
-        if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-    ]
+    parameters = list(signature.parameters.values())
+    positional = [p for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    any_number = [p.kind for p in parameters if p.kind in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
+    needed = [p for p in parameters if p.default is p.empty and p.kind not in any_number]
     second = positional[1].name.lower() if len(positional) > 1 else ""
     if len(positional) >= 1 and all(p in positional[:2] for p in needed):
         if second in OPERATOR_NAMES:
             return "operator"
         if second in SIGMA_NAMES:
             return "sigma"
-        if len(needed) <= 1 and not any(p.kind is p.VAR_POSITIONAL for p in signature.parameters.values()):
+        if len(needed) <= 1 and inspect.Parameter.VAR_POSITIONAL not in any_number:
             return "y"
     raise PremiseError(
         f"{method!r} takes {signature}; (y), (y, sigma) or (y, operator) is needed, with these names; "
