@@ -195,14 +195,15 @@ def on_target(
     Raises: PremiseError: as :func:`invsmooth.estimators.premises.checked`, which is asked first.
     """
     # Lightning's test loop runs in inference mode, whose tensors autograd refuses: leave it, and copy what came from it.
-    with torch.inference_mode(False), torch.enable_grad(), frozen(estimator):
+    with torch.inference_mode(False), torch.enable_grad():
         x = x.clone() if x.is_inference() else x
         b = b.clone() if b is not None and b.is_inference() else b
         known = check_attacked(estimator, operator, x, b)
         known.check_sigma(target.sigma, known.y)
         counting = Counting(known)
         watched = WithGradient(target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys), len(x))
-        found = search(watched, x)
+        with frozen(known):
+            found = search(watched, x)
     zero = watched.zero
     if bool(zero.any()):
         warnings.warn(

@@ -57,9 +57,9 @@ class Checked:
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
         x_hat = answer(self.estimator(y, operator))
-        if len(x_hat) != len(y) or x_hat.ndim < 2:
+        if x_hat.ndim < 2 or len(x_hat) != len(y):
             raise PremiseError(
-                f"the estimator answers {len(y)} measurements with shape {tuple(x_hat.shape)}, not one image each"
+                f"the estimator answers {len(y)} measurements with shape {tuple(x_hat.shape)}, not with an image for each"
             )
         if self.image_shape is None:
             self.image_shape = x_hat.shape[1:]
