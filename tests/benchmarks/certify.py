@@ -21,6 +21,7 @@ from invsmooth.cli import keep_memory
 from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, MatchedFilter
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
+from invsmooth.rng import smoothing_noise
 
 N_SAMPLES, CHUNK, SIDE = 64, 8, 165
 EPS = [0.002 * k for k in range(20)]
@@ -54,6 +55,8 @@ def variants(estimator: Estimator, operator: Operator) -> dict[str, Callable[[],
 
     return {
         "bare": bare,
+        "the noise of these draws alone": lambda: smoothing_noise((1, SIDE, SIDE), 0, N_SAMPLES, 0, "benchmark"),
+        "as many numbers of torch.randn": lambda: torch.randn(N_SAMPLES, 1, SIDE, SIDE),
         "1 radius": lambda: certify(estimator, operator, y, eps=EPS[0], **common),
         "20 radii": lambda: certify(estimator, operator, y, eps=EPS, **common),
         "20 radii, discrepancy, error and radius": several("discrepancy", "error", "radius"),
@@ -84,7 +87,7 @@ def time_overhead() -> None:
         medians = {k: statistics.median(v[1:]) for k, v in times.items()}
         print(f"{name}: bare forward passes {medians['bare']:.2f} s")
         for k in list(runs)[1:]:
-            print(f"  {k}: {medians[k] / medians['bare']:.3f} ×")
+            print(f"  {k}: {medians[k] / medians['bare']:.4f} ×")
 
 
 @torch.no_grad()
