@@ -15,6 +15,7 @@ from invsmooth.certificates.mean import centre_draws, moments_content
 from invsmooth.certificates.percentile import errors_content
 from invsmooth.certificates.sampling import Draws
 from invsmooth.estimators.frozen import Estimator
+from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.job_plan import Step
 from invsmooth.measurement import Measured
 from invsmooth.rows import AT_ATTACKED
@@ -36,7 +37,7 @@ def steps_of_image(
             found = attack.content(measured, eps, attack.target_of(eps, sigma))
             key = content_key([recall.results.base, "at attacked", found, sigma, plan.n_samples, plan.seed])
             yield Step("draws", key, n_drawn(plan, sigma))
-    evals = 1 + 2 * len({(eps, attack.target_of(eps, sigma)) for eps, sigma in cells})
+    evals = 1 + EVALUATIONS + 2 * len({(eps, attack.target_of(eps, sigma)) for eps, sigma in cells})
     evals += len(plan.sigma) * any(c != AT_ATTACKED for c in plan.certifiers) + len(cells) * (
         AT_ATTACKED in plan.certifiers
     )

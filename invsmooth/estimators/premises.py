@@ -21,6 +21,8 @@ from invsmooth.operators.base import Operator
 from invsmooth.rng import standard_normal
 from invsmooth.units import to_unit_scale
 
+EVALUATIONS = 2
+"""Of the estimator, for each batch, beside f(y), which its user needs anyway."""
 PRECISE = (torch.float32, torch.float64)
 """Types of images and measurements: coarser ones would round the noise away."""
 SAME = {torch.float64: 1e-8, torch.float32: 1e-3}

@@ -10,13 +10,12 @@ from torch import Tensor
 
 from invsmooth.certificates import certify, certify_all, kept_draws, order_statistic_index, shifted_quantile
 from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge
+from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.rng import smoothing_noise
 
 SIGMA = 0.1
-CHECKS = 2
-"""Evaluations that check the estimator, for each batch."""
 
 
 @pytest.mark.parametrize("case", ["identity", "matched filter", "ridge"])
@@ -127,7 +126,7 @@ def test_one_set_of_draws_serves_all_radii() -> None:
         return net(y, operator)
 
     grid = certify(counting, operator, y, sigma=SIGMA, eps=eps, n_samples=40)
-    assert calls == 2 * grid.network_evals + CHECKS
+    assert calls == 2 * grid.network_evals + EVALUATIONS
     assert grid.network_evals == 1 + 40  # the reference and the draws
     for j, e in enumerate(eps):
         single = certify(net, operator, y, sigma=SIGMA, eps=e, n_samples=40)
@@ -172,7 +171,7 @@ def test_the_mean_shares_its_draws(in_memory: bool, monkeypatch: pytest.MonkeyPa
     certifiers = ("discrepancy", "error", "radius", "mean")
     found = certify_all(counting, operator, x, certifiers=certifiers, n_centre=30, **settings)
     together = calls
-    assert together == 2 * (1 + 30 + 40) + CHECKS
+    assert together == 2 * (1 + 30 + 40) + EVALUATIONS
     for certifier in certifiers:
         alone = certify(net, operator, x, certifier=certifier, n_centre=30, **settings)
         for name in ("bound", "median", "draws", "reconstruction_median"):

@@ -14,8 +14,8 @@ from invsmooth.certificates.kept_draws import KeptDraws, folder
 from invsmooth.certificates.sampling import Draws
 from invsmooth.errors import ScratchError
 from invsmooth.estimators import MatchedFilter
+from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.operators import Identity
-from tests.certificates.test_certify import CHECKS
 
 
 @pytest.mark.parametrize("kept_bytes", [2**27, 0])
@@ -91,7 +91,7 @@ def test_all_certifiers_cost_what_the_most_expensive_does(kept_bytes: int, monke
                "confidence": 0.9, "x": x, "threshold": 0.1}  # fmt: skip
     certifiers = ("discrepancy", "error", "radius", "mean", "center")
     found = certify_all(counting, Identity(), x, certifiers=certifiers, **options)
-    assert calls == 2 * (1 + 2 * 2400 + 60) + CHECKS
+    assert calls == 2 * (1 + 2 * 2400 + 60) + EVALUATIONS
     for certifier in certifiers:
         calls = 0
         alone = certify_all(counting, Identity(), x, certifiers=(certifier,), **options)[certifier]
