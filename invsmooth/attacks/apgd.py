@@ -46,7 +46,7 @@ def apgd(
         step_size: of the first steps, in the unit of eps. Left out: 2 eps, as published.
     Raises:
         ValueError: a value outside its range, or an estimator that is not differentiable in its input.
-        FloatingPointError: the loss of an image is not finite.
+        NotFiniteError: the loss of an image is not finite.
     """
     check_search(eps, n_iter, restarts, step_size)
     check_choice("init", init, INITS)

@@ -45,7 +45,7 @@ def noise(
         keep: return the ``"best"``, with the largest loss, or the ``"last"``, a typical one.
     Raises:
         ValueError: a value outside its range.
-        FloatingPointError: the loss of an image is not finite.
+        NotFiniteError: the loss of an image is not finite.
     """
     check_search(eps, n_iter)
     check_choice("keep", keep, KEEPS)

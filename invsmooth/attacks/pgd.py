@@ -100,7 +100,7 @@ def pgd(
         image_keys: a name for each image, which seeds what is drawn for it; left out, its position in the batch.
     Raises:
         ValueError: a value outside its range, or an estimator that is not differentiable in its input.
-        FloatingPointError: the loss of an image is not finite.
+        NotFiniteError: the loss of an image is not finite.
     """
     search = Search(eps, n_iter, step_size, schedule, normalize, init, keep, restarts)
     return on_target(

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from invsmooth.attacks.ball import on_sphere, per_image, project
 from invsmooth.attacks.objectives import Objective
+from invsmooth.errors import NotFiniteError
 
 INITS = ("zero", "sphere")
 KEEPS = ("best", "last")
@@ -63,7 +64,7 @@ def best_of_starts(
         start: where the first search begins instead of ``init``, shape of xi; projected on the ball.
     Raises:
         ValueError: as many keys as images are needed.
-        FloatingPointError: the loss of an image is not finite.
+        NotFiniteError: the loss of an image is not finite.
     """
     keys = keys_of(like, image_keys)
     if eps == 0:
@@ -102,7 +103,7 @@ def checked(loss: Tensor) -> Tensor:
     """``loss`` itself, once every image's is finite."""
     bad = (~loss.isfinite()).nonzero().flatten().tolist()
     if bad:
-        raise FloatingPointError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
+        raise NotFiniteError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
     return loss
 
 

@@ -38,9 +38,7 @@ def steps_of_image(
             key = content_key([recall.results.base, "at attacked", found, sigma, plan.n_samples, plan.seed])
             yield Step("draws", key, n_drawn(plan, sigma))
     evals = 1 + EVALUATIONS + 2 * len({(eps, attack.target_of(eps, sigma)) for eps, sigma in cells})
-    evals += len(plan.sigma) * any(c != AT_ATTACKED for c in plan.certifiers) + len(cells) * (
-        AT_ATTACKED in plan.certifiers
-    )
+    evals += len(cells) * (AT_ATTACKED in plan.certifiers)
     for eps, sigma in cells:
         if eps > 0 and check_samples:
             checked = [c for c in plan.certifiers if c != "radius" or plan.radius_checked_of]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates.kept_draws import KeptDraws, fits_memory
+from invsmooth.errors import NotFiniteError
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 from invsmooth.rng import smoothing_noise
@@ -58,7 +59,7 @@ class Draws:
     def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B, len(k), C, H, W).
 
-        Raises: FloatingPointError: a reconstruction is not finite.
+        Raises: NotFiniteError: a reconstruction is not finite.
         """
         first = start
         while first < stop:
@@ -136,7 +137,7 @@ class Draws:
         """f(y + sigma A n) for unit noise n, shape (B', C, H, W)."""
         x_hat = self.estimator(y + self.sigma * self.operator.A(noise.to(y)), self.operator)
         if not bool(x_hat.isfinite().all()):
-            raise FloatingPointError("a smoothed reconstruction is not finite; nothing can be certified of it")
+            raise NotFiniteError("a smoothed reconstruction is not finite; nothing can be certified of it")
         return x_hat
 
     def image(self, i: int) -> Draws:
