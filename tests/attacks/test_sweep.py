@@ -16,9 +16,9 @@ from invsmooth.attacks import ATTACKS, Target, pgd
 from invsmooth.attacks.sandwich import check_error
 from invsmooth.callbacks import AttackPlan, AttackSweep, CertifyPlan, CertifySweep, SandwichCheck, certify_plan
 from invsmooth.certificates import certify, order_statistic_index, pixel_bands, shifted_quantile
-from invsmooth.errors import CertificateViolation
+from invsmooth.data.datamodule import NamedImages
+from invsmooth.errors import CertificateViolation, PremiseError
 from invsmooth.estimators import ISTANetPP
-from invsmooth.estimators.premises import checked
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.operators import BlockGaussian
 from invsmooth.pictures import KINDS, picture_file
@@ -45,8 +45,7 @@ def attacked(
     module: OrdTraining, measured: Measured, name: str = "pgd", target: Target | None = None
 ) -> dict[str, Any]:
     with torch.no_grad():
-        estimator = checked(module.estimator, SETTING.operator, measured.y, measured.x)
-        outputs = {"measured": measured, "estimator": estimator, "x_hat": estimator.x_hat}
+        outputs = module.test_step(NamedImages(list(measured.names), measured.x), 0)
     plan = AttackPlan(name, EPS, SIGMA, {"n_iter": 3}, target or Target(), seed=1)
     with torch.no_grad():  # as Lightning does
         AttackSweep(plan).on_test_batch_end(None, module, outputs, None, 0)  # type: ignore[arg-type]
@@ -67,6 +66,38 @@ def test_one_attack_serves_every_sigma_unless_its_target_depends_on_it(module, m
             target=Target("mean", sigma / 255, 4), image_keys=measured.names,
         )  # fmt: skip
         torch.testing.assert_close(mean[0.05, sigma].xi, direct.xi)
+
+
+class OtherThanAlone(torch.nn.Module):
+    def forward(self, y: torch.Tensor, operator: BlockGaussian) -> torch.Tensor:
+        return operator.A_adjoint(y - y.mean(0, keepdim=True))
+
+
+class Staircase(torch.nn.Module):
+    def forward(self, y: torch.Tensor, operator: BlockGaussian) -> torch.Tensor:
+        return (operator.A_adjoint(y) * 255).round() / 255 + 0 * operator.A_adjoint(y)
+
+
+def test_an_evaluation_checks_its_network(module, measured) -> None:
+    module.estimator = OtherThanAlone()
+    with pytest.raises(PremiseError, match="depend on others of their batch"):
+        attacked(module, measured)
+
+
+def test_an_evaluation_checks_once(module, measured) -> None:
+    """Two images more than f(y) of the two images and the attacks on them: one pass at eps = 0, four at the other."""
+    seen: list[int] = []
+    module.estimator.register_forward_pre_hook(lambda net, arguments: seen.append(len(arguments[0])))
+    attacked(module, measured)
+    assert sum(seen) == 2 + 2 + 2 * (1 + 4)
+
+
+def test_rows_say_that_the_gradient_was_zero(module, measured, tmp_path: Path) -> None:
+    module.estimator = Staircase()
+    with pytest.warns(UserWarning, match="gradient is zero"):
+        outputs = attacked(module, measured)
+    rows = certified(tmp_path, module, outputs)
+    assert (rows["attack_zero_gradient"] == (rows["eps"] > 0)).all()
 
 
 def certified(folder: Path, module: OrdTraining, outputs: dict[str, Any], units: Units = Units.matched) -> pd.DataFrame:
