@@ -90,7 +90,7 @@ def percentile(certificate: Record, units: Units) -> Record:
 
 
 def radius(certificate: Record, units: Units) -> Record:
-    """… and threshold -> certified_eps, in the unit of the file's eps; the bound is the threshold where the draw of rank K is
+    """… and threshold -> certified_eps, in the unit of eps; the bound is the threshold where the draw of rank K is
     at most that."""
     found, threshold = percentile(certificate, units), single(certificate["threshold"])
     for row in found["radii"]:

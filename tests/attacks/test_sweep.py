@@ -22,7 +22,7 @@ from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.operators import BlockGaussian
 from invsmooth.pictures import KINDS, picture_file
 from invsmooth.rows import SCHEMA
-from invsmooth.units import Units
+from invsmooth.units import PAPER_LABEL, Units
 
 SETTING = Setting(BlockGaussian(0.5, block=8), 0.5, 5.0)
 EPS, SIGMA = [0.0, 0.05], [12.0, 25.0]
@@ -313,3 +313,6 @@ def test_bands_of_the_pixels_beside_the_pictures(module, measured, tmp_path: Pat
     assert (kept["lower"] < kept["upper"]).all()
     assert kept["upper"].dtype == np.float32
     assert kept["bands"] == bands
+    whose = "all pixels of the image together" if bands == "bonferroni" else "each pixel on its own"
+    said = f"interval of the 0.5-quantile of each pixel; confidence 0.9: {whose}, and over all sigma"
+    assert str(kept["label"]) == said + (f"; {PAPER_LABEL}" if units is Units.paper else "")
