@@ -61,7 +61,7 @@ def file_errors(record: Record) -> Iterator[str]:
             "eps": {r["eps"] for c in record["certificates"] for r in c["radii"]}}  # fmt: skip
     seen = set()
     for i, certificate in enumerate(record["certificates"]):
-        if certificate["simultaneous"] == "dkw" and (more := elsewhere(record, certificate)):
+        if certificate["simultaneous"] == "dkw" and (more := elsewhere(record, certificate)) is not None:
             yield f"{name_of(record, i)}: simultaneous: a dkw band is of one measurement, and eps = {more:g} is at another"
         for what, values in grid.items():
             shared = certificate["shared_over"].get(what, len(values))

@@ -71,13 +71,15 @@ RANK = ["certifier", "n_samples", "quantile", "eps_over_sigma", "confidence_each
 
 
 def from_a_band(rows: pd.DataFrame) -> pd.Series:
-    """Whether the rank K of a row is that of a DKW band, and not that of the exact rule."""
+    """Whether a row is of a run and certifier of which some rank K is that of a DKW band, and not that of the exact rule."""
     ranked = rows["k_index"].notna() & rows["certifier"].isin(["error", "center"])
     ranked &= rows["simultaneous"].fillna("").str.contains("eps")
     kinds = rows.loc[ranked, RANK].drop_duplicates()
     bands = kinds.assign(band=[is_band(*kind) for kind in kinds.itertuples(index=False)])
     found = rows[RANK].merge(bands, on=RANK, how="left")["band"]
-    return pd.Series(found.eq(True).to_numpy() & ranked.to_numpy(), index=rows.index)
+    band = pd.Series(found.eq(True).to_numpy() & ranked.to_numpy(), index=rows.index)
+    # A run is of one kind: also where center abstained, or both rules give the same rank.
+    return band.groupby([rows["run_id"], rows["certifier"]]).transform("any")
 
 
 def is_band(certifier: str, n_samples: int, quantile: float, ratio: float, confidence: float, k: int) -> bool:

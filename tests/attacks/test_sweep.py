@@ -21,6 +21,7 @@ from invsmooth.estimators import ISTANetPP
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.operators import BlockGaussian
 from invsmooth.pictures import KINDS, picture_file
+from invsmooth.reporting.together import statements
 from invsmooth.rows import SCHEMA
 from invsmooth.units import PAPER_LABEL, Units
 
@@ -273,6 +274,44 @@ def test_confidence_is_shared_out_as_asked_for(module, measured, tmp_path: Path)
         q_bar = shifted_quantile(0.5, row["eps_over_sigma"], 1)
         assert row["k_index"] == order_statistic_index(200, q_bar, 1 - 0.1 / (2 * 2 * 2))
     assert set(rows["simultaneous"]) == {"eps, sigma, images"}
+
+
+@pytest.mark.parametrize("target", ["base", "mean"])
+def test_under_dkw_what_is_taken_at_measurements_of_its_own_pays_for_their_union(
+    module, measured, tmp_path: Path, target: str
+) -> None:
+    """One band joins the radii of one measurement. ``discrepancy`` has another for each radius (and sigma, where the attack
+    depends on it): exact ranks, with the confidence shared out. Also of ``radius`` about the discrepancy, which is taken
+    at the clean measurement, the band serves."""
+    plan = CertifyPlan(["discrepancy", "error", "radius", "center", "mean"], EPS, SIGMA, 200, 0.9, 0.5, Units.matched, 1,
+                       n_images=2, over_eps="dkw", over_sigma="bonferroni", threshold=0.3, radius_of="discrepancy",
+                       n_pred=1500)  # fmt: skip
+    rows = sweep_rows(plan, 0, module, attacked(module, measured, target=Target(target, n_samples=2)), tmp_path)
+    assert len(rows) == 2 * 2 * 2 * 5
+    for _, row in rows.iterrows():
+        own = row["certifier"] == "discrepancy"
+        assert row["confidence_each"] == pytest.approx(1 - 0.1 / (2 * (len(EPS) if own else 1)))
+        assert row["simultaneous"] == "eps, sigma"
+        if row["certifier"] in ("discrepancy", "error", "radius"):
+            q_bar = shifted_quantile(0.5, row["eps_over_sigma"], 1)
+            assert row["k_index"] == order_statistic_index(200, q_bar, row["confidence_each"], dkw=not own)
+    # As the report counts: of each image and sigma two ranks of discrepancy, and one band, radius, mean, and centre.
+    counted = statements(rows.assign(folder="")).groupby("certifier")["statement"].nunique()
+    cells = 2 * 2
+    assert dict(counted) == {"discrepancy": 2 * cells} | dict.fromkeys(["error", "radius", "center", "mean"], cells)
+
+
+def test_the_certified_eps_is_in_the_unit_of_its_row(module, measured, tmp_path: Path) -> None:
+    """As published, eps divided by grey levels: the certified eps is that number, too."""
+    found = {}
+    for units in Units:
+        plan = CertifyPlan(["radius"], EPS, [25.0], 60, 0.9, 0.5, units, 1, threshold=0.3)
+        rows = sweep_rows(plan, 0, module, attacked(module, measured), tmp_path)
+        found[units] = rows["certified_eps"]
+        ratio = rows["certified_eps"] / (25.0 if units is Units.paper else 25 / 255)
+        assert (rows["bound"].notna() == (rows["eps_over_sigma"] <= ratio)).all()
+    assert found[Units.matched].notna().all()
+    np.testing.assert_allclose(found[Units.paper], 255 * found[Units.matched])
 
 
 def test_radius_is_decided_with_as_few_draws_as_it_takes(module, measured, tmp_path: Path) -> None:
