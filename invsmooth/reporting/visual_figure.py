@@ -46,7 +46,7 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         label = f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}"
         places[0].set_ylabel(label, fontsize=8)
-    figure.supxlabel(choice_note(kept), fontsize=8)
+    figure.supxlabel(textwrap.fill(choice_note(kept), int(15 * figure.get_figwidth())), fontsize=8)
     return figure
 
 

@@ -81,4 +81,4 @@ def test_the_figure_says_that_sigma_was_picked(tmp_path: Path) -> None:
     figure = visual_figure(rows)
     assert figure is not None
     assert figure._supxlabel is not None
-    assert figure._supxlabel.get_text() == SIGMA_PICKED
+    assert " ".join(figure._supxlabel.get_text().split()) == SIGMA_PICKED
