@@ -171,3 +171,10 @@ def test_what_is_not_sound_is_no_statement(tmp_path: Path) -> None:
     unknown = stored(tmp_path / "unknown", one(confidence=math.nan, confidence_each=math.nan))
     assert isinstance(statements(unknown), pd.DataFrame)
     assert confidence_notes(unknown) == []
+
+
+def test_a_rank_of_neither_rule_is_no_band(tmp_path: Path) -> None:
+    """What cannot be told counts for each row."""
+    own = {"certifier": "error", "simultaneous": "eps", "n_samples": 100, "k_index": 90, "psnr_median": 21.0}
+    rows = [one(**EACH, **own, eps=e, eps_over_sigma=e) for e in (0.1, 0.2)]
+    assert total(tmp_path, *rows) == pytest.approx(0.2)
