@@ -10,10 +10,11 @@ KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified"
 
 
 def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: float, sigma: float) -> Path:
-    """An .npz file with an 8-bit array for each of KINDS (certified may be missing).
+    """An .npz file with an 8-bit array for each of KINDS (certified, the draw of rank K, may be missing).
 
-    With ``certify.bands`` also ``lower`` and ``upper``, the ends of each pixel's certified interval (float32, [0, 1] pixel
-    scale, not clipped; nan where there is none), and ``bands``, its value.
+    With ``certify.bands`` also ``lower`` and ``upper``, the ends of each pixel's interval (float32, [0, 1] pixel scale, not
+    clipped; nan where there is none), ``bands``, its value, and ``label``: what the interval is of, its confidence, and the
+    label of ``certificate.units=paper``.
     """
     return folder / "pictures" / f"{setting_name(image, ratio, sigma_b)}_eps{eps:g}_sigma{sigma:g}.npz"
 

@@ -41,11 +41,14 @@ SCHEMA = pa.schema(
   ``reason`` says why. bound_…: the simpler forms of ``mean``.
 - truth: what the bound bounds, as it is at the attack that was found, estimated from fresh draws, with confidence limits.
   Of ``center`` 3 times the ball that R-hat bounds, of ``radius`` what is to stay below the threshold.
-- confidence holds for what ``simultaneous`` names together (eps, sigma, images; "" for each row on its own);
-  confidence_each is what one certificate was made with.
+- confidence holds for what ``simultaneous`` names together (eps, sigma, images; "" for each row on its own), among the
+  rows of one run and certifier; confidence_each is what one certificate was made with. Rows of several runs read
+  together: :mod:`invsmooth.reporting.together`.
+- psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one picture and bound nothing.
 - psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
 - psnr_median, ssim_median of ``mean`` and ``center``: of the one image that they show.
 - certified_psnr_mean: of the mean estimator. ball_radius (l2), clipped: R, and how many draws were clipped to it.
+- certified_eps: in the unit of the row's eps, also under ``units=paper``.
 - attack_target: whose error the attack maximised (base, mean, median).
 - attack_zero_gradient: the gradient was zero wherever the attack took it. The attack had no direction: psnr_attacked is then
   no sign of robustness."""

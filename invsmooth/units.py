@@ -41,3 +41,8 @@ def eps_over_sigma(eps: float, sigma_grey: float, units: Units) -> float:
 def certified_radius(eps: float, units: Units) -> float:
     """The [0, 1] l2 radius that a certificate labelled ``eps`` really covers: ``eps``, or ``eps/255`` as published."""
     return eps / GREY_LEVELS if units is Units.paper else eps
+
+
+def labelled_radius(radius: float, units: Units) -> float:
+    """The inverse of :func:`certified_radius`: a [0, 1] l2 radius in the unit of the eps that it stands beside."""
+    return radius * GREY_LEVELS if units is Units.paper else radius

@@ -10,7 +10,7 @@ from invsmooth.certificates import pixel_bands
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
 from invsmooth.rows import AT_ATTACKED
-from invsmooth.units import certified_radius, to_unit_scale
+from invsmooth.units import PAPER_LABEL, Units, certified_radius, to_unit_scale
 
 
 def bands_of_first(
@@ -19,17 +19,27 @@ def bands_of_first(
     """What :func:`invsmooth.pictures.picture_file` says of bands, for the first image of a batch, at the measurement that
     the first certifier is taken at; nothing without ``certify.bands``.
 
-    They hold with the confidence of a single certificate: shared out over eps, sigma and images by Bonferroni where the
-    plan says so (``over_eps="dkw"`` is about certificates: a band then holds at each radius on its own).
+    They hold with the confidence of what is certified at one radius alone, shared out over eps, sigma and images as the
+    plan says (:attr:`CertifyPlan.each_alone`; no DKW band is of a pixel, so that ``dkw`` pays by Bonferroni here).
     """
     if plan.bands == "none":
         return {}
     y = attacked_y if plan.certifiers[0] == AT_ATTACKED else measured.y
     found = pixel_bands(
         estimator, measured.setting.operator, y[:1], sigma=to_unit_scale(sigma), eps=certified_radius(eps, plan.units),
-        n_samples=plan.n_samples, confidence=plan.confidence_each, q=plan.quantile,
+        n_samples=plan.n_samples, confidence=plan.each_alone, q=plan.quantile,
         simultaneous="bonferroni" if plan.bands == "bonferroni" else "none", seed=plan.seed,
         chunk_size=plan.chunk_size, image_keys=list(measured.names[:1]),
     )  # fmt: skip
     ends = {"lower": found.lower, "upper": found.upper}
-    return {k: v[0, 0].float().cpu().numpy() for k, v in ends.items()} | {"bands": np.array(plan.bands)}
+    arrays = {k: v[0, 0].float().cpu().numpy() for k, v in ends.items()}
+    return arrays | {"bands": np.array(plan.bands), "label": np.array(label(plan))}
+
+
+def label(plan: CertifyPlan) -> str:
+    """What the intervals are, in words that stay with the arrays."""
+    whose = "all pixels of the image together" if plan.bands == "bonferroni" else "each pixel on its own"
+    paid = f", and over all {plan.simultaneous}" if plan.simultaneous else ""
+    confidence = plan.confidence if plan.simultaneous else plan.each_alone
+    words = f"interval of the {plan.quantile:g}-quantile of each pixel; confidence {confidence:g}: {whose}{paid}"
+    return f"{words}; {PAPER_LABEL}" if plan.units is Units.paper else words

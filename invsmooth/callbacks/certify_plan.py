@@ -19,6 +19,7 @@ from invsmooth.certificates import (
 )
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.measurement import Measured
+from invsmooth.rows import AT_ATTACKED
 from invsmooth.units import Units, certified_radius, eps_over_sigma, to_unit_scale
 
 
@@ -60,9 +61,24 @@ class CertifyPlan:
         return bonferroni(self.confidence, n_sigma * (self.n_images if self.over_images == "bonferroni" else 1))
 
     @property
-    def confidence_each(self) -> float:
+    def each_alone(self) -> float:
+        """Confidence of what is certified at one radius alone. All radii hold together where ``over_eps`` asks for it, in
+        whichever way: what no band joins, Bonferroni joins."""
+        return self.each if self.over_eps == "none" else bonferroni(self.each, len(self.eps))
+
+    def over_eps_of(self, certifier: str) -> str:
+        """How the certificates of a certifier pay for all radii: a value of ``over_eps``.
+
+        The radii of ``mean`` hold together anyway. A DKW band is of the draws at one measurement, and ``discrepancy`` is
+        taken at another measurement for each radius: there Bonferroni pays, with the exact rank for each radius.
+        """
+        if certifier == "mean":
+            return "none"
+        return "bonferroni" if certifier == AT_ATTACKED and self.over_eps == "dkw" else self.over_eps
+
+    def confidence_each(self, certifier: str) -> float:
         """Confidence of a single certificate."""
-        return bonferroni(self.each, len(self.eps)) if self.over_eps == "bonferroni" else self.each
+        return self.each_alone if self.over_eps_of(certifier) == "bonferroni" else self.each
 
     @property
     def simultaneous(self) -> str:
@@ -94,14 +110,15 @@ class CertifyPlan:
     def why_impossible(self, certifier: str, eps: float, sigma: float) -> str:
         return why_impossible(
             certifier, eps_over_sigma(eps, sigma, self.units), self.n_samples, self.each, self.quantile,
-            simultaneous=self.over_eps, n_radii=len(self.eps), n_pred=self.n_pred,
+            simultaneous=self.over_eps_of(certifier), n_radii=len(self.eps), n_pred=self.n_pred,
         )  # fmt: skip
 
     def certify(
         self, certifiers: Sequence[str], estimator: Estimator, measured: Measured, y: Tensor, eps: Sequence[float],
         sigma: float, remember: Remember = not_kept,
     ) -> dict[str, Certificate]:  # fmt: skip
-        """Certificates of measurements y of the images ``measured`` at radii ``eps``. The draws are common over sigma."""
+        """Certificates of measurements y of the images ``measured`` at radii ``eps``: at all of the plan's, but for
+        ``discrepancy`` (by itself), which may be taken at each measurement of its own. The draws are common over sigma."""
         arguments = self.arguments(certifiers, measured, eps, sigma)
         return certify_all(estimator, measured.setting.operator, y, remember=remember, **arguments)
 
@@ -111,23 +128,21 @@ class CertifyPlan:
         return decided_certificate(
             estimator, measured.setting.operator, measured.y, eps=[certified_radius(e, self.units) for e in self.eps],
             threshold=self.threshold, sigma=to_unit_scale(sigma), max_samples=self.n_samples,
-            confidence=self.confidence_each, q=self.quantile, x=measured.x if self.radius_of == "error" else None,
+            confidence=self.confidence_each("radius"), q=self.quantile, x=measured.x if self.radius_of == "error" else None,
             seed=self.seed, chunk_size=self.chunk_size, image_keys=list(measured.names),
         )  # fmt: skip
 
     def recorded(self, certifier: str, sigma: float) -> dict[str, Any]:
         """The settings of a certificate, as its file gives them."""
-        over = {"eps": (self.over_eps, len(self.eps)), "sigma": (self.over_sigma, len(self.sigma)),
+        over = {"eps": (self.over_eps_of(certifier), len(self.eps)), "sigma": (self.over_sigma, len(self.sigma)),
                 "images": (self.over_images, self.n_images)}  # fmt: skip
-        if certifier == "mean":  # its bounds hold at all eps anyway
-            over["eps"] = ("none", 1)
         about: dict[str, Any] = {"quantile": self.quantile} if certifier in PERCENTILE_CERTIFIERS else {}
         if certifier == "radius":
             about |= {"threshold": self.threshold, "radius_of": self.radius_of}
         return {
             "certifier": certifier, "sigma": sigma, "n_samples": self.n_samples, "confidence": self.confidence,
             "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
-            "confidence_each": self.each if certifier == "mean" else self.confidence_each,
+            "confidence_each": self.confidence_each(certifier),
             "simultaneous": "dkw" if over["eps"][0] == "dkw" else "none", "seed": self.seed, **about,
         }  # fmt: skip
 
@@ -136,11 +151,11 @@ class CertifyPlan:
     ) -> dict[str, Any]:
         """The keywords of :func:`invsmooth.certificates.certify_all`."""
         # Where radii are certified one at a time, that all hold together is for the confidence to see to.
-        alone = self.over_eps == "bonferroni" and len(eps) < len(self.eps)
+        alone = list(certifiers) == [AT_ATTACKED]
         return {
             "certifiers": list(certifiers), "sigma": to_unit_scale(sigma),
             "eps": [certified_radius(e, self.units) for e in eps],
-            "n_samples": self.n_samples, "confidence": self.confidence_each if alone else self.each, "q": self.quantile,
+            "n_samples": self.n_samples, "confidence": self.each_alone if alone else self.each, "q": self.quantile,
             "x": measured.x, "seed": self.seed, "chunk_size": self.chunk_size, "image_keys": list(measured.names),
             "simultaneous": "none" if alone else self.over_eps, "threshold": self.threshold, "radius_of": self.radius_of,
             "n_centre": self.n_centre, "n_pred": self.n_pred,

@@ -31,7 +31,7 @@ from invsmooth.measurement import Measured
 from invsmooth.metrics import mse_to_psnr, psnr, ssim
 from invsmooth.rows import AT_ATTACKED, write_rows
 from invsmooth.share import ALL, Share
-from invsmooth.units import PAPER_LABEL, Units, eps_over_sigma
+from invsmooth.units import PAPER_LABEL, Units, eps_over_sigma, labelled_radius
 
 log = logging.getLogger(__name__)
 
@@ -176,7 +176,7 @@ class CertifySweep(L.Callback):
         plan, x = self.plan, measured.x
         values = known | quality("median", certificate.reconstruction_median, x)
         values |= quality("certified", certificate.reconstruction_certified, x)
-        if isinstance(certificate, MeanCertificate | CenterCertificate):  # there is no certified draw
+        if isinstance(certificate, MeanCertificate | CenterCertificate):  # no draw has a rank K
             values |= {k: [math.nan] * len(x) for k in ("psnr_certified", "ssim_certified")}
         norms = attack.xi.flatten(1).norm(dim=1).tolist()
         for i, name in enumerate(measured.names):
@@ -184,7 +184,7 @@ class CertifySweep(L.Callback):
                 **self.columns,
                 **cell,
                 **{k: v[i] for k, v in values.items()},
-                **own_columns(cell["certifier"], certificate, i),
+                **own_columns(cell["certifier"], certificate, i, plan.units),
                 **truth_columns(truth, i),
                 "image": name,
                 "sigma_b": measured.setting.sigma_b,
@@ -192,7 +192,7 @@ class CertifySweep(L.Callback):
                 "eps_over_sigma": eps_over_sigma(cell["eps"], cell["sigma"], plan.units),
                 "n_samples": certificate.n_drawn[i] if isinstance(certificate, DecidedCertificate) else plan.n_samples,
                 "confidence": plan.confidence,
-                "confidence_each": plan.recorded(cell["certifier"], cell["sigma"])["confidence_each"],
+                "confidence_each": plan.confidence_each(cell["certifier"]),
                 "simultaneous": plan.simultaneous,
                 "quantile": plan.quantile,
                 "k_index": certificate.k_index[i],
@@ -209,7 +209,7 @@ class CertifySweep(L.Callback):
             }
 
 
-def own_columns(certifier: str, certificate: Certificate, i: int) -> dict[str, Any]:
+def own_columns(certifier: str, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
     """The columns that only some certifiers fill, for image i."""
     bound, none = float(certificate.bound[i]), math.nan
     found: dict[str, Any] = {
@@ -232,7 +232,7 @@ def own_columns(certifier: str, certificate: Certificate, i: int) -> dict[str, A
         case CenterCertificate():
             found["abstained"] = bool(certificate.abstained[i])
         case RadiusCertificate():
-            found["certified_eps"] = float(certificate.certified_eps[i])
+            found["certified_eps"] = labelled_radius(float(certificate.certified_eps[i]), units)
     return found
 
 

@@ -24,8 +24,8 @@ def save_pictures(
     certificate: Certificate,
     bands: Mapping[str, np.ndarray],
 ) -> Path:
-    """Keep the first image of a batch: clean, measured (A^T y), reconstructed, attacked, smoothed median, certified; and
-    ``bands`` (:func:`invsmooth.callbacks.bands.bands_of_first`) as they are. Returns the file."""
+    """Keep the first image of a batch: clean, measured (A^T y), reconstructed, attacked, smoothed median, draw of rank K;
+    and ``bands`` (:func:`invsmooth.callbacks.bands.bands_of_first`) as they are. Returns the file."""
     setting = measured.setting
     images: Sequence[Tensor] = (
         measured.x,

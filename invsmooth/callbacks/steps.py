@@ -90,7 +90,8 @@ def clean_steps(estimator: Estimator, recall: Recall, plan: CertifyPlan, measure
             estimator, measured.setting.operator, measured.y, to_unit_scale(sigma), measured.x.shape[1:], plan.seed,
             list(measured.names), plan.chunk_size,
         )  # fmt: skip
-        n_centre, n_pred = centre_draws(plan.n_centre, plan.n_samples), predictions(plan.n_pred, plan.confidence_each)
+        n_centre = centre_draws(plan.n_centre, plan.n_samples)
+        n_pred = predictions(plan.n_pred, plan.confidence_each("center"))
         draws = shared_draws(draws, wanted, plan.n_samples, n_centre)
         n = n_drawn(plan, sigma)
         n_centre, n_pred = (n_centre, n_pred) if sigma > 0 else (1, 1)

@@ -26,7 +26,7 @@ from invsmooth.certificates.order_statistics import (
     why_none,
 )
 from invsmooth.certificates.variance_constrained import movement
-from invsmooth.units import Units, certified_radius, to_unit_scale
+from invsmooth.units import Units, certified_radius, labelled_radius, to_unit_scale
 
 ROUNDING = 1e-9
 """Relative: what another version of scipy may change."""
@@ -90,7 +90,8 @@ def percentile(certificate: Record, units: Units) -> Record:
 
 
 def radius(certificate: Record, units: Units) -> Record:
-    """… and threshold -> certified_eps; the bound is the threshold where the draw of rank K is at most that."""
+    """… and threshold -> certified_eps, in the unit of eps; the bound is the threshold where the draw of rank K is
+    at most that."""
     found, threshold = percentile(certificate, units), single(certificate["threshold"])
     for row in found["radii"]:
         certified = float(row["bound"])
@@ -101,7 +102,8 @@ def radius(certificate: Record, units: Units) -> Record:
         sum(d <= threshold for d in certificate["draws"]), certificate["n_samples"], each(certificate),
         certificate["quantile"], dkw=certificate["simultaneous"] == "dkw",
     )  # fmt: skip
-    return found | {"certified_eps": real(math.nan if ratio < 0 else ratio * to_unit_scale(certificate["sigma"]))}
+    certified_eps = math.nan if ratio < 0 else ratio * to_unit_scale(certificate["sigma"])
+    return found | {"certified_eps": real(labelled_radius(certified_eps, units))}
 
 
 def single(threshold: float) -> float:

@@ -61,6 +61,8 @@ def file_errors(record: Record) -> Iterator[str]:
             "eps": {r["eps"] for c in record["certificates"] for r in c["radii"]}}  # fmt: skip
     seen = set()
     for i, certificate in enumerate(record["certificates"]):
+        if certificate["simultaneous"] == "dkw" and (more := elsewhere(record, certificate)) is not None:
+            yield f"{name_of(record, i)}: simultaneous: a dkw band is of one measurement, and eps = {more:g} is at another"
         for what, values in grid.items():
             shared = certificate["shared_over"].get(what, len(values))
             if shared != len(values):
@@ -70,6 +72,12 @@ def file_errors(record: Record) -> Iterator[str]:
             if cell in seen:
                 yield f"{name_of(record, i)}: eps = {row['eps']:g} is there twice"
             seen.add(cell)
+
+
+def elsewhere(record: Record, certificate: Record) -> float | None:
+    """A radius of the same certifier and sigma that is certified at another measurement; None where there is none."""
+    same = [c for c in record["certificates"] if all(c[k] == certificate[k] for k in ("certifier", "sigma"))]
+    return next((c["radii"][0]["eps"] for c in same if c["measurement"] != certificate["measurement"]), None)
 
 
 def array_errors(record: Record, path: Path) -> Iterator[str]:

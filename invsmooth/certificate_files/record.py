@@ -16,7 +16,7 @@ from invsmooth.certificate_files.format import Record, array_sha256, real
 from invsmooth.certificates import Certificate, MeanCertificate, RadiusCertificate, shifted_quantile
 from invsmooth.certificates.certificate import CenterCertificate, DecidedCertificate
 from invsmooth.operators import LinearOperator
-from invsmooth.units import Units, certified_radius, to_unit_scale
+from invsmooth.units import Units, certified_radius, labelled_radius, to_unit_scale
 
 BUFFER_DIGITS = 6
 """Decimals of an operator's buffers that enter its hash: a matrix made from a seed is the same on every machine but for its
@@ -37,7 +37,7 @@ def certificate_record(
         "anytime": isinstance(found, DecidedCertificate),
         "sound": found.sound and units is Units.matched,
     }
-    record |= image_fields(found, i)
+    record |= image_fields(found, i, units)
     record["radii"] = [
         {"eps": e, "ratio": real(ratio_at(e, record["sigma"], units))}
         | {"bound": real(float(found.bound[i, j])), "reason": found.reason[i, j]}
@@ -48,7 +48,7 @@ def certificate_record(
     return record
 
 
-def image_fields(found: Certificate, i: int) -> Record:
+def image_fields(found: Certificate, i: int, units: Units) -> Record:
     """Those that do not depend on the radius."""
     if isinstance(found, DecidedCertificate):
         return {}
@@ -58,7 +58,7 @@ def image_fields(found: Certificate, i: int) -> Record:
         return fields | lengths | {"clipped": int(found.clipped[i]), "n_centre": found.n_centre}
     fields["draws"] = found.draws[i].tolist()
     if isinstance(found, RadiusCertificate):
-        fields["certified_eps"] = real(float(found.certified_eps[i]))
+        fields["certified_eps"] = real(labelled_radius(float(found.certified_eps[i]), units))
     if isinstance(found, CenterCertificate):
         fields |= {"abstained": bool(found.abstained[i]), "share_in_ball": float(found.share_in_ball[i])}
         fields["n_pred"] = found.n_pred

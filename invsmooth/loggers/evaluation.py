@@ -11,7 +11,7 @@ import pandas as pd
 from invsmooth.loggers.charts import Chart, charts, setting_label
 from invsmooth.loggers.gallery import Picture, galleries, on_base
 from invsmooth.reporting.notes import unit_note
-from invsmooth.reporting.tables import CERTIFIED, averages
+from invsmooth.reporting.tables import CERTIFIED, RANKED, averages
 from invsmooth.rows import SCHEMA, read_rows
 from invsmooth.units import Units
 
@@ -94,6 +94,8 @@ def summary(rows: pd.DataFrame) -> dict[str, float]:
                 for column, certifiers in CERTIFIED.items()
                 if certifier in certifiers
             }
+            if certifier in RANKED["psnr_certified"]:  # a picture's PSNR, which bounds nothing
+                values[f"{start}/psnr_rank_k{published}/{certifier}/{cell}"] = line["psnr_certified"]
         found |= {k: float(v) for k, v in values.items() if pd.notna(v)}
     if len(found) > SUMMARY_LIMIT:
         log.warning("the logger's summary takes %d of %d numbers; the rows hold all", SUMMARY_LIMIT, len(found))

@@ -11,7 +11,7 @@ import pandas as pd
 
 from invsmooth.pictures import KINDS, setting_name
 from invsmooth.reporting.kept_pictures import CELL, picture_of, read
-from invsmooth.reporting.visual_figure import caption, title
+from invsmooth.reporting.visual_figure import ONE_IMAGE, caption, title
 from invsmooth.units import PAPER_LABEL, Units
 
 log = logging.getLogger(__name__)
@@ -24,7 +24,7 @@ CELLS = 6
 
 @dataclass(frozen=True)
 class Picture:
-    """``pixels``: 8-bit grey levels (H, W)."""
+    """``kind``: one of KINDS, but for :func:`tag`. ``pixels``: 8-bit grey levels (H, W)."""
 
     kind: str
     pixels: np.ndarray
@@ -56,7 +56,14 @@ def pictures(cells: pd.DataFrame) -> Iterator[Picture]:
         for kind in KINDS:
             if kind in kept and (identity := (kind, kept[kind].tobytes())) not in seen:
                 seen.add(identity)
-                yield Picture(kind, kept[kind], words(row, kind))
+                yield Picture(tag(row, kind), kept[kind], words(row, kind))
+
+
+def tag(row: pd.Series, kind: str) -> str:
+    """The kind in keys of loggers. The draw of rank K bounds nothing, and is not called certified."""
+    if kind != "certified":
+        return kind
+    return "shown" if row["certifier"] in ONE_IMAGE else "rank_k"
 
 
 def words(row: pd.Series, kind: str) -> str:

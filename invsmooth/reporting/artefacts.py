@@ -23,6 +23,7 @@ from invsmooth.reporting.method_figures import (
     pages,
 )
 from invsmooth.reporting.methods import in_order
+from invsmooth.reporting.notes import confidence_notes
 from invsmooth.reporting.paper_tables import certified_psnr_table, median_table, samples_table, tradeoff_table
 from invsmooth.reporting.runs import Run
 from invsmooth.reporting.significance import significance_table
@@ -30,8 +31,9 @@ from invsmooth.reporting.writers import latex, markdown, numbers
 from invsmooth.run_record import write_text
 
 FIGURES = {
-    "figure1": "Figure 1: certified discrepancy and PSNR over σ, a curve for each method (bars: half a standard deviation "
-    "over the images; hollow points: the smoothed median where no certificate exists; σ = 0: attacked, unsmoothed)",
+    "figure1": "Figure 1: certified discrepancy, and PSNR of the draw of rank K, over σ, a curve for each method (bars: "
+    "half a standard deviation over the images; hollow points: the smoothed median where no certificate exists; σ = 0: "
+    "attacked, unsmoothed)",
     "psnr": "Attacked and certified PSNR over ε, a curve for each method (bars: half a standard deviation over the images)",
     "figure2": "Figure 2: visual comparison, PSNR / SSIM below each picture",
     "figure3": "Figure 3: more of denoising",
@@ -54,7 +56,8 @@ def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> l
     cells = Cells(rows)
     made_tables, table_lines, no_tables = write_tables(rows, runs, cells, out)
     made_figures, figure_lines, no_figures = write_figures(rows, cells, out)
-    lines = ["# What the runs show", "", "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
+    said = [line for note in confidence_notes(rows) for line in (note, "")]
+    lines = ["# What the runs show", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
     if absent := [*no_tables, *no_figures]:
         lines += ["", "## Not written", "", *absent]
     index = out / "index.md"

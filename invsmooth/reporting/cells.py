@@ -22,8 +22,10 @@ QUANTITIES = [
     "certified_psnr_mean", "seconds", "network_evals", "attack_grad_evals",
 ]  # fmt: skip
 
-CERTIFIED = ("bound", "psnr_certified", "certified_psnr", "certified_psnr_mean")
-"""What a row lacks where no certificate exists."""
+CERTIFIED = ("bound", "certified_psnr", "certified_psnr_mean")
+"""What is certified."""
+RANKED = "psnr_certified"
+"""The PSNR of the draw of rank K: of one picture, it bounds nothing. Where there is no such rank a row lacks it."""
 
 
 class Cells:
@@ -32,6 +34,7 @@ class Cells:
     Attributes:
         table: one line for each cell: CELL, sigma_tr, for each quantity its mean, …_std (over the images, divided by their
             number) and …_n (images that have one); images, runs, networks, rows, sound, folders.
+        rows: as they were given.
         per_image: for each cell and image the means over the runs; index (cell, image), cell being the line of ``table``.
     """
 
@@ -41,6 +44,7 @@ class Cells:
             n_samples=rows["n_samples"].astype("Float64").mask(rows["certifier"].eq("radius")).astype("float64"),
             **{name: pd.to_numeric(rows[name]).astype("float64") for name in QUANTITIES},
         )
+        self.rows = rows
         by_cell = rows.groupby(CELL, dropna=False, sort=True)
         number = by_cell.ngroup().rename("cell")
         self.per_image = rows[QUANTITIES].groupby([number, rows["image"]], sort=True).mean()
@@ -98,23 +102,25 @@ def title(setting: Mapping[str, Any]) -> str:
     return ", ".join([*parts, *([setting["protocol"]] if setting["protocol"] else [])])
 
 
-def soundness(lines: pd.DataFrame) -> str:
-    """Of the certified values of some cells, whether they hold as they are."""
+def soundness(lines: pd.DataFrame, of: str) -> str:
+    """Whether what is certified in some cells holds as it is. ``of``: what is, the discrepancy or PSNR."""
     if lines["units"].eq(Units.paper).any():
-        return f"certified values {PAPER_LABEL}"
+        return f"certified {of} {PAPER_LABEL}"
     certified = lines[lines["bound_n"] > 0]
     if certified.empty:
         return "no certificate exists"
     if certified["sound"].eq(True).all():
-        return "certified values are sound"
-    return "not all certified values are sound"
+        return f"certified {of}: sound"
+    return f"certified {of}: not always sound"
 
 
-def best_sigma(lines: pd.DataFrame, certifier: str, quantities: tuple[str, ...]) -> float:
-    """The sigma > 0 with the largest mean over the methods of the first of ``quantities`` that any sigma has for all
-    methods (where none has any for all: for some); nan where there is none."""
+def best_sigma(lines: pd.DataFrame, certifier: str, quantity: str = "psnr_median") -> float:
+    """The sigma > 0 with the largest mean over the methods of ``quantity`` where there is a certificate, or of the smoothed
+    PSNR where there is none; among those sigma that all methods have (where there are none: that some have). nan where
+    there is none."""
     own = lines[(lines["certifier"] == certifier) & (lines["sigma"] > 0)]
-    tables = [own.pivot_table(index="method", columns="sigma", values=q, aggfunc="first") for q in quantities]
+    found = own["psnr_median"], own[quantity].where(own["bound_n"] > 0)
+    tables = [own.assign(value=v).pivot_table("value", "method", "sigma", aggfunc="first") for v in reversed(found)]
     for table in (*(table.dropna(axis=1) for table in tables), *tables):
         if table.notna().to_numpy().any():
             best: Any = table.mean().idxmax()

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.reporting.cells import CELL, CERTIFIED
+from invsmooth.reporting.cells import CELL, CERTIFIED, RANKED
 
 MISSING = "–"
 """Not run, or not on record."""
@@ -85,10 +85,11 @@ def entry(cell: Mapping[str, Any] | None, quantity: str, power: int = 0, spread:
     source = {
         "quantity": quantity, "value": value, "std": std, "images": cell["images"],
         "images_with_value": cell[f"{quantity}_n"], "runs": cell["runs"], "networks": cell["networks"],
-        "rows": cell["rows"], "sound": cell["sound"], **{key: cell[key] for key in CELL}, "folders": cell["folders"],
+        "rows": cell["rows"], "sound": cell["sound"] if quantity in CERTIFIED else None,
+        **{key: cell[key] for key in CELL}, "folders": cell["folders"],
     }  # fmt: skip
     if pd.isna(value):
-        return Entry(NONE if quantity in CERTIFIED else MISSING, source)
+        return Entry(NONE if quantity in (*CERTIFIED, RANKED) else MISSING, source)
     digits, scale = (2, 1.0) if "psnr" in quantity else (3, 10.0**power)
     text = f"{value / scale:.{digits}f}" + (f" ± {std / scale:.{digits}f}" if spread else "")
     share = f" [{cell[f'{quantity}_n']}/{cell['images']}]" if cell[f"{quantity}_n"] < cell["images"] else ""

@@ -46,7 +46,7 @@ def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
 
 
 def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
-    """For each panel above the certified discrepancy over sigma, below the PSNR of the draw that it belongs to; at
+    """For each panel above the certified discrepancy over sigma, below the PSNR of the draw of rank K; at
     sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no certificate exists."""
     figure, grid, styles = canvas(panels, 2)
     for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
@@ -61,12 +61,12 @@ def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
             hollow = style | {"linestyle": "", "fillstyle": "none"}
             errorbar(bottom, without, "sigma", "psnr_median", hollow)
             none += [sigma for sigma in without["sigma"] if sigma not in none]
-        head(top, setting, cells, anywhere, f"no certificate at σ = {listed(none)}" if none else "")
+        head(top, setting, cells, anywhere, "discrepancy", f"no certificate at σ = {listed(none)}" if none else "")
         say_if_empty(top, NONE)
         top.set_yscale("log")
         share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
-    label_left(grid, ("certified discrepancy, MSE", "PSNR, dB"))
+    label_left(grid, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
     finish(figure, panels, styles)
     return figure
 
@@ -90,7 +90,7 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
     }
     figure, grid, styles = canvas(panels, len(used))
     for (setting, cells), places in zip(panels, grid, strict=False):
-        head(places[0], setting, cells, anywhere)
+        head(places[0], setting, cells, anywhere, "PSNR")
         for place, (certifier, column) in zip(places, used.values(), strict=True):
             own = of_certifier(cells, certifier)
             for method, mine in own.groupby("method"):
@@ -135,10 +135,12 @@ def canvas(panels: Sequence[Panel], n_plots: int) -> tuple[Figure, list[list[Axe
     return figure, grid, method_styles([(algos[m], m) for m in in_order(lines)])
 
 
-def head(place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, anywhere: set[str], note: str = "") -> None:
+def head(
+    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, anywhere: set[str], of: str, note: str = ""
+) -> None:
     """What a panel is about, whether its certificates hold, and what is missing in it."""
     absent = not_run(cells["algo"], anywhere)
-    parts = [title(setting), soundness(cells), note, f"not run: {', '.join(absent)}" if absent else ""]
+    parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.
     lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 38)]
     place.set_title("\n".join(lines), fontsize=7)

@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+
 import pandas as pd
 
 from invsmooth.certificates import most_failures
+from invsmooth.reporting.together import AXES, counts, failure, paid, statements
 from invsmooth.units import PAPER_LABEL, Units
 
 LEVEL = 0.99
 """Probability with which the number of failures stated is not exceeded."""
 
 SIGMA_PICKED = (
-    "The σ shown was picked afterwards, by the best smoothed PSNR: its certificate has the stated confidence only "
-    "with certify.over_sigma=bonferroni, which was not used."
+    "The σ shown was picked afterwards, by the best smoothed PSNR: its certificate has the stated confidence only where "
+    "that was paid for over all σ shown (certify.over_sigma=bonferroni in a run that has them all), which it was not."
 )
+
+NAMES = {"networks": "network", "images": "image", "sigma": "σ", "eps": "ε"}
+"""The axes that certificates may be read together over, in words."""
 
 
 def unit_note(rows: pd.DataFrame) -> str:
@@ -21,47 +28,75 @@ def unit_note(rows: pd.DataFrame) -> str:
     return f"certificates: {PAPER_LABEL}" if (rows["units"] == Units.paper).any() else ""
 
 
-def guaranteed(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with a certificate that holds as it is."""
-    return rows[rows["bound"].notna() & rows["sound"].eq(True) & rows["confidence"].notna()]
-
-
 def confidence_notes(rows: pd.DataFrame) -> list[str]:
-    """For each confidence in the rows, of what it is; where there are several, said of which runs and certifiers."""
-    certified = guaranteed(rows).fillna({"simultaneous": ""})
-    kinds = certified.groupby(["confidence", "simultaneous", "confidence_each"])
-    notes = []
-    for _, group in kinds:
-        own = [sorted(group[c].unique()) for c in ("run_id", "certifier") if set(group[c]) != set(certified[c])]
-        notes.append("".join(f"{', '.join(names)}: " for names in own) + confidence_note(group))
-    return notes
+    """What is certain of the certificates of these rows, of however many runs: of those of each certifier, and of all of
+    them together (:mod:`invsmooth.reporting.together`). Nothing where no row has a sound certificate."""
+    found = statements(rows)
+    certified = set(found.loc[found["bound"].notna(), "certifier"])
+    if not certified:
+        return []
+    notes: dict[str, list[str]] = {}
+    for certifier in sorted(certified):
+        notes.setdefault(confidence_note(found[found["certifier"] == certifier]), []).append(certifier)
+    said = [f"{', '.join(names)}: {note}" if len(notes) > 1 else note for note, names in notes.items()]
+    return [*said, everything(found)] if found["statement"].nunique() > 1 else said
 
 
-def confidence_note(rows: pd.DataFrame) -> str:
-    """Of what the confidence of these rows is, and how many failures that allows over the images."""
-    confidence, each, together = rows.iloc[0][["confidence", "confidence_each", "simultaneous"]]
-    axes = [{"eps": "ε", "sigma": "σ", "images": "images"}[name] for name in together.split(", ") if name]
+def confidence_note(found: pd.DataFrame) -> str:
+    """Of the statements of one certifier: what holds together, what does not, and how many failures that allows."""
+    confidence, each = found["confidence"].min(), found["confidence_each"].min()
+    together, several = paid(found, confidence), counts(found)
+    apart = [axis for axis in NAMES if axis in several and axis not in together]
     said = f"With probability at least {confidence:g} "
-    if not axes:
-        said += "a certificate holds, each on its own."
+    if together:
+        whose = listed(NAMES[a] for a in NAMES if a in apart or (a == "images" and a not in together))
+        over = listed(plural(a) for a in reversed(NAMES) if a in together)
+        said += f"the certificates{f' of one {whose}' if whose else ''} hold together over all {over}"
+        said += f" (each with {each:.6g})." if each > confidence else "."
     else:
-        whose = "one certifier" if "images" in axes else "one image and certifier"
-        said += f"the certificates of {whose} hold together over all {' and '.join(axes)}"
-        said += f" (each with {each:.6g})." if each != confidence else "."
-    if "images" in axes:
+        said += "a certificate holds, each on its own."
+    if apart:
+        over = listed(f"{several[a]} {plural(a)}" for a in reversed(apart))
+        said += f" Not paid for: reading them together over {over}."
+    if "images" in together:
         return said
-    n = int(rows.groupby(["run_id", "ratio", "sigma_b"])["image"].nunique().max())
+    setting = [c for c in AXES["images"] if c != "image"] + AXES["networks"]
+    n = int(found.groupby(setting, dropna=False)["image"].nunique().max())
+    if n == 1:
+        return said
     # The draws of different images are independent; those of one image serve all its certificates.
-    what, fails = (
-        ("images", "have one that fails") if axes else ("certificates of one setting, one for each image,", "fail")
-    )
+    at = listed(NAMES[a] for a in ("sigma", "eps") if a in apart)
+    what, fails = "certificates of one setting, one for each image,", "fail"
+    if together:
+        what, fails = f"images, at one {at}," if at else "images", "have one that fails"
     return (
         f"{said} Of {n} {what} at most {n * (1 - confidence):.3g} are expected to {fails}; "
         f"with probability {LEVEL:g} no more than {most_failures(n, float(confidence), LEVEL)} do."
     )
 
 
+def plural(axis: str) -> str:
+    return NAMES[axis] + "s" * (axis in ("images", "networks"))
+
+
+def listed(words: Iterable[str]) -> str:
+    *first, last = ["", *words]
+    return f"{', '.join(filter(None, first))} and {last}" if any(first) else last
+
+
+def everything(found: pd.DataFrame) -> str:
+    """Of all statements together, the union bound."""
+    n, total = found["statement"].nunique(), failure(found)
+    probability = math.floor(1e4 * (1 - total) + 1e-6) / 1e4  # never rounded up
+    if probability <= 0:
+        return f"All {n} statements together: nothing is known (union bound: the failure probabilities sum to {total:.3g})."
+    return f"All {n} statements together hold with probability at least {probability:g} (union bound)."
+
+
 def choice_note(rows: pd.DataFrame) -> str:
-    """What picking the best sigma afterwards costs, where it was not paid for; "" elsewhere."""
-    unpaid = ~guaranteed(rows)["simultaneous"].fillna("").str.contains("sigma")
-    return SIGMA_PICKED if rows["sigma"].nunique() > 1 and unpaid.any() else ""
+    """What picking the best sigma afterwards costs, where it was not paid for over all sigma of these rows; "" elsewhere."""
+    found = statements(rows)
+    for _, own in found[found["bound"].notna()].groupby("certifier"):
+        if "sigma" in counts(own) and "sigma" not in paid(own, own["confidence"].min()):
+            return SIGMA_PICKED
+    return ""

@@ -15,7 +15,6 @@ from PIL import Image
 
 from invsmooth.pictures import KINDS
 from invsmooth.reporting.kept_pictures import CELL, picture_of, read
-from invsmooth.reporting.visual_figure import BANDS
 
 MAX_BYTES = 32 * 2**20
 """Of embedded pictures, unless told otherwise."""
@@ -68,13 +67,13 @@ def png(picture: np.ndarray) -> str:
 
 
 def bands(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
-    """What to say of the certified intervals' widths (unit: pixels in [0, 1]), and the widths in colours from 0 to the
+    """What to say of the intervals' widths (unit: pixels in [0, 1]), and the widths in colours from 0 to the
     largest."""
     width = pictures["upper"].astype(float) - pictures["lower"]
     known = width[np.isfinite(width)]
     largest = float(known.max()) if known.size else 0.0
     said = {
-        "how": BANDS[str(pictures["bands"])],
+        "label": str(pictures["label"]),
         "max": round(largest, 6),
         "median": round(float(np.median(known)), 6) if known.size else None,
         "missing": int(width.size - known.size),

@@ -11,7 +11,9 @@ import pandas as pd
 from invsmooth.reporting.cells import SETTING, Cells, best_sigma, grouped, lookup, soundness, title
 from invsmooth.reporting.grid import MISSING, Block, Entry, Table, common_power, entry, grey, in_powers
 from invsmooth.reporting.methods import SMOOTHED, in_order, not_run
+from invsmooth.reporting.notes import confidence_notes
 from invsmooth.rows import AT_ATTACKED
+from invsmooth.units import PAPER_LABEL, Units
 
 BLOCK = [*SETTING, "n_samples"]
 
@@ -27,14 +29,16 @@ MARKS = (
 TRACE = "Rows of each number, with its images, runs and deviation: `{}.csv`."
 PICKED = (
     "The best σ is picked afterwards on the test images, as in the paper: a certificate at it has the stated confidence "
-    "only with certify.over_sigma=bonferroni."
+    "only where that was paid for over all σ shown (certify.over_sigma=bonferroni in a run that has them all)."
+)
+RANK = (
+    "Draw of rank K: the PSNR of the one draw whose error is the certified discrepancy. It is the PSNR of a picture and "
+    "bounds nothing."
 )
 AT = "The certificate is the discrepancy's, taken at the attacked measurement."
 
 PER_BLOCK = 2
 """Radii side by side, so that a table fits the page."""
-
-SMOOTHED_PSNR = ("psnr_certified", "psnr_median")
 
 
 def method_lines(lines: pd.DataFrame, anywhere: Iterable[str]) -> list[tuple[str, str]]:
@@ -61,8 +65,13 @@ def notes(name: str, *own: str) -> tuple[str, ...]:
     return (*own, UNITS, MARKS, TRACE.format(name))
 
 
-def block_title(setting: Mapping[str, Any], lines: pd.DataFrame) -> str:
-    return f"{title(setting)}: {soundness(lines)}"
+def confidence(cells: Cells, *certifiers: str) -> list[str]:
+    """Of what certifiers say in all blocks of a table."""
+    return confidence_notes(cells.rows[cells.rows["certifier"].isin(certifiers)])
+
+
+def block_title(setting: Mapping[str, Any], lines: pd.DataFrame, of: str) -> str:
+    return f"{title(setting)}: {soundness(lines, of)}"
 
 
 def tradeoff_table(cells: Cells) -> Table:
@@ -74,7 +83,10 @@ def tradeoff_table(cells: Cells) -> Table:
     ]
     own = (
         "Clean: PSNR of the reconstruction without attack. Attacked: of the attacked one without smoothing (the paper's "
-        f"σ = 0). Median, certified: of the smoothed draws of rank ⌈S/2⌉ and K at the σ best for all methods together. {AT}",
+        "σ = 0). Median: of the smoothed draw of rank ⌈S/2⌉. Median and draw of rank K stand at the σ with the best median "
+        "for all methods together, among those with a certificate (without any: among all).",
+        RANK,
+        AT,
         PICKED,
     )
     name = "table1"
@@ -88,7 +100,7 @@ def chunks(values: Sequence[float]) -> Iterator[Sequence[float]]:
 
 
 def tradeoff_block(setting: dict[str, Any], lines: pd.DataFrame, some: Sequence[float], anywhere: set[str]) -> Block:
-    best = {eps: best_sigma(lines[lines["eps"] == eps], AT_ATTACKED, SMOOTHED_PSNR) for eps in some}
+    best = {eps: best_sigma(lines[lines["eps"] == eps], AT_ATTACKED) for eps in some}
     clean = lookup(lines, ["method"])
     attacked = lookup(lines, ["method", "eps"])
     at = lookup(lines[lines["certifier"] == AT_ATTACKED], ["method", "eps", "sigma"])
@@ -106,9 +118,10 @@ def tradeoff_block(setting: dict[str, Any], lines: pd.DataFrame, some: Sequence[
                 *(entry(smoothed, q) for q in ("psnr_median", "psnr_certified")),
             ]
         shown.append(line)
-    header = ["trained by", "clean", *("attacked", "median", "certified") * len(some)]
+    header = ["trained by", "clean", *("attacked", "median", "draw of rank K") * len(some)]
     spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}, σ = {grey(best[eps])}", 3) for eps in some)]
-    return Block(block_title(setting, lines), header, shown, spans)
+    paper = f": ranks K {PAPER_LABEL}" if lines["units"].eq(Units.paper).any() else ""
+    return Block(title(setting) + paper, header, shown, spans)
 
 
 def median_table(cells: Cells) -> Table:
@@ -116,9 +129,12 @@ def median_table(cells: Cells) -> Table:
     attacked = [(s, b[(b["eps"] > 0) & (b["certifier"] == AT_ATTACKED)]) for s, b in cells.blocks(BLOCK)]
     blocks = [median_block(setting, lines, set(cells.table["algo"])) for setting, lines in attacked if len(lines)]
     own = (
-        "Smoothed median (rank ⌈S/2⌉) against the smoothed estimate with certificate (rank K), each at the σ > 0 with the "
-        f"best PSNR of the median for its line among those with a certificate (without any: among all). {AT}",
+        "Smoothed median (rank ⌈S/2⌉) against the draw of rank K, whose discrepancy is certified, each at the σ > 0 with "
+        "the best PSNR of the median for its line among those with a certificate (without any: among all).",
+        RANK,
+        AT,
         PICKED,
+        *confidence(cells, AT_ATTACKED),
     )
     return Table("table2", "Table 2: smoothed median and certificate", notes("table2", *own), blocks)
 
@@ -138,8 +154,8 @@ def median_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[str
             quantities = ("psnr_median", "discrepancy_median", "psnr_certified", "bound")
             shown.append([label, f"{eps:g}", sigma, *(entry(cell, q, power) for q in quantities)])
     header = ["algorithm", "ε", "σ", *("PSNR", in_powers("discrepancy", power)) * 2]
-    spans = [("", 3), ("smoothed median", 2), ("smoothed certificate", 2)]
-    return Block(block_title(setting, lines), header, shown, spans)
+    spans = [("", 3), ("smoothed median", 2), ("draw of rank K", 1), ("certificate", 1)]
+    return Block(block_title(setting, lines, "discrepancy"), header, shown, spans)
 
 
 def samples_table(cells: Cells) -> Table:
@@ -150,16 +166,20 @@ def samples_table(cells: Cells) -> Table:
         if len(own) and (setting["eps"] > 0 or not radii(cells.table)):
             blocks.append(samples_block(setting, own, set(cells.table["algo"])))
     own_notes = (
-        "Certified discrepancy and PSNR of the draw that it belongs to (± standard deviation over the images) for each "
-        f"number of draws S, at the σ best for all methods together at the largest S; t: seconds for each image. {AT}",
+        "Certified discrepancy and PSNR of the draw of rank K (± standard deviation over the images) for each number of "
+        "draws S, at the σ with the best smoothed median for all methods together at the largest S, among those with a "
+        "certificate (without any: among all); t: seconds for each image.",
+        RANK,
+        AT,
         PICKED,
+        *confidence(cells, AT_ATTACKED),
     )
     return Table("table4", "Table 4: number of draws S", notes("table4", *own_notes), blocks)
 
 
 def samples_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[str]) -> Block:
     sizes = sorted(lines["n_samples"].dropna().unique())
-    sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], AT_ATTACKED, SMOOTHED_PSNR)
+    sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], AT_ATTACKED)
     own = lines[lines["sigma"] == sigma]
     at, power = lookup(own, ["method", "n_samples"]), common_power(own["bound"])
     shown: list[list[str | Entry]] = [
@@ -171,8 +191,8 @@ def samples_block(setting: dict[str, Any], lines: pd.DataFrame, anywhere: set[st
     for size in sizes:
         taken = seconds.get(size, math.nan)
         spans.append((f"S = {size:g}" + ("" if pd.isna(taken) else f" (t = {taken:.2f} s)"), 2))
-    header = ["algorithm", *(in_powers("discrepancy", power), "PSNR") * len(sizes)]
-    return Block(block_title({**setting, "sigma": sigma}, own), header, shown, spans)
+    header = ["algorithm", *(in_powers("certified discrepancy", power), "PSNR, rank K") * len(sizes)]
+    return Block(block_title({**setting, "sigma": sigma}, own, "discrepancy"), header, shown, spans)
 
 
 CERTIFIED_PSNR = {"error": "certified_psnr", "mean": "certified_psnr_mean"}
@@ -193,6 +213,7 @@ def certified_psnr_table(cells: Cells) -> Table:
         "smoothed reconstruction below (error: a fraction q of the smoothed draws; mean: the smoothed mean, its draws "
         "clipped to a ball), at the σ best for all methods together. Both certificates are taken at the clean measurement.",
         PICKED,
+        *confidence(cells, *CERTIFIED_PSNR),
     )
     name = "certified_psnr"
     return Table(name, "Certified PSNR", notes(name, *own), blocks)
@@ -202,7 +223,7 @@ def certified_psnr_block(
     setting: dict[str, Any], lines: pd.DataFrame, certifier: str, some: Sequence[float], anywhere: set[str]
 ) -> Block:
     quantity, mine = CERTIFIED_PSNR[certifier], lines[lines["certifier"] == certifier]
-    best = {eps: best_sigma(mine[mine["eps"] == eps], certifier, (quantity, "psnr_median")) for eps in some}
+    best = {eps: best_sigma(mine[mine["eps"] == eps], certifier, quantity) for eps in some}
     clean, attacked = lookup(mine, ["method"]), lookup(mine, ["method", "eps"])
     at = lookup(mine, ["method", "eps", "sigma"])
     shown: list[list[str | Entry]] = []
@@ -214,4 +235,4 @@ def certified_psnr_block(
         shown.append(line)
     spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}, σ = {grey(best[eps])}", 2) for eps in some)]
     header = ["algorithm", "clean", *("attacked", "certified") * len(some)]
-    return Block(f"{certifier}: {block_title(setting, mine)}", header, shown, spans)
+    return Block(f"{certifier}: {block_title(setting, mine, 'PSNR')}", header, shown, spans)

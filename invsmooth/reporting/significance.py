@@ -18,7 +18,7 @@ from scipy.stats import bootstrap
 from invsmooth.reporting.cells import CELL, SETTING, Cells, best_sigma, soundness, title
 from invsmooth.reporting.grid import MISSING, Block, Entry, Table, power_of_ten
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.paper_tables import CERTIFIED_PSNR, SMOOTHED_PSNR
+from invsmooth.reporting.paper_tables import CERTIFIED_PSNR
 from invsmooth.rows import AT_ATTACKED
 
 CONFIDENCE = 0.95
@@ -87,7 +87,7 @@ def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tupl
 
 
 COLUMNS = {
-    "psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "discrepancy",
+    "psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy",
     "certified_psnr": "certified PSNR (error)", "certified_psnr_mean": "certified PSNR (mean)",
 }  # fmt: skip
 
@@ -100,7 +100,8 @@ def significance_table(cells: Cells) -> Table:
             for quantities in SIDE_BY_SIDE:
                 chosen = {q: own for q in quantities if len(own := compared(lines, q))}
                 if chosen:
-                    heading = f"{title(setting)}: {soundness(lines)}"
+                    of = "PSNR" if set(chosen) & {*CERTIFIED_PSNR.values()} else "discrepancy"
+                    heading = f"{title(setting)}: {soundness(lines, of)}"
                     blocks.append(significance_block(heading, chosen, cells.per_image, methods))
     notes = (
         f"Mean over the images of the difference, first minus second method; in brackets its {CONFIDENCE:.0%} percentile "
@@ -152,8 +153,7 @@ def compared(lines: pd.DataFrame, quantity: str) -> pd.DataFrame:
         own = lines
     else:
         certifier = certifiers.get(quantity, AT_ATTACKED)
-        wanted = (quantity, "psnr_median") if quantity in certifiers else SMOOTHED_PSNR
-        sigma = best_sigma(lines, certifier, wanted)
+        sigma = best_sigma(lines, certifier, quantity if quantity in certifiers else "psnr_median")
         own = lines[(lines["certifier"] == certifier) & (lines["sigma"] == sigma)]
     own = own.drop_duplicates("method")
     return own if own[quantity].notna().any() else own.iloc[:0]

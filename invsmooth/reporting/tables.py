@@ -17,16 +17,18 @@ NAMES = {
     "attack_target": "attack on",
     "ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "sigma": "σ", "psnr_measured": "PSNR Aᵀy", "psnr_clean": "PSNR clean",
     "psnr_attacked": "PSNR attacked", "psnr_noise": "PSNR noise", "psnr_median": "PSNR smoothed",
-    "psnr_certified": "PSNR certified draw", "discrepancy_median": "discrepancy median", "truth": "truth",
+    "psnr_certified": "PSNR draw of rank K", "discrepancy_median": "discrepancy median", "truth": "truth",
     "bound": "bound", "certified_psnr": "certified PSNR", "certified_psnr_mean": "certified PSNR of the mean",
     "certified_eps": "certified ε", "eps_over_sigma": "ε/σ in the certificate",
 }  # fmt: skip
 
 CERTIFIED = {
-    "bound": ("discrepancy", "error", "radius", "mean", "center"), "psnr_certified": ("discrepancy", "error", "radius"),
-    "certified_psnr": ("error",), "certified_psnr_mean": ("mean",), "certified_eps": ("radius",),
+    "bound": ("discrepancy", "error", "radius", "mean", "center"), "certified_psnr": ("error",),
+    "certified_psnr_mean": ("mean",), "certified_eps": ("radius",),
 }  # fmt: skip
-"""The columns that say "none" where there is no certificate, and the certifiers that fill them."""
+"""What is certified: columns, and the certifiers that fill them."""
+RANKED = {"psnr_certified": ("discrepancy", "error", "radius")}
+"""Of the draw of rank K, which bounds nothing."""
 
 LEGEND = (
     "Means over the images; of what is certified, over those that have a certificate (column certified). ε: l2 norm over "
@@ -34,7 +36,8 @@ LEGEND = (
     "bound: MSE that is certified for every attack. discrepancy: of the smoothed draws to what was reconstructed; error: to "
     "the clean image; mean, center: by which the one image shown can move; radius: the threshold, up to the certified ε. "
     "truth: what the bound bounds, under the attack found (of center 3 times its ball there). PSNR smoothed: of the median "
-    "draw, or of that one image. *none*: no certificate exists; the rows (results.parquet) say why. –: another certifier's.",
+    "draw, or of that one image. PSNR draw of rank K: of the one draw whose error is the bound; it is a picture's PSNR and "
+    "bounds nothing. *none*: no certificate exists; the rows (results.parquet) say why. –: another certifier's.",
 )
 
 
@@ -71,7 +74,7 @@ def cell(line: pd.Series, column: str) -> str:
     """One number as text."""
     value: Any = line[column]
     if pd.isna(value):
-        return "none" if line["certifier"] in CERTIFIED.get(column, ()) else "–"
+        return "none" if line["certifier"] in (CERTIFIED | RANKED).get(column, ()) else "–"
     if column in ("bound", "truth", "discrepancy_median"):
         return f"{value:.2e}"
     if "psnr" in column:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping
 
 import numpy as np
@@ -17,7 +18,6 @@ from invsmooth.reporting.tables import SETTING
 from invsmooth.rows import AT_ATTACKED
 from invsmooth.units import GREY_LEVELS, PAPER_LABEL, Units
 
-BANDS = {"pointwise": "pointwise", "bonferroni": "all pixels together"}
 ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
 """Certifiers that show one image, and what it is."""
 
@@ -46,7 +46,7 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         label = f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}"
         places[0].set_ylabel(label, fontsize=8)
-    figure.supxlabel(choice_note(kept), fontsize=8)
+    figure.supxlabel(textwrap.fill(choice_note(kept), int(15 * figure.get_figwidth())), fontsize=8)
     return figure
 
 
@@ -62,7 +62,7 @@ def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
 
 
 def title(kind: str, certifier: str) -> str:
-    """What a picture shows. What is certified is at the attacked measurement or at the clean one."""
+    """What a picture shows. What is smoothed is at the attacked measurement or at the clean one."""
     at = "y(x+ξ)" if certifier == AT_ATTACKED else "y(x)"
     one = ONE_IMAGE.get(certifier)
     return {
@@ -71,8 +71,8 @@ def title(kind: str, certifier: str) -> str:
         "reconstructed": "reconstruction\nof y(x)",
         "attacked": "reconstruction\nof y(x+ξ)",
         "median": f"{one or 'smoothed median'}\nof {at}",
-        "certified": "the same,\ncertified" if one else f"certified draw\nof {at}",
-        "bands": f"certified intervals of\nthe pixels of {at}: width",
+        "certified": "the same, and by how\nmuch it can move" if one else f"draw of rank K\nof {at}",
+        "bands": f"intervals of the\npixels of {at}: width",
     }[kind]
 
 
@@ -86,20 +86,20 @@ def draw_picture(place: Axes, row: pd.Series, kind: str, pictures: Mapping[str, 
 
 
 def draw_bands(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) -> None:
-    """The width of each pixel's certified interval, with its range, and for what the confidence is."""
+    """The width of each pixel's interval, with its range, and the arrays' own label."""
     place.set(xticks=[], yticks=[], box_aspect=1)
     if "bands" not in pictures:
         place.set_axis_off()
         return
     width = pictures["upper"] - pictures["lower"]
-    how = BANDS[str(pictures["bands"])]
+    label = textwrap.fill(str(pictures["label"]), 34)
     if np.isnan(width).any():
         place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
-        place.set_xlabel(f"no interval ({how})", fontsize=8)
+        place.set_xlabel(f"no interval\n{label}", fontsize=6)
         return
     image = place.imshow(width, cmap="cividis", vmin=0)
     figure.colorbar(image, ax=place, fraction=0.05).ax.tick_params(labelsize=7)
-    place.set_xlabel(f"{how},\nmedian {np.median(width):.3f}, pixels in [0, 1]", fontsize=8)
+    place.set_xlabel(f"median {np.median(width):.3f}, pixels in [0, 1]\n{label}", fontsize=6)
 
 
 def caption(row: pd.Series, kind: str) -> str:

@@ -22,8 +22,9 @@ from invsmooth.estimators import ISTANetPP
 from invsmooth.measurement import Measured, Setting, measure
 from invsmooth.operators import BlockGaussian
 from invsmooth.pictures import KINDS, picture_file
+from invsmooth.reporting.together import statements
 from invsmooth.rows import SCHEMA
-from invsmooth.units import Units
+from invsmooth.units import PAPER_LABEL, Units
 
 SETTING = Setting(BlockGaussian(0.5, block=8), 0.5, 5.0)
 EPS, SIGMA = [0.0, 0.05], [12.0, 25.0]
@@ -308,6 +309,44 @@ def test_confidence_is_shared_out_as_asked_for(module, measured, tmp_path: Path)
     assert set(rows["simultaneous"]) == {"eps, sigma, images"}
 
 
+@pytest.mark.parametrize("target", ["base", "mean"])
+def test_under_dkw_what_is_taken_at_measurements_of_its_own_pays_for_their_union(
+    module, measured, tmp_path: Path, target: str
+) -> None:
+    """One band joins the radii of one measurement. ``discrepancy`` has another for each radius (and sigma, where the attack
+    depends on it): exact ranks, with the confidence shared out. Also of ``radius`` about the discrepancy, which is taken
+    at the clean measurement, the band serves."""
+    plan = CertifyPlan(["discrepancy", "error", "radius", "center", "mean"], EPS, SIGMA, 200, 0.9, 0.5, Units.matched, 1,
+                       n_images=2, over_eps="dkw", over_sigma="bonferroni", threshold=0.3, radius_of="discrepancy",
+                       n_pred=1500)  # fmt: skip
+    rows = sweep_rows(plan, 0, module, attacked(module, measured, target=Target(target, n_samples=2)), tmp_path)
+    assert len(rows) == 2 * 2 * 2 * 5
+    for _, row in rows.iterrows():
+        own = row["certifier"] == "discrepancy"
+        assert row["confidence_each"] == pytest.approx(1 - 0.1 / (2 * (len(EPS) if own else 1)))
+        assert row["simultaneous"] == "eps, sigma"
+        if row["certifier"] in ("discrepancy", "error", "radius"):
+            q_bar = shifted_quantile(0.5, row["eps_over_sigma"], 1)
+            assert row["k_index"] == order_statistic_index(200, q_bar, row["confidence_each"], dkw=not own)
+    # As the report counts: of each image and sigma two ranks of discrepancy, and one band, radius, mean, and centre.
+    counted = statements(rows.assign(folder="")).groupby("certifier")["statement"].nunique()
+    cells = 2 * 2
+    assert dict(counted) == {"discrepancy": 2 * cells} | dict.fromkeys(["error", "radius", "center", "mean"], cells)
+
+
+def test_the_certified_eps_is_in_the_unit_of_its_row(module, measured, tmp_path: Path) -> None:
+    """As published, eps divided by grey levels: the certified eps is that number, too."""
+    found = {}
+    for units in Units:
+        plan = CertifyPlan(["radius"], EPS, [25.0], 60, 0.9, 0.5, units, 1, threshold=0.3)
+        rows = sweep_rows(plan, 0, module, attacked(module, measured), tmp_path)
+        found[units] = rows["certified_eps"]
+        ratio = rows["certified_eps"] / (25.0 if units is Units.paper else 25 / 255)
+        assert (rows["bound"].notna() == (rows["eps_over_sigma"] <= ratio)).all()
+    assert found[Units.matched].notna().all()
+    np.testing.assert_allclose(found[Units.paper], 255 * found[Units.matched])
+
+
 def test_radius_is_decided_with_as_few_draws_as_it_takes(module, measured, tmp_path: Path) -> None:
     rows = {}
     for anytime in (False, True):
@@ -324,8 +363,10 @@ def test_radius_is_decided_with_as_few_draws_as_it_takes(module, measured, tmp_p
      (["error"], "none", Units.matched)],
 )  # fmt: skip
 def test_bands_of_the_pixels_beside_the_pictures(module, measured, tmp_path: Path, certifiers, bands, units) -> None:
-    """Of the first image, at the measurement of the first certifier, with the plan's share of the confidence."""
-    plan = CertifyPlan(certifiers, EPS, SIGMA, 60, 0.9, 0.5, units, 1, over_sigma="bonferroni", bands=bands)
+    """Of the first image, at the measurement of the first certifier, with the plan's share of the confidence. No
+    DKW band is of a pixel: under dkw, too, the radii share it."""
+    plan = CertifyPlan(certifiers, EPS, SIGMA, 60, 0.9, 0.5, units, 1, over_sigma="bonferroni", over_eps="dkw",
+                       bands=bands)  # fmt: skip
     outputs = attacked(module, measured)
     sweep_rows(plan, 0, module, outputs, tmp_path, n_pictures=1)
     with np.load(picture_file(tmp_path, "a/b c", 0.5, 5.0, 0.05, 25.0)) as pictures:
@@ -338,7 +379,7 @@ def test_bands_of_the_pixels_beside_the_pictures(module, measured, tmp_path: Pat
         y = SETTING.operator.A(measured.x + outputs["attacks"][0.05, 25.0].xi) + measured.b
     expected = pixel_bands(
         module.estimator, SETTING.operator, y, sigma=25 / 255, eps=0.05 / (255 if units is Units.paper else 1), q=0.5,
-        n_samples=60, confidence=1 - 0.1 / 2, simultaneous="bonferroni" if bands == "bonferroni" else "none", seed=1,
+        n_samples=60, confidence=1 - 0.1 / 4, simultaneous="bonferroni" if bands == "bonferroni" else "none", seed=1,
         image_keys=measured.names,
     )  # fmt: skip
     np.testing.assert_array_equal(kept["lower"], expected.lower[0, 0])
@@ -346,3 +387,6 @@ def test_bands_of_the_pixels_beside_the_pictures(module, measured, tmp_path: Pat
     assert (kept["lower"] < kept["upper"]).all()
     assert kept["upper"].dtype == np.float32
     assert kept["bands"] == bands
+    whose = "all pixels of the image together" if bands == "bonferroni" else "each pixel on its own"
+    said = f"interval of the 0.5-quantile of each pixel; confidence 0.9: {whose}, and over all eps, sigma"
+    assert str(kept["label"]) == said + (f"; {PAPER_LABEL}" if units is Units.paper else "")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from invsmooth.certificate_files.arithmetic import expected
 from invsmooth.certificate_files.checks import findings
 from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
 from invsmooth.certificate_files.rerun import rerun
@@ -149,13 +150,13 @@ def test_measurements_are_part_of_the_file(tmp_path: Path) -> None:
     other = make(tmp_path / "other", "error")[1]
     arrays = path.with_suffix(".npz")
     original = arrays.read_bytes()
-    for content, expected in [
+    for content, said in [
         (other.with_suffix(".npz").read_bytes(), "measurements.arrays.clean.sha256: recorded"),
         (original[:200], "cannot be read"),
         (b"", "cannot be read"),
     ]:
         arrays.write_bytes(content)
-        assert any(expected in line for line in findings(read_record(path), path))
+        assert any(said in line for line in findings(read_record(path), path))
     arrays.unlink()
     assert any("the measurements are missing" in line for line in findings(read_record(path), path))
 
@@ -171,3 +172,38 @@ def test_published_units_keep_their_label(tmp_path: Path, capsys: pytest.Capture
     for wrong in ({"label": ""}, {"units": "matched"}, {"units": "matched", "label": ""}):
         sealed = record | wrong
         assert findings(sealed | {"sha256": checksum(sealed)}, path)
+
+
+def test_a_band_of_one_measurement_joins_no_other(tmp_path: Path) -> None:
+    """Under dkw each radius of discrepancy pays by itself, beside the bands of others; a file that says otherwise does not
+    hold up, whatever its arithmetic."""
+    path = make(tmp_path, "discrepancy", "error", over_eps="dkw", n_samples=60)[0]
+    record = read_record(path)
+    assert findings(record, path) == []
+    of = {c["certifier"]: c for c in record["certificates"]}
+    assert of["error"]["simultaneous"] == "dkw"
+    assert of["error"]["shared_over"] == {}
+    assert (of["discrepancy"]["simultaneous"], of["discrepancy"]["shared_over"]) == ("none", {"eps": 3})
+    assert of["discrepancy"]["confidence_each"] == pytest.approx(0.9)
+    claimed = copy.deepcopy(record)
+    for certificate in claimed["certificates"]:
+        if certificate["certifier"] == "discrepancy":
+            certificate |= {"simultaneous": "dkw", "shared_over": {}}
+            again = expected(certificate, 110, Units.matched)
+            for row, new in zip(certificate["radii"], again.pop("radii"), strict=True):
+                row |= new
+            certificate |= again
+    assert {f.split(": ", 1)[1] for f in findings(claimed | {"sha256": checksum(claimed)}, path)} == {
+        f"simultaneous: a dkw band is of one measurement, and eps = {e:g} is at another" for e in (0.0, 0.03)
+    }  # fmt: skip
+
+
+def test_the_certified_eps_is_in_the_unit_of_the_files_eps(tmp_path: Path) -> None:
+    found = {}
+    for units in Units:
+        path = make(tmp_path / units, "radius", units=units)[0]
+        record = read_record(path)
+        assert findings(record, path) == []
+        assert rerun(record, path, None, None) == []
+        found[units] = record["certificates"][0]["certified_eps"]
+    assert found[Units.paper] == pytest.approx(255 * found[Units.matched])

@@ -292,6 +292,8 @@ def test_impossible_cells_of_every_certifier() -> None:
     assert refused("error", "certify.over_images=bonferroni") == {1.6, 2.0}
     assert refused("error", "certify.over_eps=dkw") == {1.2, 1.6, 2.0}
     assert refused("error", "certify.over_eps=bonferroni") == {1.6, 2.0}
+    # No band joins the measurements of discrepancy: each radius pays by Bonferroni, with its exact rank.
+    assert refused("discrepancy", "certify.over_eps=dkw") == {1.6, 2.0}
 
 
 def test_config_has_a_schema_for_every_group() -> None:

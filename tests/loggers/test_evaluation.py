@@ -114,7 +114,7 @@ def test_published_certificates_keep_their_label(tmp_path: Path) -> None:
     assert all("as_published" in name for name in summary(rows) if "bound" in name or "certified" in name)
     assert all("not a certificate" in chart.title for chart in charts(rows))
     (shown,) = galleries(rows).values()
-    assert ["not a certificate" in p.caption for p in shown if p.kind == "certified"] == [True]
+    assert ["not a certificate" in p.caption for p in shown if p.kind == "rank_k"] == [True]
     assert "not a certificate" in gather(tmp_path).note
 
 

@@ -133,4 +133,11 @@ def keep(
     slope = np.hypot(*np.gradient(gaussian_filter(x, 0.8))) + 0.02
     width = (slope * (1 + 20 * eps) * sigma / 25 if certified else np.full_like(x, np.nan)).astype(np.float32)
     bands = {"lower": (x - width / 2).astype(np.float32), "upper": (x + width / 2).astype(np.float32)}
-    np.savez_compressed(path, allow_pickle=False, **arrays, **bands, bands=np.array("pointwise"))
+    np.savez_compressed(
+        path,
+        allow_pickle=False,
+        **arrays,
+        **bands,
+        bands=np.array("pointwise"),
+        label=np.array("each pixel on its own"),
+    )

@@ -72,23 +72,37 @@ def test_means_and_deviations_by_hand(lines: list[tuple[str, int, float, float]]
 def test_the_best_sigma_is_common_to_all_methods() -> None:
     """smt_adv alone would choose 40, where ord was not run; together 25 beats 12."""
     psnr = {("ord", 12.0): 30.0, ("ord", 25.0): 29.0, ("adv", 12.0): 26.0, ("adv", 25.0): 28.0, ("adv", 40.0): 39.0}
-    table = cells_of(*(row(algo=a, run_id=a, sigma=s, psnr_certified=v) for (a, s), v in psnr.items())).table
-    assert best_sigma(table, "discrepancy", ("psnr_certified", "psnr_median")) == 25.0
-    assert np.isnan(best_sigma(table, "mean", ("psnr_certified",)))
+    table = cells_of(*(row(algo=a, run_id=a, sigma=s, psnr_median=v) for (a, s), v in psnr.items())).table
+    assert best_sigma(table, "discrepancy") == 25.0
+    assert np.isnan(best_sigma(table, "mean"))
     apart = table[~((table["algo"] == "ord") | (table["sigma"] == 40.0))]
-    assert best_sigma(apart, "discrepancy", ("psnr_certified",)) == 25.0
+    assert best_sigma(apart, "discrepancy") == 25.0
 
 
 def test_without_certificates_the_best_sigma_is_that_of_the_median() -> None:
     table = cells_of(row(sigma=12.0, psnr_median=20.0, **NONE), row(psnr_median=21.0, **NONE)).table
-    assert best_sigma(table, "discrepancy", ("psnr_certified", "psnr_median")) == 25.0
+    assert best_sigma(table, "discrepancy") == 25.0
+    # One with a certificate comes first.
+    table = cells_of(row(sigma=12.0, psnr_median=20.0), row(psnr_median=21.0, **NONE)).table
+    assert best_sigma(table, "discrepancy") == 12.0
+
+
+def test_the_best_sigma_is_picked_by_the_median_or_the_certified_psnr_and_never_by_the_draw_of_rank_k() -> None:
+    table = cells_of(row(sigma=12.0, psnr_median=28.0, psnr_certified=20.0), row(psnr_certified=27.0)).table
+    assert best_sigma(table, "discrepancy") == 12.0
+    own = {"certifier": "error"}
+    table = cells_of(
+        row(sigma=12.0, psnr_median=28.0, psnr_certified=26.0, certified_psnr=20.0, **own),
+        row(certified_psnr=21.0, **own),
+    ).table
+    assert best_sigma(table, "error", "certified_psnr") == 25.0
 
 
 def test_soundness_is_said() -> None:
-    assert soundness(cells_of(row()).table) == "certified values are sound"
-    assert soundness(cells_of(row(sound=False)).table) == "not all certified values are sound"
-    assert soundness(cells_of(row(**NONE)).table) == "no certificate exists"
-    assert soundness(cells_of(row(units="paper", sound=False)).table) == f"certified values {PAPER_LABEL}"
+    assert soundness(cells_of(row()).table, "PSNR") == "certified PSNR: sound"
+    assert soundness(cells_of(row(sound=False)).table, "PSNR") == "certified PSNR: not always sound"
+    assert soundness(cells_of(row(**NONE)).table, "PSNR") == "no certificate exists"
+    assert soundness(cells_of(row(units="paper", sound=False)).table, "PSNR") == f"certified PSNR {PAPER_LABEL}"
 
 
 def test_an_unusual_attack_stands_in_the_title() -> None:

@@ -179,7 +179,7 @@ def test_pictures_are_compared_with_a_divider(tab: Any, made: tuple[pd.DataFrame
     ].iloc[0]
     assert tab.inner_text(".side.left .quality") == f"{one['psnr_median']:.2f} dB, SSIM {one['ssim_median']:.3f}"
     tab.select_option("#side-right", "bands")
-    assert "pointwise" in tab.inner_text("#compare .bands")
+    assert "Each: each pixel on its own." in tab.inner_text("#compare .bands")
     tab.click("#next")
     assert tab.inner_text("#compare-title") == "chelsea, ord"
     assert "picture=" in tab.url

@@ -42,7 +42,7 @@ def lines(block: Block) -> dict[str, list[str]]:
 
 
 def test_table_1() -> None:
-    """Clean, and for each eps attacked, median, certified at the σ with the best certified PSNR: 25 (+ 1 dB)."""
+    """Clean, and for each eps attacked, median, draw of rank K at the σ with the best median: 25 (+ 1 dB)."""
     table = tradeoff_table(cells_of(*fixed_rows()))
     (block,) = table.blocks
     assert block.spans == [("", 1), ("ε = 0", 1), ("ε = 0.1, σ = 25", 3), ("ε = 0.2, σ = 25", 3)]
@@ -50,7 +50,8 @@ def test_table_1() -> None:
     numbers = ["32.00", "28.00", "29.00", "28.75", "24.00", "25.00", "24.75"]
     # What smt_adv was trained with is not on record.
     assert lines(block) == {"ord": numbers, "smt_adv (σ_tr = –)": numbers}
-    assert block.title == "cs on set, m/n = 0.1, σ_b = 0, S = 50: certified values are sound"
+    assert block.header == ["trained by", "clean", *("attacked", "median", "draw of rank K") * 2]
+    assert block.title == "cs on set, m/n = 0.1, σ_b = 0, S = 50"  # it shows nothing that is certified
 
 
 def test_table_1_has_lines_for_what_was_run_elsewhere_and_none_where_no_certificate_exists() -> None:
@@ -71,7 +72,7 @@ def test_table_1_of_many_radii_fits_a_page() -> None:
 
 def test_an_attack_on_the_smoothed_estimator_is_another_at_each_sigma() -> None:
     own = {"attack": "pgd", "attack_target": "mean"}
-    rows = [row(sigma=12.0, psnr_attacked=20.0, psnr_certified=20.0, **own), row(psnr_attacked=22.0, **own)]
+    rows = [row(sigma=12.0, psnr_attacked=20.0, psnr_median=20.0, **own), row(psnr_attacked=22.0, **own)]
     assert lines(tradeoff_table(cells_of(*rows)).blocks[0])["ord"][1] == "22.00"
 
 
@@ -87,6 +88,8 @@ def test_table_2() -> None:
         ["smt_adv", "0.2", "25", "25.00", "2.000", "24.75", "6.000"],
     ]
     assert block.header[-1] == "discrepancy, 10⁻⁴"
+    assert block.spans == [("", 3), ("smoothed median", 2), ("draw of rank K", 1), ("certificate", 1)]
+    assert block.title.endswith("certified discrepancy: sound")
 
 
 def test_table_2_takes_a_sigma_with_a_certificate_before_a_better_one() -> None:
@@ -105,7 +108,7 @@ def test_table_4() -> None:
         "cs on set, m/n = 0.1, σ_b = 0, ε = 0.1, σ = 25", "cs on set, m/n = 0.1, σ_b = 0, ε = 0.2, σ = 25",
     ]  # fmt: skip
     assert blocks[0].spans == [("", 1), ("S = 50 (t = 0.50 s)", 2), ("S = 500 (t = 5.00 s)", 2)]
-    assert blocks[0].header[1] == "discrepancy, 10⁻⁴"
+    assert blocks[0].header[1:3] == ["certified discrepancy, 10⁻⁴", "PSNR, rank K"]
     certified = np.array(PSNR["ord"]) - 4 + 0.75
     assert lines(blocks[0]) == {
         "ord": ["5.000 ± 0.000", f"{certified.mean():.2f} ± {certified.std():.2f}", "2.500 ± 0.000", "28.75 ± 2.00"],

@@ -86,7 +86,7 @@ def test_all_certifiers_in_the_table(tmp_path: Path) -> None:
     lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     table = {cells[6]: dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]}
     names = [
-        "PSNR certified draw",
+        "PSNR draw of rank K",
         "truth",
         "bound",
         "certified PSNR",

@@ -11,7 +11,7 @@ function openPicture(data, k) {
   if (!dialog.open) dialog.showModal();
 }
 
-// The kinds a cell has. mean and center deploy one image: there is no certified draw.
+// The kinds a cell has. mean and center deploy one image: no draw has a rank K.
 function kindsOf(data, cell) {
   const one = data.columns.certifier[cell.row] in ONE_IMAGE;
   return ORDER.filter((kind) => kind in cell.kinds && !(one && kind === "certified"));
@@ -78,7 +78,7 @@ function bandsLegend(cell) {
   const said = bands.median === null ? "No interval at any pixel" :
     `Median ${bands.median.toFixed(3)}${bands.missing ? `; ${bands.missing} pixels have no interval` : ""}`;
   return el("p", { class: "bands" }, el("span", {}, "0"), el("span", { class: "cividis", "aria-hidden": "true" }), el("span", {}, bands.max.toFixed(3)),
-    el("span", {}, ` width of the certified intervals, pixels in [0, 1]. ${said}. Confidence: ${bands.how}.`));
+    el("span", {}, ` width of the intervals, pixels in [0, 1]. ${said}. Each: ${bands.label}.`));
 }
 
 function tools(data, cell, redraw) {

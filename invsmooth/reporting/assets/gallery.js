@@ -16,7 +16,7 @@ function kindName(data, cell, kind) {
   return {
     clean: "clean x", measured: "measured Aᵀy", reconstructed: "reconstruction of y(x)",
     attacked: "reconstruction of y(x+ξ)", median: `${ONE_IMAGE[certifier] || "smoothed median"} of ${at}`,
-    certified: `certified draw of ${at}`, bands: "width of the certified pixel intervals",
+    certified: `draw of rank K of ${at}`, bands: "width of the pixel intervals",
   }[kind];
 }
 
