@@ -23,7 +23,7 @@ from invsmooth.reporting.method_figures import (
     pages,
 )
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.notes import confidence_notes
+from invsmooth.reporting.notes import notes
 from invsmooth.reporting.paper_tables import certified_psnr_table, median_table, samples_table, tradeoff_table
 from invsmooth.reporting.runs import Run
 from invsmooth.reporting.significance import significance_table
@@ -56,7 +56,7 @@ def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> l
     cells = Cells(rows)
     made_tables, table_lines, no_tables = write_tables(rows, runs, cells, out)
     made_figures, figure_lines, no_figures = write_figures(rows, cells, out)
-    said = [line for note in confidence_notes(rows) for line in (note, "")]
+    said = [line for note in notes(rows) for line in (note, "")]
     lines = ["# What the runs show", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
     if absent := [*no_tables, *no_figures]:
         lines += ["", "## Not written", "", *absent]

@@ -28,6 +28,25 @@ def unit_note(rows: pd.DataFrame) -> str:
     return f"certificates: {PAPER_LABEL}" if (rows["units"] == Units.paper).any() else ""
 
 
+def notes(rows: pd.DataFrame) -> list[str]:
+    """All that is to be said of these rows beside their numbers."""
+    return [*confidence_notes(rows), *attack_notes(rows)]
+
+
+def attack_notes(rows: pd.DataFrame) -> list[str]:
+    """Whether there are attacks that had no direction to go in."""
+    attacked = rows[rows["eps"] > 0]
+    images = [*AXES["networks"], *AXES["images"]]
+    without = attacked[attacked["attack_zero_gradient"].eq(True)]
+    if without.empty:
+        return []
+    n, of = (len(some.drop_duplicates(images)) for some in (without, attacked))
+    return [
+        f"For {n} of {of} images (of a network and setting) the gradient was zero wherever the attack took it: their "
+        "attacked PSNR is no sign of robustness (docs/attacks.md)."
+    ]
+
+
 def confidence_notes(rows: pd.DataFrame) -> list[str]:
     """What is certain of the certificates of these rows, of however many runs: of those of each certifier, and of all of
     them together (:mod:`invsmooth.reporting.together`). Nothing where no row has a sound certificate."""

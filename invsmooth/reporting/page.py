@@ -11,7 +11,7 @@ from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.figures import WITHOUT_CERTIFIER, certificate_figure, save
 from invsmooth.reporting.html_page import write_page
 from invsmooth.reporting.methods import read_runs, told_apart, with_methods
-from invsmooth.reporting.notes import choice_note, confidence_notes, unit_note
+from invsmooth.reporting.notes import choice_note, notes, unit_note
 from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
 from invsmooth.reporting.tables import markdown, short
 from invsmooth.reporting.visual_figure import visual_figure
@@ -36,14 +36,14 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     figures = {"certificate": certificate_figure(few)}
     if has_curves(few):
         figures["sandwich"] = sandwich_figure(few)
-    notes, visual = confidence_notes(rows), visual_figure(few)
+    said, visual = notes(rows), visual_figure(few)
     if len(few) < len(rows):
-        notes.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")
+        said.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")
     if visual is not None:
         figures["visual"] = visual
-        notes += [f"Of visual.png: {choice}" for choice in [choice_note(rows)] if choice]
+        said += [f"Of visual.png: {choice}" for choice in [choice_note(rows)] if choice]
     table = out / "table.md"
-    write_text(table, markdown(rows, notes))
+    write_text(table, markdown(rows, said))
     written = [table, *(file for name, figure in figures.items() for file in save(figure, out / name))]
     artefacts = write_artefacts(compared, runs, out)
     page = write_page(rows, out, [*written, artefacts[-1]])

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import pandas as pd
 
-from invsmooth.reporting.notes import confidence_notes
+from invsmooth.reporting.notes import notes
 from invsmooth.rows import AT_ATTACKED
 from invsmooth.units import PAPER_LABEL
 
@@ -29,7 +29,7 @@ def page_data(rows: pd.DataFrame, links: Sequence[str]) -> dict[str, Any]:
         "digits": DIGITS,
         "columns": [column(rows[name]) for name in rows.columns if name != "folder"],
         "runs": [run(str(name), Path(folder)) for name, folder in run_folders(rows)],
-        "notes": confidence_notes(rows),
+        "notes": notes(rows),
         "paper_label": PAPER_LABEL,
         "at_attacked": AT_ATTACKED,
         "files": [{"name": link, "href": quote(link)} for link in links],

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from invsmooth.reporting.notes import SIGMA_PICKED, choice_note, confidence_notes
+from invsmooth.reporting.notes import SIGMA_PICKED, attack_notes, choice_note, confidence_notes, notes
 from tests.reporting.made import NONE, row, stored
 
 IMAGES = [f"image {k}" for k in range(20)]
@@ -76,3 +76,15 @@ def test_a_sigma_picked_afterwards_is_said_unless_it_was_paid_for(tmp_path: Path
     assert choice_note(stored(tmp_path / "one", row())) == ""
     paid = {"simultaneous": "eps, sigma", "confidence_each": 0.995}
     assert choice_note(stored(tmp_path / "paid", *(row(**s, **paid) for s in sigmas))) == ""
+
+
+def test_attacks_without_a_direction_are_said(tmp_path: Path) -> None:
+    """Images, each counted once, whatever the number of radii and certifiers."""
+    own = [
+        {"image": i, "eps": e, "certifier": c} for i in "abc" for e in (0.0, 0.1, 0.2) for c in ("discrepancy", "error")
+    ]
+    zero = [o | {"attack_zero_gradient": o["image"] == "b" and o["eps"] > 0} for o in own]
+    rows = stored(tmp_path / "some", *(row(**o) for o in zero))
+    assert attack_notes(rows)[0].startswith("For 1 of 3 images")
+    assert attack_notes(rows)[0] in notes(rows)
+    assert attack_notes(stored(tmp_path / "none", *(row(**o, attack_zero_gradient=False) for o in own))) == []
