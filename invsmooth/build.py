@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.attacks import Target, settings_of
-from invsmooth.cache import Store, content_key, source_key
+from invsmooth.cache import Store, code_of, content_key, package_key
 from invsmooth.cache.content import file_key
 from invsmooth.callbacks import AttackPlan, CertificateFiles, CertifyPlan
 from invsmooth.callbacks.recall import Recall, experiment_key, of_estimator
@@ -26,7 +27,8 @@ from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
-from invsmooth.estimators.frozen import architecture, source_of, state_sha256
+from invsmooth.estimators.frozen import architecture, state_sha256
+from invsmooth.estimators.probe import Probes, probes
 from invsmooth.measurement import Setting
 from invsmooth.operators import LinearOperator, operator_by_name
 from invsmooth.units import Units
@@ -126,14 +128,9 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
         "weights": state_sha256(module.estimator), "architecture": architecture(module.estimator), "algo": plain["algo"],
         "task": task, "operators": [operators, plain["operator"]["train_sigma_b"], plain["operator"]["noise_seed"]],
         "images": images, "data": {k: plain["data"][k] for k in ("augment", "val_crop")}, "trainer": trainer,
-        "seed": cfg.seed, "algorithm": source_of(type(module)), "code": source_key(*TRAINING_CODE),
+        "seed": cfg.seed, "algorithm": code_of([type(module).__module__]), "code": package_key(),
         "torch": str(torch.__version__),
     })  # fmt: skip
-
-
-TRAINING_CODE = ("algorithms", "attacks", "certificates/sampling", "data", "estimators", "measurement", "metrics",
-                 "operators", "rng", "units")  # fmt: skip
-"""What the weights come from."""
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
@@ -179,7 +176,7 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
 
 
 def build_recall(
-    cfg: DictConfig, estimator: nn.Module | str, data: ImageDataModule, store: Store
+    cfg: DictConfig, estimator: nn.Module | str, data: ImageDataModule, store: Store, settings: Sequence[Setting]
 ) -> tuple[Recall, str]:
     """What is known of an evaluation from before, and the run_id of its rows."""
     plan, attack, operator = build_plan(cfg, data.n_tested), build_attack(cfg), cfg.operator
@@ -195,7 +192,10 @@ def build_recall(
         "crop": cfg.data.crop, "matrix": [operator.block, operator.seed, matrix], "noise_seed": operator.noise_seed,
     }  # fmt: skip
     key = experiment_key(about, plan, attack, experiment)
-    recall = Recall(store, about, plan, attack, columns, options, cfg.certify.pictures)
+    answers: Probes = {}
+    if isinstance(estimator, nn.Module) and store.folder is not None:
+        answers = probes(estimator, [s.operator for s in settings], data.test_sizes())
+    recall = Recall(store, about, plan, attack, columns, options, cfg.certify.pictures, answers)
     return recall, f"{cfg.task.name}_{cfg.algo.name}_{key}"
 
 

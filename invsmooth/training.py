@@ -43,7 +43,7 @@ def train(
     if store.folder is None or cfg.resume is not None:
         fit(cfg, module, data, folder, checkpoints, loggers, cfg.resume)
     else:
-        kept = Training(store.folder, training_key(cfg, module, data))
+        kept = Training(store.folder, training_key(cfg, module, data), module.state_dict())
         checkpoints = kept.checkpoints
         with kept.held() if share.rank == 0 else nullcontext():
             if taken_over := agree(share, kept.finished):
@@ -53,7 +53,7 @@ def train(
                 train_in(kept, cfg, module, data, folder, loggers, share)
             record["training"] = {"folder": str(kept.folder), "taken_over": taken_over}
             if share.rank == 0:
-                kept.link(folder / "checkpoints")
+                kept.copy_to(folder / "checkpoints")
     best = next(p for n in (BEST, LAST) if (p := checkpoints / n).is_file())
     module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
 
