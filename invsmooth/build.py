@@ -31,6 +31,7 @@ from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes, probes
 from invsmooth.measurement import Setting
 from invsmooth.operators import LinearOperator, operator_by_name
+from invsmooth.redact import redact
 from invsmooth.units import Units
 from invsmooth.validate import as_list
 
@@ -102,7 +103,7 @@ def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting])
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps,
-        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=describe(cfg),
+        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=redact(describe(cfg)),
     )  # fmt: skip
     own = {str(k): v for k, v in cfg.algo.items()}
     name, algorithm = own.pop("name"), get_class(own.pop("_target_"))
@@ -171,7 +172,7 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
     checkpoint = next((p for p in (*trained, *given) if p.is_file()), None)
     operator = {k: cfg.operator[k] for k in ("name", "block", "seed")}
     operator["matrix"] = None if cfg.operator.matrix is None else str(Path(cfg.operator.matrix).resolve())
-    description = None if has_weights(estimator) else describe(cfg)["estimator"]
+    description = None if has_weights(estimator) else redact(describe(cfg)["estimator"])
     return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
 
 
