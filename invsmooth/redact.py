@@ -1,13 +1,15 @@
 """Take credentials out of what is written and printed. What is computed with keeps them.
 
 A credential is: user and password in an address; a value whose name says so (``api_key``, ``MY_TOKEN``, ``password``); the
-value of an environment variable with such a name, and the password in one that is an address, wherever they stand.
+value of an environment variable or an argument with such a name, and the password in one that is an address, wherever they
+stand.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import sys
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
@@ -23,7 +25,7 @@ ANYWHERE = {"apikey", "authorization", "credential", "credentials", "passphrase"
 LAST = ANYWHERE | {"token"}
 LAST_OF_SEVERAL = {"key", "pass", "pat", "pwd"}  # key alone is any key, PWD the folder
 
-# Hydra writes \\: for : in the overrides of a sweep's job. User and password end at the last @ before the path; where
+# Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @ before the path; where
 # "user:" comes without a port the password may have a slash in it.
 ADDRESS = re.compile(
     r"""\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""", re.IGNORECASE
@@ -66,7 +68,7 @@ def redact_text(text: str) -> str:
     text = QUOTED.sub(
         lambda m: f"{m[1]}{m[2]}{m[1]}{m[3]}{m[1]}{PLACEHOLDER}{m[1]}" if is_credential(m[2]) else m[0], text
     )
-    for secret in secrets_of(os.environ):
+    for secret in known_secrets():
         text = text.replace(secret, PLACEHOLDER)
     return text
 
@@ -88,12 +90,12 @@ def is_credential(name: str) -> bool:
     return bool(ANYWHERE & set(words)) or words[-1] in LAST or (len(words) > 1 and words[-1] in LAST_OF_SEVERAL)
 
 
-def secrets_of(environment: Mapping[str, str]) -> list[str]:
-    """The secrets that environment variables hold, the longest first."""
+def known_secrets() -> list[str]:
+    """The secrets in environment variables and in the command's arguments, the longest first."""
     found: set[str] = set()
-    for name, value in environment.items():
-        if is_credential(name):
-            found |= {value, quote(value, safe=""), ESCAPED.sub(r"\\\1", value)}
+    for name, value in [*os.environ.items(), *(a.partition("=")[::2] for a in sys.argv)]:
+        for secret in [value, *value.split(",")] if is_credential(name) else ():
+            found |= {secret, quote(secret, safe=""), ESCAPED.sub(r"\\\1", secret)}
         for match in ADDRESS.finditer(value):
             user, colon, password = match[2].partition(":")
             secret = password if colon else user

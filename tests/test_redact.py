@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,8 @@ def test_values_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     assert redact_text("?q=S3CRET%3Ax") == f"?q={GONE}"
     assert redact_text("p%40ssword and p@ssword") == f"{GONE} and {GONE}"
     assert redact_text("abc and user") == "abc and user"
+    monkeypatch.setattr(sys, "argv", ["train", "+estimator.api_key=literal1,literal2"])
+    assert redact_text("no literal2 here") == f"no {GONE} here"
 
 
 def test_our_own_settings_are_no_credentials(tmp_path: Path) -> None:
