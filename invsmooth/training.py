@@ -84,12 +84,25 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
             logger.log_metrics(dict(values), step)
 
 
+class KeepBest(ModelCheckpoint):
+    """Keeps the best weights, also where a training goes on after its folder was moved or is mounted elsewhere: Lightning
+    would forget the best score, and later weights would take their place."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, now = str(state_dict["dirpath"]), str(self.dirpath)
+        if (Path(now) / BEST).is_file():
+            moved = {k: v.replace(before, now, 1) if isinstance(v, str) else v for k, v in state_dict.items()}
+            models = {k.replace(before, now, 1): v for k, v in state_dict["best_k_models"].items()}
+            state_dict = moved | {"best_k_models": models}
+        super().load_state_dict(state_dict)
+
+
 def fit(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, checkpoints: Path,
     loggers: list[Logger], resume: str | Path | None,
 ) -> None:  # fmt: skip
     """Train; the checkpoints are in ``checkpoints`` then."""
-    best = ModelCheckpoint(
+    best = KeepBest(
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
     # An epoch may take hours.
