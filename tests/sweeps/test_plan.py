@@ -202,6 +202,10 @@ def test_other_weights_and_another_architecture_are_others(run: Runs) -> None:
     assert set(rows(first)["run_id"]) != set(rows(second)["run_id"])
     run.net.some_setting = 3
     assert run.plan(*grid).done == 0
+    del run.net.some_setting
+    assert run.plan(*grid).done == 4
+    run.net.register_forward_hook(lambda net, arguments, x_hat: 0.5 * x_hat)
+    assert run.plan(*grid).done == 0
 
 
 def test_a_sum_counts_what_jobs_share_once(run: Runs, capsys: pytest.CaptureFixture[str]) -> None:

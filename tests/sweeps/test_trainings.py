@@ -187,8 +187,8 @@ def edit(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
 
 
 NO_CHECKPOINT: dict[str, Callable[[Path], object]] = {
-    "zip": whole_zip, "network": another_network, "weights": only_weights, "folder": a_folder, "empty": edit(lambda b: b""),
-    "half": edit(lambda b: b[: len(b) // 2]), "list": lambda path: torch.save([1], path),
+    "zip": whole_zip, "network": another_network, "weights": only_weights, "folder": a_folder,
+    "half": edit(lambda b: b[: len(b) // 2]),
 }  # fmt: skip
 
 
@@ -211,9 +211,9 @@ def test_the_best_weights_so_far_are_needed(whole: Path, killed: Path, tmp_path:
 
 @pytest.mark.parametrize(
     "change",
-    [lambda b: b"", lambda b: b[:-5], lambda b: b"\0\xff\n", lambda b: b"a,b\n1,2\n", lambda b: b + b,
+    [lambda b: b"", lambda b: b[:-5], lambda b: b"\0\xff\n", lambda b: b"a,b\n1,2\n",
      lambda b: b"epoch,step\n1"],
-    ids=["empty", "half a line", "garbage", "other columns", "twice", "cut off in its first line"],
+    ids=["empty", "half a line", "garbage", "other columns", "cut off in its first line"],
 )  # fmt: skip
 def test_a_damaged_curve_costs_the_curve_alone(whole: Path, killed: Path, tmp_path: Path, caplog, change) -> None:
     (path,) = training_in(killed, tmp_path / "cache").glob("metrics/*/metrics.csv")
