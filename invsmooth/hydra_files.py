@@ -16,7 +16,7 @@ def redact_hydra_files(config: DictConfig) -> None:
     hydra = config.hydra
     if hydra.mode == RunMode.MULTIRUN:
         redact_yaml(Path(hydra.sweep.dir) / "multirun.yaml")
-    if hydra.output_subdir is not None:
+    if hydra.get("output_subdir"):
         redact_folder(Path(hydra.runtime.output_dir) / hydra.output_subdir)
 
 
