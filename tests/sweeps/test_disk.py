@@ -48,7 +48,7 @@ def left_behind(root: Path) -> list[Path]:
 def test_full_disk(disk, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     ends_with(reference, 0)
-    root = disk("size=700k")
+    root = disk("size=900k")
     log = ends_with(root, 2)
     assert "No space left on device" in log
     assert "free some space" in log
