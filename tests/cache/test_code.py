@@ -13,6 +13,7 @@ import pytest
 import invsmooth
 from invsmooth.cache import code
 from invsmooth.cache.code import UNKNOWN, code_of, package_key
+from invsmooth.callbacks import recall
 
 FILES = {
     "cn_helper.py": "f = 1",
@@ -152,3 +153,9 @@ def test_a_line_of_the_test_loop_counts(package: Path) -> None:
     assert code.source_key.__wrapped__(path) == before
     path.write_text(text.replace(line, f"{line}        x_hat = 0.5 * x_hat\n"))
     assert code.source_key.__wrapped__(path) != before
+
+
+def test_results_are_of_this_code(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = recall.of_estimator("a network", "cpu")
+    monkeypatch.setattr(recall, "package_key", lambda: "other")
+    assert recall.of_estimator("a network", "cpu") != before
