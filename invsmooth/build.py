@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from torch import nn
 
 from invsmooth.algorithms import ReconstructionModule, TrainingSetup
 from invsmooth.attacks import Target, settings_of
-from invsmooth.cache import Store, content_key, source_key
+from invsmooth.cache import Store, code_of, content_key, package_key
 from invsmooth.cache.content import file_key
 from invsmooth.callbacks import AttackPlan, CertificateFiles, CertifyPlan
 from invsmooth.callbacks.recall import Recall, experiment_key, of_estimator
@@ -26,9 +27,11 @@ from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import load_checkpoint
-from invsmooth.estimators.frozen import architecture, source_of, state_sha256
+from invsmooth.estimators.frozen import architecture, state_sha256
+from invsmooth.estimators.probe import Probes, probes
 from invsmooth.measurement import Setting
 from invsmooth.operators import LinearOperator, operator_by_name
+from invsmooth.redact import redact
 from invsmooth.units import Units
 from invsmooth.validate import as_list
 
@@ -100,7 +103,7 @@ def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting])
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps,
-        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=describe(cfg),
+        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=redact(describe(cfg)),
     )  # fmt: skip
     own = {str(k): v for k, v in cfg.algo.items()}
     name, algorithm = own.pop("name"), get_class(own.pop("_target_"))
@@ -126,14 +129,9 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
         "weights": state_sha256(module.estimator), "architecture": architecture(module.estimator), "algo": plain["algo"],
         "task": task, "operators": [operators, plain["operator"]["train_sigma_b"], plain["operator"]["noise_seed"]],
         "images": images, "data": {k: plain["data"][k] for k in ("augment", "val_crop")}, "trainer": trainer,
-        "seed": cfg.seed, "algorithm": source_of(type(module)), "code": source_key(*TRAINING_CODE),
+        "seed": cfg.seed, "algorithm": code_of([type(module).__module__]), "code": package_key(),
         "torch": str(torch.__version__),
     })  # fmt: skip
-
-
-TRAINING_CODE = ("algorithms", "attacks", "certificates/sampling", "data", "estimators", "measurement", "metrics",
-                 "operators", "rng", "units")  # fmt: skip
-"""What the weights come from."""
 
 
 def describe(cfg: DictConfig) -> dict[str, Any]:
@@ -174,12 +172,12 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
     checkpoint = next((p for p in (*trained, *given) if p.is_file()), None)
     operator = {k: cfg.operator[k] for k in ("name", "block", "seed")}
     operator["matrix"] = None if cfg.operator.matrix is None else str(Path(cfg.operator.matrix).resolve())
-    description = None if has_weights(estimator) else describe(cfg)["estimator"]
+    description = None if has_weights(estimator) else redact(describe(cfg)["estimator"])
     return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
 
 
 def build_recall(
-    cfg: DictConfig, estimator: nn.Module | str, data: ImageDataModule, store: Store
+    cfg: DictConfig, estimator: nn.Module | str, data: ImageDataModule, store: Store, settings: Sequence[Setting]
 ) -> tuple[Recall, str]:
     """What is known of an evaluation from before, and the run_id of its rows."""
     plan, attack, operator = build_plan(cfg, data.n_tested), build_attack(cfg), cfg.operator
@@ -195,7 +193,10 @@ def build_recall(
         "crop": cfg.data.crop, "matrix": [operator.block, operator.seed, matrix], "noise_seed": operator.noise_seed,
     }  # fmt: skip
     key = experiment_key(about, plan, attack, experiment)
-    recall = Recall(store, about, plan, attack, columns, options, cfg.certify.pictures)
+    answers: Probes = {}
+    if isinstance(estimator, nn.Module) and store.folder is not None:
+        answers = probes(estimator, [s.operator for s in settings], data.test_sizes())
+    recall = Recall(store, about, plan, attack, columns, options, cfg.certify.pictures, answers)
     return recall, f"{cfg.task.name}_{cfg.algo.name}_{key}"
 
 

@@ -17,6 +17,8 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
+from invsmooth.redact import redact_text
+from invsmooth.redacted_logs import redact_logs
 
 LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
@@ -58,7 +60,7 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
     except Exception as error:
         known = mistake(error)
         if known is None:
-            traceback.print_exc()
+            print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
         code = fail(known) if known else 1
         sys.exit(after_error() or code)
 
@@ -72,6 +74,7 @@ def mistake(error: BaseException) -> BaseException | None:
 
 def prepare_process() -> None:
     """What every process that computes needs, a worker of a launcher as well."""
+    redact_logs()
     keep_memory()
     quieten_lightning()
 
@@ -99,7 +102,7 @@ def quieten_lightning() -> None:
 
 def fail(error: BaseException) -> int:
     """Print an error with what caused it; return the exit code of a user's mistake."""
-    print("error: " + message(error).replace("\n", "\n  "), file=sys.stderr)
+    print("error: " + redact_text(message(error)).replace("\n", "\n  "), file=sys.stderr)
     return 2
 
 

@@ -30,7 +30,9 @@ def plan_job(
     training = ""
     identity: nn.Module | str = module.estimator
     if trains:
-        kept = None if store.folder is None or cfg.resume else Training(store.folder, training_key(cfg, module, data))
+        kept = None
+        if store.folder is not None and not cfg.resume:
+            kept = Training(store.folder, training_key(cfg, module, data), module.state_dict())
         if kept is not None and kept.finished():
             training = "done"
             module.load_state_dict(torch.load(kept.best, map_location="cpu", weights_only=True)["state_dict"])
@@ -42,7 +44,7 @@ def plan_job(
                 training = f"goes on after {seen} batches"
             steps, identity = [step], step.key
     plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
-    recall, _ = build_recall(cfg, identity, data, store)
+    recall, _ = build_recall(cfg, identity, data, store, module.settings)
     per_image, done = len(plan.eps) * len(plan.sigma) * len(plan.certifiers), 0
     for setting in module.settings:
         for number, batch in enumerate(data.whole_images("test")):

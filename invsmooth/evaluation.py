@@ -43,7 +43,7 @@ def evaluate(
     Returns: how many attacks, draws and images with all their cells were computed and how many recalled.
     """
     plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
-    recall, run_id = build_recall(cfg, module.estimator, data, store)
+    recall, run_id = build_recall(cfg, module.estimator, data, store, module.settings)
     columns = recall.columns | {"run_id": run_id}
     check = SandwichCheck(
         folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size, plan.radius_checked_of
@@ -61,7 +61,7 @@ def evaluate(
         enable_progress_bar=cfg.trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
     data.share = share
-    module.recall = partial(begin, recall, share)
+    module.recall = partial(begin, recall, share, folder)
     try:
         if share.world == 1:
             trainer.test(module, datamodule=data, verbose=False)
@@ -71,9 +71,9 @@ def evaluate(
         recall.end()
 
 
-def begin(recall: Recall, share: Share, measured: Measured, batch_idx: int) -> Recalled | None:
+def begin(recall: Recall, share: Share, folder: Path, measured: Measured, batch_idx: int) -> Recalled | None:
     """The cells of a batch, if they were computed before."""
-    return recall.begin(measured, share.number(batch_idx))
+    return recall.begin(measured, share.number(batch_idx), folder)
 
 
 def evaluate_together(

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from invsmooth.redact import redact
+
 LONGEST_LABEL = 80
 """Characters. The number in front of it tells jobs apart."""
 
@@ -24,9 +26,9 @@ def job_label(sweep_folder: str, overrides: Sequence[str]) -> str:
 
     Args:
         sweep_folder: which keys are swept stands in its ``multirun.yaml``, which Hydra writes before the first job.
-        overrides: of the job.
+        overrides: of the job. Credentials do not get into the name.
     """
-    given = dict(o.lstrip("+~").split("=", 1) for o in overrides if "=" in o)
+    given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
     wanted = [k for k in swept_keys(Path(sweep_folder)) if k in given and k not in ("task", "algo")]
     # No "=" or ",": a path with them would have to be quoted on the command line.
     parts = [re.sub(r"[^\w.]+", "-", f"{key.rsplit('.', 1)[-1]}-{given[key]}").strip("-") for key in wanted]

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
+from invsmooth.redact import redact
 from invsmooth.run_record import write_text
 
 FAILED = "failed.json"
@@ -40,7 +41,7 @@ class Outcome:
 def write_failure(folder: Path, error: BaseException, exit_code: int) -> None:
     """Note in a job's folder why it failed, whatever it came to before."""
     kind = type(error).__name__
-    write_text(folder / FAILED, json.dumps({"error": f"{kind}: {error}", "exit_code": exit_code}, indent=2))
+    write_text(folder / FAILED, json.dumps(redact({"error": f"{kind}: {error}", "exit_code": exit_code}), indent=2))
 
 
 def clear_failure(folder: Path) -> None:
@@ -55,7 +56,7 @@ def outcomes(sweep: Path) -> list[Outcome]:
 
 
 def outcome(folder: Path) -> Outcome:
-    overrides = shlex.join(map(str, OmegaConf.load(folder / ".hydra" / "overrides.yaml")))
+    overrides = shlex.join(redact([str(o) for o in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]))
     try:
         failed = json.loads((folder / FAILED).read_text(encoding="utf-8"))
         return Outcome(folder, overrides, failed["error"], failed["exit_code"])

@@ -18,19 +18,21 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.atomic import write_bytes
+from invsmooth.redact import redact
 
 PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scipy", "pandas")
 
 
 @contextmanager
 def recorded(cfg: DictConfig, folder: Path) -> Iterator[dict[str, Any]]:
-    """Write the resolved config and run.json to ``folder``; at the end note whether the run finished, failed or was
-    interrupted, and why. What the block adds to the record that it is given is written, too."""
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(cfg, resolve=True))
+    """Write the resolved config and run.json to ``folder``, without credentials; at the end note whether the run finished,
+    failed or was interrupted, and why. What the block adds to the record that it is given is written, too."""
+    resolved = redact(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
     started = time.time()
     record: dict[str, Any] = {
         "status": "running",
-        "command": shlex.join([sys.executable, *sys.orig_argv[1:]]),
+        "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
         "folder": str(folder),
         "seed": cfg.seed,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
@@ -39,7 +41,7 @@ def recorded(cfg: DictConfig, folder: Path) -> Iterator[dict[str, Any]]:
         "git": git_state(),
     }
     path = folder / "run.json"
-    write_text(path, json.dumps(record, indent=2))
+    write_text(path, json.dumps(redact(record), indent=2))
     try:
         yield record
     except BaseException as error:
@@ -51,7 +53,7 @@ def recorded(cfg: DictConfig, folder: Path) -> Iterator[dict[str, Any]]:
         record["status"] = "finished"
     finally:
         record["seconds"] = round(time.time() - started, 3)
-        write_text(path, json.dumps(record, indent=2))
+        write_text(path, json.dumps(redact(record), indent=2))
 
 
 def write_text(path: Path, text: str) -> None:

@@ -17,10 +17,12 @@ from omegaconf import DictConfig
 from invsmooth import cli
 from invsmooth.devices import NO_DISTRIBUTED_JOBS, starts_processes
 from invsmooth.errors import ConfigError
+from invsmooth.hydra_files import redact_folder, redact_hydra_files, redact_yaml
 from invsmooth.job_plan import FILE as PLAN
 from invsmooth.job_plan import print_plans, read_plan
 from invsmooth.launchers import lost, prepare_launcher
 from invsmooth.outcomes import Outcome, clear_failure, exit_code, outcomes, summary, write_failure
+from invsmooth.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -47,11 +49,13 @@ class ReportAtSweepEnd(Callback):
         _running.append(config)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
+        redact_hydra_files(config)
         if config.hydra.mode == RunMode.MULTIRUN:
             clear_failure(Path(config.hydra.runtime.output_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """Runs in the job's process. Hydra would end the sweep at the batch with a job that failed."""
+        job_return.overrides = redact(list(job_return.overrides or ()))  # Hydra prints them where a job failed
         if job_return.status is not JobStatus.FAILED or config.hydra.mode != RunMode.MULTIRUN:
             return
         known = cli.mistake(job_return._return_value)
@@ -83,6 +87,10 @@ def conclude(config: DictConfig) -> int:
     """Gather, report, sum up; returns the exit code."""
     folder = Path(config.hydra.sweep.dir)
     ended = outcomes(folder)
+    for outcome in ended:
+        if outcome.died:  # maybe before it did this itself
+            redact_folder(outcome.folder / ".hydra")
+    redact_yaml(folder / "multirun.yaml")
     code = exit_code(ended)
     if config.sweep == "plan":
         return conclude_plan(folder, ended)
@@ -100,7 +108,7 @@ def conclude(config: DictConfig) -> int:
         code = code or (2 if known else 1)
     print("\n" + "\n".join(summary(ended)))
     if lost and code == 0:
-        print("\n".join(["jobs were lost before they began:", *lost]))
+        print("\n".join(["jobs were lost before they began:", *redact(lost)]))
         code = 1
     print(f"\nrun folder: {folder.resolve()} ({len(ended)} jobs)")
     return code

@@ -43,7 +43,7 @@ def train(
     if store.folder is None or cfg.resume is not None:
         fit(cfg, module, data, folder, checkpoints, loggers, cfg.resume)
     else:
-        kept = Training(store.folder, training_key(cfg, module, data))
+        kept = Training(store.folder, training_key(cfg, module, data), module.state_dict())
         checkpoints = kept.checkpoints
         with kept.held() if share.rank == 0 else nullcontext():
             if taken_over := agree(share, kept.finished):
@@ -53,7 +53,7 @@ def train(
                 train_in(kept, cfg, module, data, folder, loggers, share)
             record["training"] = {"folder": str(kept.folder), "taken_over": taken_over}
             if share.rank == 0:
-                kept.link(folder / "checkpoints")
+                kept.copy_to(folder / "checkpoints")
     best = next(p for n in (BEST, LAST) if (p := checkpoints / n).is_file())
     module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
 
@@ -84,12 +84,25 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
             logger.log_metrics(dict(values), step)
 
 
+class KeepBest(ModelCheckpoint):
+    """Keeps the best weights, also where a training goes on after its folder was moved or is mounted elsewhere: Lightning
+    would forget the best score, and later weights would take their place."""
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        before, now = str(state_dict["dirpath"]), str(self.dirpath)
+        if (Path(now) / BEST).is_file():
+            moved = {k: v.replace(before, now, 1) if isinstance(v, str) else v for k, v in state_dict.items()}
+            models = {k.replace(before, now, 1): v for k, v in state_dict["best_k_models"].items()}
+            state_dict = moved | {"best_k_models": models}
+        super().load_state_dict(state_dict)
+
+
 def fit(
     cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, checkpoints: Path,
     loggers: list[Logger], resume: str | Path | None,
 ) -> None:  # fmt: skip
     """Train; the checkpoints are in ``checkpoints`` then."""
-    best = ModelCheckpoint(
+    best = KeepBest(
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
     # An epoch may take hours.

@@ -11,10 +11,11 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
+    {"redact", "redacted_logs"},
     {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache", "devices", "job_folder", "share"},
     {"operators"},
     {"estimators", "measurement"},
-    {"attacks", "certificates", "data", "rows", "run_record", "schema", "cli", "job_plan"},
+    {"attacks", "certificates", "data", "rows", "hydra_files", "run_record", "schema", "cli", "job_plan"},
     {"reporting", "algorithms", "validate", "certificate_files", "outcomes"},
     {"callbacks", "loggers", "launchers"},
     {"build", "sweep", "distributed"},

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import enum
-import functools
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -13,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-
-PACKAGE = Path(__file__).parents[1]
 
 
 def content_key(value: Any) -> str:
@@ -48,21 +44,6 @@ def plain(value: Any) -> Any:
     if isinstance(value, Sequence):
         return [plain(v) for v in value]
     raise TypeError(f"a {type(value).__name__} has no content that could be hashed")
-
-
-@functools.cache
-def source_key(*names: str) -> str:
-    """Hash of the source of parts of this package, by name (a module or a folder with all below): a result is not taken
-    over from other code than that which would compute it. Comments and layout do not count."""
-    files = [f for name in names for f in ([PACKAGE / f"{name}.py"] if not (PACKAGE / name).is_dir() else
-                                           sorted((PACKAGE / name).rglob("*.py")))]  # fmt: skip
-    return content_key({str(f.relative_to(PACKAGE)): file_source_key(f) for f in files})
-
-
-@functools.cache
-def file_source_key(path: Path) -> str:
-    """Hash of a Python file without its comments and layout."""
-    return hashlib.sha256(ast.dump(ast.parse(path.read_text(encoding="utf-8"))).encode()).hexdigest()
 
 
 def file_key(path: str | Path) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -15,15 +16,49 @@ from invsmooth.cache.content import content_key
 from invsmooth.cache.store import Store
 
 
+@dataclass(frozen=True)
+class Like:
+    """What a tensor that is recalled has to be.
+
+    Attributes:
+        shape: None for an axis of any length.
+        dtype: None for any kind of real floating-point numbers.
+        finite: whether all its values are.
+    """
+
+    shape: tuple[int | None, ...] = ()
+    dtype: torch.dtype | None = None
+    finite: bool = True
+
+    def problem(self, name: str, value: Tensor) -> str:
+        """What is wrong with ``value``; "" if nothing is."""
+        fits = len(value.shape) == len(self.shape) and all(
+            n in (None, m) for n, m in zip(self.shape, value.shape, strict=True)
+        )
+        if not fits:
+            return f"{name} has the shape {tuple(value.shape)} instead of {self.shape}"
+        if value.dtype != self.dtype if self.dtype else not value.is_floating_point():
+            return f"{name} is {value.dtype} instead of {self.dtype or 'floating point'}"
+        return f"{name} is not finite" if self.finite and not bool(value.isfinite().all()) else ""
+
+
+Expected = Mapping[str, Like]
+"""The tensors of a result, by name."""
+
+
 class Remember(Protocol):
-    """Looks up what ``of`` determines, or computes and keeps it."""
+    """Looks up what ``of`` determines, or computes and keeps it. What was kept and is not as ``expected`` is computed again;
+    None expects nothing."""
 
     def __call__(
-        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]
-    ) -> Mapping[str, Tensor]: ...
+        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]],
+        expected: Expected | None = None,
+    ) -> Mapping[str, Tensor]: ...  # fmt: skip
 
 
-def not_kept(kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]) -> Mapping[str, Tensor]:
+def not_kept(
+    kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]], expected: Expected | None = None
+) -> Mapping[str, Tensor]:
     """A :class:`Remember` that computes always."""
     return compute()
 
@@ -54,21 +89,52 @@ class Results:
         return content_key({"base": self.base, "kind": kind, "of": of})
 
     def __call__(
-        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]]
-    ) -> Mapping[str, Tensor]:
+        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]],
+        expected: Expected | None = None,
+    ) -> Mapping[str, Tensor]:  # fmt: skip
         if self.store.folder is None:
             return compute()
         key = self.key(kind, of)
         with self.store.once(kind, key):
-            found = self.store.get(kind, key)
+            found = self.recalled(kind, key, expected)
             if found is not None:
                 self.counts[f"{kind} recalled"] += 1
-                with np.load(io.BytesIO(found)) as arrays:
-                    return {name: torch.from_numpy(arrays[name]).to(self.device) for name in arrays}
+                return {name: value.to(self.device) for name, value in found.items()}
             computed = compute()
-            buffer = io.BytesIO()
-            arrays_ = {name: np.asarray(value.detach().cpu().numpy()) for name, value in computed.items()}
-            np.savez(buffer, allow_pickle=False, **arrays_)
-            self.store.put(kind, key, buffer.getvalue())
+            self.store.put(kind, key, to_bytes(computed))
             self.counts[f"{kind} computed"] += 1
             return computed
+
+    def recalled(self, kind: str, key: str, expected: Expected | None) -> dict[str, Tensor] | None:
+        """What is kept, if it is as expected. Whatever else is there is dropped, with a warning."""
+        content = self.store.get(kind, key)
+        if content is None:
+            return None
+        try:
+            found = from_bytes(content)
+            if expected is not None:
+                check(found, expected)
+        except Exception as error:  # numpy raises a different one for each way in which a file can be wrong
+            self.store.distrust(kind, key, f"{type(error).__name__}: {error}")
+            return None
+        return found
+
+
+def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+    buffer = io.BytesIO()
+    arrays = {name: np.asarray(value.detach().cpu().numpy()) for name, value in tensors.items()}
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def from_bytes(content: bytes) -> dict[str, Tensor]:
+    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
+
+
+def check(found: Mapping[str, Tensor], expected: Expected) -> None:
+    """Raises ValueError: ``found`` is not as expected."""
+    if found.keys() != expected.keys():
+        raise ValueError(f"it has {', '.join(sorted(found)) or 'nothing'} instead of {', '.join(sorted(expected))}")
+    if problems := [p for name, like in expected.items() if (p := like.problem(name, found[name]))]:
+        raise ValueError("; ".join(problems))

@@ -17,7 +17,7 @@ from invsmooth.algorithms.backbone import ReconstructionModule
 from invsmooth.attacks import ATTACKS, AttackResult, Target
 from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.targets import BASE
-from invsmooth.cache import Remember, not_kept
+from invsmooth.cache import Like, Remember, not_kept
 from invsmooth.estimators.premises import Checked
 from invsmooth.measurement import Measured
 from invsmooth.units import to_unit_scale
@@ -112,6 +112,13 @@ class AttackSweep(L.Callback):
             )  # fmt: skip
             return {k: torch.as_tensor(v) for k, v in vars(found).items()}
 
-        found = self.remember(measured)("attack", plan.content(measured, eps, target), search)
+        found = self.remember(measured)("attack", plan.content(measured, eps, target), search, expected(measured.x))
         tensors = {k: v for k, v in found.items() if k not in ("grad_evals", "network_evals")}
         return AttackResult(**tensors, grad_evals=int(found["grad_evals"]), network_evals=int(found["network_evals"]))
+
+
+def expected(x: Tensor) -> dict[str, Like]:
+    """The tensors of an attack on the images ``x``."""
+    images, count = len(x), Like(dtype=torch.int64)
+    return {"xi": Like(tuple(x.shape)), "loss": Like((images,)), "losses": Like((images, None), finite=False),
+            "zero_gradient": Like((images,), torch.bool), "grad_evals": count, "network_evals": count}  # fmt: skip

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from invsmooth.cache import Like
 from invsmooth.certificates.center_smoothing import (
     BALL_FACTOR,
     center_index,
@@ -109,7 +110,9 @@ def recalled_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
         share = torch.tensor(found.share, dtype=torch.float64)
         return {"picture": found.picture, "share": share, "distances": found.distances}
 
-    found = draws.remember("centre", centre_content(draws, n_pred, n_samples), compute)
+    expected = {"picture": Like(tuple(draws.image_shape)), "share": Like(dtype=torch.float64),
+                "distances": Like((n_samples,), torch.float64)}  # fmt: skip
+    found = draws.remember("centre", centre_content(draws, n_pred, n_samples), compute, expected)
     return Centre(found["picture"], found["share"].item(), found["distances"])
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from invsmooth.cache import Like
 from invsmooth.certificates.certificate import MeanCertificate, object_rows
 from invsmooth.certificates.impossible import WITHOUT_NOISE
 from invsmooth.certificates.order_statistics import ratio_of
@@ -112,7 +113,12 @@ def recalled_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: i
             for k, v in found.items()
         }
 
-    found = draws.remember("moments", moments_content(draws, x, n_centre, n_samples), compute)
+    expected = {
+        f.name: Like(dtype=torch.float64, finite=x is not None or not f.name.endswith("_error"))
+        for f in fields(Moments)
+    }
+    expected |= {"centre": Like(tuple(draws.image_shape), torch.float64), "clipped": Like(dtype=torch.int64)}
+    found = draws.remember("moments", moments_content(draws, x, n_centre, n_samples), compute, expected)
     values: dict[str, Any] = {k: v if k == "centre" else v.item() for k, v in found.items()}
     return Moments(**values)
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from invsmooth.cache import Like
 from invsmooth.certificates.certificate import Certificate, RadiusCertificate, object_rows
 from invsmooth.certificates.impossible import why_above
 from invsmooth.certificates.order_statistics import (
@@ -119,7 +120,8 @@ def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict
                 errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
         return errors
 
-    return dict(draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws))
+    expected = {name: Like((len(draws), n_drawn)) for name in references}
+    return dict(draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws, expected))
 
 
 def errors_content(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict[str, Any]:

@@ -25,11 +25,13 @@ from invsmooth.data.locate import find
 from invsmooth.data.obtain import absent, default_root, find_or_fetch
 from invsmooth.data.published import PUBLISHED, Published, published
 from invsmooth.errors import DataError
+from invsmooth.redacted_logs import redact_logs
 
 USES = {"train": "training", "test": "validation and test"}
 
 
 def main() -> None:
+    redact_logs()
     arguments = parse()
     try:
         arguments.action(arguments.names or list(PUBLISHED), arguments.root or default_root(), arguments)

@@ -132,6 +132,12 @@ class ImageDataModule(L.LightningDataModule):
         mine = share.numbers(len(images))
         return DataLoader(Subset(images, mine), batch_size=None, shuffle=False)
 
+    def test_sizes(self) -> set[tuple[int, int]]:
+        """Heights and widths of the images that are tested on."""
+        crop = self.crops["test"]
+        sizes = self.images["test"].shapes.tolist()
+        return {(height, width) if crop is None else (crop, crop) for height, width in sizes}
+
     def transfer_batch_to_device(
         self, batch: Tensor | NamedImages, device: torch.device, dataloader_idx: int
     ) -> Tensor | NamedImages:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
 from types import CellType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from invsmooth.cache import content_key
+from invsmooth.cache import code_of, content_key
 from invsmooth.operators.base import Operator
 
 Estimator = Callable[[Tensor, Operator], Tensor]
@@ -96,15 +94,18 @@ def state_sha256(estimator: nn.Module) -> str:
 
 
 def architecture(estimator: nn.Module) -> dict[str, Any]:
-    """What an estimator computes beside its weights: of each of its modules the class, the attributes, the buffers (some are
-    not saved) and, for classes that are not torch's, the file that defines them."""
-    modules = {}
+    """What an estimator computes beside its weights: of each of its modules the class, the attributes and the buffers (some
+    are not saved), and the code of all of them, with what it imports."""
+    modules, roots, more = {}, set(), set()
     for name, module in estimator.named_modules():
-        own = {k: described(v) for k, v in vars(module).items() if k not in INTERNAL}
+        attributes = {k: v for k, v in vars(module).items() if k not in INTERNAL}
+        own = {k: described(v) for k, v in attributes.items()}
         buffers = {k: described(v) for k, v in module.named_buffers(recurse=False)}
         modules[name] = [f"{type(module).__module__}.{type(module).__qualname__}", own, buffers]
-    kinds = {type(m) for m in estimator.modules() if not type(m).__module__.startswith("torch.")}
-    return {"modules": modules, "source": sorted(source_of(kind) for kind in kinds)}
+        roots.add(type(module).__module__)
+        more |= {kind.__module__ for v in attributes.values() for kind in (v, type(v)) if hasattr(kind, "__module__")}
+    roots = {name for name in roots if not name.startswith("torch.")}
+    return {"modules": modules, "source": code_of(roots, (name for name in more if isinstance(name, str)))}
 
 
 INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
@@ -119,11 +120,3 @@ def described(value: Any) -> str:
     except TypeError:
         name = f"{getattr(value, '__module__', '')}.{getattr(value, '__qualname__', '<')}"
         return repr(value) if "<" in name else name
-
-
-def source_of(kind: type) -> str:
-    """The file that defines a class; "" for one that is not from a file."""
-    try:
-        return Path(inspect.getsourcefile(kind) or "").read_text(encoding="utf-8")
-    except (TypeError, OSError):
-        return ""

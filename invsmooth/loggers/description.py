@@ -11,12 +11,13 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
+from invsmooth.redact import redact
 from invsmooth.units import PAPER_LABEL, Units
 
 
 @dataclass(frozen=True)
 class Description:
-    """How a run appears in a logger.
+    """How a run appears in a logger: without credentials.
 
     Attributes:
         name: the run's folder, and the one that it lies in.
@@ -41,13 +42,13 @@ def describe(cfg: DictConfig, folder: Path, job_type: str) -> Description:
     tags += ["units=paper"] * paper + list(cfg.logger.get("tags") or [])
     config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(config, dict)
-    name = f"{folder.parent.name}/{folder.name}"
+    name = redact(f"{folder.parent.name}/{folder.name}")
     return Description(
         name=name,
-        group=cfg.logger.get("group") or sweep_name() or name,
+        group=redact(cfg.logger.get("group") or sweep_name() or name),
         job_type=job_type,
-        tags=list(dict.fromkeys(tags)),
-        config={str(k): v for k, v in config.items()} | {"run": run_record(folder)},
+        tags=redact(list(dict.fromkeys(tags))),
+        config=redact({str(k): v for k, v in config.items()} | {"run": run_record(folder)}),
         note=f"certificates: {PAPER_LABEL}" if paper else "",
     )
 

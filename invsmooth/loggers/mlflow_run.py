@@ -13,6 +13,7 @@ from omegaconf import DictConfig
 from invsmooth.errors import ConfigError
 from invsmooth.loggers.description import Description
 from invsmooth.loggers.evaluation import Evaluation
+from invsmooth.redact import redact
 
 
 class MlflowRun(MLFlowLogger):
@@ -68,7 +69,7 @@ def build(cfg: DictConfig, folder: Path, description: Description) -> MlflowRun:
 
     uri = cfg.tracking_uri or Path(cfg.folder).resolve().as_uri()
     try:
-        logger = MlflowRun(uri, cfg.experiment, cfg.log_model, description)
+        logger = MlflowRun(uri, redact(cfg.experiment), cfg.log_model, description)
         logger.log_description()
     except mlflow.exceptions.MlflowException as error:
         raise ConfigError(f"MLflow did not start the run at {uri}: {error}") from error

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sys
 from argparse import Namespace
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ from invsmooth.loggers.charts import Chart
 from invsmooth.loggers.description import Description
 from invsmooth.loggers.evaluation import Evaluation
 from invsmooth.loggers.wandb_mode import OFFLINE, choose_mode
+from invsmooth.redact import redact
 
 log = logging.getLogger(__name__)
 
@@ -75,12 +78,14 @@ def build(cfg: DictConfig, folder: Path, description: Description) -> WandbRun:
         return WandbRun(None, folder, cfg.project, cfg.log_model, [])
     environment = keep_to_itself(folder)
     try:
-        run = wandb.init(
-            project=cfg.project, entity=cfg.entity, dir=folder, mode=choose_mode(cfg.mode, cfg.init_timeout),
-            name=description.name, group=description.group, job_type=description.job_type, tags=description.tags,
-            notes=description.note or None, config=description.config, reinit="create_new",
-            settings=wandb.Settings(init_timeout=cfg.init_timeout, finish_timeout=cfg.finish_timeout),
-        )  # fmt: skip
+        with redacted_arguments():
+            run = wandb.init(
+                project=redact(cfg.project), entity=redact(cfg.entity), dir=folder,
+                mode=choose_mode(cfg.mode, cfg.init_timeout), name=description.name, group=description.group,
+                job_type=description.job_type, tags=description.tags, notes=description.note or None,
+                config=description.config, reinit="create_new",
+                settings=wandb.Settings(init_timeout=cfg.init_timeout, finish_timeout=cfg.finish_timeout),
+            )  # fmt: skip
     except BaseException as error:
         stop_service(environment)
         if isinstance(error, wandb.errors.Error):
@@ -89,6 +94,16 @@ def build(cfg: DictConfig, folder: Path, description: Description) -> WandbRun:
         raise
     define_axes(run)
     return WandbRun(run, folder, cfg.project, cfg.log_model, environment)
+
+
+@contextmanager
+def redacted_arguments() -> Iterator[None]:
+    """W&B keeps the command's arguments when a run starts."""
+    arguments, sys.argv = sys.argv, redact(sys.argv)
+    try:
+        yield
+    finally:
+        sys.argv = arguments
 
 
 def define_axes(run: Any) -> None:

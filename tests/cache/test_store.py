@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from invsmooth.cache import Results, Store, content, content_key, source_key
+from invsmooth.cache import Results, Store, content_key
 
 
 class Colour(enum.Enum):
@@ -55,20 +55,6 @@ def test_other_content_has_another_key(change: dict) -> None:
 def test_what_cannot_be_hashed_is_refused() -> None:
     with pytest.raises(TypeError, match="function"):
         content_key({"f": content_key})
-
-
-def test_source_key_is_that_of_the_code_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(content, "PACKAGE", tmp_path)
-    (tmp_path / "part").mkdir()
-
-    def key(text: str) -> str:
-        (tmp_path / "part" / "a.py").write_text(text)
-        content.source_key.cache_clear()
-        content.file_source_key.cache_clear()
-        return source_key("part")
-
-    assert key("x = 1  # one") == key("x  =  1")
-    assert key("x = 1") != key("x = 2")
 
 
 def test_what_was_put_is_found_whole_or_not_at_all(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

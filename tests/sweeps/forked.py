@@ -45,8 +45,8 @@ def run(root: str, arguments: list[str]) -> None:
     events = beside(root, "events").open("a", buffering=1)
     begin, keep, finish = Recall.begin, Recall.keep, Training.finish
 
-    def logged_begin(self, measured, number):
-        known = begin(self, measured, number)
+    def logged_begin(self, measured, number, folder):
+        known = begin(self, measured, number, folder)
         if known is None:
             events.write(f"begin {self.key(measured, number)}\n")
         return known

@@ -48,7 +48,7 @@ def left_behind(root: Path) -> list[Path]:
 def test_full_disk(disk, tmp_path: Path) -> None:
     reference = tmp_path / "reference"
     ends_with(reference, 0)
-    root = disk("size=700k")
+    root = disk("size=900k")
     log = ends_with(root, 2)
     assert "No space left on device" in log
     assert "free some space" in log
@@ -80,7 +80,6 @@ def test_damaged_cache_is_recomputed(tmp_path: Path) -> None:
     for path in files:
         content = bytearray(path.read_bytes())
         content[len(content) // 2] ^= 1
-        path.unlink()  # the run folders have the same file
         path.write_bytes(bytes(content))
     for path in cache.glob("cells/*/*"):
         if path not in files:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import shutil
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
@@ -11,9 +14,10 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from invsmooth import pipeline, schema, training
+from invsmooth import build, pipeline, schema, training
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.cache import Training
+from invsmooth.cache.content import file_key
 from tests.sweeps.test_plan import TINY
 
 TRAIN = ["certify.n_samples=10", "attack.eps=0", "certify.sigma=25", "task.n_patches=20", "task.batch_size=4",
@@ -127,9 +131,165 @@ def test_damaged_training_is_done_again(tmp_path: Path, caplog: pytest.LogCaptur
     first = train(tmp_path / "first")
     (best,) = (tmp_path / "cache").glob("trainings/*/checkpoints/best.ckpt")
     content = best.read_bytes()
-    best.unlink()
     best.write_bytes(content[:-20])
     second = train(tmp_path / "second")
     assert "is damaged" in caplog.text
     assert not taken_over(second)
     assert_same(second, first)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing disturbed; its cache is ``whole/../cache``."""
+    return train(tmp_path_factory.mktemp("whole") / "whole")
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of a training that was killed in its second epoch."""
+    folder = tmp_path_factory.mktemp("killed")
+    with pytest.MonkeyPatch.context() as patch:
+        killed_at(patch, 8)
+        with pytest.raises(Killed):
+            train(folder / "run")
+    return folder / "cache"
+
+
+def training_in(cache: Path, copy: Path) -> Path:
+    """The folder of the one training of a cache, which is copied."""
+    shutil.copytree(cache, copy)
+    (folder,) = (copy / "trainings").iterdir()
+    return folder
+
+
+def whole_zip(path: Path) -> None:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("archive/data.pkl", b"nothing")
+
+
+def another_network(path: Path) -> None:
+    content = torch.load(path, weights_only=True)
+    content["state_dict"] = {"estimator.weight": torch.zeros(3)}
+    torch.save(content, path)
+
+
+def only_weights(path: Path) -> None:
+    torch.save({"state_dict": torch.load(path, weights_only=True)["state_dict"]}, path)
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    (path / "below").mkdir(parents=True)
+
+
+def edit(change: Callable[[bytes], bytes]) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(change(path.read_bytes()))
+
+
+NO_CHECKPOINT: dict[str, Callable[[Path], object]] = {
+    "zip": whole_zip, "network": another_network, "weights": only_weights, "folder": a_folder,
+    "half": edit(lambda b: b[: len(b) // 2]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", NO_CHECKPOINT.values(), ids=NO_CHECKPOINT.keys())
+def test_no_checkpoint_to_go_on_from(whole: Path, killed: Path, tmp_path: Path, caplog, damage) -> None:
+    damage(training_in(killed, tmp_path / "cache") / "checkpoints" / "last.ckpt")
+    with caplog.at_level(logging.INFO):
+        assert_same(train(tmp_path / "again"), whole)
+    assert "goes on after" not in caplog.text
+    if damage is not a_folder:
+        assert "last.ckpt is damaged and not used" in caplog.text
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, whole_zip, a_folder], ids=["gone", "zip", "folder"])
+def test_the_best_weights_so_far_are_needed(whole: Path, killed: Path, tmp_path: Path, caplog, damage) -> None:
+    damage(training_in(killed, tmp_path / "cache") / "checkpoints" / "best.ckpt")
+    assert_same(train(tmp_path / "again"), whole)
+    assert "best.ckpt is damaged or gone" in caplog.text
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda b: b"", lambda b: b[:-5], lambda b: b"\0\xff\n", lambda b: b"a,b\n1,2\n",
+     lambda b: b"epoch,step\n1"],
+    ids=["empty", "half a line", "garbage", "other columns", "cut off in its first line"],
+)  # fmt: skip
+def test_a_damaged_curve_costs_the_curve_alone(whole: Path, killed: Path, tmp_path: Path, caplog, change) -> None:
+    (path,) = training_in(killed, tmp_path / "cache").glob("metrics/*/metrics.csv")
+    edit(change)(path)
+    (path.parents[1] / "notes").mkdir()
+    (path.parents[1] / "notes" / "metrics.csv").touch()
+    with caplog.at_level(logging.INFO):
+        resumed = train(tmp_path / "resumed")
+    assert "goes on after 5 batches" in caplog.text
+    assert f"{path} is damaged" in caplog.text or f"{path} ends within a line" in caplog.text
+    for name in ("best", "last"):  # although the cache is in another place now
+        assert all(torch.equal(v, weights(whole, name)[k]) for k, v in weights(resumed, name).items())
+    last = curve(whole).iloc[-1]
+    pd.testing.assert_series_equal(curve(resumed).iloc[-1], last, check_names=False)
+    caplog.clear()
+    assert taken_over(train(tmp_path / "again"))
+
+
+def other_hash(path: Path) -> None:
+    """A whole training, but for checkpoints that are none."""
+    for checkpoint in path.parent.glob("checkpoints/*.ckpt"):
+        whole_zip(checkpoint)
+    hashes = {p.name: file_key(p) for p in path.parent.glob("checkpoints/*.ckpt")}
+    path.write_text(json.dumps(hashes))
+
+
+def other_name(path: Path) -> None:
+    outside = path.parents[1] / "x"
+    outside.touch()
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"../../x": file_key(outside)}))
+
+
+def no_folder(path: Path) -> None:
+    shutil.rmtree(path.parent / "checkpoints")
+    (path.parent / "checkpoints").touch()
+
+
+NOT_DONE: dict[str, Callable[[Path], object]] = {
+    "list": edit(lambda b: b'["best.ckpt"]'), "nothing": edit(lambda b: b"{}"), "garbage": edit(lambda b: b"\xff"),
+    "other name": other_name, "folder": a_folder, "no checkpoints": other_hash,
+    "checkpoints are a file": no_folder,
+    "best is gone": lambda path: (path.parent / "checkpoints" / "best.ckpt").unlink(),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("damage", NOT_DONE.values(), ids=NOT_DONE.keys())
+def test_a_training_that_is_not_whole_is_done_again(whole: Path, tmp_path: Path, caplog, damage) -> None:
+    damage(training_in(whole.parent / "cache", tmp_path / "cache") / "done.json")
+    again = train(tmp_path / "again")
+    assert "is damaged (done.json and the checkpoints do not agree)" in caplog.text
+    assert not taken_over(again)
+    assert_same(again, whole)
+
+
+def test_a_file_in_the_place_of_a_training(tmp_path: Path, whole: Path) -> None:
+    folder = training_in(whole.parent / "cache", tmp_path / "cache")
+    shutil.rmtree(folder)
+    folder.touch()
+    assert_same(train(tmp_path / "again"), whole)
+
+
+def test_checkpoints_of_a_run_are_its_own(whole: Path, tmp_path: Path) -> None:
+    """What is done to them does not reach the cache, nor other runs."""
+    training_in(whole.parent / "cache", tmp_path / "cache")
+    first = train(tmp_path / "first")
+    best = first / "checkpoints" / "best.ckpt"
+    with best.open("r+b") as opened:
+        opened.write(b"changed")
+    second = train(tmp_path / "second")
+    assert taken_over(second)
+    assert_same(second, whole)
+
+
+@pytest.mark.parametrize("changed", ["package_key", "code_of"])
+def test_other_code_is_another_training(tmp_path: Path, whole: Path, monkeypatch, changed: str) -> None:
+    """This package's, and that which the algorithm comes from."""
+    training_in(whole.parent / "cache", tmp_path / "cache")
+    monkeypatch.setattr(build, changed, lambda *names: "other")
+    assert not taken_over(train(tmp_path / "again"))

@@ -1,0 +1,103 @@
+"""Take credentials out of what is written and printed. What is computed with keeps them.
+
+A credential is: user and password in an address; a value whose name says so (``api_key``, ``MY_TOKEN``, ``password``); the
+value of an environment variable or an argument with such a name, and the password in one that is an address, wherever they
+stand.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, unquote
+
+PLACEHOLDER = "***redacted***"
+"""In place of a value. No run can be made from it: the value has to be given again."""
+IN_ADDRESS = "***"
+SHORTEST = 6
+"""Characters of a secret that is looked for in all text: a shorter one would be found in words."""
+
+ANYWHERE = {"apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password", "secret",
+            "secrets"}  # fmt: skip
+LAST = ANYWHERE | {"token"}
+LAST_OF_SEVERAL = {"key", "pass", "pat", "pwd"}  # key alone is any key, PWD the folder
+
+# Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @ before the path; where
+# "user:" comes without a port the password may have a slash in it.
+ADDRESS = re.compile(
+    r"""\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""", re.IGNORECASE
+)
+ESCAPED = re.compile(r"([()\[\]{}:=, \t\\])")  # by Hydra
+INTERPOLATION = re.compile(r"\$\{[^{},]*\}")  # one without a default, which tells no secret
+ASSIGNED = re.compile(r"""(?<![\w.@/-])([+~-]*[\w.@/-]+)(=)("[^"]*"|'[^']*'|[^\s&]+)""")
+QUOTED = re.compile(r"""(["'])([\w.-]+)\1(\s*:\s*)("[^"]*"|'[^']*')""")
+
+
+def redact(value: Any) -> Any:
+    """``value`` without credentials: text, mappings and sequences of any depth; anything else as it is."""
+    if isinstance(value, str):
+        return redact_text(value)
+    if isinstance(value, Mapping):
+        return {k: hidden(v) if is_credential(str(k)) else redact(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(redact, value))
+    return value
+
+
+def hidden(value: Any) -> Any:
+    """A placeholder for what stands under the name of a credential. Short numbers stay: they count something."""
+    if isinstance(value, str):
+        return PLACEHOLDER if value and not INTERPOLATION.fullmatch(value) else value
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return PLACEHOLDER if len(str(value)) >= SHORTEST else value
+    if isinstance(value, Mapping):
+        return {k: hidden(v) for k, v in value.items()}
+    return [hidden(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def redact_text(text: str) -> str:
+    """``text`` without credentials; of ``key=value`` the key stays, and how many values there are."""
+    whole = re.fullmatch(r"([+~-]*[\w.@/-]+)=(.+)", text, re.DOTALL)
+    if whole and is_credential(whole[1]):
+        return f"{whole[1]}={of_override(whole[2])}"
+    text = ADDRESS.sub(rf"\1{IN_ADDRESS}@", text)
+    text = ASSIGNED.sub(lambda m: f"{m[1]}={of_override(m[3])}" if is_credential(m[1]) else m[0], text)
+    text = QUOTED.sub(
+        lambda m: f"{m[1]}{m[2]}{m[1]}{m[3]}{m[1]}{PLACEHOLDER}{m[1]}" if is_credential(m[2]) else m[0], text
+    )
+    for secret in known_secrets():
+        text = text.replace(secret, PLACEHOLDER)
+    return text
+
+
+def of_override(value: str) -> str:
+    """As many placeholders as a sweep has values."""
+    if INTERPOLATION.fullmatch(value):
+        return value
+    n_values = 1 if value[0] in "\"'[{($" else value.count(",") + 1
+    return ",".join([PLACEHOLDER] * n_values)
+
+
+def is_credential(name: str) -> bool:
+    """Whether a key, or the last part of a dotted one, says that its value is secret, by its words."""
+    last = re.split(r"[./@]", name)[-1]
+    words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*", last)]
+    if not words:
+        return False
+    return bool(ANYWHERE & set(words)) or words[-1] in LAST or (len(words) > 1 and words[-1] in LAST_OF_SEVERAL)
+
+
+def known_secrets() -> list[str]:
+    """The secrets in environment variables and in the command's arguments, the longest first."""
+    found: set[str] = set()
+    for name, value in [*os.environ.items(), *(a.partition("=")[::2] for a in sys.argv)]:
+        for secret in [value, *value.split(",")] if is_credential(name) else ():
+            found |= {secret, quote(secret, safe=""), ESCAPED.sub(r"\\\1", secret)}
+        for match in ADDRESS.finditer(value):
+            user, colon, password = match[2].partition(":")
+            secret = password if colon else user
+            found |= {secret, unquote(secret)}
+    return sorted((s for s in found if len(s) >= SHORTEST), key=lambda s: (-len(s), s))
