@@ -58,12 +58,17 @@ class TakesOver(ConfigLoaderImpl):
         if origin is None:
             return config
         chosen = self.compute_defaults_list(config_name, overrides, run_mode).overrides.override_choices
-        wanted = {g: origin.choices[g] for g in GROUPS if g not in chosen and origin.choices[g] is not None}
+        wanted = {g: origin.choices[g] for g in GROUPS if g not in chosen}
         for group, option in wanted.items():
-            if option not in self.get_group_options(group, config_name=config_name, overrides=overrides):
+            known = self.get_group_options(group, config_name=config_name, overrides=overrides)
+            if option not in [o for o in known if not o.startswith("base_")]:  # those are schemas
+                said = (
+                    f"does not say which {group} it was trained with"
+                    if option is None
+                    else (f"was trained with {group}={option}, which is no option of {group} here")
+                )
                 raise ConfigError(
-                    f"ckpt={origin.path} was trained with {group}={option}, which is no option of the group {group} here; "
-                    f"give the folder that has it (--config-dir), or another {group}="
+                    f"ckpt={origin.path} {said}; give {group}=NAME, or --config-dir with the option's folder"
                 )
         if wanted:
             config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
@@ -74,11 +79,8 @@ class TakesOver(ConfigLoaderImpl):
         _refused.clear()
         try:
             return super().load_sweep_config(master_config, sweep_overrides)
-        except (
-            ConfigError,
-            CheckpointError,
-            OmegaConfBaseException,
-        ) as error:  # the job fails with it, and the others go on
+        except (ConfigError, CheckpointError, OmegaConfBaseException) as error:
+            # The job fails with it, and the others go on.
             _refused.append(error)
             return ConfigLoaderImpl(self.config_search_path).load_sweep_config(master_config, sweep_overrides)
 

@@ -18,6 +18,7 @@ from invsmooth.errors import CheckpointError
 
 GROUPS = ("task", "algo")
 """The config groups whose options are taken over."""
+A_NAME = "a name of 1 to 100 characters, none of them a slash"
 DEEPEST = 8
 """Levels of nesting that the parameters of an estimator may have."""
 
@@ -109,10 +110,14 @@ def optional_text(value: object, what: str) -> str | None:
     return None if value is None else text(value, what)
 
 
-def name(value: object, what: str) -> str:
+def is_name(value: object) -> bool:
     """A text that can be part of a folder's name."""
-    if not re.fullmatch(r"[^/\\]{1,100}", text(value, what)):
-        raise wrong(value, what, f"a name without slashes, of at most 100 characters; give one: {what[6:]}.name=NAME")
+    return isinstance(value, str) and value.isprintable() and re.fullmatch(r"[^/\\]{1,100}", value) is not None
+
+
+def name(value: object, what: str) -> str:
+    if not is_name(text(value, what)):
+        raise wrong(value, what, f"{A_NAME}; give one: {what.removeprefix('names.')}.name=NAME")
     return str(value)
 
 

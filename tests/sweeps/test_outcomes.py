@@ -108,7 +108,7 @@ def test_distributed_jobs_are_refused_before_any_work(
     monkeypatch.setattr(sweep, "_running", [])
     trainer = SimpleNamespace(strategy=strategy, devices=devices)
     basic = SimpleNamespace(_target_="hydra._internal.core_plugins.basic_launcher.BasicLauncher")
-    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(launcher=basic))
+    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(launcher=basic, output_subdir=".hydra"))
     if not refused:
         ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
         return
