@@ -34,15 +34,13 @@ def check_operators(origin: Origin, settings: Sequence[Setting]) -> None:
         name = "identity" if isinstance(operator, Identity) else "block_gaussian"
         if name != trained["name"]:
             raise ConfigError(
-                f"{ckpt} was trained with operator.name={trained['name']}, but is to be evaluated with {name}; choose the "
-                f"task (task=) or the operator (operator=) that it was trained with, which is {origin.choices['task']} in "
-                "the first place"
+                f"{ckpt} was trained with operator.name={trained['name']} (task={origin.choices['task']}) and cannot be "
+                f"evaluated with operator.name={name}; leave task= and operator= away, or give those of the training"
             )
         if not origin.sha256 and name != "identity":
             raise ConfigError(
-                f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, which "
-                "newer versions do not make again from its seed: train again (ckpt= of invsmooth.train starts from its "
-                "weights)"
+                f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, so "
+                "that another could be taken for it; train again (ckpt= of invsmooth.train starts from its weights)"
             )
         recorded, found = origin.sha256.get(ratio), operator_sha256(operator)
         if recorded not in (None, found):

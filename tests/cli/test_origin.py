@@ -128,9 +128,13 @@ def test_operators_are_told_apart() -> None:
     check_operators(both, settings(BlockGaussian(0.2, block=11)))  # a ratio that it was not trained on
     with pytest.raises(ConfigError, match=r"another measurement matrix at ratio 0\.3 .* operator\.seed=0"):
         check_operators(both, settings(low, other))
-    with pytest.raises(ConfigError, match=r"operator\.name=block_gaussian, but is to be evaluated with identity"):
+    with pytest.raises(
+        ConfigError, match=r"name=block_gaussian \(task=cs\) and cannot be evaluated with operator\.name=ident"
+    ):
         check_operators(both, settings(Identity()))
-    with pytest.raises(ConfigError, match=r"operator\.name=identity, but is to be evaluated with block_gaussian"):
+    with pytest.raises(
+        ConfigError, match=r"name=identity \(task=cs\) and cannot be evaluated with operator\.name=block"
+    ):
         check_operators(origin("identity"), settings(low))
 
 
