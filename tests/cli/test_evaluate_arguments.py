@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import hydra._internal.hydra as hydra_app
 import pytest
 import torch
 from hydra._internal.utils import create_config_search_path
@@ -96,6 +97,7 @@ def test_the_command_line_takes_over(tmp_path: Path, run: Any) -> None:
     ((cfg, folder),) = run(r"ckpt=epoch\=1-step\=2.ckpt")
     check_taken_over(cfg)
     assert folder.parent.name == "evaluate_cs"
+    assert hydra_app.ConfigLoaderImpl is not evaluate.TakesOver  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -161,6 +163,10 @@ def test_what_the_user_says_stays(tmp_path: Path) -> None:
     own = experiment(tmp_path, "defaults:\n  - override /task: denoise\noperator:\n  seed: 9")
     cfg = composed(f"ckpt={path}", "experiment=mine", *own)
     assert (cfg.task.name, cfg.operator.name, cfg.operator.seed) == ("denoise", "identity", 9)
+    assert cfg.operator.block == 33  # nothing of another operator; the evaluation is refused later
+    own = experiment(tmp_path / "b", "operator:\n  seed: 9")
+    cfg = composed(f"ckpt={path}", "experiment=mine", *own)
+    assert (cfg.operator.seed, cfg.operator.block) == (9, 11)
 
 
 def test_the_matrix_of_a_file_comes_with_its_ratio(tmp_path: Path) -> None:

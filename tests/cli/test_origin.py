@@ -7,6 +7,7 @@ import json
 import shutil
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from invsmooth import evaluate, train
+from invsmooth.build import build_module, build_settings, training_key
 from invsmooth.certificate_files.record import operator_sha256
 from invsmooth.errors import ConfigError
 from invsmooth.estimators import DPDNN, ISTANetPP, Ridge, load_checkpoint
@@ -24,6 +26,7 @@ from invsmooth.evaluated import check_operators, evaluated_estimator
 from invsmooth.measurement import Setting
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.origin import Origin, read_origin
+from tests.conf.test_config import config
 from tests.estimators.test_checkpoint import published_dpdnn_state
 
 TINY = [
@@ -164,3 +167,25 @@ def test_a_block_that_is_too_large_is_one_message(tmp_path: Path, capsys: pytest
     said = capsys.readouterr().err
     assert "error: operator: " in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize("key", ["task.name", "algo.name"])
+def test_a_name_is_part_of_a_folder_name(key: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    refused(train, tmp_path, f"{key}=a/b")
+    assert f"{key}=a/b is not allowed; allowed: a name of 1 to 100 characters, none of them a slash" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_kept_training_is_one_of_the_same_name() -> None:
+    """Its checkpoint says the name."""
+    images = SimpleNamespace(names=[], sha256="")
+    data = SimpleNamespace(images={"train": images, "val": images})
+    keys = set()
+    for name in ("a", "b"):
+        cfg = config("task=denoise_small", f"task.name={name}", "estimator.n_steps=1", "estimator.channels=2")
+        module = build_module(cfg, DPDNN(1, 2, 1), build_settings(cfg.operator))
+        for p in module.estimator.parameters():
+            torch.nn.init.zeros_(p)
+        keys.add(training_key(cfg, module, data))  # type: ignore[arg-type]
+    assert len(keys) == 2
