@@ -59,6 +59,8 @@ class TakesOver(ConfigLoaderImpl):
             return config
         chosen = self.compute_defaults_list(config_name, overrides, run_mode).overrides.override_choices
         wanted = {g: origin.choices[g] for g in GROUPS if g not in chosen}
+        if wanted.get("algo") is None and "algo" in origin.names:  # nothing but the name matters to an evaluation
+            wanted.pop("algo", None)
         for group, option in wanted.items():
             known = self.get_group_options(group, config_name=config_name, overrides=overrides)
             if option not in [o for o in known if not o.startswith("base_")]:  # those are schemas

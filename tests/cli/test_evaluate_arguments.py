@@ -134,7 +134,9 @@ def test_a_sweep_takes_over_for_each_job(tmp_path: Path, run: Any) -> None:
     operator = SAVED["operator"] | {"name": "identity", "seed": 5}
     checkpoint(tmp_path / "b.ckpt", choices={"task": "denoise_small", "algo": "ord"}, names={}, operator=operator)
     sweep = experiment(tmp_path, r"hydra: {mode: MULTIRUN, sweeper: {params: {ckpt: 'a\=1.ckpt,b.ckpt'}}}")
-    for overrides in (["-m", r"ckpt=a\=1.ckpt,b.ckpt"], ["experiment=mine", *sweep]):
+    # Its ckpt is not that of the second job.
+    first = ["experiment=mine", *experiment(tmp_path / "first", "ckpt: a=1.ckpt")]
+    for overrides in (["-m", r"ckpt=a\=1.ckpt,b.ckpt", *first], ["experiment=mine", *sweep]):
         jobs = run(*overrides)
         found = [(cfg.task.name, cfg.algo.name, cfg.operator.name, cfg.operator.seed) for cfg, _ in jobs]
         assert found == [("cs", "mine", "block_gaussian", 3), ("denoise", "ord", "identity", 5)]
@@ -223,6 +225,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "operator int": ({"operator": 5}, "its operator is 5, not a dictionary"),
     "matrix env": (operator(matrix="${oc.env:SECRET_X}"), "its operator.matrix is '${oc.env:SECRET_X}', not a plain"),
     "matrix missing": (operator(matrix="???"), "its operator.matrix is '???'"),
+    "matrix escape": (operator(matrix="/\x1b[2J.npy"), "its operator.matrix is '/\\x1b[2J.npy'"),
     "matrix int": (operator(matrix=5), "its operator.matrix is 5"),
     "seed text": (operator(seed="${oc.env:SECRET_X}"), "its operator.seed is"),
     "seed bool": (operator(seed=True), "its operator.seed is True, not a whole number"),
@@ -259,6 +262,15 @@ def test_a_task_that_is_no_option_is_refused(task: object, tmp_path: Path, run: 
     assert said.startswith(f"error: ckpt={path} ")
     assert ("no option of task here" if task else "does not say which task it was trained with") in said
     assert [p.name for p in tmp_path.iterdir()] == ["bad.ckpt"]
+
+
+def test_a_name_without_the_algorithm_will_do(tmp_path: Path) -> None:
+    path = checkpoint(tmp_path / "best.ckpt", choices={"task": "cs_small"})
+    cfg = composed(f"ckpt={path}")
+    assert (cfg.algo.name, cfg.operator.seed) == ("mine", 3)
+    path = checkpoint(tmp_path / "best.ckpt", choices={"task": "cs_small"}, names={})
+    with pytest.raises(ConfigError, match=r"does not say which algo it was trained with"):
+        composed(f"ckpt={path}")
 
 
 def nested(depth: int) -> Any:
