@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes, probes
 from invsmooth.measurement import Setting
 from invsmooth.operators import LinearOperator, operator_by_name
+from invsmooth.origin import GROUPS
 from invsmooth.redact import redact
 from invsmooth.units import Units
 from invsmooth.validate import as_list
@@ -39,7 +40,7 @@ from invsmooth.validate import as_list
 def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
     try:
         return operator_by_name(cfg.name, ratio=ratio, block=cfg.block, seed=cfg.seed, matrix=cfg.matrix)
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, OSError, RuntimeError, MemoryError) as error:  # the latter two where a block is too large
         raise ConfigError(f"operator: {error}") from error
 
 
@@ -103,7 +104,7 @@ def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting])
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps,
-        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=redact(describe(cfg)),
+        clip=cfg.trainer.gradient_clip_val, seed=cfg.seed, description=redact(describe(cfg, trained)),
     )  # fmt: skip
     own = {str(k): v for k, v in cfg.algo.items()}
     name, algorithm = own.pop("name"), get_class(own.pop("_target_"))
@@ -120,7 +121,7 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
     assert isinstance(plain, dict)
     task, trainer = (
         {k: v for k, v in plain[group].items() if k not in without}
-        for group, without in (("task", ("name", "eps", "step_size", "n_iter", "eps_size")),
+        for group, without in (("task", ("eps", "step_size", "n_iter", "eps_size")),
                                ("trainer", ("num_threads", "progress_bar")))
     )  # fmt: skip
     images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
@@ -134,17 +135,30 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
     })  # fmt: skip
 
 
-def describe(cfg: DictConfig) -> dict[str, Any]:
-    """Plain values for the checkpoint: what rebuilds the estimator, and what an evaluation takes over."""
+def describe(cfg: DictConfig, trained: Mapping[float, LinearOperator]) -> dict[str, Any]:
+    """Plain values for the checkpoint: what rebuilds the estimator, and what an evaluation takes over
+    (:mod:`invsmooth.origin`).
+
+    Args:
+        trained: the operators that are trained on, by ratio.
+    """
     plain = OmegaConf.to_container(cfg, resolve=True)
     assert isinstance(plain, dict)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     return {
         "estimator": plain["estimator"],
-        "operator": plain["operator"],
-        "choices": {k: choices.get(k) for k in ("task", "algo")},
+        "operator": plain["operator"] | {
+            "matrix": matrix_path(cfg.operator), "sha256": {repr(r): operator_sha256(op) for r, op in trained.items()}
+        },
+        "choices": {k: choices.get(k) for k in GROUPS},
+        "names": {k: plain[k]["name"] for k in GROUPS},
         "seed": cfg.seed,
-    }
+    }  # fmt: skip
+
+
+def matrix_path(operator: DictConfig) -> str | None:
+    """Of the file with the matrix, wherever the program runs next time."""
+    return None if operator.matrix is None else str(Path(operator.matrix).resolve())
 
 
 def build_plan(cfg: DictConfig, n_images: int) -> CertifyPlan:
@@ -171,8 +185,10 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
     given = [] if cfg.ckpt is None else [Path(cfg.ckpt)]
     checkpoint = next((p for p in (*trained, *given) if p.is_file()), None)
     operator = {k: cfg.operator[k] for k in ("name", "block", "seed")}
-    operator["matrix"] = None if cfg.operator.matrix is None else str(Path(cfg.operator.matrix).resolve())
-    description = None if has_weights(estimator) else redact(describe(cfg)["estimator"])
+    operator["matrix"] = matrix_path(cfg.operator)
+    described = OmegaConf.to_container(cfg.estimator, resolve=True)
+    assert isinstance(described, dict)
+    description = None if has_weights(estimator) else redact({str(k): v for k, v in described.items()})
     return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
 
 
@@ -183,7 +199,8 @@ def build_recall(
     plan, attack, operator = build_plan(cfg, data.n_tested), build_attack(cfg), cfg.operator
     about = of_estimator(estimator, cfg.trainer.accelerator)
     columns = {
-        "algo": cfg.algo.name, "task": cfg.task.name, "dataset": data.name, "operator": operator.name,
+        "algo": cfg.algo.name, "task": cfg.task.name, "estimator": cfg.estimator._target_, "dataset": data.name,
+        "operator": operator.name,
         "attack": attack.name, "attack_target": attack.target.kind,
     }  # fmt: skip
     options = {"check_samples": cfg.attack.check_samples, "files": cfg.certify.files}

@@ -14,6 +14,8 @@ from invsmooth.redact import redact
 from invsmooth.run_record import write_text
 
 FAILED = "failed.json"
+OUTPUT_SUBDIR = ".hydra"
+"""Where Hydra says in each job's folder what the job was."""
 DIED = "died and left no error: killed, out of memory, or its machine is gone"
 
 
@@ -51,12 +53,12 @@ def clear_failure(folder: Path) -> None:
 
 def outcomes(sweep: Path) -> list[Outcome]:
     """Those of all jobs that started, by their number."""
-    folders = [p.parents[1] for p in sweep.glob("*/.hydra/overrides.yaml")]
+    folders = [p.parents[1] for p in sweep.glob(f"*/{OUTPUT_SUBDIR}/overrides.yaml")]
     return [outcome(f) for f in sorted(folders, key=lambda f: (job_number(f), f.name))]
 
 
 def outcome(folder: Path) -> Outcome:
-    overrides = shlex.join(redact([str(o) for o in OmegaConf.load(folder / ".hydra" / "overrides.yaml")]))
+    overrides = shlex.join(redact([str(o) for o in OmegaConf.load(folder / OUTPUT_SUBDIR / "overrides.yaml")]))
     try:
         failed = json.loads((folder / FAILED).read_text(encoding="utf-8"))
         return Outcome(folder, overrides, failed["error"], failed["exit_code"])

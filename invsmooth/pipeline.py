@@ -23,9 +23,11 @@ from invsmooth.devices import in_sweep
 from invsmooth.distributed import start_processes
 from invsmooth.dry_run import plan_job
 from invsmooth.errors import ConfigError
+from invsmooth.evaluated import check_operators, evaluated_estimator
 from invsmooth.evaluation import announce, evaluate
 from invsmooth.job_plan import print_plans, write_plan
 from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
+from invsmooth.origin import read_origin
 from invsmooth.reporting import report
 from invsmooth.run_record import recorded
 from invsmooth.training import train
@@ -55,6 +57,12 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
     if not trains and cfg.ckpt is None and has_weights(estimator):
         raise ConfigError("ckpt has no value: give the checkpoint to evaluate, ckpt=PATH")
+    if cfg.ckpt is not None and not trains:
+        origin = read_origin(cfg.ckpt)
+        if origin is not None:
+            check_operators(origin, settings)
+        # Only now that the network is known: an estimator in the config is imported when the config is checked.
+        cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     data = build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)

@@ -16,7 +16,8 @@ TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 
 SCHEMA = pa.schema(
     [
-        ("run_id", TEXT), ("algo", TEXT), ("task", TEXT), ("dataset", TEXT), ("image", TEXT), ("operator", TEXT),
+        ("run_id", TEXT), ("algo", TEXT), ("task", TEXT), ("estimator", TEXT), ("dataset", TEXT),
+        ("image", TEXT), ("operator", TEXT),
         # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the certificate's ratio.
         ("eps", REAL), ("sigma", REAL), ("sigma_b", REAL), ("ratio", REAL), ("eps_over_sigma", REAL),
         ("n_samples", WHOLE), ("confidence", REAL), ("quantile", REAL), ("k_index", WHOLE),
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 """What SPEC section 8 does not say of them:
 
+- algo, task: their names in training, also in an evaluation of its checkpoint. estimator: the class of the network.
 - bound: the certified MSE of the row's certifier (docs/theory.md); where none exists it is nan, k_index is null, and
   ``reason`` says why. bound_…: the simpler forms of ``mean``.
 - truth: what the bound bounds, as it is at the attack that was found, estimated from fresh draws, with confidence limits.

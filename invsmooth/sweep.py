@@ -21,7 +21,7 @@ from invsmooth.hydra_files import redact_folder, redact_hydra_files, redact_yaml
 from invsmooth.job_plan import FILE as PLAN
 from invsmooth.job_plan import print_plans, read_plan
 from invsmooth.launchers import lost, prepare_launcher
-from invsmooth.outcomes import Outcome, clear_failure, exit_code, outcomes, summary, write_failure
+from invsmooth.outcomes import OUTPUT_SUBDIR, Outcome, clear_failure, exit_code, outcomes, summary, write_failure
 from invsmooth.redact import redact
 
 log = logging.getLogger(__name__)
@@ -42,6 +42,9 @@ class ReportAtSweepEnd(Callback):
             # Where these are swept, the jobs refuse them (invsmooth.validate).
             if starts_processes(config.trainer.strategy, config.trainer.devices):
                 raise ConfigError(NO_DISTRIBUTED_JOBS)
+            if config.hydra.output_subdir != OUTPUT_SUBDIR:  # how the jobs ended is read from there
+                found = f"hydra.output_subdir={config.hydra.output_subdir}"
+                raise ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")
             prepare_launcher(str(config.hydra.launcher._target_))
         except ConfigError as error:
             sys.exit(cli.fail(error))
@@ -92,6 +95,9 @@ def conclude(config: DictConfig) -> int:
             redact_folder(outcome.folder / ".hydra")
     redact_yaml(folder / "multirun.yaml")
     code = exit_code(ended)
+    if not ended and not lost:
+        log.error("no job left a folder in %s: hydra.sweep.subdir has to be one folder name for each job", folder)
+        return 1
     if config.sweep == "plan":
         return conclude_plan(folder, ended)
     try:

@@ -24,6 +24,7 @@ from invsmooth.data.files import is_zip
 from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
 from invsmooth.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.errors import ConfigError
+from invsmooth.origin import A_NAME, is_name
 from invsmooth.schema import Attack, Run
 
 Rule = tuple[str, Callable[[Any], bool], str]
@@ -125,6 +126,8 @@ RULES: list[Rule] = [
     ("operator.sigma_b", each(not_negative), GREY),
     ("operator.train_sigma_b", not_negative, "a number >= 0 (8-bit grey levels)"),
     ("operator.block", count, "a whole number >= 1"),
+    ("task.name", is_name, A_NAME),
+    ("algo.name", is_name, A_NAME),
     ("task.patch_size", count, "a whole number >= 1"),
     ("task.n_patches", count, "a whole number >= 1"),
     ("task.batch_size", count, "a whole number >= 1"),

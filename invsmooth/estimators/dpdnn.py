@@ -80,6 +80,7 @@ class DPDNN(nn.Module):
         if min(n_steps, channels, levels) < 1:
             raise ValueError(f"n_steps={n_steps}, channels={channels} and levels={levels} have to be at least 1")
         self.n_steps, self.channels, self.levels = n_steps, channels, levels
+        self.share_down = share_down
         self.denoiser = UNetDenoiser(channels, levels, share_down)
         self.delta = nn.Parameter(torch.full((n_steps,), float(delta)))
         self.eta = nn.Parameter(torch.full((n_steps,), float(eta)))

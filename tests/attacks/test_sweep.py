@@ -103,8 +103,8 @@ def test_rows_say_that_the_gradient_was_zero(module, measured, tmp_path: Path) -
 
 def certified(folder: Path, module: OrdTraining, outputs: dict[str, Any], units: Units = Units.matched) -> pd.DataFrame:
     plan = CertifyPlan(["error", "discrepancy"], EPS, SIGMA, 30, 0.9, 0.5, units, 1)
-    columns = {"run_id": "r", "algo": "ord", "task": "cs", "dataset": "d", "operator": "o", "attack": "pgd",
-               "attack_target": "mean"}  # fmt: skip
+    columns = {"run_id": "r", "algo": "ord", "task": "cs", "estimator": "e", "dataset": "d", "operator": "o",
+               "attack": "pgd", "attack_target": "mean"}  # fmt: skip
     sweep = CertifySweep(plan, columns, folder, 0, SandwichCheck(folder, 40, 0.5, 1, None))
     sweep.on_test_start(None, module)  # type: ignore[arg-type]
     try:
@@ -198,7 +198,9 @@ def test_check_needs_an_attack_a_bound_and_draws(module, measured, tmp_path: Pat
 def sweep_rows(
     plan: CertifyPlan, n_check: int, module, outputs: dict[str, Any], folder: Path, n_pictures: int = 0
 ) -> pd.DataFrame:
-    columns = dict.fromkeys(("run_id", "algo", "task", "dataset", "operator", "attack", "attack_target"), "")
+    columns = dict.fromkeys(
+        ("run_id", "algo", "task", "estimator", "dataset", "operator", "attack", "attack_target"), ""
+    )
     sweep = CertifySweep(plan, columns, folder, n_pictures, SandwichCheck(folder, n_check, 0.5, 1, None))
     sweep.on_test_start(None, module)  # type: ignore[arg-type]
     sweep.on_test_batch_end(None, module, outputs, None, 0)  # type: ignore[arg-type]

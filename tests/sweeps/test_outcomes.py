@@ -108,7 +108,7 @@ def test_distributed_jobs_are_refused_before_any_work(
     monkeypatch.setattr(sweep, "_running", [])
     trainer = SimpleNamespace(strategy=strategy, devices=devices)
     basic = SimpleNamespace(_target_="hydra._internal.core_plugins.basic_launcher.BasicLauncher")
-    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(launcher=basic))
+    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(launcher=basic, output_subdir=".hydra"))
     if not refused:
         ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
         return
@@ -116,3 +116,26 @@ def test_distributed_jobs_are_refused_before_any_work(
         ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
     assert end.value.code == 2
     assert "Either trainer.devices=1" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("subdir", ["conf", None])
+def test_a_multirun_whose_jobs_could_not_be_found_is_refused(
+    subdir: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What each job was is read from .hydra in its folder."""
+    monkeypatch.setattr(sweep, "_running", [])
+    hydra = SimpleNamespace(launcher=SimpleNamespace(_target_="any.Launcher"), output_subdir=subdir)
+    config = SimpleNamespace(trainer=SimpleNamespace(strategy="auto", devices=1), hydra=hydra)
+    with pytest.raises(SystemExit) as end:
+        ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+    assert end.value.code == 2
+    assert f"hydra.output_subdir={subdir} is not allowed in a multirun; allowed: .hydra" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("what", ["run", "plan"])
+def test_no_job_at_all_is_no_success(what: str, tmp_path: Path) -> None:
+    job(tmp_path, "a/0_nested", "finished")
+    with pytest.raises(SystemExit) as end:
+        ReportAtSweepEnd().on_multirun_end(OmegaConf.merge(ending(tmp_path), {"sweep": what}))  # type: ignore[arg-type]
+    assert end.value.code == 1
+    assert (tmp_path / "a").is_dir()
