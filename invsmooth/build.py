@@ -24,8 +24,9 @@ from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
-from invsmooth.errors import ConfigError
+from invsmooth.errors import CheckpointError, ConfigError
 from invsmooth.estimators import load_checkpoint
+from invsmooth.estimators.checkpoint import check_fit, check_reloads, check_resumable
 from invsmooth.estimators.frozen import architecture, source_of, state_sha256
 from invsmooth.measurement import Setting
 from invsmooth.operators import LinearOperator, operator_by_name
@@ -52,10 +53,14 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     """The network that the config describes, with the weights in ``ckpt`` to start from, to train; the one in ``ckpt``,
     whatever the config says, to evaluate.
 
-    Raises: ConfigError: the estimator cannot be built, is no torch module, or does not fit the weights.
+    Raises:
+        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from its checkpoints.
+        CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit.
     """
+    # Who names the estimator's class on the command line may have it imported for a file, too.
+    trust = [*cfg.trust, str(cfg.estimator._target_).rpartition(".")[0]]
     if cfg.ckpt is not None and not trains:
-        return load_checkpoint(cfg.ckpt)
+        return load_checkpoint(cfg.ckpt, trust=trust)
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
     except InstantiationException as error:
@@ -64,11 +69,17 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
         raise ConfigError(
             f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}, no torch module"
         )
-    if cfg.ckpt is not None:
+    if trains:
         try:
-            estimator.load_state_dict(load_checkpoint(cfg.ckpt).state_dict())
-        except RuntimeError as error:
-            raise ConfigError(f"ckpt={cfg.ckpt} does not fit the estimator of the config: {error}") from error
+            check_reloads(describe(cfg)["estimator"], estimator, trust)
+        except CheckpointError as error:
+            raise ConfigError(f"estimator: it could be trained, but not loaded again: {error}") from error
+    if cfg.resume is not None and trains:
+        check_resumable(Path(cfg.resume), estimator, trust)
+    if cfg.ckpt is not None:
+        state = load_checkpoint(cfg.ckpt, trust=trust).state_dict()
+        check_fit(estimator.state_dict(), state, Path(cfg.ckpt))
+        estimator.load_state_dict(state)
     return estimator
 
 

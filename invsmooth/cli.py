@@ -17,6 +17,7 @@ from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError, ScratchError
+from invsmooth.terminal import printable
 
 LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
@@ -98,7 +99,7 @@ def quieten_lightning() -> None:
 
 def fail(error: BaseException) -> int:
     """Print an error with what caused it; return the exit code of a user's mistake."""
-    print("error: " + message(error).replace("\n", "\n  "), file=sys.stderr)
+    print("error: " + "\n  ".join(printable(line, 2000) for line in message(error).split("\n")), file=sys.stderr)
     return 2
 
 

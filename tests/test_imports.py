@@ -11,7 +11,20 @@ import invsmooth
 
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
-    {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache", "devices", "job_folder", "share"},
+    {
+        "units",
+        "rng",
+        "metrics",
+        "errors",
+        "pictures",
+        "atomic",
+        "cache",
+        "devices",
+        "job_folder",
+        "share",
+        "terminal",
+        "trust",
+    },
     {"operators"},
     {"estimators", "measurement"},
     {"attacks", "certificates", "data", "rows", "run_record", "schema", "cli", "job_plan"},
