@@ -78,7 +78,10 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
         check_resumable(Path(cfg.resume), estimator, trust)
     if cfg.ckpt is not None:
         state = load_checkpoint(cfg.ckpt, trust=trust).state_dict()
-        check_fit(estimator.state_dict(), state, Path(cfg.ckpt))
+        try:
+            check_fit(estimator.state_dict(), state, Path(cfg.ckpt))
+        except CheckpointError as error:
+            raise ConfigError(f"ckpt={cfg.ckpt} does not fit the estimator of the config: {error}") from error
         estimator.load_state_dict(state)
     return estimator
 

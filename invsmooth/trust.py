@@ -31,7 +31,7 @@ def make_module(description: object, trust: Sequence[str], source: Path) -> nn.M
     Raises: CheckpointError: something else than such a description, a class that is not trusted, or one that cannot be made.
     """
     if not isinstance(description, Mapping) or "_target_" not in description:
-        raise refused(source, f"describes its estimator by {description!r}, which names no class (_target_)")
+        raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")
     made = rebuilt(description, trust, source)
     assert isinstance(made, nn.Module)
     return made
