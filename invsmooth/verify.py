@@ -23,7 +23,7 @@ NOT_CHECKED = """\
 not checked: that the draws and moments come from this network, operator and seed (--rerun does that); who wrote the file."""
 REDRAWN = """\
 redrawn: network and operator were made again, their SHA-256 are the recorded ones, and with the recorded seed they gave
-  the same evidence (as lengths: within 1e-4, plus 1e-6 of the image's own length) and the same ranks K and decisions.
+  the same evidence (as lengths: within 1e-4, plus 5e-7 of the image's own length) and the same ranks K and decisions.
 not checked: that image and measurement are what their names say; that the seed was not chosen after looking; who wrote
   the file."""
 MOST_LINES = 20

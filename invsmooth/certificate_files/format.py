@@ -10,6 +10,7 @@ import glob
 import hashlib
 import json
 import math
+import os
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -83,7 +84,7 @@ def read_record(path: Path) -> Record:
     Raises: CertificateFileError: no file, no JSON, no certificate file, or one of another version.
     """
     try:
-        if not path.is_file():
+        if not os.path.isfile(path):
             raise CertificateFileError("there is no such file")
         if (size := path.stat().st_size) > MOST_BYTES:
             raise CertificateFileError(
@@ -149,7 +150,7 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
 
     Raises: CertificateFileError: the file is missing or broken, or holds something else.
     """
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, for what is no name of a file
         raise CertificateFileError(f"the measurements are missing: there is no file {path}")
     try:
         with zipfile.ZipFile(path) as archive:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import warnings
@@ -54,7 +55,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
 
 def read(path: Path) -> Mapping[Any, Any]:
     """What a torch file holds; no code in it runs."""
-    if not path.is_file():
+    if not os.path.isfile(path):  # False, too, for what is no name of a file
         raise FileNotFoundError(f"there is no checkpoint file at {path}")
     try:
         if zipfile.is_zipfile(path):
