@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
-from hydra.utils import get_object
 from torch import nn
 
 from invsmooth.errors import CheckpointError
@@ -72,7 +72,7 @@ def trusted(target: object, trust: Sequence[str], source: Path) -> Callable[...,
     if not covered(target, (*ALWAYS, *trust)):
         raise not_trusted(target, target, source)
     try:
-        found = get_object(target)
+        found = resolve_name(target)
     except Exception as error:  # whatever happens while a module is imported
         raise refused(source, f"needs the estimator class {target}, which cannot be imported: {said(error)}") from error
     defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
