@@ -30,9 +30,12 @@ def make_module(description: object, trust: Sequence[str], source: Path) -> nn.M
         source: the file, for messages.
     Raises: CheckpointError: something else than such a description, a class that is not trusted, or one that cannot be made.
     """
-    if not isinstance(description, Mapping) or "_target_" not in description:
-        raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")
-    made = rebuilt(description, trust, source)
+    try:
+        if not isinstance(description, Mapping) or "_target_" not in description:
+            raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")
+        made = rebuilt(description, trust, source)
+    except RecursionError as error:  # a list can hold itself
+        raise refused(source, "describes an estimator that has parts of parts without end") from error
     assert isinstance(made, nn.Module)
     return made
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
 from invsmooth.errors import CheckpointError
@@ -168,9 +169,10 @@ def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str
     with torch.random.fork_rng(devices=[]):
         estimator = make()
     estimator.load_state_dict(state)
+    parameters = dict(estimator.named_parameters())
     for name, value in estimator.state_dict().items():
         # A mask among the buffers may hold an infinity.
-        good = value.isfinite() if name in dict(estimator.named_parameters()) else ~value.isnan()
+        good = value.isfinite() if name in parameters else ~value.isnan()
         if not bool(good.all()):
             raise refused(path, f"has weights that are not finite: {name}")
     return estimator.eval()
@@ -221,17 +223,19 @@ def check_tensors(state: Mapping[str, Any], path: Path) -> None:
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise refused(path, f"has a {type(value).__name__} among its weights: {name}")
-        if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
+        if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_nested:
             raise refused(path, f"has weights that are no dense tensor with numbers: {name}")
 
 
-def check_fit(wanted: Mapping[str, Tensor], state: Mapping[str, Tensor], path: Path) -> None:
+def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
     """Whether names, shapes and kinds of number of ``state`` are the ``wanted`` ones."""
     wrong = [f"{k} is missing" for k in wanted.keys() - state.keys()]
     wrong += [f"{k} is unknown" for k in state.keys() - wanted.keys()]
     for name in wanted.keys() & state.keys():
         ours, found = wanted[name], state[name]
-        if ours.shape != found.shape:
+        if not (isinstance(ours, Tensor) and isinstance(found, Tensor)) or is_lazy(ours) or is_lazy(found):
+            wrong.append(f"{name} is no tensor, or has no shape yet")
+        elif ours.shape != found.shape:
             wrong.append(f"{name} has shape {tuple(found.shape)} in place of {tuple(ours.shape)}")
         elif found.dtype != ours.dtype and not (found.is_floating_point() and ours.is_floating_point()):
             wrong.append(f"{name} is {found.dtype} in place of {ours.dtype}")

@@ -43,6 +43,20 @@ class Drifting(nn.Module):
         self.weight = nn.Parameter(torch.zeros(Drifting.made))
 
 
+class Counting(nn.Module):
+    """Keeps more than weights."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def get_extra_state(self) -> dict[str, int]:
+        return {"count": 1}
+
+    def set_extra_state(self, state: dict[str, int]) -> None:
+        pass
+
+
 def small() -> nn.Module:
     """A factory."""
     return Wrapped(nn.Conv2d(1, 1, 3, padding=1))

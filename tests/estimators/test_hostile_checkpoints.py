@@ -6,6 +6,7 @@ import os
 import pickle
 import sys
 import time
+import warnings
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,12 @@ def test_a_file_that_unpacks_to_more_is_refused(tmp_path: Path) -> None:
     assert "unpacks to more than its own size" in refusal(packed)
 
 
+def nested(v: Tensor) -> Tensor:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.nested.nested_tensor([v[0], v[1]], layout=torch.strided)
+
+
 WRONG: dict[str, tuple[Any, str]] = {
     "nan": (lambda v: torch.full_like(v, torch.nan), f"not finite: {FIRST}"),
     "inf": (lambda v: torch.full_like(v, torch.inf), f"not finite: {FIRST}"),
@@ -169,6 +176,10 @@ WRONG: dict[str, tuple[Any, str]] = {
     "int": (lambda v: v.long(), f"{FIRST} is torch.int64 in place of torch.float32"),
     "complex": (lambda v: v.to(torch.complex64), f"{FIRST} is torch.complex64"),
     "sparse": (lambda v: v.to_sparse(), f"no dense tensor with numbers: {FIRST}"),
+    "nested": (
+        lambda v: torch.nested.nested_tensor([v[0], v[1]], layout=torch.jagged),
+        f"no dense tensor with numbers: {FIRST}",
+    ),
     "meta": (lambda v: v.to("meta"), f"no dense tensor with numbers: {FIRST}"),
     "text": (lambda v: "abc", f"a str among its weights: {FIRST}"),
     "shape": (lambda v: torch.zeros(7, 7), f"{FIRST} has shape (7, 7) in place of (2, 2, 3, 3)"),
@@ -181,6 +192,19 @@ def test_wrong_weights_are_named(tmp_path: Path, kind: str) -> None:
     change, message = WRONG[kind]
     state = ISTANetPP(1, 2).state_dict()
     assert message in refusal(save(tmp_path / "a.ckpt", state=state | {FIRST: change(state[FIRST])}))
+
+
+def test_parts_without_end(tmp_path: Path) -> None:
+    body: list[Any] = []
+    body.append(body)
+    assert "parts of parts without end" in refusal(save(tmp_path / "a.ckpt", OURS | {"channels": body}))
+    assert "names no class" in refusal(save(tmp_path / "a.ckpt", body))
+
+
+def test_weights_without_a_shape(tmp_path: Path) -> None:
+    state = nn.Linear(2, 3).state_dict()
+    lazy = {"_target_": "torch.nn.LazyLinear", "out_features": 3}
+    assert "weight is no tensor, or has no shape yet" in refusal(save(tmp_path / "a.ckpt", lazy, state))
 
 
 def test_missing_unknown_and_nameless_weights(tmp_path: Path) -> None:
@@ -343,6 +367,8 @@ def test_an_estimator_that_cannot_be_loaded_again_is_refused_before_training() -
     build_estimator(config(*foreign, "trust=[tests.certificates]"), trains=True)
     with pytest.raises(ConfigError, match=r"not loaded again: .*weight has shape"):
         build_estimator(config("estimator=custom", f"estimator._target_={PARTS}.Drifting"), trains=True)
+    with pytest.raises(ConfigError, match=r"not loaded again: .*_extra_state is no tensor"):
+        build_estimator(config("estimator=custom", f"estimator._target_={PARTS}.Counting"), trains=True)
     with pytest.raises(ConfigError, match=r"not loaded again: .*the key _convert_, .*take it out"):
         build_estimator(config(*own, *linear, "+estimator._convert_=all"), trains=True)
 
