@@ -147,9 +147,8 @@ def certify_again(
 
     y, x = batch(one["measurement"]), batch("x")
     assert y is not None
-    with torch.no_grad(), frozen(estimator):
-        operator.A(torch.zeros(1, *record["image"]["shape"]))  # it crops to the size of the last image it saw
-        picture = estimator(y, operator)
+    with torch.no_grad():  # the operator crops to the size of the last image it saw
+        operator.A(torch.zeros(1, *record["image"]["shape"]))
     common: dict[str, Any] = {
         "sigma": to_unit_scale(one["sigma"]), "eps": [certified_radius(r["eps"], units) for r in one["radii"]],
         "confidence": one["confidence_each"], "q": one.get("quantile", 0.5), "seed": one["seed"], "chunk_size": chunk_size,
@@ -160,13 +159,15 @@ def certify_again(
         decided = decided_certificate(
             estimator, operator, y, threshold=one["threshold"], max_samples=max(1, draws_of(one)), x=reference, **common
         )
-        return {"radius": decided}, picture
-    found = certify_all(
-        estimator, operator, y, certifiers=[c["certifier"] for c in group], n_samples=one["n_samples"], x=x,
-        simultaneous=one["simultaneous"], threshold=own.get("threshold"), radius_of=own.get("radius_of", "discrepancy"),
-        n_centre=own.get("n_centre"), n_pred=own.get("n_pred"), **common,
-    )  # fmt: skip
-    return found, picture
+        found: dict[str, Certificate] = {"radius": decided}
+    else:
+        found = certify_all(
+            estimator, operator, y, certifiers=[c["certifier"] for c in group], n_samples=one["n_samples"], x=x,
+            simultaneous=one["simultaneous"], threshold=own.get("threshold"),
+            radius_of=own.get("radius_of", "discrepancy"), n_centre=own.get("n_centre"), n_pred=own.get("n_pred"), **common,
+        )  # fmt: skip
+    with torch.no_grad(), frozen(estimator):
+        return found, estimator(y, operator)
 
 
 def compare(
