@@ -95,7 +95,7 @@ def test_a_field_named_twice_among_many(tmp_path: Path, capsys: Any) -> None:
 
 
 def test_what_is_no_file_and_what_is_too_large(tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert run(["/dev/zero"]) == 2
+    assert run(["/dev/null"]) == 2  # no file that ends: /dev/zero
     assert "there is no such file" in capsys.readouterr().out
     assert run(["x" * 300]) == 2
     assert "cannot be looked for" in capsys.readouterr().err
