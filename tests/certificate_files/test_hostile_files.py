@@ -90,7 +90,7 @@ def test_other_encodings(kept: Any, tmp_path: Path, encode: Any, capsys: Any) ->
 
 def test_a_field_named_twice_among_many(tmp_path: Path, capsys: Any) -> None:
     bad = tmp_path / "bad.json"
-    bad.write_text("{" + ",".join(f'"k{i}":1' for i in range(10**5)) + ', "k1":2}')
+    bad.write_text("{" + ",".join(f'"k{i}":1' for i in range(20_000)) + ', "k1":2}')
     assert "names a field twice: k1" in verdict(bad, capsys)
 
 
