@@ -293,6 +293,10 @@ def test_anytime_draws_no_more_than_was_recorded(tmp_path: Path) -> None:
     record["certificates"][0]["radii"] = rows[:1]
     record["certificates"][0]["n_samples"] = 2**62
     assert rerun(record, path, None, None) == []
+    # A lie about a threshold at the median, which no number of draws decides: as many as were recorded are made.
+    record["certificates"][0]["threshold"] = read_record(make(tmp_path / "e", "error")[0])["certificates"][0]["median"]
+    record["certificates"][0]["radii"][0].update(n_drawn=6, decision=True)
+    assert any("decision: recorded True, redrawn None" in line for line in rerun(record, path, None, None))
     record["certificates"][0]["radii"][0]["n_drawn"] = 2**61
     with pytest.raises(CertificateFileError, match="--max-draws"):
         rerun(record, path, None, None)
