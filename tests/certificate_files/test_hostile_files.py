@@ -249,6 +249,8 @@ def test_nothing_is_forged_on_the_terminal(kept: Any, tmp_path: Path, capsys: py
     other["label"] = "\x1b[2J"
     save(good, other, seal=True)
     assert run([str(good)]) == 2
+    save(good, other | {"\x1b[2J": 1, "a\nok     b.json": 2}, seal=True)
+    assert run([str(good)]) == 2
     assert run([str(good) + "\x1b[2J"]) == 2
     captured = capsys.readouterr()
     assert (captured.out + captured.err).replace("\n", "").isprintable()
