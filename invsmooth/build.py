@@ -25,8 +25,9 @@ from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
-from invsmooth.errors import ConfigError
+from invsmooth.errors import CheckpointError, ConfigError
 from invsmooth.estimators import load_checkpoint
+from invsmooth.estimators.checkpoint import check_fit, check_reloads, check_resumable
 from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes, probes
 from invsmooth.measurement import Setting
@@ -56,10 +57,14 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     """The network that the config describes, with the weights in ``ckpt`` to start from, to train; the one in ``ckpt``,
     whatever the config says, to evaluate.
 
-    Raises: ConfigError: the estimator cannot be built, is no torch module, or does not fit the weights.
+    Raises:
+        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from its checkpoints.
+        CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit.
     """
+    # Who names the estimator's class on the command line may have it imported for a file, too.
+    trust = [*cfg.trust, str(cfg.estimator._target_).rpartition(".")[0]]
     if cfg.ckpt is not None and not trains:
-        return load_checkpoint(cfg.ckpt)
+        return load_checkpoint(cfg.ckpt, trust=trust)
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
     except InstantiationException as error:
@@ -68,11 +73,20 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
         raise ConfigError(
             f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}, no torch module"
         )
-    if cfg.ckpt is not None:
+    if trains:
         try:
-            estimator.load_state_dict(load_checkpoint(cfg.ckpt).state_dict())
-        except RuntimeError as error:
+            check_reloads(describe_estimator(cfg), estimator, trust)
+        except CheckpointError as error:
+            raise ConfigError(f"estimator: it could be trained, but not loaded again: {error}") from error
+    if cfg.resume is not None and trains:
+        check_resumable(Path(cfg.resume), estimator, trust)
+    if cfg.ckpt is not None:
+        state = load_checkpoint(cfg.ckpt, trust=trust).state_dict()
+        try:
+            check_fit(estimator.state_dict(), state, Path(cfg.ckpt))
+        except CheckpointError as error:
             raise ConfigError(f"ckpt={cfg.ckpt} does not fit the estimator of the config: {error}") from error
+        estimator.load_state_dict(state)
     return estimator
 
 
@@ -146,7 +160,7 @@ def describe(cfg: DictConfig, trained: Mapping[float, LinearOperator]) -> dict[s
     assert isinstance(plain, dict)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     return {
-        "estimator": plain["estimator"],
+        "estimator": describe_estimator(cfg),
         "operator": plain["operator"] | {
             "matrix": matrix_path(cfg.operator), "sha256": {repr(r): operator_sha256(op) for r, op in trained.items()}
         },
@@ -154,6 +168,13 @@ def describe(cfg: DictConfig, trained: Mapping[float, LinearOperator]) -> dict[s
         "names": {k: plain[k]["name"] for k in GROUPS},
         "seed": cfg.seed,
     }  # fmt: skip
+
+
+def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
+    """Class and parameters of the estimator, from which files have it made again."""
+    described = OmegaConf.to_container(cfg.estimator, resolve=True)
+    assert isinstance(described, dict)
+    return redact({str(k): v for k, v in described.items()})
 
 
 def matrix_path(operator: DictConfig) -> str | None:
@@ -186,9 +207,7 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
     checkpoint = next((p for p in (*trained, *given) if p.is_file()), None)
     operator = {k: cfg.operator[k] for k in ("name", "block", "seed")}
     operator["matrix"] = matrix_path(cfg.operator)
-    described = OmegaConf.to_container(cfg.estimator, resolve=True)
-    assert isinstance(described, dict)
-    description = None if has_weights(estimator) else redact({str(k): v for k, v in described.items()})
+    description = None if has_weights(estimator) else describe_estimator(cfg)
     return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
 
 

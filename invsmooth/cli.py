@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from invsmooth.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
 from invsmooth.redact import redact_text
 from invsmooth.redacted_logs import redact_logs
+from invsmooth.terminal import printable
 
 LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
 """Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
@@ -102,7 +103,8 @@ def quieten_lightning() -> None:
 
 def fail(error: BaseException) -> int:
     """Print an error with what caused it; return the exit code of a user's mistake."""
-    print("error: " + redact_text(message(error)).replace("\n", "\n  "), file=sys.stderr)
+    said = redact_text(message(error)).split("\n")
+    print("error: " + "\n  ".join(printable(line, 2000) for line in said), file=sys.stderr)
     return 2
 
 

@@ -247,6 +247,9 @@ class Run:
     sweep: str = "run"  # plan: only say what there is to do, what is done and how long it would take
     resume: Any = None  # train: a checkpoint to go on from
     ckpt: Any = None  # evaluate: the trained network; train: weights to start from
+    trust: list[str] = field(
+        default_factory=list
+    )  # modules whose classes checkpoints may name, beside estimator._target_'s
 
 
 @dataclass

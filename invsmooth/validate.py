@@ -155,6 +155,11 @@ RULES: list[Rule] = [
     ("task.n_iter", count, "a whole number >= 1"),
     ("task.eps_size", count, "a whole number >= 1 (pixels)"),
     ("sweep", one_of("run", "plan"), "run, plan"),
+    (
+        "trust",
+        lambda v: all(p.isidentifier() for t in v for p in t.split(".")),
+        "a list of modules: trust=[my_package]",
+    ),
     ("cache", optional(lambda v: isinstance(v, str) and v != ""), "a folder, or null to keep nothing"),
     ("logger.name", one_of("none", "csv", "wandb", "tensorboard", "mlflow"), "none, csv, wandb, tensorboard, mlflow"),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +11,9 @@ from pathlib import Path
 from rich.console import Console
 
 from invsmooth.certificate_files.checks import findings
+from invsmooth.certificate_files.fields import MOST_DRAWS
 from invsmooth.certificate_files.format import CertificateFileError, Record, find_files, read_record
+from invsmooth.terminal import printable
 
 CHECKED = """\
 checked: the checksum; that all fields are there and agree with each other; the SHA-256 of the measurements (and of the
@@ -20,13 +23,15 @@ NOT_CHECKED = """\
 not checked: that the draws and moments come from this network, operator and seed (--rerun does that); who wrote the file."""
 REDRAWN = """\
 redrawn: network and operator were made again, their SHA-256 are the recorded ones, and with the recorded seed they gave
-  the same numbers within 1e-4 and the same ranks K.
+  the same evidence (as lengths: within 1e-4, plus 5e-7 of the image's own length) and the same ranks K and decisions.
 not checked: that image and measurement are what their names say; that the seed was not chosen after looking; who wrote
   the file."""
 MOST_LINES = 20
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a letter gets its number
+        sys.stdout.reconfigure(errors="backslashreplace")
     sys.exit(run(arguments))
 
 
@@ -37,7 +42,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         files = find_files(options.files)
     except CertificateFileError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(f"error: {error}")
+        Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(
+            f"error: {printable(error)}"
+        )
         return 2
     wrong, n_certificates = 0, 0
     for path in files:
@@ -45,13 +52,15 @@ def run(arguments: Sequence[str] | None = None) -> int:
         wrong += bool(errors)
         if record is not None and not errors:
             n_certificates += len(record["certificates"])
-            console.print(f"ok     {path}: {described(record)}{', redrawn: confirmed' if options.rerun else ''}")
+            confirmed = ", redrawn: confirmed" if options.rerun else ""
+            console.print(f"ok     {printable(path)}: {described(record)}{confirmed}")
             continue
         console.print(
-            f"WRONG  {path}: {errors[0] if len(errors) == 1 else f'{len(errors)} findings'}", style="bold red"
+            f"WRONG  {printable(path)}: {printable(errors[0]) if len(errors) == 1 else f'{len(errors)} findings'}",
+            style="bold red",
         )
         for line in errors[:MOST_LINES] if len(errors) > 1 else ():
-            console.print(f"       {line}")
+            console.print(f"       {printable(line)}")
         if len(errors) > MOST_LINES:
             console.print(f"       … and {len(errors) - MOST_LINES} more")
     console.print(
@@ -69,9 +78,14 @@ def examine(path: Path, options: argparse.Namespace) -> tuple[Record | None, lis
         if not errors and options.rerun:
             from invsmooth.certificate_files.rerun import rerun
 
-            errors = [f"refuted: {line}" for line in rerun(record, path, options.ckpt, options.chunk_size)]
+            again = rerun(
+                record, path, options.ckpt, options.chunk_size, trust=options.trust or (), most_draws=options.max_draws
+            )
+            errors = [f"refuted: {line}" for line in again]
     except CertificateFileError as error:
         return None, [str(error)]
+    except Exception as error:  # the last line of defence: one file must not keep the others from being checked
+        return None, [f"cannot be checked: {type(error).__name__}: {error}"]
     return record, errors
 
 
@@ -79,7 +93,8 @@ def described(record: Record) -> str:
     radii = [r for c in record["certificates"] for r in c["radii"]]
     none = sum(r["bound"] == "nan" for r in radii)
     certifiers = ", ".join(sorted({c["certifier"] for c in record["certificates"]}))
-    text = f"{record['image']['key']}, {len(record['certificates'])} certificates ({certifiers}), {len(radii)} bounds"
+    key, n = printable(record["image"]["key"]), len(record["certificates"])
+    text = f"{key}, {n} certificates ({certifiers}), {len(radii)} bounds"
     return text + (f", {none} of them none" if none else "") + (f" ({record['label']})" if record["label"] else "")
 
 
@@ -92,10 +107,21 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         "--rerun", action="store_true", help="draw all certificates again with the network (needs torch)"
     )
     parser.add_argument("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
+    parser.add_argument(
+        "--trust", action="append", metavar="MODULE",
+        help="a module (and all below it) whose classes the files may name for the network, beside invsmooth and torch.nn",
+    )  # fmt: skip
+    parser.add_argument(
+        "--max-draws",
+        type=int,
+        default=MOST_DRAWS,
+        metavar="N",
+        help="draws of a certificate that --rerun makes at most",
+    )
     parser.add_argument("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
     options = parser.parse_args(arguments)
-    if not options.rerun and (options.ckpt or options.chunk_size):
-        parser.error("--ckpt and --chunk-size only mean something with --rerun")
+    if not options.rerun and (options.ckpt or options.chunk_size or options.trust):
+        parser.error("--ckpt, --trust and --chunk-size only mean something with --rerun")
     if options.chunk_size is not None and options.chunk_size < 1:
         parser.error(f"--chunk-size={options.chunk_size} has to be at least 1")
     return options

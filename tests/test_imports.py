@@ -12,7 +12,20 @@ import invsmooth
 ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
     {"redact", "redacted_logs"},
-    {"units", "rng", "metrics", "errors", "pictures", "atomic", "cache", "devices", "job_folder", "share"},
+    {
+        "units",
+        "rng",
+        "metrics",
+        "errors",
+        "pictures",
+        "atomic",
+        "cache",
+        "devices",
+        "job_folder",
+        "share",
+        "terminal",
+        "trust",
+    },
     {"operators"},
     {"estimators", "measurement"},
     {"attacks", "certificates", "data", "rows", "hydra_files", "run_record", "schema", "cli", "job_plan", "origin"},

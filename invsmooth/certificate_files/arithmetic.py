@@ -7,7 +7,8 @@ in the shape of the record; :func:`differences` compares the two.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,11 @@ from invsmooth.units import Units, certified_radius, labelled_radius, to_unit_sc
 
 ROUNDING = 1e-9
 """Relative: what another version of scipy may change."""
+
+
+def rounded(field: str, a: float, b: float) -> bool:
+    """Whether two numbers of one field differ by rounding alone."""
+    return math.isclose(a, b, rel_tol=ROUNDING)
 
 
 def ratio_at(eps: float, sigma: float, units: Units) -> float:
@@ -163,28 +169,31 @@ def center(certificate: Record, units: Units) -> Record:
 
 
 def differences(
-    recorded: Any, recomputed: Any, where: str = "", rtol: float = ROUNDING, atol: float = 0.0
+    recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded, where: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
-    """(field, recorded, recomputed) of each leaf of ``recomputed`` that is not what was recorded."""
+    """(field, recorded, recomputed) of each leaf of ``recomputed`` that is not what was recorded.
+
+    same: whether two finite numbers, not both whole, are the same for a field; all else has to be equal.
+    """
     if isinstance(recomputed, Mapping):
         for key, value in recomputed.items():
-            yield from differences(recorded[key], value, f"{where}.{key}" if where else key, rtol, atol)
+            yield from differences(recorded[key], value, same, f"{where}.{key}" if where else key)
     elif isinstance(recomputed, list):
         if len(recorded) != len(recomputed):
             yield f"number of {where}", len(recorded), len(recomputed)
         for i, (a, b) in enumerate(zip(recorded, recomputed, strict=False)):
-            yield from differences(a, b, f"{where}[{i}]", rtol, atol)
-    elif not same(recorded, recomputed, rtol, atol):
+            yield from differences(a, b, same, f"{where}[{i}]")
+    elif not equal(recorded, recomputed, partial(same, where)):
         yield where, recorded, recomputed
 
 
-def same(a: Any, b: Any, rtol: float, atol: float) -> bool:
+def equal(a: Any, b: Any, same: Callable[[float, float], bool]) -> bool:
     if not (is_real(a) and is_real(b)):
         return type(a) is type(b) and a == b
     if isinstance(a, int) and isinstance(b, int):
         return a == b
     a, b = float(a), float(b)
-    return a == b or (math.isnan(a) and math.isnan(b)) or math.isclose(a, b, rel_tol=rtol, abs_tol=atol)
+    return a == b or (math.isnan(a) and math.isnan(b)) or (math.isfinite(a) and math.isfinite(b) and same(a, b))
 
 
 def is_real(value: Any) -> bool:

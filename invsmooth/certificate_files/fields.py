@@ -70,6 +70,35 @@ CERTIFICATES: dict[str, dict[str, Any]] = {
 }
 
 
+OPERATORS = ("identity", "block_gaussian")
+MOST_PIXELS = 2**28
+MOST_DRAWS = 100_000
+"""Of one certificate, that --rerun makes again unless more are allowed (--max-draws)."""
+Range = tuple[Callable[[Any], bool], str]
+AT_LEAST_0: Range = (lambda v: v >= 0, "at least 0")
+AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
+BETWEEN: Range = (lambda v: 0 < v < 1, "between 0 and 1")
+RANGES: dict[str, Range] = {
+    "sigma_b": AT_LEAST_0,
+    "image.shape": (
+        lambda v: len(v) == 3 and min(v) >= 1 and math.prod(v) <= MOST_PIXELS,
+        f"(channels, height, width) with at most {MOST_PIXELS} pixels",
+    ),
+    "operator.name": (lambda v: v in OPERATORS, f"one of {', '.join(OPERATORS)}"),
+    "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"),
+    "operator.block": AT_LEAST_1,
+    "certificates.sigma": AT_LEAST_0,
+    "certificates.n_samples": AT_LEAST_1,
+    "certificates.confidence": BETWEEN,
+    "certificates.quantile": BETWEEN,
+    "certificates.n_centre": (lambda v: v >= 2, "at least 2"),
+    "certificates.n_pred": AT_LEAST_1,
+    "certificates.share_in_ball": (lambda v: 0 <= v <= 1, "in [0, 1]"),
+    "radii.eps": AT_LEAST_0,
+}
+"""What may stand in these fields; what is not here is compared with what has to follow from the others."""
+
+
 def wrong_fields(value: Any, spec: Any, where: str = "") -> Iterator[str]:
     """What is missing, unknown or of another kind than ``spec`` says, each with its place."""
     if isinstance(spec, dict):
@@ -110,6 +139,19 @@ def structure_errors(record: dict[str, Any]) -> list[str]:
         ):
             found.append(f"{where}.shared_over: {shared!r} does not give whole numbers of eps, sigma and images")
     return found
+
+
+def out_of_range(value: dict[str, Any], kind: str = "", where: str = "") -> Iterator[str]:
+    """The values that RANGES does not allow, each with its place. ``value``: an object with the right fields."""
+    for name, entry in value.items():
+        field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")
+        if field in RANGES and not RANGES[field][0](entry):
+            yield f"{place}: {entry!r} is not {RANGES[field][1]}"
+        elif field in ("image", "operator"):
+            yield from out_of_range(entry, field, place)
+        elif field in ("certificates", "certificates.radii"):
+            for i, one in enumerate(entry):
+                yield from out_of_range(one, name, f"{place}[{i}]")
 
 
 def kind_of(certificate: dict[str, Any]) -> str | None:

@@ -10,6 +10,9 @@ import glob
 import hashlib
 import json
 import math
+import os
+import zipfile
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -22,6 +25,8 @@ FORMAT, VERSION = "invsmooth certificates", 2
 FOLDER = "certificates"
 """Within a run folder."""
 NOT_FINITE = ("nan", "inf", "-inf")
+MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
+"""Of a certificate file: its size, the digits of a whole number, and objects and lists within each other."""
 
 Record = dict[str, Any]
 
@@ -79,15 +84,23 @@ def read_record(path: Path) -> Record:
     Raises: CertificateFileError: no file, no JSON, no certificate file, or one of another version.
     """
     try:
+        if not os.path.isfile(path):
+            raise CertificateFileError("there is no such file")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise CertificateFileError(
+                f"is too large for a certificate file: {size} bytes, at most {MOST_BYTES} are read"
+            )
         text = path.read_text(encoding="utf-8")
-    except FileNotFoundError as error:
-        raise CertificateFileError("there is no such file") from error
     except (OSError, UnicodeDecodeError) as error:
         raise CertificateFileError(f"cannot be read as text: {error}") from error
     try:
-        record = json.loads(text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite)
+        record = json.loads(
+            text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite, parse_int=short_integer
+        )
     except (json.JSONDecodeError, RecursionError) as error:
         raise CertificateFileError(f"is no whole JSON file: {error}") from error
+    if nested_deeper(record, MOST_LEVELS):
+        raise CertificateFileError(f"has objects and lists nested deeper than {MOST_LEVELS} levels")
     if not isinstance(record, dict) or record.get("format") != FORMAT:
         raise CertificateFileError(f"is JSON, but no certificate file (its format is not {FORMAT!r})")
     version = record.get("version")
@@ -104,9 +117,24 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """A JSON object whose keys differ: of two equal ones a reader could see the one and check the other."""
     found = dict(pairs)
     if len(found) < len(pairs):
-        twice = sorted({k for k, _ in pairs if sum(k == other for other, _ in pairs) > 1})
+        twice = sorted(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
         raise CertificateFileError(f"names a field twice: {', '.join(twice)}")
     return found
+
+
+def nested_deeper(value: Any, levels: int) -> bool:
+    """Whether a JSON value has more levels of objects and lists; without recursion, which deep ones would exhaust."""
+    level = [value]
+    for _ in range(levels):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [v for values in inner for v in values]
+    return any(isinstance(v, dict | list) for v in level)
+
+
+def short_integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise CertificateFileError(f"holds a whole number of {len(text)} characters")
+    return int(text)
 
 
 def finite(text: str) -> float:
@@ -118,14 +146,41 @@ def refuse(constant: str) -> NoReturn:
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
-    """Raises CertificateFileError: the file is missing or broken."""
+    """The arrays of an .npz file, all of them float32 and finite.
+
+    Raises: CertificateFileError: the file is missing or broken, or holds something else.
+    """
+    if not os.path.isfile(path):  # False, too, for what is no name of a file
+        raise CertificateFileError(f"the measurements are missing: there is no file {path}")
     try:
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            return {name: archive[name] for name in archive.files}
-    except FileNotFoundError as error:
-        raise CertificateFileError(f"the measurements are missing: there is no file {path}") from error
+        with zipfile.ZipFile(path) as archive:
+            # Before memory is taken: what it unpacks to, and what the headers say.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise CertificateFileError(f"{path} unpacks to more than its own size")
+            for entry in archive.infolist():
+                check_header(archive, entry)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except CertificateFileError:
+        raise
     except Exception as error:  # numpy and zipfile raise a different error for each way a file can be broken
         raise CertificateFileError(f"the measurements cannot be read from {path}: {error}") from error
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CertificateFileError(f"{name} in {path} is not finite")
+    return arrays
+
+
+def check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Whether a part of an .npz file is an array of float32 that is as long as its header says."""
+    with archive.open(entry) as member:
+        if not entry.filename.endswith(".npy") or np.lib.format.read_magic(member) != (1, 0):
+            raise CertificateFileError(f"{entry.filename} in {archive.filename} is no array")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype != np.float32:
+            raise CertificateFileError(f"{entry.filename} in {archive.filename} has type {dtype}, not float32")
+        if member.tell() + 4 * math.prod(shape) != entry.file_size:
+            raise CertificateFileError(f"{entry.filename} in {archive.filename} is not as long as its shape {shape}")
 
 
 def find_files(patterns: Iterable[str]) -> list[Path]:
@@ -135,8 +190,11 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
     """
     found: dict[Path, None] = {}
     for pattern in patterns:
-        matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
-        files = [f for m in matches for f in files_of(Path(m))]
+        try:
+            matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+            files = [f for m in matches for f in files_of(Path(m))]
+        except OSError as error:
+            raise CertificateFileError(f"{pattern}: cannot be looked for: {error.strerror}") from error
         if not files:
             raise CertificateFileError(
                 f"{pattern}: no certificate file there ({len(matches)} paths match); give a .json file of a run's "

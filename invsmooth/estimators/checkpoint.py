@@ -2,103 +2,286 @@
 
 from __future__ import annotations
 
+import os
+import pickle
 import re
-from collections.abc import Mapping
+import warnings
+import zipfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from torch.nn.parameter import is_lazy
+from torch.overrides import TorchFunctionMode
 
 from invsmooth.errors import CheckpointError
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.istanetpp import ISTANetPP
+from invsmooth.trust import ALWAYS, covered, make_module, refused
+
+Make = Callable[[], nn.Module]
+
+OF_A_TRAINING: dict[str, type] = {
+    "batches_seen": int, "epoch": int, "global_step": int, "pytorch-lightning_version": str, "optimizer_states": list,
+    "lr_schedulers": list, "loops": dict, "callbacks": dict,
+}  # fmt: skip
+"""What a checkpoint needs, beside the estimator, for a training to go on from it."""
+SPARE = 100
+"""Weights that may be made beyond twice those that there are, so that a message can name the ones that are missing."""
+MOST_WITHOUT_WEIGHTS = 2**24
+"""Numbers that an estimator without weights may hold in buffers."""
 
 
-def load_checkpoint(path: str | Path) -> nn.Module:
+def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
     """The estimator in a checkpoint, in eval mode, on the CPU.
 
     Takes the checkpoints of ``invsmooth.train``, the ISTA-Net++ authors' state dict (key prefix ``module.``) and that of
-    the published DPDNN PyTorch code. The file is read with ``weights_only=True``: no code in it runs.
+    the published DPDNN PyTorch code. The file is read with ``weights_only=True``: no code in it runs. Its class is
+    imported only if it is trusted (:mod:`invsmooth.trust`), and its memory is taken only once the weights fit.
 
+    Args:
+        trust: dotted names of modules whose classes the file may name, beside ``invsmooth`` and ``torch.nn``.
     Raises:
         FileNotFoundError: there is no such file.
-        CheckpointError: the file cannot be read, or holds something else.
+        CheckpointError: the file cannot be read, holds something else, names a class that is not trusted, or weights
+            that do not fit or are not finite.
     """
     path = Path(path)
-    if not path.is_file():
+    return estimator_in(read(path), path, trust)
+
+
+def read(path: Path) -> Mapping[Any, Any]:
+    """What a torch file holds; no code in it runs."""
+    if not os.path.isfile(path):  # False, too, for what is no name of a file
         raise FileNotFoundError(f"there is no checkpoint file at {path}")
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                    raise refused(path, "cannot be read as a torch checkpoint: it unpacks to more than its own size")
+        with warnings.catch_warnings():  # about how the file was written
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except CheckpointError:
+        raise
     except Exception as error:  # torch raises a different error for each way a file can be broken
-        raise CheckpointError(f"{path} cannot be read as a torch checkpoint: {error}") from error
+        raise refused(path, f"cannot be read as a torch checkpoint: {why_unreadable(error)}") from error
     if not isinstance(content, Mapping):
-        raise CheckpointError(f"{path} holds a {type(content).__name__}, not a checkpoint or a state dict")
-    try:
-        estimator = build(content, path)
-    except RuntimeError as error:
-        raise CheckpointError(f"the weights in {path} do not fit: {error}") from error
+        raise refused(path, f"holds a {type(content).__name__}, not a checkpoint or a state dict")
+    return content
+
+
+def why_unreadable(error: Exception) -> str:
+    """torch's own message goes on to say how to run the code in the file."""
+    if isinstance(error, pickle.UnpicklingError):
+        found = re.search(r"GLOBAL (\S+)", str(error))
+        if found:
+            return f"it holds {found[1]}, and only tensors and plain values are read"
+    return f"it is damaged, or no torch file ({type(error).__name__})"
+
+
+def estimator_in(content: Mapping[Any, Any], path: Path, trust: Sequence[str]) -> nn.Module:
+    """The estimator that ``content`` describes; the form is recognised by its keys."""
+    if "state_dict" in content and "hyper_parameters" in content:
+        saved, state = content["hyper_parameters"], content["state_dict"]
+        if not isinstance(saved, Mapping) or "estimator" not in saved:
+            raise refused(path, "does not say which estimator its weights are of (hyper_parameters.estimator)")
+        if not isinstance(state, Mapping):
+            raise refused(path, f"holds a {type(state).__name__} in the place of the weights (state_dict)")
+        own = {k.removeprefix(PREFIX): v for k, v in named(state, path).items() if k.startswith(PREFIX)}
+        return filled(lambda: make_module(saved["estimator"], trust, path), own, path, trust)
+    state = {k.removeprefix("module."): v for k, v in named(content, path).items()}
+    if "condition.fc1.weight" in state:
+        return istanetpp_from_published(state, path)
+    if "Feature_Encoder1_fe.0.weight" in state:
+        return dpdnn_from_published(state, path)
+    keys = ", ".join(list(state)[:5]) or "nothing"
+    raise refused(path, f"is no checkpoint of invsmooth, ISTA-Net++ or DPDNN; it begins with: {keys}")
+
+
+PREFIX = "estimator."
+"""Of the estimator's weights in a checkpoint of ours."""
+
+
+def named(state: Mapping[Any, Any], path: Path) -> dict[str, Any]:
+    for key in state:
+        if not isinstance(key, str):
+            raise refused(path, f"is no state dict: its key {key!r} is no text")
+    return dict(state)
+
+
+def from_description(description: object, path: Path, *, trust: Sequence[str] = ()) -> nn.Module:
+    """An estimator without weights, in eval mode, from the class and parameters that a file names.
+
+    Raises: CheckpointError: see :func:`invsmooth.trust.make_module`; or it has weights after all.
+    """
+    with at_most(0, path):
+        outline = outlined(lambda: make_module(description, trust, path), trust)
+    if sum(b.numel() for b in outline.buffers()) > MOST_WITHOUT_WEIGHTS:
+        raise refused(path, f"describes an estimator with more than {MOST_WITHOUT_WEIGHTS} numbers, but no weights")
+    return make_module(description, trust, path).eval()
+
+
+def check_reloads(description: object, estimator: nn.Module, trust: Sequence[str]) -> None:
+    """Whether the checkpoints of a training can be loaded again: the description in them has to rebuild the network.
+
+    Raises: CheckpointError: it does not.
+    """
+    source, state = Path("a checkpoint"), estimator.state_dict()
+    with at_most(2 * len(state) + SPARE, source):
+        outline = outlined(lambda: make_module(description, trust, source), trust)
+    check_fit(outline.state_dict(), state, source)
+
+
+def check_resumable(path: Path, estimator: nn.Module, trust: Sequence[str]) -> None:
+    """Whether a training of ``estimator`` can go on from a file.
+
+    Raises: CheckpointError: it is no whole checkpoint of ours, or one of another network.
+    """
+    content = read(path)
+    if missing := [k for k, kind in OF_A_TRAINING.items() if not isinstance(content.get(k), kind)]:
+        raise refused(
+            path,
+            f"is no checkpoint from which a training can go on: {', '.join(missing)} missing or of a wrong kind; "
+            "to start from its weights use ckpt= in place of resume=",
+        )
+    check_fit(estimator.state_dict(), estimator_in(content, path, trust).state_dict(), path)
+
+
+def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> nn.Module:
+    """The module that ``make`` gives, with the weights ``state``, in eval mode.
+
+    It is made on torch's meta device first, which takes no memory, and in earnest only if names, shapes and kinds of the
+    weights are those of the file.
+    """
+    check_tensors(state, path)
+    with at_most(2 * len(state) + SPARE, path):
+        outline = outlined(make, trust)
+    check_fit(outline.state_dict(), state, path)
+    stored = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() // t.element_size() for t in state.values()}
+    needed = {id(t): t.numel() for t in (*outline.parameters(), *outline.state_dict(keep_vars=True).values())}
+    if sum(needed.values()) > sum(stored.values()):
+        raise refused(path, "has weights that are larger than what it holds (the same numbers, repeated)")
+    with torch.random.fork_rng(devices=[]):
+        estimator = make()
+    estimator.load_state_dict(state)
+    parameters = dict(estimator.named_parameters())
+    for name, value in estimator.state_dict().items():
+        # A mask among the buffers may hold an infinity.
+        good = value.isfinite() if name in parameters else ~value.isnan()
+        if not bool(good.all()):
+            raise refused(path, f"has weights that are not finite: {name}")
     return estimator.eval()
 
 
-def build(content: Mapping[str, Any], path: Path) -> nn.Module:
-    """The estimator that ``content`` describes; the form is recognised by its keys."""
-    if "state_dict" in content and "hyper_parameters" in content:
-        estimator = from_description(content["hyper_parameters"]["estimator"], path)
-        prefix = "estimator."
-        state = {k.removeprefix(prefix): v for k, v in content["state_dict"].items() if k.startswith(prefix)}
-        estimator.load_state_dict(state)
-        return estimator
-    state = {k.removeprefix("module."): v for k, v in content.items()}
-    if "condition.fc1.weight" in state:
-        return istanetpp_from_published(state)
-    if "Feature_Encoder1_fe.0.weight" in state:
-        return dpdnn_from_published(state)
-    keys = ", ".join(list(state)[:5])
-    raise CheckpointError(f"{path} is no checkpoint of invsmooth, ISTA-Net++ or DPDNN; it begins with: {keys}")
+def outlined(make: Make, trust: Sequence[str] = ()) -> nn.Module:
+    """What ``make`` gives, without memory: names and shapes without numbers. A class of the user's may need numbers to be
+    made; then it is made as it is."""
+    with torch.random.fork_rng(devices=[]):
+        try:
+            with torch.device("meta"), WithoutMemory():
+                return make()
+        except CheckpointError:
+            if all(covered(t, ALWAYS) for t in trust):
+                raise
+        return make()
 
 
-def from_description(description: Mapping[str, Any], path: Path) -> nn.Module:
-    """An estimator from the class and parameters that a checkpoint of ours names; nothing but a torch module is made."""
-    from hydra.utils import get_object
+class WithoutMemory(TorchFunctionMode):
+    """Tensors that are asked for on another device are made on the meta device as well."""
 
-    parameters = dict(description)
-    target = parameters.pop("_target_", None)
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        elsewhere = {"device": "meta"} if kwargs and kwargs.get("device") is not None else {}
+        return func(*args, **(kwargs or {}) | elsewhere)
+
+
+@contextmanager
+def at_most(n_parameters: int, path: Path) -> Iterator[None]:
+    """Stop making modules as soon as they have more parameters than there are weights: a number in a file must not ask
+    for millions of layers."""
+    n_made = 0
+
+    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
+        nonlocal n_made
+        n_made += parameter is not None
+        if n_made > n_parameters:
+            raise refused(path, f"names an estimator of more than {n_parameters} weights, and does not have as many")
+
+    handle = register_module_parameter_registration_hook(count)
     try:
-        kind = get_object(target)
-    except Exception as error:
-        raise CheckpointError(
-            f"{path} needs the estimator class {target}, which cannot be imported: {error}"
-        ) from error
-    if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
-        raise CheckpointError(f"{path} names {target} as its estimator, which is no torch module class")
-    return kind(**parameters)
+        yield
+    finally:
+        handle.remove()
 
 
-def istanetpp_from_published(state: Mapping[str, Tensor]) -> ISTANetPP:
+def check_tensors(state: Mapping[str, Any], path: Path) -> None:
+    """Whether all weights are plain tensors."""
+    for name, value in state.items():
+        if not isinstance(value, Tensor):
+            raise refused(path, f"has a {type(value).__name__} among its weights: {name}")
+        if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_nested:
+            raise refused(path, f"has weights that are no dense tensor with numbers: {name}")
+
+
+def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
+    """Whether names, shapes and kinds of number of ``state`` are the ``wanted`` ones."""
+    wrong = [f"{k} is missing" for k in wanted.keys() - state.keys()]
+    wrong += [f"{k} is unknown" for k in state.keys() - wanted.keys()]
+    for name in wanted.keys() & state.keys():
+        ours, found = wanted[name], state[name]
+        if not (isinstance(ours, Tensor) and isinstance(found, Tensor)) or is_lazy(ours) or is_lazy(found):
+            wrong.append(f"{name} is no tensor, or has no shape yet")
+        elif ours.shape != found.shape:
+            wrong.append(f"{name} has shape {tuple(found.shape)} in place of {tuple(ours.shape)}")
+        elif found.dtype != ours.dtype and not (found.is_floating_point() and ours.is_floating_point()):
+            wrong.append(f"{name} is {found.dtype} in place of {ours.dtype}")
+    if wrong:
+        more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
+        raise refused(path, f"has weights that do not fit: {'; '.join(sorted(wrong)[:MOST_NAMED])}{more}")
+
+
+MOST_NAMED = 3
+"""Weights that a message names."""
+
+
+def istanetpp_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
     """ISTA-Net++ with the authors' weights; the sizes are read off the tensors."""
-    n_phases = 1 + max(int(k.split(".")[1]) for k in state if k.startswith("fcs."))
-    estimator = ISTANetPP(n_phases, channels=state["fcs.0.head_conv.weight"].shape[0])
+    n_phases = len({k.split(".")[1] for k in state if k.startswith("fcs.")})
+    channels = first_size(state, "fcs.0.head_conv.weight", path)
     names = {"fcs.": "phases.", "ResidualBlocks.": "res_blocks.", "condition.fc1.": "condition.0.",
              "condition.fc2.": "condition.2.", "condition.fc3.": "condition.4."}  # fmt: skip
-    estimator.load_state_dict({replace_all(k, names): v for k, v in state.items()})
-    return estimator
+    ours = {replace_all(k, names): v for k, v in state.items()}
+    return filled(lambda: ISTANetPP(n_phases, channels), ours, path)
 
 
-def dpdnn_from_published(state: Mapping[str, Tensor]) -> DPDNN:
+def dpdnn_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
     """DPDNN with the weights of the published PyTorch code, which uses its first two down-convolutions twice."""
     n_steps = sum(re.fullmatch(r"delta_\d+", k) is not None for k in state)
     levels = sum(re.fullmatch(r"Feature_Encoder\d+_fe\.0\.weight", k) is not None for k in state)
-    channels = state["Feature_Encoder1_fe.0.weight"].shape[0]
-    estimator = DPDNN(n_steps, channels, levels, share_down=True)
+    channels = first_size(state, "Feature_Encoder1_fe.0.weight", path)
+    check_tensors(state, path)
     ours = {}
     for kind in ("delta", "eta"):
-        ours[kind] = torch.stack([state[f"{kind}_{t + 1}"].reshape(()) for t in range(n_steps)])
+        of_steps = [state.get(f"{kind}_{t + 1}") for t in range(n_steps)]
+        if not of_steps or any(v is None or v.numel() != 1 for v in of_steps):
+            raise refused(path, f"has weights that do not fit: {kind}_1, {kind}_2, … are not a number for each step")
+        ours[kind] = torch.stack([v.reshape(()) for v in of_steps if v is not None])
     for key, value in state.items():
         if (name := published_dpdnn_name(key)) is not None:
             ours[f"denoiser.{name}"] = value
-    estimator.load_state_dict(ours)
-    return estimator
+    return filled(lambda: DPDNN(n_steps, channels, levels, share_down=True), ours, path)
+
+
+def first_size(state: Mapping[str, Any], name: str, path: Path) -> int:
+    """The channels of the convolution ``name``."""
+    weight = state.get(name)
+    if not isinstance(weight, Tensor) or weight.ndim != 4 or len(weight) < 1:
+        raise refused(path, f"has weights that do not fit: {name} is no weight of a convolution")
+    return len(weight)
 
 
 def published_dpdnn_name(key: str) -> str | None:

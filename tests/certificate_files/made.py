@@ -9,13 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor, nn
 
 from invsmooth.callbacks import CertificateFiles, CertifyPlan
 from invsmooth.certificate_files.format import checksum
 from invsmooth.estimators import ISTANetPP
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.measurement import Setting, measure
-from invsmooth.operators import BlockGaussian
+from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.units import Units
 
 NAMES = ["a/b ç", "a_b ç"]  # both are a_b_ç as a file name
@@ -29,6 +30,40 @@ KINDS: dict[str, dict[str, Any]] = {
     "center": {"n_pred": 800},
 }
 WEIGHTS = {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 1, "channels": 2}
+
+
+class NearlyConstant(nn.Module):
+    """0.7 + ``gain`` · y, plus terms of order one that cancel but for the rounding of single precision, which depends on
+    how many y there are."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = gain
+        mixing = torch.randn(256, 256, generator=torch.Generator().manual_seed(0)) / 16
+        self.register_buffer("mixing", mixing, persistent=False)
+
+    def forward(self, y: Tensor, operator: Identity) -> Tensor:
+        flat = y.flatten(1)
+        rounding = flat @ self.mixing - (flat.double() @ self.mixing.double()).float()
+        return 0.7 + self.gain * y + rounding.view_as(y)
+
+
+def make_nearly_constant(folder: Path, gain: float, *certifiers: str) -> Path:
+    """The certificate file of one image of 16 x 16 pixels, denoised by :class:`NearlyConstant`."""
+    estimator, setting = NearlyConstant(gain), Setting(Identity(), 1.0, 0.0)
+    measured = measure(setting, ["a"], torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
+    plan = CertifyPlan(list(certifiers), [0.0, 0.03], [SIGMA], 40, 0.7, 0.5, Units.matched, 0, n_centre=10, n_pred=800)
+    description = {"_target_": f"{NearlyConstant.__module__}.NearlyConstant", "gain": gain}
+    files = CertificateFiles(
+        plan, folder, {"name": "identity", "block": 33, "seed": 0, "matrix": None}, None, description
+    )
+    folder.mkdir(exist_ok=True)
+    with torch.no_grad():
+        found = plan.certify(list(certifiers), estimator, measured, measured.y, plan.eps, SIGMA)
+    for name, certificate in found.items():
+        files.add(name, certificate, measured, measured.y, SIGMA, plan.eps)
+    files.write(measured, state_sha256(estimator))
+    return next((folder / "certificates").glob("*.json"))
 
 
 def network(seed: int = 0) -> ISTANetPP:

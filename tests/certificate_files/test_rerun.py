@@ -10,13 +10,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 from invsmooth.callbacks import CertificateFiles, CertifyPlan
+from invsmooth.certificate_files import rerun as rerunning
 from invsmooth.certificate_files.arithmetic import expected
 from invsmooth.certificate_files.checks import findings
 from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
 from invsmooth.certificate_files.record import operator_sha256
-from invsmooth.certificate_files.rerun import rebuild_operator, rerun
+from invsmooth.certificate_files.rerun import as_lengths, rebuild_operator, rerun
 from invsmooth.certificates import kept_draws
 from invsmooth.estimators import MatchedFilter, Ridge
 from invsmooth.estimators.frozen import state_sha256
@@ -24,7 +26,7 @@ from invsmooth.measurement import Setting, measure
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.units import Units
 from invsmooth.verify import run
-from tests.certificate_files.made import make, save, save_weights
+from tests.certificate_files.made import NearlyConstant, make, make_nearly_constant, save, save_weights
 
 TOGETHER = ("error", "discrepancy", "radius", "mean")
 
@@ -130,7 +132,7 @@ def test_consistent_lies_are_refuted(tmp_path: Path) -> None:
     draws = [0.9 * d for d in record["certificates"][0]["draws"]]
     lines = lie("error", draws=draws)
     assert f"draws: 30 of 30 differ, the first at rank 1: recorded {draws[0]!r}, redrawn" in lines[-1]
-    assert any("radii[0].bound: recorded" in line for line in lines)
+    assert any(": median: recorded" in line for line in lines)
     smaller = {k: 0.9 * record["certificates"][2][k] for k in ("lambda_hat", "trace_hat")}
     assert any("lambda_hat: recorded" in line for line in lie("mean", **smaller))
     # K has to be the one of the true quantile: the draws of a smaller S are others.
@@ -174,7 +176,7 @@ def test_an_estimator_without_weights_is_made_again(tmp_path: Path) -> None:
 
 
 def test_denoising_whose_image_is_not_kept(tmp_path: Path) -> None:
-    """Nothing is cropped and no bound of ``discrepancy`` uses the shape: that of the reconstruction tells."""
+    """No bound of ``discrepancy`` uses the shape: that of the measurement tells."""
     setting, estimator = Setting(Identity(), 1.0, 15.0), MatchedFilter()
     measured = measure(setting, ["x"], torch.rand(1, 1, 8, 9, generator=torch.Generator().manual_seed(0)))
     plan = CertifyPlan(["discrepancy"], [0.01], [25.0], 20, 0.7, 0.5, Units.matched, 0)
@@ -187,7 +189,10 @@ def test_denoising_whose_image_is_not_kept(tmp_path: Path) -> None:
     record = read_record(path)
     assert rerun(record, path, None, None) == []
     record["image"]["shape"] = [1, 9, 8]
-    (line,) = rerun(consistent(record, path), path, None, None)
+    record["sha256"] = checksum(record)
+    (line,) = findings(record, path)
+    assert "clean.shape: [1, 8, 9] does not belong to image.shape = [1, 9, 8]" in line
+    (line,) = rerun(record, path, None, None)  # and so does that of the reconstruction
     assert "image.shape: recorded [1, 9, 8], redrawn [1, 8, 9]" in line
 
 
@@ -206,3 +211,123 @@ def test_operator_hash_ignores_the_last_bits_of_a_matrix_only(tmp_path: Path) ->
         rebuild_operator(record)
     np.save(tmp_path / "phi.npy", phi[:, 0].flatten(1).numpy())
     assert operator_sha256(rebuild_operator(record)) == sha256
+
+
+NEAR = ("tests.certificate_files.made",)
+
+
+@pytest.mark.parametrize("gain", [1e-7, 1e-5])
+def test_a_network_that_hardly_varies_is_confirmed_at_any_chunk_size(
+    tmp_path: Path, gain: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its draws differ by rounding alone, which chunks decide; relative tolerances alone would refute it."""
+    path = make_nearly_constant(tmp_path, gain, "discrepancy", "mean", "center")
+    record = read_record(path)
+    for chunk_size in (None, 1, 7):
+        assert rerun(record, path, None, chunk_size, trust=NEAR) == []
+    monkeypatch.setattr(rerunning, "OF_THE_IMAGE", 0.0)
+    assert rerun(record, path, None, 1, trust=NEAR)
+
+
+@pytest.mark.parametrize("factor", [0.1, 10.0])
+def test_small_errors_are_compared_relatively_too(tmp_path: Path, factor: float) -> None:
+    """A bound that is off by a factor is refuted, also where all errors are about 1e-12."""
+    path = make_nearly_constant(tmp_path, 1e-5, "discrepancy", "mean")
+    record = read_record(path)
+    percentile, mean = record["certificates"]
+    assert 1e-13 < percentile["median"] < 1e-11
+    draws = {"draws": [factor * d for d in percentile["draws"]]}
+    lines = rerun(consistent_with(record, path, percentile, draws), path, None, None, trust=NEAR)
+    assert any("draws: 40 of 40 differ" in line for line in lines)
+    lengths = {k: factor * mean[k] for k in ("lambda_hat", "trace_hat")}
+    lengths |= {k: factor**0.5 * mean[k] for k in ("radius", "mean_offset")}
+    lines = rerun(consistent_with(record, path, mean, lengths), path, None, None, trust=NEAR)
+    assert any("radius: recorded" in line for line in lines)
+
+
+def consistent_with(record: Record, path: Path, certificate: Record, changes: Record) -> Record:
+    other = copy.deepcopy(record)
+    other["certificates"][record["certificates"].index(certificate)].update(changes)
+    return consistent(other, path)
+
+
+def test_lengths_are_compared_by_their_kind() -> None:
+    same = as_lengths(torch.full((1, 1, 10, 10), 0.5))  # of length 5
+    assert same("radius", 1.0, 1.00009)
+    assert not same("radius", 1.0, 1.0002)
+    assert same("lambda_hat", 1.0, 1.00018)
+    assert not same("lambda_hat", 1.0, 1.0003)
+    assert same("draws[3]", 0.0, 0.9 * (0.25e-6) ** 2)
+    assert not same("draws[3]", 0.0, 1.1 * (0.25e-6) ** 2)
+    assert same("trace_hat", 0.0, 0.9 * 2.5e-6**2)
+    assert not same("trace_hat", 0.0, 1.1 * 2.5e-6**2)
+    assert same("mean_offset", 0.0, 2.4e-6)
+    assert not same("mean_offset", 0.0, 2.6e-6)
+    assert same("share_in_ball", 0.5, 0.50004)
+    assert not same("share_in_ball", 0.0, 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("kind", "change"),
+    [("mean", {"n_samples": 2**62}), ("mean", {"n_centre": 2**62}), ("center", {"n_pred": 200_000})],
+)
+def test_more_draws_than_are_plausible_are_not_made(tmp_path: Path, kind: str, change: Record, capsys) -> None:
+    path = make(tmp_path, kind)[0]
+    record = read_record(path)
+    record["certificates"][0].update(change)
+    with pytest.raises(
+        CertificateFileError, match=r"draws, and --rerun makes at most 100000; allow more with --max-draws"
+    ):
+        rerun(record, path, None, None)
+    honest = make(tmp_path / "honest", kind)[0]
+    assert run([str(honest), "--rerun", "--max-draws", "20"]) == 2
+    assert "--rerun makes at most 20" in capsys.readouterr().out
+
+
+def test_anytime_draws_no_more_than_was_recorded(tmp_path: Path) -> None:
+    """Whatever number of draws was allowed."""
+    path = make(tmp_path, "anytime")[0]
+    record = read_record(path)
+    rows = record["certificates"][0]["radii"]
+    assert all(r["decision"] is not None or r["n_drawn"] == 0 for r in rows[:1])
+    record["certificates"][0]["radii"] = rows[:1]
+    record["certificates"][0]["n_samples"] = 2**62
+    assert rerun(record, path, None, None) == []
+    # A lie about a threshold at the median, which no number of draws decides: as many as were recorded are made.
+    record["certificates"][0]["threshold"] = read_record(make(tmp_path / "e", "error")[0])["certificates"][0]["median"]
+    record["certificates"][0]["radii"][0].update(n_drawn=6, decision=True)
+    assert any("decision: recorded True, redrawn None" in line for line in rerun(record, path, None, None))
+    record["certificates"][0]["radii"][0]["n_drawn"] = 2**61
+    with pytest.raises(CertificateFileError, match="--max-draws"):
+        rerun(record, path, None, None)
+
+
+def test_operators_that_cannot_be_made(tmp_path: Path) -> None:
+    record = read_record(make(tmp_path, "error")[0])
+    (tmp_path / "bad.mat").write_bytes(b"MATLAB 7.3 MAT-file, x".ljust(124) + b"\x00\x02IM" + bytes(600))
+    np.save(tmp_path / "object.npy", np.array([{}], dtype=object), allow_pickle=True)
+    for change in (
+        {"matrix": str(tmp_path / "bad.mat")}, {"matrix": str(tmp_path / "object.npy")}, {"matrix": "a\0.npy"},
+        {"block": 10**6, "ratio": 1e-12}, {"block": 200, "ratio": 1.0},
+    ):  # fmt: skip
+        made_from_a_seed = "block" in change
+        message = "entries from block" if made_from_a_seed else "operator: it cannot be made"
+        with pytest.raises(CertificateFileError, match=message):
+            rebuild_operator(record | {"operator": record["operator"] | change})
+
+
+def test_networks_that_fail_are_one_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = make_nearly_constant(tmp_path, 1e-5, "discrepancy")
+    record = read_record(path)
+    for error, text in (
+        (KeyError("a"), "cannot be redrawn: KeyError: 'a'"),
+        (ValueError("no"), "cannot be redrawn: no"),
+    ):
+
+        def fail(*arguments: object, error: Exception = error) -> Tensor:
+            raise error
+
+        monkeypatch.setattr(NearlyConstant, "forward", fail)
+        with pytest.raises(CertificateFileError) as found:
+            rerun(record, path, None, None, trust=NEAR)
+        assert str(found.value) == text
