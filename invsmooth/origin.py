@@ -47,17 +47,18 @@ class Origin:
 
 
 def read_origin(path: str) -> Origin | None:
-    """What the file says; None if it is no checkpoint of ours, or cannot be read: :func:`load_checkpoint` then says why.
+    """What the file says; None if it is no checkpoint of ours, or there is no such file.
 
-    Raises: CheckpointError: it is one of ours, but something in it is not what ``invsmooth.train`` writes.
+    Raises: CheckpointError: it cannot be read, or is one of ours with something in it that ``invsmooth.train`` does not
+        write.
     """
-    import torch  # --help does not wait for it
+    from invsmooth.estimators.checkpoint import read  # --help does not wait for torch
 
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception:  # torch raises a different error for each way a file can be broken
+        content = read(Path(path))
+    except FileNotFoundError:
         return None
-    if not isinstance(content, Mapping) or "hyper_parameters" not in content:
+    if "hyper_parameters" not in content:
         return None
     try:
         return parsed(path, content["hyper_parameters"])
