@@ -288,7 +288,9 @@ def test_hyper_parameters_that_are_none(tmp_path: Path) -> None:
 def test_what_is_no_checkpoint_of_ours_is_left_to_who_loads_it(tmp_path: Path, run: Any, capsys: Any) -> None:
     torch.save({"module.weight": torch.zeros(2)}, tmp_path / "published.pkl")
     (tmp_path / "broken.ckpt").write_bytes(b"none")
-    assert [read_origin(name) for name in ("published.pkl", "broken.ckpt", "gone.ckpt")] == [None] * 3
+    assert [read_origin(name) for name in ("published.pkl", "gone.ckpt")] == [None] * 2
+    # Before anything that follows from not knowing what it was trained with.
+    assert "broken.ckpt cannot be read" in refused(lambda: run("ckpt=broken.ckpt", "operator.ratio=0.3"), capsys)
     cfg = composed("ckpt=published.pkl", "task=cs")
     assert (cfg.task.name, cfg.operator.seed) == ("cs", 0)
     assert "ckpt=['a', 'b'] is not allowed" in refused(lambda: run("ckpt=[a,b]"), capsys)
