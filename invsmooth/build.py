@@ -174,7 +174,7 @@ def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
     """Class and parameters of the estimator, from which files have it made again."""
     described = OmegaConf.to_container(cfg.estimator, resolve=True)
     assert isinstance(described, dict)
-    return redact({str(k): v for k, v in described.items()})
+    return {str(k): v for k, v in described.items()}
 
 
 def matrix_path(operator: DictConfig) -> str | None:
@@ -207,7 +207,7 @@ def build_files(cfg: DictConfig, estimator: nn.Module, plan: CertifyPlan, folder
     checkpoint = next((p for p in (*trained, *given) if p.is_file()), None)
     operator = {k: cfg.operator[k] for k in ("name", "block", "seed")}
     operator["matrix"] = matrix_path(cfg.operator)
-    description = None if has_weights(estimator) else describe_estimator(cfg)
+    description = None if has_weights(estimator) else redact(describe_estimator(cfg))
     return CertificateFiles(plan, folder, operator, checkpoint if has_weights(estimator) else None, description)
 
 

@@ -185,6 +185,8 @@ def compare(
     evidence["radii"] = [{k: v for k, v in row.items() if k not in FOLLOWS} for row in again["radii"]]
     if narrow(certificate, picture):
         evidence = {k: v for k, v in evidence.items() if k not in COUNTS}
+        if certificate["certifier"] == "center":  # there are no ranks where it abstains
+            evidence["radii"] = [{k: v for k, v in row.items() if k != "k_index"} for row in evidence["radii"]]
     found = [d for d in differences(certificate, evidence, as_lengths(picture)) if not by_one_draw(certificate, *d)]
     draws = [d for d in found if d[0].startswith("draws[")]
     yield from (message(*d).replace("recomputed", "redrawn") for d in found if d not in draws)
@@ -212,7 +214,8 @@ def as_lengths(picture: Tensor) -> Callable[[str, float, float], bool]:
     return same
 
 
-COUNTS = ("clipped", "share_in_ball")
+COUNTS = ("clipped", "share_in_ball", "abstained")
+"""What follows from how many draws lie beyond a limit."""
 NARROW = 200
 """Times OF_THE_IMAGE: draws that spread by less lie on either side of a limit by rounding."""
 

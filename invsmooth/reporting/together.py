@@ -24,7 +24,7 @@ AXES = {
     "eps": ["eps"],
     "sigma": ["sigma"],
     "images": ["task", "dataset", "operator", "ratio", "sigma_b", "image"],
-    "networks": ["estimator_sha256"],
+    "networks": ["estimator", "estimator_sha256"],  # those without weights share a hash
 }
 """The columns of each axis that certificates may be read together over. An image in two settings counts as two. All else,
 as the seed and the number of draws, is no axis: rows that differ in it alone are read together."""

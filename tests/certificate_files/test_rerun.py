@@ -18,7 +18,7 @@ from invsmooth.certificate_files.arithmetic import expected
 from invsmooth.certificate_files.checks import findings
 from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
 from invsmooth.certificate_files.record import operator_sha256
-from invsmooth.certificate_files.rerun import as_lengths, rebuild_operator, rerun
+from invsmooth.certificate_files.rerun import as_lengths, rebuild_estimator, rebuild_operator, rerun
 from invsmooth.certificates import kept_draws
 from invsmooth.estimators import MatchedFilter, Ridge
 from invsmooth.estimators.frozen import state_sha256
@@ -211,6 +211,30 @@ def test_operator_hash_ignores_the_last_bits_of_a_matrix_only(tmp_path: Path) ->
         rebuild_operator(record)
     np.save(tmp_path / "phi.npy", phi[:, 0].flatten(1).numpy())
     assert operator_sha256(rebuild_operator(record)) == sha256
+
+
+class Coupled(torch.nn.Module):
+    """A network whose images depend on the others of their batch."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, y: torch.Tensor, operator: Any) -> torch.Tensor:
+        x_hat = self.net(y, operator)
+        return x_hat - 0.1 * x_hat.mean(0, keepdim=True)
+
+
+@pytest.mark.parametrize("kind", ["error", "anytime"])
+def test_a_network_that_couples_its_batch_is_found_without_a_flag(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make(tmp_path, kind)[0]
+    record = read_record(path)
+    coupled = Coupled(rebuild_estimator(record, path, None, ()))
+    monkeypatch.setattr(rerunning, "rebuild_estimator", lambda *arguments, **options: coupled)
+    with pytest.raises(CertificateFileError, match="cannot be redrawn: the estimator is random, or its images depend"):
+        rerun(record, path, None, None)
 
 
 NEAR = ("tests.certificate_files.made",)

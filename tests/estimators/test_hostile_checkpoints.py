@@ -300,7 +300,10 @@ def test_the_command_line_imports_no_module_of_the_folder(
 ) -> None:
     path = save(beside / "a.ckpt", {"_target_": "beside_package.nets.Net"}, {})
     content = torch.load(path, weights_only=True)
-    content["hyper_parameters"] |= {"choices": {}, "operator": {"seed": 0, "block": 33, "matrix": None}}
+    content["hyper_parameters"] |= {
+        "choices": {"task": "cs_small", "algo": "ord"},
+        "operator": {"name": "block_gaussian", "seed": 0, "block": 33, "matrix": None},
+    }
     torch.save(content, path)
     arguments = ["ckpt=a.ckpt", "task=cs_small", "data.limit=1", f"hydra.run.dir={beside}/run", "trainer.num_threads=1"]
     monkeypatch.setattr(sys, "argv", ["evaluate", *arguments])
