@@ -324,4 +324,4 @@ def test_average_of_the_weights_is_what_is_evaluated(tmp_path: Path) -> None:
     plain = run_folder(run(tmp_path, "train", *arguments))
     averaged = run_folder(run(tmp_path, "train", *arguments, "trainer.ema_decay=0.9999"))
     quality = [pd.read_parquet(f / "results.parquet")["psnr_clean"].iloc[0] for f in (plain, averaged)]
-    assert quality[0] > quality[1] + 1
+    assert quality[0] > quality[1] + 0.2
