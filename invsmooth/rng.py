@@ -31,7 +31,7 @@ def stream_key(seed: int, *keys: str | int) -> int:
     """
     # int(): NumPy's integers are written differently, but are the same seeds.
     named = (int(seed), *(k if isinstance(k, str) else int(k) for k in keys))
-    return int.from_bytes(hashlib.blake2b(repr(named).encode(errors="surrogatepass"), digest_size=16).digest(), "big")
+    return int.from_bytes(hashlib.blake2b(repr(named).encode(), digest_size=16).digest(), "big")
 
 
 def generator_for(seed: int, *keys: str | int) -> np.random.Generator:
