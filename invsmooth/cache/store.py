@@ -45,7 +45,7 @@ class Store:
         path = self.path(kind, key)
         try:
             content = path.read_bytes()
-        except (FileNotFoundError, NotADirectoryError):
+        except FileNotFoundError:
             return None
         except OSError as error:  # a folder, a link to itself, a file that may not be read
             self.distrust(kind, key, f"cannot be read: {error.strerror}")

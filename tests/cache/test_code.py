@@ -9,11 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from torch import nn
 
 import invsmooth
 from invsmooth.cache import code
 from invsmooth.cache.code import UNKNOWN, code_of, package_key
 from invsmooth.callbacks import recall
+from invsmooth.estimators.frozen import architecture
 
 FILES = {
     "cn_helper.py": "f = 1",
@@ -159,3 +161,12 @@ def test_results_are_of_this_code(monkeypatch: pytest.MonkeyPatch) -> None:
     before = recall.of_estimator("a network", "cpu")
     monkeypatch.setattr(recall, "package_key", lambda: "other")
     assert recall.of_estimator("a network", "cpu") != before
+
+
+def test_code_of_what_a_network_holds_counts(write: Callable[[str, str], None]) -> None:
+    """A function that is set on a module, from a file that the module's class does not import."""
+    net = nn.Identity()
+    before = architecture(net)["source"]
+    write("cn_other.py", "def g(y): return y")
+    net.scale = importlib.import_module("cn_other").g
+    assert set(architecture(net)["source"]) - set(before) == {"cn_other"}

@@ -99,6 +99,7 @@ def test_large_images_are_cropped_unless_the_network_takes_none() -> None:
         net = Net(takes)
         probes(net, [Identity()], [SIZE])
         assert net.sizes == asked
+        assert answer(Net(takes)) == answer(Net(takes))
     several = Net()
     assert len(set(probes(several, [Identity()], [SIZE, (100, 80), (70, 64)]).values())) == 1
     assert len(several.sizes) == 1

@@ -74,7 +74,7 @@ CHANGES: dict[str, Callable[[Files], Files]] = {
     "rows twice": table(lambda t: pa.concat_tables([t, t])),
     "rows none": table(lambda t: t.slice(0, 0)),
     "a file less": lambda files: {k: v for k, v in files.items() if not k.endswith(".json")},
-    "a file more": lambda files: files | {"checkpoints/best.ckpt": b"x"},
+    "a file more": lambda files: files | {"checkpoints/best.ckpt": next(v for k, v in files.items() if k.endswith(".npz"))},
     "a file above": lambda files: files | {"../../../escaped": b"x"},
     "a file elsewhere": lambda files: files | {"/tmp/invsmooth-escaped": b"x"},
     "no certificate": each(".json", b"garbage"),
