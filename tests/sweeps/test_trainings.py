@@ -251,10 +251,17 @@ def no_folder(path: Path) -> None:
     (path.parent / "checkpoints").touch()
 
 
+def emptied(path: Path) -> None:
+    """As nothing is there, nothing disagrees."""
+    path.write_text("{}")
+    for checkpoint in path.parent.glob("checkpoints/*.ckpt"):
+        checkpoint.unlink()
+
+
 NOT_DONE: dict[str, Callable[[Path], object]] = {
     "list": edit(lambda b: b'["best.ckpt"]'), "nothing": edit(lambda b: b"{}"), "garbage": edit(lambda b: b"\xff"),
     "other name": other_name, "folder": a_folder, "no checkpoints": other_hash,
-    "checkpoints are a file": no_folder,
+    "checkpoints are a file": no_folder, "empty": emptied,
     "best is gone": lambda path: (path.parent / "checkpoints" / "best.ckpt").unlink(),
 }  # fmt: skip
 
