@@ -18,6 +18,7 @@ from invsmooth import build, pipeline, schema, training
 from invsmooth.algorithms import ReconstructionModule
 from invsmooth.cache import Training
 from invsmooth.cache.content import file_key
+from invsmooth.cache.trainings import read_curve
 from tests.sweeps.test_plan import TINY
 
 TRAIN = ["certify.n_samples=10", "attack.eps=0", "certify.sigma=25", "task.n_patches=20", "task.batch_size=4",
@@ -232,6 +233,12 @@ def test_a_damaged_curve_costs_the_curve_alone(whole: Path, killed: Path, tmp_pa
     assert taken_over(train(tmp_path / "again"))
 
 
+def test_the_whole_lines_of_a_curve_that_was_cut_off_count(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    path.write_text("epoch,step,train/loss\n0,1,0.5\n0,2,0.25\n0,3,0.1")  # of 0.125, say
+    assert read_curve(path).to_numpy().tolist() == [[0, 1, 0.5], [0, 2, 0.25]]
+
+
 def other_hash(path: Path) -> None:
     """A whole training, but for checkpoints that are none."""
     for checkpoint in path.parent.glob("checkpoints/*.ckpt"):
@@ -280,6 +287,9 @@ def test_a_file_in_the_place_of_a_training(tmp_path: Path, whole: Path) -> None:
     shutil.rmtree(folder)
     folder.touch()
     assert_same(train(tmp_path / "again"), whole)
+    (folder / "lock").unlink(missing_ok=True)
+    (folder / "lock").mkdir()
+    assert taken_over(train(tmp_path / "third"))
 
 
 def test_checkpoints_of_a_run_are_its_own(whole: Path, tmp_path: Path) -> None:
