@@ -27,7 +27,8 @@ from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.splits import Files
 from invsmooth.errors import CheckpointError, ConfigError
 from invsmooth.estimators import load_checkpoint
-from invsmooth.estimators.checkpoint import check_fit, check_reloads, check_resumable
+from invsmooth.estimators.checkpoint import check_reloads, check_resumable
+from invsmooth.estimators.fill import check_fit
 from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes, probes
 from invsmooth.measurement import Setting

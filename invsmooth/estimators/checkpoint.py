@@ -7,31 +7,23 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
-from torch.nn.parameter import is_lazy
-from torch.overrides import TorchFunctionMode
+from torch import nn
 
 from invsmooth.errors import CheckpointError
-from invsmooth.estimators.dpdnn import DPDNN
-from invsmooth.estimators.istanetpp import ISTANetPP
-from invsmooth.trust import ALWAYS, covered, make_module, refused
-
-Make = Callable[[], nn.Module]
+from invsmooth.estimators.fill import SPARE, at_most, check_fit, filled, outlined
+from invsmooth.estimators.published import dpdnn_from_published, istanetpp_from_published
+from invsmooth.trust import make_module, refused
 
 OF_A_TRAINING: dict[str, type] = {
     "batches_seen": int, "epoch": int, "global_step": int, "pytorch-lightning_version": str, "optimizer_states": list,
     "lr_schedulers": list, "loops": dict, "callbacks": dict,
 }  # fmt: skip
 """What a checkpoint needs, beside the estimator, for a training to go on from it."""
-SPARE = 100
-"""Weights that may be made beyond twice those that there are, so that a message can name the ones that are missing."""
 MOST_WITHOUT_WEIGHTS = 2**24
 """Numbers that an estimator without weights may hold in buffers."""
 
@@ -150,157 +142,3 @@ def check_resumable(path: Path, estimator: nn.Module, trust: Sequence[str]) -> N
             "to start from its weights use ckpt= in place of resume=",
         )
     check_fit(estimator.state_dict(), estimator_in(content, path, trust).state_dict(), path)
-
-
-def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> nn.Module:
-    """The module that ``make`` gives, with the weights ``state``, in eval mode.
-
-    It is made on torch's meta device first, which takes no memory, and in earnest only if names, shapes and kinds of the
-    weights are those of the file.
-    """
-    check_tensors(state, path)
-    with at_most(2 * len(state) + SPARE, path):
-        outline = outlined(make, trust)
-    check_fit(outline.state_dict(), state, path)
-    stored = {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() // t.element_size() for t in state.values()}
-    needed = {id(t): t.numel() for t in (*outline.parameters(), *outline.state_dict(keep_vars=True).values())}
-    if sum(needed.values()) > sum(stored.values()):
-        raise refused(path, "has weights that are larger than what it holds (the same numbers, repeated)")
-    with torch.random.fork_rng(devices=[]):
-        estimator = make()
-    estimator.load_state_dict(state)
-    parameters = dict(estimator.named_parameters())
-    for name, value in estimator.state_dict().items():
-        # A mask among the buffers may hold an infinity.
-        good = value.isfinite() if name in parameters else ~value.isnan()
-        if not bool(good.all()):
-            raise refused(path, f"has weights that are not finite: {name}")
-    return estimator.eval()
-
-
-def outlined(make: Make, trust: Sequence[str] = ()) -> nn.Module:
-    """What ``make`` gives, without memory: names and shapes without numbers. A class of the user's may need numbers to be
-    made; then it is made as it is."""
-    with torch.random.fork_rng(devices=[]):
-        try:
-            with torch.device("meta"), WithoutMemory():
-                return make()
-        except CheckpointError:
-            if all(covered(t, ALWAYS) for t in trust):
-                raise
-        return make()
-
-
-class WithoutMemory(TorchFunctionMode):
-    """Tensors that are asked for on another device are made on the meta device as well."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        elsewhere = {"device": "meta"} if kwargs and kwargs.get("device") is not None else {}
-        return func(*args, **(kwargs or {}) | elsewhere)
-
-
-@contextmanager
-def at_most(n_parameters: int, path: Path) -> Iterator[None]:
-    """Stop making modules as soon as they have more parameters than there are weights: a number in a file must not ask
-    for millions of layers."""
-    n_made = 0
-
-    def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
-        nonlocal n_made
-        n_made += parameter is not None
-        if n_made > n_parameters:
-            raise refused(path, f"names an estimator of more than {n_parameters} weights, and does not have as many")
-
-    handle = register_module_parameter_registration_hook(count)
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def check_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Whether all weights are plain tensors."""
-    for name, value in state.items():
-        if not isinstance(value, Tensor):
-            raise refused(path, f"has a {type(value).__name__} among its weights: {name}")
-        if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized or value.is_nested:
-            raise refused(path, f"has weights that are no dense tensor with numbers: {name}")
-
-
-def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
-    """Whether names, shapes and kinds of number of ``state`` are the ``wanted`` ones."""
-    wrong = [f"{k} is missing" for k in wanted.keys() - state.keys()]
-    wrong += [f"{k} is unknown" for k in state.keys() - wanted.keys()]
-    for name in wanted.keys() & state.keys():
-        ours, found = wanted[name], state[name]
-        if not (isinstance(ours, Tensor) and isinstance(found, Tensor)) or is_lazy(ours) or is_lazy(found):
-            wrong.append(f"{name} is no tensor, or has no shape yet")
-        elif ours.shape != found.shape:
-            wrong.append(f"{name} has shape {tuple(found.shape)} in place of {tuple(ours.shape)}")
-        elif found.dtype != ours.dtype and not (found.is_floating_point() and ours.is_floating_point()):
-            wrong.append(f"{name} is {found.dtype} in place of {ours.dtype}")
-    if wrong:
-        more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
-        raise refused(path, f"has weights that do not fit: {'; '.join(sorted(wrong)[:MOST_NAMED])}{more}")
-
-
-MOST_NAMED = 3
-"""Weights that a message names."""
-
-
-def istanetpp_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
-    """ISTA-Net++ with the authors' weights; the sizes are read off the tensors."""
-    n_phases = len({k.split(".")[1] for k in state if k.startswith("fcs.")})
-    channels = first_size(state, "fcs.0.head_conv.weight", path)
-    names = {"fcs.": "phases.", "ResidualBlocks.": "res_blocks.", "condition.fc1.": "condition.0.",
-             "condition.fc2.": "condition.2.", "condition.fc3.": "condition.4."}  # fmt: skip
-    ours = {replace_all(k, names): v for k, v in state.items()}
-    return filled(lambda: ISTANetPP(n_phases, channels), ours, path)
-
-
-def dpdnn_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
-    """DPDNN with the weights of the published PyTorch code, which uses its first two down-convolutions twice."""
-    n_steps = sum(re.fullmatch(r"delta_\d+", k) is not None for k in state)
-    levels = sum(re.fullmatch(r"Feature_Encoder\d+_fe\.0\.weight", k) is not None for k in state)
-    channels = first_size(state, "Feature_Encoder1_fe.0.weight", path)
-    check_tensors(state, path)
-    ours = {}
-    for kind in ("delta", "eta"):
-        of_steps = [state.get(f"{kind}_{t + 1}") for t in range(n_steps)]
-        if not of_steps or any(v is None or v.numel() != 1 for v in of_steps):
-            raise refused(path, f"has weights that do not fit: {kind}_1, {kind}_2, … are not a number for each step")
-        ours[kind] = torch.stack([v.reshape(()) for v in of_steps if v is not None])
-    for key, value in state.items():
-        if (name := published_dpdnn_name(key)) is not None:
-            ours[f"denoiser.{name}"] = value
-    return filled(lambda: DPDNN(n_steps, channels, levels, share_down=True), ours, path)
-
-
-def first_size(state: Mapping[str, Any], name: str, path: Path) -> int:
-    """The channels of the convolution ``name``."""
-    weight = state.get(name)
-    if not isinstance(weight, Tensor) or weight.ndim != 4 or len(weight) < 1:
-        raise refused(path, f"has weights that do not fit: {name} is no weight of a convolution")
-    return len(weight)
-
-
-def published_dpdnn_name(key: str) -> str | None:
-    """Our name within the U-Net of a tensor of the published DPDNN; None for a tensor that its forward pass never uses
-    (the down-convolutions 3 and 4) and for delta and eta."""
-    rules = [
-        (r"Feature_Encoder(\d+)_fe\.(.+)", lambda m: f"encoders.{int(m[1]) - 1}.{m[2]}"),
-        (r"Feature_Encoder([12])_down\.0\.(.+)", lambda m: f"downs.{int(m[1]) - 1}.{m[2]}"),
-        (r"encoder_end\.0\.(.+)", lambda m: f"bottom.{m[1]}"),
-        (r"decoder_up(\d+)\.(.+)", lambda m: f"ups.{int(m[1]) - 1}.{m[2]}"),
-        (r"Feature_Decoder(\d+)\.0\.(.+)", lambda m: f"fusions.{int(m[1]) - 1}.{m[2]}"),
-        # Their decoder starts with the 1×1 fusion and its ReLU (0, 1), which are apart in ours.
-        (r"Feature_Decoder(\d+)\.(\d+)\.(.+)", lambda m: f"decoders.{int(m[1]) - 1}.{int(m[2]) - 2}.{m[3]}"),
-        (r"Feature_Decoder_end\.(.+)", lambda m: f"tail.{m[1]}"),
-    ]
-    return next((name(m) for pattern, name in rules if (m := re.fullmatch(pattern, key))), None)
-
-
-def replace_all(text: str, replacements: Mapping[str, str]) -> str:
-    for old, new in replacements.items():
-        text = text.replace(old, new)
-    return text
