@@ -15,7 +15,7 @@ from invsmooth.attacks.quantile_error import QuantileError
 from invsmooth.attacks.starts import Found, ImageKeys, check_choice, keys_of
 from invsmooth.errors import PremiseError
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.estimators.premises import Checked, checked, tensor
+from invsmooth.estimators.premises import Checked, check_tensor, checked
 from invsmooth.operators.base import Operator
 from invsmooth.rng import smoothing_noise
 
@@ -220,11 +220,11 @@ ZERO_GRADIENT = "the gradient is zero wherever the attack took it: its loss is n
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
     """The estimator, checked at the measurements of x. Raises PremiseError: also where b is not in their shape."""
-    tensor("x", x)
+    check_tensor("x", x)
     with torch.no_grad():
         y = operator.A(x)
     if b is not None:
-        tensor("b", b)
+        check_tensor("b", b)
         if b.shape != y.shape:
             raise PremiseError(f"b has shape {tuple(b.shape)}, but the measurements of x have {tuple(y.shape)}")
     return checked(estimator, operator, y if b is None else y + b, x)

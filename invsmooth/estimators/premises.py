@@ -54,11 +54,11 @@ class Checked:
         self.rounding = 0.0
         with torch.no_grad(), frozen(estimator):
             self.x_hat = self(y, operator)
-        finite("the reconstruction of the measurements", self.x_hat)
-        self.unit_noise = operator_scale(operator, y, self.x_hat.shape[1:])
+        check_finite("the reconstruction of the measurements", self.x_hat)
+        self.unit_noise = check_operator(operator, y, self.x_hat.shape[1:])
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
-        x_hat = answer(self.estimator(y, operator))
+        x_hat = check_answer(self.estimator(y, operator))
         if x_hat.ndim < 2 or len(x_hat) != len(y):
             raise PremiseError(
                 f"the estimator answers {len(y)} measurements with shape {tuple(x_hat.shape)}, not with an image for each"
@@ -76,7 +76,11 @@ class Checked:
 
     def reconstruction(self, y: Tensor) -> Tensor:
         """f(y), shape (B, C, H, W). Not evaluated again where it is known."""
-        return self.x_hat if y is self.y else finite("the reconstruction of the measurements", self(y, self.operator))
+        return (
+            self.x_hat
+            if y is self.y
+            else check_finite("the reconstruction of the measurements", self(y, self.operator))
+        )
 
     def check_sigma(self, sigma: float, y: Tensor) -> None:
         """Raises PremiseError: noise of this standard deviation vanishes in the rounding of y. Warns where it is above 1."""
@@ -111,16 +115,16 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
             with something else than an image for each measurement, is random, or lets the images of a batch depend on each
             other; one that is no torch module and calls batch norm or dropout in training mode.
     """
-    tensor("y", y)
+    check_tensor("y", y)
     if x is not None:
-        tensor("x", x)
+        check_tensor("x", x)
     if isinstance(estimator, Checked) and estimator.operator is operator:
         known = estimator
     else:
-        callable_with_operator(estimator)
-        in_eval_mode(estimator)
+        check_signature(estimator)
+        check_mode(estimator)
         known = Checked(estimator, operator, y)
-        same_in_a_batch(known)
+        check_alone(known)
     assert known.image_shape is not None
     if x is not None and x.shape != (len(y), *known.image_shape):
         raise PremiseError(f"x has shape {tuple(x.shape)}, but the reconstructions have {(len(y), *known.image_shape)}")
@@ -129,7 +133,7 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
     return known
 
 
-def tensor(name: str, value: Any) -> None:
+def check_tensor(name: str, value: Any) -> None:
     """Raises PremiseError: no tensor of finite real numbers of full precision, or an empty one."""
     if not isinstance(value, Tensor):
         raise PremiseError(f"{name} is a {type(value).__name__}; give a torch tensor")
@@ -137,17 +141,17 @@ def tensor(name: str, value: Any) -> None:
         raise PremiseError(f"{name} has type {value.dtype}; give float32 or float64, pixels in [0, 1]")
     if value.ndim < 2 or value.numel() == 0:
         raise PremiseError(f"{name} has shape {tuple(value.shape)}; give a batch of at least one image")
-    finite(name, value)
+    check_finite(name, value)
 
 
-def finite(name: str, value: Tensor) -> Tensor:
+def check_finite(name: str, value: Tensor) -> Tensor:
     """``value``, once all its numbers are finite."""
     if not bool(value.isfinite().all()):
         raise NotFiniteError(f"{name} is not finite everywhere (nan or inf); nothing can be said of it")
     return value
 
 
-def answer(x_hat: Any) -> Tensor:
+def check_answer(x_hat: Any) -> Tensor:
     """What an estimator answered, once it is a tensor of real floating-point numbers."""
     if not isinstance(x_hat, Tensor):
         raise PremiseError(f"the estimator answers with a {type(x_hat).__name__}, not with a tensor of images")
@@ -156,7 +160,7 @@ def answer(x_hat: Any) -> Tensor:
     return x_hat
 
 
-def callable_with_operator(estimator: Any) -> None:
+def check_signature(estimator: Any) -> None:
     """Raises PremiseError: it cannot be called as ``estimator(y, operator)``."""
     if isinstance(estimator, type) or not callable(estimator):
         raise PremiseError(f"the estimator {estimator!r} is no module or function")
@@ -172,7 +176,7 @@ def callable_with_operator(estimator: Any) -> None:
         ) from None
 
 
-def in_eval_mode(estimator: Estimator) -> None:
+def check_mode(estimator: Estimator) -> None:
     """Raises PremiseError: a function calls layers in training mode. (A module is put into eval mode for the time.)"""
     if isinstance(estimator, nn.Module):
         return
@@ -185,7 +189,7 @@ def in_eval_mode(estimator: Estimator) -> None:
                 )
 
 
-def same_in_a_batch(known: Checked) -> None:
+def check_alone(known: Checked) -> None:
     """Raises PremiseError: an image is reconstructed otherwise beside another one, or a second time."""
     y, x_hat = known.y, known.x_hat
     assert known.image_shape is not None
@@ -202,7 +206,7 @@ def same_in_a_batch(known: Checked) -> None:
         )
 
 
-def operator_scale(operator: Operator, y: Tensor, image_shape: torch.Size) -> float:
+def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> float:
     """Standard deviation of A u for u ~ N(0, I).
 
     Raises: PremiseError: A does not map images to measurements in the shape of y, is not linear, or is another one at

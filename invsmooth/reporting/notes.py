@@ -15,8 +15,8 @@ LEVEL = 0.99
 """Probability with which the number of failures stated is not exceeded."""
 
 SIGMA_PICKED = (
-    "The σ shown was picked afterwards, by the best smoothed PSNR: its certificate has the stated confidence only where "
-    "that was paid for over all σ shown (certify.over_sigma=bonferroni in a run that has them all), which it was not."
+    "The σ shown was picked after looking at the smoothed PSNR. This costs confidence, and nobody paid for it: its "
+    "certificate does not have the stated confidence. certify.over_sigma=bonferroni pays, in one run with all σ shown."
 )
 
 NAMES = {"networks": "network", "images": "image", "sigma": "σ", "eps": "ε"}

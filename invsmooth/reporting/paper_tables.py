@@ -28,8 +28,8 @@ MARKS = (
 )
 TRACE = "Rows of each number, with its images, runs and deviation: `{}.csv`."
 PICKED = (
-    "The best σ is picked afterwards on the test images, as in the paper: a certificate at it has the stated confidence "
-    "only where that was paid for over all σ shown (certify.over_sigma=bonferroni in a run that has them all)."
+    "The best σ is picked on the test images, as in the paper. A certificate at it has the stated confidence only if all σ "
+    "shown were paid for: by certify.over_sigma=bonferroni, in one run with all of them."
 )
 RANK = (
     "Draw of rank K: the PSNR of the one draw whose error is the certified discrepancy. It is the PSNR of a picture and "
