@@ -437,6 +437,13 @@ OPERATORS: dict[str, tuple[Callable[[], Identity], float]] = {
     "identity": (Identity, 1.0), "gain": (Gain, 2.0), "offset": (Offset, 1.0), "square": (Square, 1.0),
     "growing": (Growing, 1.0), "rounded": (Rounded, 1.0),
 }  # fmt: skip
+
+
+def times_random(x_hat: Tensor) -> Tensor:
+    """In the type of ``x_hat``: integers that became floats would be a network of its own, with another truth."""
+    return (x_hat * float(1 + 0.1 * torch.randn(()))).to(x_hat.dtype)
+
+
 WRAPS: dict[str, Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = {
     "none": lambda f: f,
     "lambda": lambda f: lambda y, o: f(y, o),
@@ -444,7 +451,7 @@ WRAPS: dict[str, Callable[[Callable[..., Tensor]], Callable[..., Tensor]]] = {
     "module": as_estimator,
     "mean of the batch": lambda f: lambda y, o: f(y, o) - 0.5 * f(y, o).mean(0, keepdim=True),
     "shuffled batch": lambda f: lambda y, o: f(y, o).flip(0),
-    "random": lambda f: lambda y, o: f(y, o) * (1 + 0.1 * torch.randn(1)),
+    "random": lambda f: lambda y, o: times_random(f(y, o)),
     "no batch": lambda f: lambda y, o: f(y, o)[0],
 }
 
