@@ -21,6 +21,7 @@ from invsmooth.errors import NotFiniteError, PremiseError
 from invsmooth.estimators import MatchedFilter, as_estimator
 from invsmooth.estimators.frozen import frozen, modules_of
 from invsmooth.estimators.premises import Checked, checked
+from invsmooth.metrics import coarse_mse
 from invsmooth.operators import BlockGaussian, Identity
 
 X = torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(1))
@@ -497,3 +498,28 @@ def test_an_error_or_a_bound_above_the_truth(
         away = float((gain * at - reference).norm()) / (gain * sigma)
         truth = (gain * sigma) ** 2 / n * ncx2.ppf(0.5, n, (away + ratio) ** 2 + 1e-300)
         assert float(found.bound[i]) >= truth * (1 - 1e-5), (types, wrap)
+
+
+def test_the_rounding_of_two_images() -> None:
+    """Values of 0.5 and 0.25, each known to 5 %, are at most 0.525 - 0.2375 apart."""
+    found = coarse_mse(torch.full((1, 1, 2, 2), 0.5), torch.full((1, 1, 2, 2), 0.25), rounding=0.1)
+    assert float(found) == pytest.approx((0.525 - 0.2375) ** 2)
+
+
+def test_a_gradient_in_one_pixel_is_one() -> None:
+    mask = torch.zeros(1, 1, 8, 8)
+    mask[..., 0, 0] = 1
+    found = pgd(lambda y, o: mask * y, Identity(), X, 0.1 + torch.zeros_like(X), eps=0.2, n_iter=3)
+    assert not found.zero_gradient.any()
+
+
+class Faint(Identity):
+    def A(self, x: Tensor) -> Tensor:
+        return 1e-3 * x
+
+
+def test_the_noise_is_compared_as_it_is_in_the_measurement() -> None:
+    """sigma = 0.01 is 1e-5 in y, whose numbers are about 1."""
+    with pytest.raises(PremiseError, match="too near to the spacing"):
+        certify(same, Faint(), Faint().A(X) + 1, sigma=0.01, eps=0.01, n_samples=300)
+    assert certify(same, Faint(), Faint().A(X), sigma=0.01, eps=0.01, n_samples=300).bound.isfinite().all()

@@ -103,3 +103,12 @@ def test_operators_have_the_two_methods_of_the_interface() -> None:
 
 def test_phi_is_not_stored_in_checkpoints() -> None:
     assert BlockGaussian(0.1).state_dict() == {}
+
+
+def test_matrices_of_a_seed_have_no_preferred_direction() -> None:
+    """Uniformly distributed: ||Phi u||² of a unit vector u is m/n on average, for the constant image as for any other."""
+    for u in (torch.full((16,), 0.25), torch.eye(16)[3]):
+        squares = torch.stack(
+            [(BlockGaussian(0.25, block=4, seed=s).phi.reshape(4, 16) @ u).square().sum() for s in range(300)]
+        )
+        assert abs(float(squares.mean()) - 0.25) < 4 * float(squares.std()) / 300**0.5

@@ -178,3 +178,11 @@ def test_a_rank_of_neither_rule_is_no_band(tmp_path: Path) -> None:
     own = {"certifier": "error", "simultaneous": "eps", "n_samples": 100, "k_index": 90, "psnr_median": 21.0}
     rows = [one(**EACH, **own, eps=e, eps_over_sigma=e) for e in (0.1, 0.2)]
     assert total(tmp_path, *rows) == pytest.approx(0.2)
+
+
+def test_an_axis_is_paid_for_only_if_it_is_for_every_image(tmp_path: Path) -> None:
+    own = [row(image=i, sigma=s, confidence_each=c, simultaneous="sigma")
+           for i, c in (("a", 0.995), ("b", 0.99)) for s in (12.0, 25.0)]  # fmt: skip
+    found = statements(stored(tmp_path, *own))
+    assert paid(found[found["image"] == "a"], 0.99) == ["sigma"]
+    assert paid(found, 0.99) == []
