@@ -16,15 +16,16 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from invsmooth import cli, schema, sweep
-from invsmooth.errors import CheckpointError, ConfigError
-from invsmooth.origin import GROUPS, Origin, gone, read_origin
+from invsmooth.config import cli, schema
+from invsmooth.core.errors import CheckpointError, ConfigError
+from invsmooth.records.origin import GROUPS, Origin, gone, read_origin
+from invsmooth.sweeps import report_at_end as sweep
 
 schema.register()
 
 
 def task(cfg: DictConfig) -> None:
-    from invsmooth.pipeline import evaluate_checkpoint
+    from invsmooth.pipeline.run import evaluate_checkpoint
 
     if _refused:
         raise _refused.pop()
@@ -122,7 +123,7 @@ def take_over(config: DictConfig, origin: Origin, given: Collection[str], chosen
         same = group not in chosen or choices.get(group) == origin.choices[group]
         if same and f"{group}.name" not in given:
             config[group].name = name
-    if operator.get("name") != origin.operator["name"]:  # refused where the network is known (invsmooth.build)
+    if operator.get("name") != origin.operator["name"]:  # refused where the network is known (invsmooth.pipeline.build)
         return
     defaults = OmegaConf.structured(schema.Operator)
     free = [k for k in ("seed", "block", "matrix") if f"operator.{k}" not in given and operator.get(k) == defaults[k]]

@@ -8,8 +8,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth import cli, schema
-from invsmooth.errors import ConfigError
+from invsmooth.config import cli, schema
+from invsmooth.core.errors import ConfigError
 
 schema.register()
 

@@ -8,13 +8,14 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from invsmooth import cli, schema, sweep
+from invsmooth.config import cli, schema
+from invsmooth.sweeps import report_at_end as sweep
 
 schema.register()
 
 
 def task(cfg: DictConfig) -> None:
-    from invsmooth.pipeline import train_and_evaluate
+    from invsmooth.pipeline.run import train_and_evaluate
 
     cli.prepare_process()
     train_and_evaluate(cfg, Path(HydraConfig.get().runtime.output_dir))

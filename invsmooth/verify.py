@@ -10,10 +10,10 @@ from pathlib import Path
 
 from rich.console import Console
 
-from invsmooth.certificate_files.checks import findings
-from invsmooth.certificate_files.fields import MOST_DRAWS
-from invsmooth.certificate_files.format import CertificateFileError, Record, find_files, read_record
-from invsmooth.terminal import printable
+from invsmooth.core.console import printable
+from invsmooth.records.certificate_files.checks import findings
+from invsmooth.records.certificate_files.fields import MOST_DRAWS
+from invsmooth.records.certificate_files.format import CertificateFileError, Record, find_files, read_record
 
 CHECKED = """\
 checked: the checksum; that all fields are there and agree with each other; the SHA-256 of the measurements (and of the
@@ -76,7 +76,7 @@ def examine(path: Path, options: argparse.Namespace) -> tuple[Record | None, lis
         record = read_record(path)
         errors = findings(record, path)
         if not errors and options.rerun:
-            from invsmooth.certificate_files.rerun import rerun
+            from invsmooth.records.certificate_files.rerun import rerun
 
             again = rerun(
                 record, path, options.ckpt, options.chunk_size, trust=options.trust or (), most_draws=options.max_draws

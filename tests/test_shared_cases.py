@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from invsmooth.errors import CheckpointError
+from invsmooth.core.errors import CheckpointError
 from invsmooth.estimators import ISTANetPP, load_checkpoint
 from invsmooth.verify import run
 from tests.certificate_files.made import make

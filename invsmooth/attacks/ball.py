@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from invsmooth.rng import standard_normal
+from invsmooth.core.rng import standard_normal
 
 TINY = 1e-12
 """Floor of a norm before it divides."""

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from invsmooth.attacks.ball import on_sphere, per_image, project
 from invsmooth.attacks.objectives import Objective
-from invsmooth.errors import NotFiniteError
+from invsmooth.core.errors import NotFiniteError
 
 INITS = ("zero", "sphere")
 KEEPS = ("best", "last")

@@ -13,11 +13,11 @@ from torch import Tensor
 from invsmooth.attacks.objectives import Objective, ReconstructionError, SmoothedError
 from invsmooth.attacks.quantile_error import QuantileError
 from invsmooth.attacks.starts import Found, ImageKeys, check_choice, keys_of
-from invsmooth.errors import PremiseError
+from invsmooth.core.errors import PremiseError
+from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import Checked, check_tensor, checked
 from invsmooth.operators.base import Operator
-from invsmooth.rng import smoothing_noise
 
 TARGETS = ("base", "mean", "median")
 DRAWS = ("fresh", "fixed")

@@ -12,8 +12,8 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from invsmooth.atomic import write_bytes
 from invsmooth.cache.locks import locked
+from invsmooth.core.files import write_bytes
 
 log = logging.getLogger(__name__)
 

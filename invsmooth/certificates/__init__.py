@@ -20,7 +20,6 @@ from invsmooth.certificates.order_statistics import (
 
 if TYPE_CHECKING:
     from invsmooth.certificates.anytime import Decision, certify_threshold, decided_certificate
-    from invsmooth.certificates.bands import PixelBands, pixel_bands
     from invsmooth.certificates.certificate import (
         CenterCertificate,
         Certificate,
@@ -28,10 +27,11 @@ if TYPE_CHECKING:
         RadiusCertificate,
     )
     from invsmooth.certificates.certifiers import certify, certify_all
+    from invsmooth.certificates.pixel_intervals import PixelIntervals, pixel_intervals
 
 WITH_TORCH = {
     "anytime": ("Decision", "certify_threshold", "decided_certificate"),
-    "bands": ("PixelBands", "pixel_bands"),
+    "bands": ("PixelIntervals", "pixel_intervals"),
     "certificate": ("CenterCertificate", "Certificate", "MeanCertificate", "RadiusCertificate"),
     "certifiers": ("certify", "certify_all"),
 }
@@ -43,7 +43,7 @@ __all__ = [
     "Certificate",
     "Decision",
     "MeanCertificate",
-    "PixelBands",
+    "PixelIntervals",
     "RadiusCertificate",
     "bonferroni",
     "certified_ratio",
@@ -55,7 +55,7 @@ __all__ = [
     "min_samples",
     "most_failures",
     "order_statistic_index",
-    "pixel_bands",
+    "pixel_intervals",
     "shifted_quantile",
     "why_impossible",
     "why_none",

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from invsmooth.certificates.certificate import DecidedCertificate, object_rows
 from invsmooth.certificates.confidence import decide, looks
+from invsmooth.certificates.draws import Draws, ImageKeys
 from invsmooth.certificates.impossible import why_not_decided_below
 from invsmooth.certificates.order_statistics import (
     check_quantile,
@@ -21,7 +22,6 @@ from invsmooth.certificates.order_statistics import (
     shifted_quantile,
     why_none,
 )
-from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import checked
 from invsmooth.metrics import coarse_mse

@@ -26,8 +26,8 @@ from invsmooth.certificates.center_smoothing import (
     why_no_center,
 )
 from invsmooth.certificates.certificate import CenterCertificate
+from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.order_statistics import ratio_of
-from invsmooth.certificates.sampling import Draws
 
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256

@@ -24,11 +24,11 @@ from torch import Tensor
 from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates.center import center_certificate
 from invsmooth.certificates.certificate import Certificate
+from invsmooth.certificates.draws import Draws, ImageKeys
 from invsmooth.certificates.impossible import PERCENTILE_CERTIFIERS, check_certifier, each_confidence
 from invsmooth.certificates.mean import centre_draws, mean_certificate
 from invsmooth.certificates.order_statistics import as_radii, check_quantile, check_sampling, is_number, ratio_of
 from invsmooth.certificates.percentile import Percentile, percentile_certificates
-from invsmooth.certificates.sampling import Draws, ImageKeys
 from invsmooth.certificates.variance_constrained import check_confidence
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import checked

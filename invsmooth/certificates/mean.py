@@ -12,12 +12,12 @@ from torch import Tensor
 
 from invsmooth.cache import Like
 from invsmooth.certificates.certificate import MeanCertificate, object_rows
+from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.impossible import WITHOUT_NOISE
 from invsmooth.certificates.order_statistics import ratio_of
-from invsmooth.certificates.sampling import Draws
 from invsmooth.certificates.second_moment import largest_eigenvalue
 from invsmooth.certificates.variance_constrained import Movement, movement
-from invsmooth.rng import generator_for
+from invsmooth.core.rng import generator_for
 
 DEFAULT_CENTRE = 500
 """S_0, unless S is smaller: draws from which c and R are fixed."""

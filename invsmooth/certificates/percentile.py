@@ -12,6 +12,7 @@ from torch import Tensor
 
 from invsmooth.cache import Like
 from invsmooth.certificates.certificate import Certificate, RadiusCertificate, object_rows
+from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.impossible import why_above
 from invsmooth.certificates.order_statistics import (
     certified_ratio,
@@ -20,7 +21,6 @@ from invsmooth.certificates.order_statistics import (
     shifted_quantile,
     why_none,
 )
-from invsmooth.certificates.sampling import Draws
 from invsmooth.metrics import coarse_mse
 
 

@@ -16,7 +16,9 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
-from invsmooth.cli import fail
+from invsmooth.config.cli import fail
+from invsmooth.core.errors import DataError
+from invsmooth.core.redacted_logs import redact_logs
 from invsmooth.data.arrays import load
 from invsmooth.data.decode import grey_pixels
 from invsmooth.data.fetch import recorded_checksum
@@ -24,8 +26,6 @@ from invsmooth.data.files import ImageFile
 from invsmooth.data.locate import find
 from invsmooth.data.obtain import absent, default_root, find_or_fetch
 from invsmooth.data.published import PUBLISHED, Published, published
-from invsmooth.errors import DataError
-from invsmooth.redacted_logs import redact_logs
 
 USES = {"train": "training", "test": "validation and test"}
 

@@ -19,9 +19,9 @@ from filelock import FileLock
 from rich.progress import track
 from torch import Tensor
 
+from invsmooth.core.errors import DataError
 from invsmooth.data.decode import grey_pixels, is_8_bit, unit_scale
 from invsmooth.data.files import ImageFile
-from invsmooth.errors import DataError
 
 log = logging.getLogger(__name__)
 

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Subset
 
+from invsmooth.core.errors import DataError
+from invsmooth.core.shards import ALL, Shard
 from invsmooth.data.arrays import ImageArrays
 from invsmooth.data.decode import centre_crop
 from invsmooth.data.patches import BatchNumbers, PatchBatches
-from invsmooth.errors import DataError
 from invsmooth.metrics import SSIM_WINDOW
-from invsmooth.share import ALL, Share
 
 log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ class ImageDataModule(L.LightningDataModule):
     def test_dataloader(self) -> list[DataLoader[NamedImages]]:
         return [self.whole_images("test", self.share) for _ in range(self.n_settings)]
 
-    def whole_images(self, split: str, share: Share = ALL) -> DataLoader[NamedImages]:
+    def whole_images(self, split: str, share: Shard = ALL) -> DataLoader[NamedImages]:
         images = WholeImages(self.images[split], self.crops[split])
         mine = share.numbers(len(images))
         return DataLoader(Subset(images, mine), batch_size=None, shuffle=False)

@@ -12,9 +12,9 @@ import torch
 from PIL import Image, ImageOps
 from torch import Tensor
 
+from invsmooth.core.errors import DataError
+from invsmooth.core.units import GREY_LEVELS
 from invsmooth.data.files import ImageFile
-from invsmooth.errors import DataError
-from invsmooth.units import GREY_LEVELS
 
 MAX_16_BIT = 65535.0
 

@@ -21,9 +21,9 @@ from filelock import FileLock
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
+from invsmooth.core.errors import DataError
 from invsmooth.data.files import check_archive
 from invsmooth.data.published import Published
-from invsmooth.errors import DataError
 
 log = logging.getLogger(__name__)
 RECORD = "checksums.txt"

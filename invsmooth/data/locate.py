@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from invsmooth.core.errors import DataError
 from invsmooth.data.files import ImageFile, image_files, is_image, is_zip, members
 from invsmooth.data.published import Published
-from invsmooth.errors import DataError
 
 CLASS = re.compile(r"n\d{8}")
 """Folder of a class of ImageNet."""

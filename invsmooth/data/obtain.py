@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pooch
 
+from invsmooth.core.errors import DataError
 from invsmooth.data.fetch import Patience, fetch
 from invsmooth.data.locate import Images, find
 from invsmooth.data.published import Published
-from invsmooth.errors import DataError
 
 
 def default_root() -> Path:

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset, Sampler
 
+from invsmooth.core.errors import DataError
+from invsmooth.core.rng import DRAWS_PER_BLOCK, generator_for
 from invsmooth.data.arrays import ImageArrays
 from invsmooth.data.decode import unit_scale
-from invsmooth.errors import DataError
-from invsmooth.rng import DRAWS_PER_BLOCK, generator_for
 
 
 class PatchBatches(Dataset[Tensor]):

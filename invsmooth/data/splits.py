@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from itertools import chain, zip_longest
 from pathlib import Path
 
+from invsmooth.core.errors import DataError
 from invsmooth.data.bundled import bundled_files
 from invsmooth.data.decode import image_size
 from invsmooth.data.files import ImageFile, image_files
 from invsmooth.data.obtain import obtain
 from invsmooth.data.published import HOLDOUT, published
-from invsmooth.errors import DataError
 
 log = logging.getLogger(__name__)
 

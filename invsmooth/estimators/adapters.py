@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from invsmooth.errors import PremiseError
+from invsmooth.core.errors import PremiseError
 from invsmooth.estimators.frozen import modules_of
 from invsmooth.operators.base import Operator
 

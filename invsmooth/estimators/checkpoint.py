@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from invsmooth.errors import CheckpointError
+from invsmooth.core.errors import CheckpointError
+from invsmooth.core.trust import make_module, refused
 from invsmooth.estimators.fill import SPARE, at_most, check_fit, filled, outlined
 from invsmooth.estimators.published import dpdnn_from_published, istanetpp_from_published
-from invsmooth.trust import make_module, refused
 
 OF_A_TRAINING: dict[str, type] = {
     "batches_seen": int, "epoch": int, "global_step": int, "pytorch-lightning_version": str, "optimizer_states": list,
@@ -33,7 +33,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
 
     Takes the checkpoints of ``invsmooth.train``, the ISTA-Net++ authors' state dict (key prefix ``module.``) and that of
     the published DPDNN PyTorch code. The file is read with ``weights_only=True``: no code in it runs. Its class is
-    imported only if it is trusted (:mod:`invsmooth.trust`), and its memory is taken only once the weights fit.
+    imported only if it is trusted (:mod:`invsmooth.core.trust`), and its memory is taken only once the weights fit.
 
     Args:
         trust: dotted names of modules whose classes the file may name, beside ``invsmooth`` and ``torch.nn``.
@@ -109,7 +109,7 @@ def named(state: Mapping[Any, Any], path: Path) -> dict[str, Any]:
 def from_description(description: object, path: Path, *, trust: Sequence[str] = ()) -> nn.Module:
     """An estimator without weights, in eval mode, from the class and parameters that a file names.
 
-    Raises: CheckpointError: see :func:`invsmooth.trust.make_module`; or it has weights after all.
+    Raises: CheckpointError: see :func:`invsmooth.core.trust.make_module`; or it has weights after all.
     """
     with at_most(0, path):
         outline = outlined(lambda: make_module(description, trust, path), trust)

@@ -14,8 +14,8 @@ from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
-from invsmooth.errors import CheckpointError
-from invsmooth.trust import ALWAYS, covered, refused
+from invsmooth.core.errors import CheckpointError
+from invsmooth.core.trust import ALWAYS, covered, refused
 
 Make = Callable[[], nn.Module]
 

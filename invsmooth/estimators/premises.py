@@ -15,11 +15,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invsmooth.errors import NotFiniteError, PremiseError
+from invsmooth.core.errors import NotFiniteError, PremiseError
+from invsmooth.core.rng import standard_normal
+from invsmooth.core.units import to_unit_scale
 from invsmooth.estimators.frozen import Estimator, frozen, modules_of
 from invsmooth.operators.base import Operator
-from invsmooth.rng import standard_normal
-from invsmooth.units import to_unit_scale
 
 EVALUATIONS = 2
 """Of the estimator, for each batch, beside f(y), which its user needs anyway."""

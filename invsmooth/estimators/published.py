@@ -10,10 +10,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invsmooth.core.trust import refused
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.fill import check_tensors, filled
 from invsmooth.estimators.istanetpp import ISTANetPP
-from invsmooth.trust import refused
 
 
 def istanetpp_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:

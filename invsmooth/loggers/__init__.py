@@ -15,7 +15,7 @@ from typing import Protocol, runtime_checkable
 from lightning.pytorch.loggers import CSVLogger, Logger
 from omegaconf import DictConfig
 
-from invsmooth.errors import ConfigError
+from invsmooth.core.errors import ConfigError
 from invsmooth.loggers.description import describe
 from invsmooth.loggers.evaluation import Evaluation, gather
 

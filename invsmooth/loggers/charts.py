@@ -8,10 +8,10 @@ from typing import Any
 
 import pandas as pd
 
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.curves import CERTIFIED, curve_points
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables import averages
-from invsmooth.rows import AT_ATTACKED
 
 AXES = {"eps": "eps (l2 norm over one image, pixels in [0, 1])", "sigma": "sigma (grey levels)"}
 MEASURES = {"psnr": "PSNR, dB", "mse": "MSE"}

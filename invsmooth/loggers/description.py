@@ -11,8 +11,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth.redact import redact
-from invsmooth.units import PAPER_LABEL, Units
+from invsmooth.core.redact import redact
+from invsmooth.core.units import PAPER_LABEL, Units
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pandas as pd
 
+from invsmooth.core.units import Units
 from invsmooth.loggers.charts import Chart, charts, setting_label
 from invsmooth.loggers.gallery import Picture, galleries, on_base
+from invsmooth.records.rows import SCHEMA, read_rows
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables import CERTIFIED, RANKED, averages
-from invsmooth.rows import SCHEMA, read_rows
-from invsmooth.units import Units
 
 log = logging.getLogger(__name__)
 

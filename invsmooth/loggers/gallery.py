@@ -9,10 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from invsmooth.pictures import KINDS, setting_name
-from invsmooth.reporting.kept_pictures import CELL, picture_of, read
+from invsmooth.core.units import PAPER_LABEL, Units
+from invsmooth.records.pictures import KINDS, setting_name
+from invsmooth.reporting.saved_pictures import CELL, picture_of, read
 from invsmooth.reporting.visual_figure import ONE_IMAGE, caption, title
-from invsmooth.units import PAPER_LABEL, Units
 
 log = logging.getLogger(__name__)
 

@@ -10,10 +10,10 @@ from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 
-from invsmooth.errors import ConfigError
+from invsmooth.core.errors import ConfigError
+from invsmooth.core.redact import redact
 from invsmooth.loggers.description import Description
 from invsmooth.loggers.evaluation import Evaluation
-from invsmooth.redact import redact
 
 
 class MlflowRun(MLFlowLogger):

@@ -9,7 +9,7 @@ from typing import Any
 import requests
 import wandb
 
-from invsmooth.errors import ConfigError
+from invsmooth.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 

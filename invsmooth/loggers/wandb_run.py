@@ -18,12 +18,12 @@ from lightning.pytorch.utilities import rank_zero_only
 from omegaconf import DictConfig
 from PIL import Image
 
-from invsmooth.errors import ConfigError
+from invsmooth.core.errors import ConfigError
+from invsmooth.core.redact import redact
 from invsmooth.loggers.charts import Chart
 from invsmooth.loggers.description import Description
 from invsmooth.loggers.evaluation import Evaluation
 from invsmooth.loggers.wandb_mode import OFFLINE, choose_mode
-from invsmooth.redact import redact
 
 log = logging.getLogger(__name__)
 

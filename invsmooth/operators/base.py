@@ -7,7 +7,7 @@ from typing import Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from invsmooth.rng import standard_normal
+from invsmooth.core.rng import standard_normal
 
 
 @runtime_checkable

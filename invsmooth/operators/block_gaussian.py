@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from invsmooth.core.rng import generator_for
 from invsmooth.operators.base import LinearOperator
-from invsmooth.rng import generator_for
 
 
 class BlockGaussian(LinearOperator):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
+from invsmooth.records.run_record import write_text
 from invsmooth.reporting.cells import Cells
 from invsmooth.reporting.comparison_figure import comparison_figure, comparisons
 from invsmooth.reporting.compute_tables import compute_table, evaluation_table, seconds_table, trainings
@@ -28,7 +29,6 @@ from invsmooth.reporting.paper_tables import certified_psnr_table, median_table,
 from invsmooth.reporting.runs import Run
 from invsmooth.reporting.significance import significance_table
 from invsmooth.reporting.writers import latex, markdown, numbers
-from invsmooth.run_record import write_text
 
 FIGURES = {
     "figure1": "Figure 1: certified discrepancy, and PSNR of the draw of rank K, over σ, a curve for each method (bars: "

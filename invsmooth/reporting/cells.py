@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.units import PAPER_LABEL, Units
+from invsmooth.core.units import PAPER_LABEL, Units
 
 SETTING = ["task", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target", "protocol"]
 """What the methods that are compared have in common, beside the number of draws."""

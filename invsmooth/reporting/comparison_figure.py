@@ -12,12 +12,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.cells import SETTING, title
 from invsmooth.reporting.grid import MISSING
-from invsmooth.reporting.kept_pictures import picture_of, read, with_pictures
 from invsmooth.reporting.methods import in_order, not_run
-from invsmooth.rows import AT_ATTACKED
-from invsmooth.units import GREY_LEVELS, PAPER_LABEL, Units
+from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
 PER_FIGURE = 3
 """Images in one figure, as in the paper."""

@@ -14,9 +14,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.notes import confidence_notes, unit_note
 from invsmooth.reporting.tables import SETTING
-from invsmooth.rows import AT_ATTACKED
 
 WITHOUT_CERTIFIER = [c for c in SETTING if c != "certifier"]
 

@@ -13,9 +13,9 @@ from typing import Any
 
 import pandas as pd
 
+from invsmooth.records.run_record import write_text
 from invsmooth.reporting.page_data import page_data
 from invsmooth.reporting.page_pictures import MAX_BYTES, page_pictures
-from invsmooth.run_record import write_text
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
@@ -33,7 +33,7 @@ def write_page(rows: pd.DataFrame, out: Path, files: Sequence[Path] = (), max_by
     """Write ``out``/index.html, all or nothing.
 
     Args:
-        rows: as :func:`invsmooth.rows.read_rows` gives them; all of them are embedded.
+        rows: as :func:`invsmooth.records.rows.read_rows` gives them; all of them are embedded.
         files: the other files of the report, below ``out``, which the page links to.
         max_bytes: of pictures, as they are embedded. The page says how many are left out.
     """

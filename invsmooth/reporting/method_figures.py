@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.cells import SETTING, Cells, soundness, title
 from invsmooth.reporting.grid import MISSING, NONE
 from invsmooth.reporting.methods import in_order, not_run
 from invsmooth.reporting.styles import legend_below, method_styles
-from invsmooth.rows import AT_ATTACKED
 
 BLOCK = [*SETTING, "n_samples"]
 PER_LINE, MAX_PANELS = 4, 24

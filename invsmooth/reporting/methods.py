@@ -127,7 +127,7 @@ def not_run(present: Iterable[str], anywhere: Iterable[str]) -> list[str]:
     return sorted(set(anywhere) - set(present), key=lambda algo: (rank(algo), algo))
 
 
-def told_apart(rows: pd.DataFrame) -> pd.DataFrame:
+def label_methods(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows of :func:`with_methods` whose column ``algo`` says all that must not be averaged together, for what groups by
     it alone: the method, the evaluation settings, and the number of draws where there are several."""
     several = (

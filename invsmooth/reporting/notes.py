@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import pandas as pd
 
 from invsmooth.certificates import most_failures
+from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.together import AXES, counts, failure, paid, statements
-from invsmooth.units import PAPER_LABEL, Units
 
 LEVEL = 0.99
 """Probability with which the number of failures stated is not exceeded."""

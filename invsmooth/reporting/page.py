@@ -7,16 +7,16 @@ from pathlib import Path
 
 import pandas as pd
 
+from invsmooth.records.rows import read_rows
+from invsmooth.records.run_record import write_text
 from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.figures import WITHOUT_CERTIFIER, certificate_figure, save
 from invsmooth.reporting.html_page import write_page
-from invsmooth.reporting.methods import read_runs, told_apart, with_methods
+from invsmooth.reporting.methods import label_methods, read_runs, with_methods
 from invsmooth.reporting.notes import choice_note, notes, unit_note
-from invsmooth.reporting.sandwich_figure import has_curves, sandwich_figure
 from invsmooth.reporting.tables import markdown, short
+from invsmooth.reporting.truth_figure import has_curves, truth_figure
 from invsmooth.reporting.visual_figure import visual_figure
-from invsmooth.rows import read_rows
-from invsmooth.run_record import write_text
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
@@ -30,12 +30,12 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     found = read_rows(folders)
     runs = read_runs(found)
     compared = with_methods(found, runs)
-    rows = told_apart(compared)
+    rows = label_methods(compared)
     out.mkdir(parents=True, exist_ok=True)
     few = first_settings(rows)
     figures = {"certificate": certificate_figure(few)}
     if has_curves(few):
-        figures["sandwich"] = sandwich_figure(few)
+        figures["truth"] = truth_figure(few)
     said, visual = notes(rows), visual_figure(few)
     if len(few) < len(rows):
         said.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")

@@ -11,9 +11,9 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.notes import notes
-from invsmooth.rows import AT_ATTACKED
-from invsmooth.units import PAPER_LABEL
 
 DIGITS = 7
 """Significant digits of the numbers embedded; results.parquet has all of them."""

@@ -13,8 +13,8 @@ import pandas as pd
 from matplotlib import colormaps
 from PIL import Image
 
-from invsmooth.pictures import KINDS
-from invsmooth.reporting.kept_pictures import CELL, picture_of, read
+from invsmooth.records.pictures import KINDS
+from invsmooth.reporting.saved_pictures import CELL, picture_of, read
 
 MAX_BYTES = 32 * 2**20
 """Of embedded pictures, unless told otherwise."""

@@ -8,12 +8,12 @@ from typing import Any
 
 import pandas as pd
 
+from invsmooth.core.units import PAPER_LABEL, Units
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.cells import SETTING, Cells, best_sigma, grouped, lookup, soundness, title
 from invsmooth.reporting.grid import MISSING, Block, Entry, Table, common_power, entry, grey, in_powers
 from invsmooth.reporting.methods import SMOOTHED, in_order, not_run
 from invsmooth.reporting.notes import confidence_notes
-from invsmooth.rows import AT_ATTACKED
-from invsmooth.units import PAPER_LABEL, Units
 
 BLOCK = [*SETTING, "n_samples"]
 

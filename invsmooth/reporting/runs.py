@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 import yaml
 
-from invsmooth.errors import ConfigError
+from invsmooth.core.errors import ConfigError
 
 # The C parser is ten times faster, which counts at hundreds of runs; libyaml may be missing.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -15,11 +15,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.cells import CELL, SETTING, Cells, best_sigma, soundness, title
 from invsmooth.reporting.grid import MISSING, Block, Entry, Table, power_of_ten
 from invsmooth.reporting.methods import in_order
 from invsmooth.reporting.paper_tables import CERTIFIED_PSNR
-from invsmooth.rows import AT_ATTACKED
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.units import PAPER_LABEL, Units
+from invsmooth.core.units import PAPER_LABEL, Units
 
 ATTACK = ["attack", "attack_target"]
 SETTING = ["task", "algo", "dataset", "operator", "ratio", "sigma_b", "certifier", "units", *ATTACK]

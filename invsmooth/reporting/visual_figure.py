@@ -10,13 +10,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from invsmooth.pictures import KINDS
+from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units
+from invsmooth.records.pictures import KINDS
+from invsmooth.records.rows import AT_ATTACKED
 from invsmooth.reporting.figures import measurement
-from invsmooth.reporting.kept_pictures import picture_of, read, with_pictures
 from invsmooth.reporting.notes import choice_note
+from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 from invsmooth.reporting.tables import SETTING
-from invsmooth.rows import AT_ATTACKED
-from invsmooth.units import GREY_LEVELS, PAPER_LABEL, Units
 
 ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
 """Certifiers that show one image, and what it is."""

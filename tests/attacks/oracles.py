@@ -8,9 +8,9 @@ import numpy as np
 import torch
 from scipy.optimize import brentq
 
+from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import Ridge
 from invsmooth.operators import BlockGaussian
-from invsmooth.rng import smoothing_noise
 
 
 def worst_case(jacobian: np.ndarray, residual: np.ndarray, eps: float) -> float:

@@ -8,7 +8,7 @@ import torch
 
 from invsmooth.attacks import Target, apgd, noise, pgd
 from invsmooth.attacks.apgd import ascend, checkpoints
-from invsmooth.attacks.sandwich import check_error
+from invsmooth.checks.truth import check_error
 from invsmooth.data.decode import read_image
 from invsmooth.estimators import DPDNN, ISTANetPP, load_checkpoint
 from invsmooth.metrics import mse, psnr

@@ -7,8 +7,8 @@ import torch
 
 from invsmooth.attacks import AttackResult, ReconstructionError, Search, Target, apgd, maximise, noise, pgd
 from invsmooth.attacks.ball import project
+from invsmooth.core.errors import NotFiniteError
 from invsmooth.data.decode import read_image
-from invsmooth.errors import NotFiniteError
 from invsmooth.estimators import DPDNN, ISTANetPP, Ridge, load_checkpoint
 from invsmooth.metrics import mse, psnr
 from invsmooth.operators import BlockGaussian, Identity

@@ -1,4 +1,4 @@
-"""What ``invsmooth.cli.keep_memory`` gains: the same forward passes in processes with and without it, in turn."""
+"""What ``invsmooth.config.cli.keep_memory`` gains: the same forward passes in processes with and without it, in turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 CODE = """
 import sys, time, torch
-from invsmooth.cli import keep_memory
+from invsmooth.config.cli import keep_memory
 from invsmooth.estimators import DPDNN, ISTANetPP
 from invsmooth.operators import BlockGaussian, Identity
 if sys.argv[1] == "kept":

@@ -17,11 +17,11 @@ from pathlib import Path
 import torch
 
 from invsmooth.certificates import certify, certify_all
-from invsmooth.cli import keep_memory
+from invsmooth.config.cli import keep_memory
+from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, MatchedFilter
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
-from invsmooth.rng import smoothing_noise
 
 N_SAMPLES, CHUNK, SIDE = 64, 8, 165
 EPS = [0.002 * k for k in range(20)]

@@ -19,12 +19,12 @@ from hydra import compose, initialize_config_module
 from PIL import Image
 from torch import Tensor
 
-from invsmooth import schema
-from invsmooth.build import build_estimator, build_module, build_settings
-from invsmooth.cli import keep_memory
+from invsmooth.config import schema
+from invsmooth.config.cli import keep_memory
 from invsmooth.data import ImageArrays, arrays, image_files, load
 from invsmooth.data.decode import read_image
 from invsmooth.data.patches import PatchBatches
+from invsmooth.pipeline.build import build_estimator, build_module, build_settings
 
 SETS = {"Train400-like: 400 of 180×180, grey": (400, 180, 180), "DIV2K-size: 40 of 1356×2040, colour": (40, 1356, 2040)}
 TASKS = {"cs_small": 0, "cs": 0, "denoise_small": 1, "denoise": 1}

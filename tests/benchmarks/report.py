@@ -14,11 +14,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from invsmooth.records.rows import read_rows
 from invsmooth.reporting import report
 from invsmooth.reporting.artefacts import tables
 from invsmooth.reporting.cells import Cells
 from invsmooth.reporting.methods import read_runs, with_methods
-from invsmooth.rows import read_rows
 from tests.reporting.sweep_made import write_many
 
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from PIL import Image
 
+from invsmooth.records.rows import read_rows
 from invsmooth.report import find_runs
 from invsmooth.reporting.html_page import write_page
-from invsmooth.rows import read_rows
 from tests.reporting.browser import browser
 from tests.reporting.page_runs import make_runs
 

@@ -15,10 +15,10 @@ from typing import Any
 import lightning as L
 from hydra import compose, initialize_config_module
 
-from invsmooth import schema
-from invsmooth.build import build_data, build_estimator, build_module, build_settings
-from invsmooth.callbacks import StopAfterBatches
-from invsmooth.cli import keep_memory, quieten_lightning
+from invsmooth.config import schema
+from invsmooth.config.cli import keep_memory, quieten_lightning
+from invsmooth.pipeline.build import build_data, build_estimator, build_module, build_settings
+from invsmooth.training.stop_after import StopAfterBatches
 
 ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
 PAPER = {"denoise": (1, 1.7, 7.2, 95.5, 92.8), "cs": (1, 1.9, 3.4, 31, 68)}

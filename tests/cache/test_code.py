@@ -14,8 +14,8 @@ from torch import nn
 import invsmooth
 from invsmooth.cache import code
 from invsmooth.cache.code import UNKNOWN, code_of, package_key
-from invsmooth.callbacks import recall
 from invsmooth.estimators.frozen import architecture
+from invsmooth.evaluation import result_cache as recall
 
 FILES = {
     "cn_helper.py": "f = 1",

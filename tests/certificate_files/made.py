@@ -11,13 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invsmooth.callbacks import CertificateFiles, CertifyPlan
-from invsmooth.certificate_files.format import checksum
+from invsmooth.core.units import Units
 from invsmooth.estimators import ISTANetPP
 from invsmooth.estimators.frozen import state_sha256
-from invsmooth.measurement import Setting, measure
+from invsmooth.evaluation.certificate_files import CertificateFiles
+from invsmooth.evaluation.settings import CertifyPlan
 from invsmooth.operators import BlockGaussian, Identity
-from invsmooth.units import Units
+from invsmooth.operators.measurement import Setting, measure
+from invsmooth.records.certificate_files.format import checksum
 
 NAMES = ["a/b ç", "a_b ç"]  # both are a_b_ç as a file name
 EPS, SIGMA = [0.0, 0.03, 5.0], 25.0

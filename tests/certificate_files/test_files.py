@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from invsmooth.certificate_files.format import (
+from invsmooth.records.certificate_files.format import (
     FORMAT,
     array_sha256,
     checksum,
@@ -22,7 +22,7 @@ from invsmooth.certificate_files.format import (
     write_arrays,
     write_record,
 )
-from invsmooth.pictures import setting_name
+from invsmooth.records.pictures import setting_name
 from invsmooth.verify import run
 from tests.certificate_files.made import NAMES, make, save
 

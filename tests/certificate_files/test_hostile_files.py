@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from invsmooth import verify
-from invsmooth.certificate_files.checks import findings
-from invsmooth.certificate_files.format import (
+from invsmooth.records.certificate_files.checks import findings
+from invsmooth.records.certificate_files.format import (
     CertificateFileError,
     Record,
     array_sha256,
@@ -99,7 +99,7 @@ def test_what_is_no_file_and_what_is_too_large(tmp_path: Path, capsys: Any, monk
     assert "there is no such file" in capsys.readouterr().out
     assert run(["x" * 300]) == 2
     assert "cannot be looked for" in capsys.readouterr().err
-    monkeypatch.setattr("invsmooth.certificate_files.format.MOST_BYTES", 100)
+    monkeypatch.setattr("invsmooth.records.certificate_files.format.MOST_BYTES", 100)
     (tmp_path / "large.json").write_text(" " * 101)
     assert "too large" in verdict(tmp_path / "large.json", capsys)
 

@@ -12,19 +12,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from invsmooth.callbacks import CertificateFiles, CertifyPlan
-from invsmooth.certificate_files import rerun as rerunning
-from invsmooth.certificate_files.arithmetic import expected
-from invsmooth.certificate_files.checks import findings
-from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
-from invsmooth.certificate_files.record import operator_sha256
-from invsmooth.certificate_files.rerun import as_lengths, rebuild_estimator, rebuild_operator, rerun
-from invsmooth.certificates import kept_draws
+from invsmooth.certificates import draw_buffer
+from invsmooth.core.units import Units
 from invsmooth.estimators import MatchedFilter, Ridge
 from invsmooth.estimators.frozen import state_sha256
-from invsmooth.measurement import Setting, measure
+from invsmooth.evaluation.certificate_files import CertificateFiles
+from invsmooth.evaluation.settings import CertifyPlan
 from invsmooth.operators import BlockGaussian, Identity
-from invsmooth.units import Units
+from invsmooth.operators.measurement import Setting, measure
+from invsmooth.records.certificate_files import rerun as rerunning
+from invsmooth.records.certificate_files.arithmetic import expected
+from invsmooth.records.certificate_files.checks import findings
+from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_record
+from invsmooth.records.certificate_files.record import operator_sha256
+from invsmooth.records.certificate_files.rerun import as_lengths, rebuild_estimator, rebuild_operator, rerun
 from invsmooth.verify import run
 from tests.certificate_files.made import NearlyConstant, make, make_nearly_constant, save, save_weights
 
@@ -41,7 +42,7 @@ def test_an_untouched_file_is_confirmed_at_any_chunk_size(tmp_path: Path, chunk_
 
 def test_no_room_for_the_draws_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     (path,) = make(tmp_path, "mean")[:1]
-    monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", 0)
+    monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", 0)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
     assert run([str(path), "--rerun"]) == 2
     assert "cannot be redrawn: the draws" in " ".join(capsys.readouterr().out.split())

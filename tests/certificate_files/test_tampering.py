@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from invsmooth.certificate_files.arithmetic import expected
-from invsmooth.certificate_files.checks import findings
-from invsmooth.certificate_files.format import CertificateFileError, Record, checksum, read_record
-from invsmooth.certificate_files.rerun import rerun
-from invsmooth.units import PAPER_LABEL, Units
+from invsmooth.core.units import PAPER_LABEL, Units
+from invsmooth.records.certificate_files.arithmetic import expected
+from invsmooth.records.certificate_files.checks import findings
+from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_record
+from invsmooth.records.certificate_files.rerun import rerun
 from invsmooth.verify import run
 from tests.certificate_files.made import KINDS, changed, get, leaves, make, pattern, save
 

@@ -20,9 +20,9 @@ from invsmooth.certificates.center_smoothing import (
     why_abstained,
     why_no_center,
 )
+from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, MatchedFilter
 from invsmooth.operators import Identity
-from invsmooth.rng import smoothing_noise
 from tests.certificates.nets import ReluNet
 
 SIGMA = 0.1

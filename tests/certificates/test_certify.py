@@ -8,12 +8,12 @@ import torch
 from scipy.stats import binom, chi2, ncx2, norm
 from torch import Tensor
 
-from invsmooth.certificates import certify, certify_all, kept_draws, order_statistic_index, shifted_quantile
+from invsmooth.certificates import certify, certify_all, draw_buffer, order_statistic_index, shifted_quantile
+from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge
 from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
-from invsmooth.rng import smoothing_noise
 
 SIGMA = 0.1
 
@@ -151,7 +151,7 @@ def test_the_mean_shares_its_draws(in_memory: bool, monkeypatch: pytest.MonkeyPa
     """All certificates are those that each certifier gives alone; together they cost what the mean does."""
     net, operator, x = DPDNN(1, 4), Identity(), torch.rand(2, 1, 16, 16)
     if not in_memory:
-        monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", 0)
+        monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", 0)
     calls = 0
 
     def counting(y: Tensor, operator: object) -> Tensor:
@@ -221,7 +221,7 @@ def test_kept_or_drawn_again(monkeypatch: pytest.MonkeyPatch) -> None:
         "x": x,
     }
     kept = certify_all(net, Identity(), x, **settings)
-    monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", 0)
+    monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", 0)
     again = certify_all(net, Identity(), x, **settings)
     for certifier, found in kept.items():
         other = again[certifier]

@@ -150,8 +150,8 @@ def test_chunks_and_batches_do_not_change_the_result() -> None:
 
 def test_centre_and_radius_are_of_the_first_draws(monkeypatch: pytest.MonkeyPatch) -> None:
     """c is their mean and R is 1.05 times their largest distance to it; whether draws are kept in memory or in a file."""
-    from invsmooth.certificates import kept_draws
-    from invsmooth.rng import smoothing_noise
+    from invsmooth.certificates import draw_buffer
+    from invsmooth.core.rng import smoothing_noise
 
     y = torch.rand(1, 1, 4, 4)
     settings = {"sigma": SIGMA, "eps": 0.1, "n_samples": 60, "n_centre": 20}
@@ -171,7 +171,7 @@ def test_centre_and_radius_are_of_the_first_draws(monkeypatch: pytest.MonkeyPatc
     of_x = certify_mean(MatchedFilter(), Identity(), y, **settings, x=y - 0.1)
     assert float(of_x.centre_error) == pytest.approx(float(to_x.norm()), rel=1e-4)
     assert float(of_x.mean_error) == pytest.approx(float((to_x + fresh.mean(0)).norm()), rel=1e-4)
-    monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", 0)
+    monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", 0)
     again = certify_mean(MatchedFilter(), Identity(), y, **settings)
     torch.testing.assert_close(again.bound, kept.bound)
     assert (kept.network_evals, again.network_evals) == (81, 81)
@@ -200,7 +200,7 @@ def test_the_eigenvalue_is_at_most_the_trace() -> None:
 
 def test_more_draws_than_a_dense_matrix_takes() -> None:
     """The iteration, with which eigenvalue and bound are those of the dense matrix."""
-    from invsmooth.rng import smoothing_noise
+    from invsmooth.core.rng import smoothing_noise
 
     y = torch.rand(1, 1, 33, 33)
     found = certify_mean(lambda y, _: 0.8 * y, Identity(), y, sigma=SIGMA, eps=0.05, n_samples=1100, n_centre=50)

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chi2, norm
 from torch import Tensor
 
-from invsmooth.certificates import Certificate, certify, certify_all, kept_draws, sampling
+from invsmooth.certificates import Certificate, certify, certify_all, draw_buffer, sampling
+from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
-from invsmooth.rng import smoothing_noise
 from tests.certificates.nets import ReluNet
 
 SIGMA = 0.1
@@ -62,7 +62,7 @@ def test_chunks_memory_and_batches_do_not_matter(seed: int, chunk_size: int, kep
     whole = certificates(seed, eps, n_images)
     assert any(bool(found.bound.isfinite().any()) for found in whole.values())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setitem(kept_draws.KEPT_BYTES, "cpu", kept_bytes)
+        patch.setitem(draw_buffer.KEPT_BYTES, "cpu", kept_bytes)
         assert_same(whole, certificates(seed, eps, n_images, chunk_size=chunk_size))
     alone = certificates(seed, eps, n_images, only=last, image_keys=[last])
     for certifier, found in whole.items():

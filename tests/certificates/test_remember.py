@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from invsmooth.cache import Results, Store
-from invsmooth.certificates import certify_all, kept_draws
+from invsmooth.certificates import certify_all, draw_buffer
 from invsmooth.estimators import DPDNN
 from invsmooth.operators import Identity
 
@@ -35,7 +35,7 @@ def results(tmp_path: Path) -> Results:
 @pytest.mark.parametrize("certifiers", [("error",), ("error", "mean"), ("discrepancy", "radius", "mean", "center")])
 def test_recalled_draws_give_the_same_certificates(results, monkeypatch, certifiers, kept_bytes: int) -> None:
     """To the last bit, the costs that the rows state included; only what is shown is made again."""
-    monkeypatch.setitem(kept_draws.KEPT_BYTES, "cpu", kept_bytes)
+    monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", kept_bytes)
     estimator, operator = Counting(), Identity()
     x = torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(1))
 

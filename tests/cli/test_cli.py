@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from invsmooth.rows import SCHEMA
+from invsmooth.records.rows import SCHEMA
 
 TINY = [
     "trainer.progress_bar=false",

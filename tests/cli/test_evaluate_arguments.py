@@ -19,9 +19,10 @@ from hydra.core.utils import setup_globals
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth import evaluate, pipeline
-from invsmooth.errors import CheckpointError, ConfigError
-from invsmooth.origin import read_origin
+from invsmooth import evaluate
+from invsmooth.core.errors import CheckpointError, ConfigError
+from invsmooth.pipeline import run as pipeline
+from invsmooth.records.origin import read_origin
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 SAVED: dict[str, Any] = {
@@ -85,7 +86,7 @@ def refused(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -
 
 
 def check_taken_over(cfg: DictConfig) -> None:
-    assert (cfg.task.name, cfg.algo.name, cfg.algo._target_) == ("cs", "mine", "invsmooth.algorithms.AdvTraining")
+    assert (cfg.task.name, cfg.algo.name, cfg.algo._target_) == ("cs", "mine", "invsmooth.training.AdvTraining")
     assert (cfg.operator.name, cfg.operator.seed, cfg.operator.block, cfg.operator.matrix) == (
         "block_gaussian", 3, 11, None
     )  # fmt: skip

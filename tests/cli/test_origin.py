@@ -18,16 +18,16 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from invsmooth import evaluate, train
-from invsmooth.build import build_module, build_settings, training_key
-from invsmooth.certificate_files.record import operator_sha256
-from invsmooth.errors import ConfigError
+from invsmooth.config.validate import validate
+from invsmooth.core.errors import ConfigError
 from invsmooth.estimators import DPDNN, ISTANetPP, Ridge, load_checkpoint
-from invsmooth.evaluated import check_operators, evaluated_estimator
-from invsmooth.measurement import Setting
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
-from invsmooth.origin import Origin, read_origin
-from invsmooth.validate import validate
-from tests.conf.test_config import config
+from invsmooth.operators.measurement import Setting
+from invsmooth.pipeline.build import build_module, build_settings, training_key
+from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
+from invsmooth.records.certificate_files.record import operator_sha256
+from invsmooth.records.origin import Origin, read_origin
+from tests.config.test_config import config
 from tests.estimators.test_checkpoint import published_dpdnn_state
 
 TINY = [

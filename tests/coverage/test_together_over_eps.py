@@ -19,10 +19,10 @@ from PIL import Image
 from scipy.stats import binom
 from torch import Tensor, nn
 
-from invsmooth import schema
 from invsmooth.certificates import shifted_quantile
+from invsmooth.config import schema
 from invsmooth.operators import LinearOperator
-from invsmooth.pipeline import evaluate_checkpoint
+from invsmooth.pipeline.run import evaluate_checkpoint
 
 SIZE, SIGMA, N_SAMPLES, CONFIDENCE = 12, 25.0, 60, 0.6
 EPS = [0.0001 * k * k for k in range(1, 17)]

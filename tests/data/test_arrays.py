@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from invsmooth.core.errors import DataError
 from invsmooth.data import arrays, image_files, in_memory, load, read_image
-from invsmooth.errors import DataError
 from tests.data.pictures import GREY, noise, save
 
 

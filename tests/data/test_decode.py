@@ -8,10 +8,10 @@ import pytest
 import torch
 from PIL import Image
 
+from invsmooth.core.errors import DataError
 from invsmooth.data import image_files, read_image
 from invsmooth.data.decode import centre_crop, grey_pixels, image_size, is_8_bit
 from invsmooth.data.files import ImageFile, check_archive, members
-from invsmooth.errors import DataError
 from tests.data.pictures import GREY, save
 
 

@@ -18,10 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from invsmooth.core.errors import DataError
 from invsmooth.data.fetch import BLOCK, Patience, fetch, mirrored
 from invsmooth.data.obtain import find_or_fetch, obtain
 from invsmooth.data.published import Published
-from invsmooth.errors import DataError
 from tests.data.server import Server, serving
 
 FILES = {f"{k}.png": os.urandom(300_000 + k) for k in range(3)}

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from invsmooth.core.errors import DataError
 from invsmooth.data import arrays, image_files, in_memory, load
 from invsmooth.data.patches import BatchNumbers, PatchBatches, dihedral
-from invsmooth.errors import DataError
 from tests.data.pictures import noise, save
 
 IMAGES = in_memory({"a": noise(0, 50, 40), "b": noise(1, 41, 60)})

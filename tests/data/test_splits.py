@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
+from invsmooth.core.errors import DataError
 from invsmooth.data import ImageArrays, ImageSet, find_splits, in_memory, load
 from invsmooth.data.bundled import PHOTOGRAPHS
 from invsmooth.data.datamodule import ImageDataModule, check_sizes
 from invsmooth.data.locate import find
 from invsmooth.data.published import PUBLISHED, TEST_SETS, TRAIN_SETS, published
-from invsmooth.errors import DataError
 from tests.data.pictures import noise, save
 
 COUNTS = {"train400": 400, "bsd68": 68, "set12": 12, "set11": 11, "imagenet": 60}

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import invsmooth
 from invsmooth.certificates import certify
-from invsmooth.errors import PremiseError
+from invsmooth.core.errors import PremiseError
 from invsmooth.estimators import Ridge, as_estimator, frozen
 from invsmooth.operators import BlockGaussian, Identity
 

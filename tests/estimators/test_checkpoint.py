@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import nn
 
+from invsmooth.core.errors import CheckpointError
 from invsmooth.data import image_files, read_image
-from invsmooth.errors import CheckpointError
 from invsmooth.estimators import DPDNN, load_checkpoint
 from invsmooth.metrics import psnr
 from invsmooth.operators import BlockGaussian, Identity

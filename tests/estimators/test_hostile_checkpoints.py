@@ -15,12 +15,13 @@ import torch
 from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
-from invsmooth import evaluate, schema
-from invsmooth.build import build_estimator
-from invsmooth.errors import CheckpointError, ConfigError
+from invsmooth import evaluate
+from invsmooth.config import schema
+from invsmooth.config.validate import validate
+from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.estimators import ISTANetPP, load_checkpoint
 from invsmooth.estimators.checkpoint import check_resumable, from_description
-from invsmooth.validate import validate
+from invsmooth.pipeline.build import build_estimator
 from tests.estimators.parts import Numbers, Wrapped, small
 
 OURS = {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 1, "channels": 2}

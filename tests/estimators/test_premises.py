@@ -16,8 +16,8 @@ from scipy.stats import ncx2
 from torch import Tensor, nn
 
 from invsmooth.attacks import Target, apgd, noise, pgd
-from invsmooth.certificates import certify, certify_threshold, pixel_bands
-from invsmooth.errors import NotFiniteError, PremiseError
+from invsmooth.certificates import certify, certify_threshold, pixel_intervals
+from invsmooth.core.errors import NotFiniteError, PremiseError
 from invsmooth.estimators import MatchedFilter, as_estimator
 from invsmooth.estimators.frozen import frozen, modules_of
 from invsmooth.estimators.premises import Checked, checked
@@ -151,7 +151,7 @@ def test_types_of_images_and_measurements(dtype: torch.dtype) -> None:
         lambda: certify(same, Identity(), X, certifier="error", x=other, **FEW),
         lambda: pgd(same, Identity(), other, eps=0.1, n_iter=2),
         lambda: pgd(same, Identity(), X, other, eps=0.1, n_iter=2),
-        lambda: pixel_bands(same, Identity(), other, **FEW),
+        lambda: pixel_intervals(same, Identity(), other, **FEW),
         lambda: certify_threshold(same, Identity(), other, threshold=0.1, sigma=0.1, eps=0.1, max_samples=50),
     ):
         with pytest.raises(PremiseError, match="give float32 or float64"):
@@ -269,7 +269,7 @@ def test_random_and_coupled_networks(how: str, n_images: int) -> None:
     calls: list[Callable[[], Any]] = [
         lambda: certify(Coupled(how), Identity(), y, **FEW),
         lambda: certify(Coupled(how), Identity(), y, certifier="mean", chunk_size=1, **FEW),
-        lambda: pixel_bands(Coupled(how), Identity(), y, **FEW),
+        lambda: pixel_intervals(Coupled(how), Identity(), y, **FEW),
         lambda: certify_threshold(Coupled(how), Identity(), y, threshold=0.1, sigma=0.1, eps=0.1, max_samples=50),
         *(functools.partial(a, Coupled(how), Identity(), y, eps=0.1, n_iter=2) for a in attacks),
     ]
@@ -325,7 +325,7 @@ def test_noise_levels() -> None:
     for call in (
         lambda: certify(same, Identity(), X, sigma=1e-8, eps=1e-8, n_samples=300),
         lambda: certify(same, Identity(), 1e6 * X, sigma=0.1, eps=0.1, n_samples=300),
-        lambda: pixel_bands(same, Identity(), X, sigma=1e-8, eps=1e-8, n_samples=300),
+        lambda: pixel_intervals(same, Identity(), X, sigma=1e-8, eps=1e-8, n_samples=300),
         lambda: certify_threshold(same, Identity(), X, threshold=0.1, sigma=1e-8, eps=1e-8, max_samples=50),
         lambda: pgd(same, Identity(), X, eps=0.1, n_iter=2, target=Target("mean", 1e-8, 4)),
     ):

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from invsmooth import pipeline
-from tests.conf.test_config import config
+from invsmooth.pipeline import run as pipeline
+from tests.config.test_config import config
 
 TINY = [
     "task=cs", "estimator.n_phases=2", "estimator.channels=4", "task.batch_size=4", "data.crop=33", "data.limit=1",

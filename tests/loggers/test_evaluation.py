@@ -15,15 +15,15 @@ from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
 
 from invsmooth import loggers as backends
-from invsmooth import schema
-from invsmooth.errors import ConfigError
+from invsmooth.config import schema
+from invsmooth.config.validate import validate
+from invsmooth.core.errors import ConfigError
 from invsmooth.loggers import build_loggers, close_loggers, evaluation, gallery, log_evaluation
 from invsmooth.loggers.charts import charts
 from invsmooth.loggers.description import describe
 from invsmooth.loggers.evaluation import gather, summary
 from invsmooth.loggers.gallery import galleries
-from invsmooth.validate import validate
-from tests.conf.test_config import config
+from tests.config.test_config import config
 from tests.reporting.made import NONE, keep_pictures, row, stored
 
 TASK = ("task=cs",)
@@ -150,7 +150,7 @@ def test_one_point_is_no_curve(tmp_path: Path) -> None:
 def test_pictures_are_limited_and_spread_over_the_cells(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    from invsmooth.pictures import picture_file
+    from invsmooth.records.pictures import picture_file
 
     radii = [0.0, 0.1, 0.2, 0.3, 0.4]
     rows = stored(tmp_path, *(row(eps=e, image=i) for i in ("one", "two") for e in radii))

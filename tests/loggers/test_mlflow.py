@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invsmooth.rows import read_rows
+from invsmooth.records.rows import read_rows
 from tests.loggers.runs import N_BATCHES, run, run_that_does_little
 
 pytestmark = pytest.mark.skipif(  # imported by ours first, which keeps it out of the home folder
@@ -68,7 +68,7 @@ def test_store_has_curves_summary_parameters_and_files(trained: Path, root: Path
 
 def test_each_job_of_a_process_has_its_run(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     long = "data.root=" + "a" * 400  # MLflow takes no longer values than 250 to 6000 characters, by its version
-    monkeypatch.setattr("invsmooth.pipeline.validate", lambda cfg: None)
+    monkeypatch.setattr("invsmooth.pipeline.run.validate", lambda cfg: None)
     with pytest.raises(RuntimeError, match="job 1"):
         run_that_does_little(root / "1", monkeypatch, RuntimeError("job 1 fails"), *options(root), long)
     run_that_does_little(root / "2", monkeypatch, None, *options(root), "certificate.units=paper", "logger.group=ours")

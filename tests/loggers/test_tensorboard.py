@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invsmooth.rows import read_rows
+from invsmooth.records.rows import read_rows
 from tests.loggers.runs import N_BATCHES, run
 
 accumulators = pytest.importorskip(

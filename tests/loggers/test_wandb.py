@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 import wandb
 
-from invsmooth.errors import ConfigError
+from invsmooth.core.errors import ConfigError
 from invsmooth.loggers import build_loggers, close_loggers
 from invsmooth.loggers import wandb_run as backend
-from invsmooth.rows import SCHEMA, read_rows
-from tests.conf.test_config import config
+from invsmooth.records.rows import SCHEMA, read_rows
+from tests.config.test_config import config
 from tests.loggers.runs import N_BATCHES, TINY, run, run_that_does_little
 from tests.loggers.wandb_file import OfflineRun, offline_runs
 
@@ -139,7 +139,7 @@ def test_pictures_have_captions(offline: OfflineRun, trained: Path) -> None:
     )
     assert any(c.startswith("smoothed median of y(x+ξ), ε = 0.05, σ = 25: ") for c in captions)
     assert all((offline.folder / "files" / name).is_file() for name in media["filenames"])
-    assert {f"report/{name}" for name in ("certificate", "sandwich", "visual")} <= {
+    assert {f"report/{name}" for name in ("certificate", "truth", "visual")} <= {
         k for line in offline.history for k in line
     }
 

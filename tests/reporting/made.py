@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from invsmooth.pictures import KINDS, picture_file
-from invsmooth.rows import SCHEMA, read_rows, write_rows
+from invsmooth.records.pictures import KINDS, picture_file
+from invsmooth.records.rows import SCHEMA, read_rows, write_rows
 
 
 def row(**values: Any) -> dict[str, Any]:

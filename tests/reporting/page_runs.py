@@ -15,8 +15,8 @@ from skimage import data
 from skimage.metrics import structural_similarity
 from skimage.transform import resize
 
-from invsmooth.pictures import picture_file
-from invsmooth.rows import write_rows
+from invsmooth.records.pictures import picture_file
+from invsmooth.records.rows import write_rows
 from tests.reporting.made import NONE, row
 
 QUALITY = {"ord": 0.0, "adv": -0.6, "jcb": -0.9, "smt_adv": -0.4, "smt_grad": -0.2}

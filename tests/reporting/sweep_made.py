@@ -11,8 +11,8 @@ import numpy as np
 import pandas as pd
 import yaml
 
-from invsmooth.pictures import KINDS, picture_file
-from invsmooth.rows import write_rows
+from invsmooth.records.pictures import KINDS, picture_file
+from invsmooth.records.rows import write_rows
 from tests.reporting.made import row
 
 LEVEL = {"ord": 0.0, "jcb": 0.2, "adv": 0.3, "smt_adv": 0.5, "smt_grad": 0.7}

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.rows import KEY, read_rows
 from invsmooth.reporting import artefacts, report
 from invsmooth.reporting.artefacts import tables, write_artefacts
 from invsmooth.reporting.cells import Cells
 from invsmooth.reporting.methods import read_runs, with_methods
-from invsmooth.rows import KEY, read_rows
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import row, stored
 from tests.reporting.sweep_made import write_config, write_many, write_metrics, write_run
 

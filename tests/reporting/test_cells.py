@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.rows import SCHEMA
 from invsmooth.reporting.cells import Cells, best_sigma, soundness, title
 from invsmooth.reporting.methods import with_methods
 from invsmooth.reporting.runs import Run
-from invsmooth.rows import SCHEMA
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import NONE, row
 
 

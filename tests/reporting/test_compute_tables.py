@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
+from invsmooth.records.rows import read_rows, write_rows
 from invsmooth.reporting.compute_tables import compute_table, evaluation_table, seconds_table, trainings
 from invsmooth.reporting.grid import Block, Entry
 from invsmooth.reporting.methods import read_runs, with_methods
-from invsmooth.rows import read_rows, write_rows
 from tests.reporting.made import row
 from tests.reporting.sweep_made import write_config, write_metrics
 from tests.reporting.test_cells import cells_of

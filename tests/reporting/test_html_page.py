@@ -16,11 +16,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from invsmooth.pictures import KINDS
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.pictures import KINDS
+from invsmooth.records.rows import SCHEMA, read_rows
 from invsmooth.reporting import report
 from invsmooth.reporting.html_page import ASSETS, SCRIPTS, STYLES, write_page
-from invsmooth.rows import SCHEMA, read_rows
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import NONE, keep_pictures, row, stored
 from tests.reporting.page_runs import make_runs
 

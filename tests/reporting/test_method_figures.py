@@ -11,12 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.rows import read_rows
 from invsmooth.reporting.comparison_figure import comparison_figure, comparisons
 from invsmooth.reporting.method_figures import curve_figure, curve_panels, figure1, figure1_panels, pages
 from invsmooth.reporting.methods import ALGORITHMS, read_runs, with_methods
 from invsmooth.reporting.styles import STYLES, method_styles
-from invsmooth.rows import read_rows
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import NONE, row
 from tests.reporting.sweep_made import write_run
 from tests.reporting.test_cells import cells_of

@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from invsmooth.errors import ConfigError
-from invsmooth.reporting.methods import in_order, read_runs, told_apart, with_methods
+from invsmooth.core.errors import ConfigError
+from invsmooth.records.rows import read_rows, write_rows
+from invsmooth.reporting.methods import in_order, label_methods, read_runs, with_methods
 from invsmooth.reporting.runs import read_metrics, read_run
-from invsmooth.rows import read_rows, write_rows
 from tests.reporting.made import row
 from tests.reporting.sweep_made import write_config, write_metrics
 
@@ -97,7 +97,7 @@ def test_evaluations_that_differ_are_kept_apart(tmp_path: Path) -> None:
     rows = read_rows([tmp_path / name for name in "abc"])
     found = with_methods(rows, read_runs(rows))
     assert list(found["protocol"]) == ["attack gradients = 20", "attack gradients = 100", "evaluation settings unknown"]
-    assert list(told_apart(found)["algo"])[:2] == [
+    assert list(label_methods(found)["algo"])[:2] == [
         "ord, attack gradients = 20, S = 50", "ord, attack gradients = 100, S = 500",
     ]  # fmt: skip
 

@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.rows import read_rows
 from invsmooth.reporting.html_page import write_page
-from invsmooth.rows import read_rows
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.browser import browser, chromium
 from tests.reporting.made import keep_pictures, row, stored
 from tests.reporting.page_runs import make_runs

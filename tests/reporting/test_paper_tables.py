@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from invsmooth.core.units import PAPER_LABEL
 from invsmooth.reporting.grid import Block, Entry, Table
 from invsmooth.reporting.paper_tables import certified_psnr_table, median_table, samples_table, tradeoff_table
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import NONE, row
 from tests.reporting.test_cells import cells_of
 

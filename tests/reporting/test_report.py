@@ -10,11 +10,11 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from invsmooth.core.units import PAPER_LABEL
+from invsmooth.records.rows import read_rows, write_rows
 from invsmooth.reporting import report
 from invsmooth.reporting.figures import certificate_figure, without_certificate
 from invsmooth.reporting.tables import averages, markdown, short
-from invsmooth.rows import read_rows, write_rows
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import NONE, row, stored
 
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invsmooth.core.units import PAPER_LABEL
 from invsmooth.reporting.notes import SIGMA_PICKED
 from invsmooth.reporting.visual_figure import caption, telling_rows, visual_figure
-from invsmooth.units import PAPER_LABEL
 from tests.reporting.made import NONE, keep_pictures, row, stored
 
 LABEL = f"interval of the 0.5-quantile of each pixel; confidence 0.99: each pixel on its own; {PAPER_LABEL}"

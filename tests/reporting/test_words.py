@@ -14,9 +14,9 @@ from invsmooth.loggers.evaluation import summary
 from invsmooth.loggers.gallery import galleries
 from invsmooth.reporting import report
 from invsmooth.reporting.html_page import ASSETS
-from invsmooth.reporting.kept_pictures import with_pictures
 from invsmooth.reporting.method_figures import figure1, figure1_panels
 from invsmooth.reporting.methods import read_runs, with_methods
+from invsmooth.reporting.saved_pictures import with_pictures
 from invsmooth.reporting.tables import NAMES, markdown
 from invsmooth.reporting.visual_figure import visual_figure
 from tests.reporting.made import keep_pictures, row, stored

@@ -11,11 +11,11 @@ import pytest
 import torch
 from omegaconf import OmegaConf
 
-from invsmooth import cli
-from invsmooth.errors import DataError
+from invsmooth.config import cli
+from invsmooth.core.errors import DataError
+from invsmooth.core.redact import PLACEHOLDER
 from invsmooth.loggers.description import describe
-from invsmooth.redact import PLACEHOLDER
-from tests.conf.test_config import config
+from tests.config.test_config import config
 from tests.secrets.net import TOKEN
 
 REPOSITORY = Path(__file__).parents[2]

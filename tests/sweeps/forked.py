@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from invsmooth.rows import KEY
+from invsmooth.records.rows import KEY
 
 SWEEP = [
     "--multirun", "task=cs", "algo=ord,jcb", "operator.ratio=0.1,0.3", "certify.sigma=12,25",
@@ -37,13 +37,13 @@ def start(root: Path, *arguments: str) -> BaseProcess:
 
 def run(root: str, arguments: list[str]) -> None:
     from invsmooth import train
-    from invsmooth.cache import Training
-    from invsmooth.callbacks.recall import Recall
+    from invsmooth.evaluation.result_cache import ResultCache
+    from invsmooth.training.kept_trainings import Training
 
     os.environ["INVSMOOTH_ROOT"] = root
     os.chdir(root)
     events = beside(root, "events").open("a", buffering=1)
-    begin, keep, finish = Recall.begin, Recall.keep, Training.finish
+    begin, keep, finish = ResultCache.begin, ResultCache.keep, Training.finish
 
     def logged_begin(self, measured, number, folder):
         known = begin(self, measured, number, folder)
@@ -59,7 +59,7 @@ def run(root: str, arguments: list[str]) -> None:
         finish(self)
         events.write(f"safe {self.folder.name}\n")
 
-    Recall.begin, Recall.keep, Training.finish = logged_begin, logged_keep, logged_finish  # type: ignore[method-assign]
+    ResultCache.begin, ResultCache.keep, Training.finish = logged_begin, logged_keep, logged_finish  # type: ignore[method-assign]
     sys.argv = ["invsmooth-train", *arguments]
     with beside(root, "log").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         train.main()

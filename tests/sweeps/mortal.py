@@ -9,7 +9,7 @@ import time
 import torch
 from torch import Tensor
 
-from invsmooth.errors import CertificateViolation
+from invsmooth.core.errors import CertificateViolation
 from invsmooth.operators import LinearOperator
 
 TESTED = 24

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-import invsmooth.pipeline
+import invsmooth.pipeline.run
 import invsmooth.reporting
 import invsmooth.train  # noqa: F401
 

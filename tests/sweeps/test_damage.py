@@ -16,7 +16,7 @@ import pytest
 
 from invsmooth.cache import Store
 from invsmooth.cache.store import pack, unpack
-from invsmooth.callbacks.recall import restore
+from invsmooth.evaluation.result_cache import restore
 from tests.sweeps.test_plan import Runs, rows
 
 GRID = ["certify=error", "attack.eps=0.1", "certify.sigma=25", "operator.ratio=0.3", "operator.train_ratio=0.3",

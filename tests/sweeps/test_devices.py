@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
-from invsmooth import devices
-from invsmooth.devices import devices_of_job, gpu_count, gpu_of_job, starts_processes
+from invsmooth.core import devices
+from invsmooth.core.devices import devices_of_job, gpu_count, gpu_of_job, starts_processes
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from invsmooth.distributed import Part, merge_rows, pooled, raise_errors
-from invsmooth.errors import CertificateViolation
-from invsmooth.rows import write_rows
-from invsmooth.share import ALL, Share
+from invsmooth.core.errors import CertificateViolation
+from invsmooth.core.shards import ALL, Shard
+from invsmooth.evaluation.distributed import Part, merge_rows, pooled, raise_errors
+from invsmooth.records.rows import write_rows
 from tests.reporting.made import row
 from tests.sweeps.sweeping import comparable, run
 
@@ -21,16 +21,16 @@ TWO = ["trainer=ddp", "trainer.accelerator=cpu", "trainer.devices=2"]
 @pytest.mark.parametrize("world", [1, 2, 3, 8])
 @pytest.mark.parametrize("n", [0, 1, 5, 6])
 def test_shares_are_all_images_once(n: int, world: int) -> None:
-    shares = [list(Share(rank, world).numbers(n)) for rank in range(world)]
+    shares = [list(Shard(rank, world).numbers(n)) for rank in range(world)]
     assert sorted(k for share in shares for k in share) == list(range(n))
     assert max(map(len, shares)) - min(map(len, shares)) <= 1
     for rank, share in enumerate(shares):
-        assert [Share(rank, world).number(k) for k in range(len(share))] == share
+        assert [Shard(rank, world).number(k) for k in range(len(share))] == share
 
 
 def test_only_one_process_writes_under_the_files_own_name() -> None:
     assert ALL.file("results.parquet") == "results.parquet"
-    assert [Share(rank, 2).file("results.parquet") for rank in (0, 1)] == [
+    assert [Shard(rank, 2).file("results.parquet") for rank in (0, 1)] == [
         "results.rank0.parquet",
         "results.rank1.parquet",
     ]
@@ -41,8 +41,8 @@ def test_merged_rows_are_in_the_order_of_one_process(tmp_path: Path) -> None:
     cells = [(s, i, eps) for s in settings for i in images for eps in (0.5, 0.0)]
     made = [row(ratio=s[0], sigma_b=s[1], image=i, eps=eps) for s, i, eps in cells]
     for rank in range(2):
-        mine = [images[k] for k in Share(rank, 2).numbers(3)]
-        write_rows(tmp_path / Share(rank, 2).file("results.parquet"), [r for r in made if r["image"] in mine])
+        mine = [images[k] for k in Shard(rank, 2).numbers(3)]
+        write_rows(tmp_path / Shard(rank, 2).file("results.parquet"), [r for r in made if r["image"] in mine])
     # A third process had no image, and wrote nothing.
     merge_rows(tmp_path, 3, settings, images)
     write_rows(tmp_path / "expected.parquet", made)

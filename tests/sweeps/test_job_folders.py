@@ -10,14 +10,14 @@ import pytest
 from omegaconf import OmegaConf
 
 import invsmooth
-from invsmooth import schema
-from invsmooth.job_folder import LONGEST_LABEL, job_label
+from invsmooth.config import schema
+from invsmooth.config.job_folder import LONGEST_LABEL, job_label
 
 STARTS = """if True:
     import datetime, os, sys
     import hydra.core.utils
     from omegaconf import OmegaConf
-    from invsmooth import schema
+    from invsmooth.config import schema
 
     class Frozen(datetime.datetime):
         @classmethod

@@ -12,10 +12,10 @@ import pytest
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
 
-from invsmooth import cli
-from invsmooth.errors import ConfigError
-from invsmooth.launchers import and_the_rest, nothing, or_else, prepare_launcher
-from tests.conf.test_config import config
+from invsmooth.config import cli
+from invsmooth.core.errors import ConfigError
+from invsmooth.sweeps.launchers import and_the_rest, nothing, or_else, prepare_launcher
+from tests.config.test_config import config
 from tests.sweeps.sweeping import check_sweep, run
 
 

@@ -12,10 +12,11 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth import reporting, sweep
-from invsmooth.errors import CertificateViolation, ConfigError
-from invsmooth.outcomes import exit_code, outcomes, summary, write_failure
-from invsmooth.sweep import ReportAtSweepEnd
+from invsmooth import reporting
+from invsmooth.core.errors import CertificateViolation, ConfigError
+from invsmooth.sweeps import report_at_end as sweep
+from invsmooth.sweeps.outcomes import exit_code, outcomes, summary, write_failure
+from invsmooth.sweeps.report_at_end import ReportAtSweepEnd
 from tests.reporting.made import row
 
 
@@ -75,7 +76,7 @@ def test_rows_are_those_of_the_jobs_that_finished(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """They stay, and the summary is printed, if the report fails."""
-    from invsmooth.rows import write_rows
+    from invsmooth.records.rows import write_rows
 
     for name, status in (("0_a", "finished"), ("1_b", "running")):
         write_rows(job(tmp_path, name, status) / "results.parquet", [row(run_id=name)])

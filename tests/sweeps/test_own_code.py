@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from invsmooth import pipeline, schema
 from invsmooth.cache import code
+from invsmooth.config import schema
+from invsmooth.pipeline import run as pipeline
 from tests.sweeps.test_damage import GRID
 from tests.sweeps.test_plan import TINY, rows
 

@@ -10,10 +10,12 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from invsmooth import pipeline, schema, verify
+from invsmooth import verify
+from invsmooth.config import schema
 from invsmooth.estimators import ISTANetPP
-from invsmooth.job_plan import JobPlan, Step, print_plans, read_plan
-from tests.train.toys import SETTINGS, data, module, trainer
+from invsmooth.evaluation.job_plan import JobPlan, Step, print_plans, read_plan
+from invsmooth.pipeline import run as pipeline
+from tests.training.toys import SETTINGS, data, module, trainer
 
 TINY = [
     "task=cs", "estimator.n_phases=1", "estimator.channels=4", "data.crop=33", "data.limit=2", "attack.n_iter=3",
@@ -177,14 +179,15 @@ def test_cells_that_are_taken_over_belong_to_the_run_that_does(run: Runs) -> Non
 def test_the_operator_counts_where_the_measurements_are_the_same(run: Runs) -> None:
     from invsmooth.attacks.targets import BASE
     from invsmooth.cache import Store
-    from invsmooth.callbacks import AttackPlan, CertifyPlan
-    from invsmooth.callbacks.recall import Recall
-    from invsmooth.measurement import Measured, Setting
+    from invsmooth.core.units import Units
+    from invsmooth.evaluation.attack_sweep import AttackPlan
+    from invsmooth.evaluation.result_cache import ResultCache
+    from invsmooth.evaluation.settings import CertifyPlan
     from invsmooth.operators import BlockGaussian
-    from invsmooth.units import Units
+    from invsmooth.operators.measurement import Measured, Setting
 
     plan = CertifyPlan(["error"], [0.1], [25.0], 30, 0.9, 0.5, Units.matched, 1)
-    recall = Recall(Store(run.folder), {}, plan, AttackPlan("pgd", [0.1], [25.0], {}, BASE, 1), {}, {}, 0)
+    recall = ResultCache(Store(run.folder), {}, plan, AttackPlan("pgd", [0.1], [25.0], {}, BASE, 1), {}, {}, 0)
     nothing = torch.zeros(1, 1, 16, 16)
     y = torch.zeros(1, 4, 32)
     made = [Measured(Setting(BlockGaussian(0.5, block=8, seed=s), 0.5, 0.0), ["a"], nothing, y, y) for s in (0, 0, 1)]

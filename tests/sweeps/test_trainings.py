@@ -14,11 +14,13 @@ import pytest
 import torch
 from hydra import compose, initialize_config_module
 
-from invsmooth import build, pipeline, schema, training
-from invsmooth.algorithms import ReconstructionModule
-from invsmooth.cache import Training
 from invsmooth.cache.content import file_key
-from invsmooth.cache.trainings import read_curve
+from invsmooth.config import schema
+from invsmooth.pipeline import build
+from invsmooth.pipeline import run as pipeline
+from invsmooth.training import ReconstructionModule
+from invsmooth.training import fit as training
+from invsmooth.training.kept_trainings import Training, read_curve
 from tests.sweeps.test_plan import TINY
 
 TRAIN = ["certify.n_samples=10", "attack.eps=0", "certify.sigma=25", "task.n_patches=20", "task.batch_size=4",

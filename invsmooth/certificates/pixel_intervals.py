@@ -1,0 +1,155 @@
+"""A certified interval for every pixel: percentile smoothing of each pixel's value."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from invsmooth.certificates.confidence import bonferroni
+from invsmooth.certificates.draws import Draws, ImageKeys
+from invsmooth.certificates.order_statistics import (
+    as_radii,
+    check_quantile,
+    check_sampling,
+    is_number,
+    order_statistic_index,
+    ratio_of,
+    shifted_quantile,
+    why_none,
+)
+from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.estimators.premises import checked
+from invsmooth.operators.base import Operator
+
+BAND_BYTES = 2**28
+"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over the draws."""
+
+
+@dataclass(frozen=True)
+class PixelIntervals:
+    """Certified intervals of the q-quantile of every pixel.
+
+    Attributes:
+        lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W), [0, 1] pixel scale but
+            not clipped to it; nan where no bound exists.
+        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each radius; None for none.
+        reason: for each radius why there is no band, "" where there is.
+        network_evals: for each image.
+    """
+
+    lower: Tensor
+    upper: Tensor
+    k_lower: list[int | None]
+    k_upper: list[int | None]
+    reason: list[str]
+    network_evals: int
+
+
+def pixel_intervals(
+    estimator: Estimator,
+    operator: Operator,
+    y: Tensor,
+    *,
+    sigma: float,
+    eps: float | Sequence[float],
+    n_samples: int,
+    confidence: float = 0.99,
+    q: float = 0.5,
+    simultaneous: str = "none",
+    seed: int = 0,
+    chunk_size: int | None = None,
+    image_keys: ImageKeys | None = None,
+) -> PixelIntervals:
+    """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within eps of the observed z.
+
+    The theorem of :mod:`invsmooth.certificates.order_statistics` with F the value of one pixel, and with minus that value
+    for the lower end; either end fails with probability at most (1 - c)/2. ``simultaneous="none"`` is pointwise: each
+    pixel's interval holds with probability c, so a share of up to 1 - c of them is expected not to.
+    ``"bonferroni"`` makes all pixels of an image hold together. Each radius on its own.
+
+    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or ``"bonferroni"``.
+    Raises: ValueError: a value outside its range.
+    """
+    radii = as_radii(eps)
+    if simultaneous not in ("none", "bonferroni"):
+        raise ValueError(f"simultaneous={simultaneous!r} is neither none nor bonferroni")
+    check_sampling(n_samples, confidence)
+    check_quantile(q)
+    ratios = [ratio_of(e, sigma) for e in radii]
+    known = checked(estimator, operator, y)
+    known.check_sigma(sigma, y)
+    with torch.no_grad(), frozen(known):
+        shape = known.reconstruction(y).shape[1:]
+        keys = list(range(len(y))) if image_keys is None else list(image_keys)
+        draws = Draws(known, operator, y, sigma, shape, seed, keys, chunk_size)
+        n_bounds = 2 * (shape.numel() if simultaneous == "bonferroni" else 1)
+        each = bonferroni(confidence, n_bounds)
+        upper = [order_statistic_index(n_samples, shifted_quantile(q, e, sigma), each) for e in radii]
+        mirrored = [order_statistic_index(n_samples, shifted_quantile(1 - q, e, sigma), each) for e in radii]
+        ends = [extremes(draws.image(i), n_samples, upper, mirrored) for i in range(len(y))]
+    one = is_number(eps)
+    values = torch.stack([e[0] for e in ends])
+    reasons = [why_none(r, n_samples, each, q) or why_none(r, n_samples, each, 1 - q) for r in ratios]
+    return PixelIntervals(
+        lower=values[:, 0, 0] if one else values[:, 0],
+        upper=values[:, 1, 0] if one else values[:, 1],
+        k_lower=[n_samples + 1 - k if k else None for k in mirrored],
+        k_upper=upper,
+        reason=reasons,
+        network_evals=1 + ends[0][1],
+    )
+
+
+def extremes(
+    draws: Draws, n_samples: int, upper: Sequence[int | None], mirrored: Sequence[int | None]
+) -> tuple[Tensor, int]:
+    """The lower and the upper ends of one image, (2, radius, C, H, W), and the network evaluations.
+
+    Only the draws of the smallest rank and above are kept of each pixel (and of its negative).
+    """
+    n, n_drawn = draws.image_shape.numel(), n_samples if draws.sigma > 0 else 1
+    smallest = min((k for k in (*upper, *mirrored) if k), default=n_samples)
+    kept = n_samples + 1 - smallest if draws.sigma > 0 else 1
+    strip = max(1, BAND_BYTES // (2 * 2 * kept * draws.y.element_size()))
+    ends = torch.full((2, len(upper), n), torch.nan, dtype=draws.y.dtype, device=draws.y.device)
+    strips = [slice(first, first + strip) for first in range(0, n, strip)]
+    for pixels in strips:
+        most, least = (Largest(kept, n_drawn, ends[0, 0, pixels]) for _ in range(2))
+        for _, x_hat in draws.chunks(0, n_drawn):
+            values = x_hat[0].flatten(1)[:, pixels]
+            most.add(values)
+            least.add(-values)
+        for side, sign, ranks, largest in ((0, -1, mirrored, least.descending()), (1, 1, upper, most.descending())):
+            for j, k in enumerate(ranks):
+                if k:
+                    ends[side, j, pixels] = sign * largest[(n_samples - k) % n_drawn]
+    return ends.view(2, len(upper), *draws.image_shape), len(strips) * n_drawn
+
+
+class Largest:
+    """The ``kept`` largest values of every column of a stream of rows.
+
+    Args:
+        n_rows: how many rows will come at most.
+        like: a tensor with as many entries as a row, for dtype and device.
+    """
+
+    def __init__(self, kept: int, n_rows: int, like: Tensor) -> None:
+        self.kept, self.filled = kept, 0
+        self.rows = like.new_empty(min(2 * kept, n_rows), len(like))
+
+    def add(self, rows: Tensor) -> None:
+        while len(rows):
+            if self.filled == len(self.rows):
+                self.rows[: self.kept] = self.rows.topk(self.kept, dim=0, sorted=False).values
+                self.filled = self.kept
+            taken = rows[: len(self.rows) - self.filled]
+            self.rows[self.filled : self.filled + len(taken)] = taken
+            self.filled, rows = self.filled + len(taken), rows[len(taken) :]
+
+    def descending(self) -> Tensor:
+        """The largest values, largest first, shape (at least ``kept``, columns)."""
+        return self.rows[: self.filled].sort(dim=0, descending=True).values

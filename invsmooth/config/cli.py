@@ -1,0 +1,132 @@
+"""What the command lines share: exit codes, and one clear message instead of a stack trace for a user's mistake."""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import logging
+import os
+import re
+import sys
+import traceback
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+from hydra.errors import HydraException
+from omegaconf.errors import OmegaConfBaseException
+
+from invsmooth.core.console import printable
+from invsmooth.core.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
+from invsmooth.core.redact import redact_text
+from invsmooth.core.redacted_logs import redact_logs
+
+LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
+"""Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
+USER_ERRORS = (
+    ConfigError, DataError, CheckpointError, DivergedError, PremiseError, ScratchError, HydraException,
+    OmegaConfBaseException,
+)  # fmt: skip
+
+
+FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+
+
+def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
+    """Run a Hydra app: exit code 2 with one message for a mistake of the user's, 143 when terminated; anything else is
+    a bug and keeps its stack trace. ``after_error`` is called after an error; what it returns, if anything, is the exit
+    code then."""
+    # Hydra then hands its errors to us instead of printing and exiting with 1.
+    os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    conf = Path(__file__).parents[1] / "conf"
+    if not (conf / "train.yaml").is_file():
+        sys.exit(
+            fail(
+                ConfigError(
+                    f"{conf} is no folder with the configs: in a checkout it is a symbolic link to conf/; make it one"
+                )
+            )
+        )
+    prepare_process()
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except SystemExit as stop:
+        # Lightning ends with exit code 0 when it is terminated.
+        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+    except BrokenPipeError:  # who read the output has enough: --help | head
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(141)
+    except Exception as error:
+        known = mistake(error)
+        if known is None:
+            print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
+        code = fail(known) if known else 1
+        sys.exit(after_error() or code)
+
+
+def mistake(error: BaseException) -> BaseException | None:
+    """The error in the user's words, if it is one that the user can mend; else None."""
+    if isinstance(error, USER_ERRORS):
+        return error
+    return storage_error(error) if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY else None
+
+
+def prepare_process() -> None:
+    """What every process that computes needs, a worker of a launcher as well."""
+    redact_logs()
+    keep_memory()
+    quieten_lightning()
+
+
+def storage_error(error: OSError) -> ConfigError:
+    where = f" ({error.filename})" if error.filename else ""
+    return ConfigError(
+        f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
+        "to a folder that can be written. What was computed is kept: the same command goes on from there"
+    )
+
+
+def quieten_lightning() -> None:
+    """Drop Lightning's advertisements and the warnings that ask nothing of the user."""
+    logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
+    for message in (
+        ".*does not have many workers.*",  # batches are ready in memory: workers would only cost start-up
+        "Experiment logs directory .* exists and is not empty.*",  # it is the run folder
+        "Checkpoint directory .* exists and is not empty.*",  # a training goes on
+        "You're resuming from a checkpoint that ended before the epoch ended.*",  # our batches are numbered
+        ".*isinstance.treespec, LeafSpec.*",  # Lightning 2.6.6 on torch 2.13
+    ):
+        warnings.filterwarnings("ignore", message=message)
+
+
+def fail(error: BaseException) -> int:
+    """Print an error with what caused it; return the exit code of a user's mistake."""
+    said = redact_text(message(error)).split("\n")
+    print("error: " + "\n  ".join(printable(line, 2000) for line in said), file=sys.stderr)
+    return 2
+
+
+def message(error: BaseException) -> str:
+    """What an error says, with what caused it."""
+    lines = [str(error).strip()]
+    cause = error.__cause__
+    # Our own messages say it all; those of Hydra often have the point in their cause.
+    if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
+        lines.append(str(cause).strip())
+    missing = re.search(r"hydra/launcher/(\w+)", lines[0]) if isinstance(error, HydraException) else None
+    if missing and (extra := LAUNCHER_EXTRAS.get(missing[1])):
+        return f"the launcher {missing[1]} is not installed: pip install -e '.[{extra}]'"
+    return "\n".join(lines)
+
+
+def keep_memory() -> None:
+    """Tell glibc to keep freed memory: by default it maps and unmaps every large CPU tensor, which costs a small network
+    10 to 15 % of its time (docs/performance.md)."""
+    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
+    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
+    if mallopt is not None:
+        mallopt(m_mmap_max, 0)
+        mallopt(m_trim_threshold, 2**31 - 1)
+        mallopt(m_top_pad, 64 * 2**20)

@@ -1,0 +1,50 @@
+"""Names of run folders: no two alike, and those of a sweep tell what is different in each job."""
+
+from __future__ import annotations
+
+import re
+import secrets
+from collections.abc import Sequence
+from pathlib import Path
+
+from omegaconf import OmegaConf
+
+from invsmooth.core.redact import redact
+
+LONGEST_LABEL = 80
+"""Characters. The number in front of it tells jobs apart."""
+
+
+def token() -> str:
+    """Eight random hexadecimal digits: two runs that start in the same microsecond, be it on two machines with a common
+    disk, get two folders all the same."""
+    return secrets.token_hex(4)
+
+
+def job_label(sweep_folder: str, overrides: Sequence[str]) -> str:
+    """What is swept, beside task and algorithm, with its values in this job: ``_seed-1_eps-0.1``; empty if nothing is.
+
+    Args:
+        sweep_folder: which keys are swept stands in its ``multirun.yaml``, which Hydra writes before the first job.
+        overrides: of the job. Credentials do not get into the name.
+    """
+    given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
+    wanted = [k for k in swept_keys(Path(sweep_folder)) if k in given and k not in ("task", "algo")]
+    # No "=" or ",": a path with them would have to be quoted on the command line.
+    parts = [re.sub(r"[^\w.]+", "-", f"{key.rsplit('.', 1)[-1]}-{given[key]}").strip("-") for key in wanted]
+    return "".join(f"_{part}" for part in parts)[:LONGEST_LABEL]
+
+
+def swept_keys(sweep_folder: Path) -> list[str]:
+    """The keys that a multirun gives several values."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    try:
+        hydra = OmegaConf.load(sweep_folder / "multirun.yaml").hydra
+    except FileNotFoundError:  # another sweeper than Hydra's own
+        return []
+    params = hydra.sweeper.get("params") or {}
+    overrides = OverridesParser.create().parse_overrides(
+        [*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())]
+    )
+    return list(dict.fromkeys(o.key_or_group for o in overrides if o.is_sweep_override()))

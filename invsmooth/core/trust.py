@@ -1,0 +1,121 @@
+"""Which classes a file may name (docs/theory.md, "Whom a file is trusted with").
+
+A checkpoint or a certificate file names the class that rebuilds its estimator. To import a module is to run it, so a
+module that only a file names is not imported: it has to be one of ours or of ``torch.nn``, or the user has to name it, too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from torch import nn
+
+from invsmooth.core.console import printable
+from invsmooth.core.errors import CheckpointError
+
+ALWAYS = ("invsmooth", "torch.nn")
+"""Packages whose torch modules any file may name."""
+
+
+def make_module(description: object, trust: Sequence[str], source: Path) -> nn.Module:
+    """The torch module that a file describes: ``_target_``, the dotted name of a class, and its parameters, among which may
+    be further modules in the same form. ``_args_`` are parameters without names. No text is interpolated.
+
+    Args:
+        trust: dotted names of modules that the user named; each stands for all that is below it. From these a function
+            that returns a torch module is taken as well as a class.
+        source: the file, for messages.
+    Raises: CheckpointError: something else than such a description, a class that is not trusted, or one that cannot be made.
+    """
+    try:
+        if not isinstance(description, Mapping) or "_target_" not in description:
+            raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")
+        made = rebuilt(description, trust, source)
+    except RecursionError as error:  # a list can hold itself
+        raise refused(source, "describes an estimator that has parts of parts without end") from error
+    assert isinstance(made, nn.Module)
+    return made
+
+
+def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
+    """A value of a description, with the modules in it made."""
+    if isinstance(value, list | tuple):
+        return [rebuilt(v, trust, source) for v in value]
+    if not isinstance(value, Mapping):
+        return value
+    values = {k: rebuilt(v, trust, source) for k, v in value.items()}
+    if "_target_" not in values:
+        return values
+    target, args = values.pop("_target_"), values.pop("_args_", [])
+    kind = trusted(target, trust, source)
+    if special := sorted(str(k) for k in values if not isinstance(k, str) or (k[:1] == k[-1:] == "_")):
+        raise refused(
+            source,
+            f"gives {target} the key {special[0]}, which a checkpoint cannot keep; take it out of the estimator's config",
+        )
+    try:
+        made = kind(*args, **values)
+    except CheckpointError:
+        raise
+    except Exception as error:  # whatever a class raises for parameters that it does not take
+        raise refused(source, f"describes an estimator that cannot be made: {target}: {said(error)}") from error
+    if not isinstance(made, nn.Module):
+        raise refused(source, f"names {target}, which gives a {type(made).__name__} and no torch module")
+    return made
+
+
+def trusted(target: object, trust: Sequence[str], source: Path) -> Callable[..., Any]:
+    """The class or function at a dotted name, imported only if it is trusted; what is found must be defined there, too
+    (``mine.os.system`` is not defined in ``mine``)."""
+    if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
+        raise refused(source, f"names the estimator class {target!r}, which is no dotted name")
+    if not covered(target, (*ALWAYS, *trust)):
+        raise not_trusted(target, target, source)
+    try:
+        found = resolve_name(target)
+    except Exception as error:  # whatever happens while a module is imported
+        raise refused(source, f"needs the estimator class {target}, which cannot be imported: {said(error)}") from error
+    defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if not covered(defined, (*ALWAYS, *trust)):
+        raise not_trusted(target, defined, source)
+    if not (is_module_class(found) or is_factory(found, defined, trust)):
+        raise refused(source, f"names {target} as its estimator, which is no torch module class")
+    return found
+
+
+def is_module_class(found: object) -> bool:
+    return isinstance(found, type) and issubclass(found, nn.Module)
+
+
+def is_factory(found: object, defined: str, trust: Sequence[str]) -> bool:
+    """Whether it is a function of the user's. Those of ours and torch's are not for files: ``load_checkpoint`` is one."""
+    return callable(found) and not isinstance(found, type) and covered(defined, trust) and not covered(defined, ALWAYS)
+
+
+def covered(name: str, trust: Sequence[str]) -> bool:
+    """Whether a dotted name is one of ``trust`` or below one."""
+    return any(name == t or name.startswith(f"{t}.") for t in trust)
+
+
+def not_trusted(target: str, defined: str, source: Path) -> CheckpointError:
+    module = defined.rpartition(".")[0] or defined
+    where = f"{target}" if target == defined else f"{target} (which is {defined})"
+    return refused(
+        source,
+        f"names the class {where}, and what only a file names is not imported. If you trust the module {module}, name it, "
+        f"too: trust=[{module}] or estimator._target_={target} (train, evaluate), --trust {module} (verify), "
+        f"load_checkpoint(..., trust=['{module}'])",
+    )
+
+
+def refused(source: Path, text: str) -> CheckpointError:
+    """An error that names the file; nothing in it, which may be from the file, disturbs a terminal."""
+    return CheckpointError(f"{printable(source)} {printable(text)}")
+
+
+def said(error: BaseException) -> str:
+    """An error on one line, for errors whose text alone does not say enough (KeyError: 'a')."""
+    return f"{type(error).__name__}: {printable(error, 300)}"

@@ -1,0 +1,212 @@
+"""How certificate files are written and read: JSON with a checksum, and the measurements beside it. No torch.
+
+A number that JSON does not know is one of the strings "nan", "inf" and "-inf". All others are written with as many digits as
+give the same float again.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import math
+import os
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+from invsmooth.core.files import replaced, write_bytes
+
+FORMAT, VERSION = "invsmooth certificates", 2
+FOLDER = "certificates"
+"""Within a run folder."""
+NOT_FINITE = ("nan", "inf", "-inf")
+MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
+"""Of a certificate file: its size, the digits of a whole number, and objects and lists within each other."""
+
+Record = dict[str, Any]
+
+
+class CertificateFileError(ValueError):
+    """A file that is no certificate file, or not one that this version reads."""
+
+
+def real(value: float) -> float | str:
+    """A number as JSON can hold it."""
+    return float(value) if math.isfinite(value) else str(float(value))
+
+
+def canonical(content: Mapping[str, Any]) -> str:
+    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+def checksum(record: Mapping[str, Any]) -> str:
+    """SHA-256 of everything in the file but the checksum itself, whatever the order of keys and the white space."""
+    return hashlib.sha256(canonical({k: v for k, v in record.items() if k != "sha256"}).encode()).hexdigest()
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape, type and values."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def dumped(record: Mapping[str, Any]) -> bytes:
+    """A record with its checksum as JSON; a line for each certificate, so that people can look at it."""
+    lines = []
+    for key, value in {**record, "sha256": checksum(record)}.items():
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False)
+        if key == "certificates":
+            text = "[\n" + ",\n".join(json.dumps(c, ensure_ascii=False, allow_nan=False) for c in value) + "\n]"
+        lines.append(f"{json.dumps(key)}: {text}")
+    return ("{\n" + ",\n".join(lines) + "\n}\n").encode()
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record with its checksum, all or nothing."""
+    write_bytes(path, dumped(record))
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write an .npz file, all or nothing."""
+    with replaced(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+
+
+def read_record(path: Path) -> Record:
+    """The content of a certificate file. Its fields are not looked at.
+
+    Raises: CertificateFileError: no file, no JSON, no certificate file, or one of another version.
+    """
+    try:
+        if not os.path.isfile(path):
+            raise CertificateFileError("there is no such file")
+        if (size := path.stat().st_size) > MOST_BYTES:
+            raise CertificateFileError(
+                f"is too large for a certificate file: {size} bytes, at most {MOST_BYTES} are read"
+            )
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise CertificateFileError(f"cannot be read as text: {error}") from error
+    try:
+        record = json.loads(
+            text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite, parse_int=short_integer
+        )
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise CertificateFileError(f"is no whole JSON file: {error}") from error
+    if nested_deeper(record, MOST_LEVELS):
+        raise CertificateFileError(f"has objects and lists nested deeper than {MOST_LEVELS} levels")
+    if not isinstance(record, dict) or record.get("format") != FORMAT:
+        raise CertificateFileError(f"is JSON, but no certificate file (its format is not {FORMAT!r})")
+    version = record.get("version")
+    if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
+        raise CertificateFileError(
+            f"has format version {version}, made by a newer invsmooth; this one reads version {VERSION}: upgrade"
+        )
+    if version != VERSION or isinstance(version, bool):
+        raise CertificateFileError(f"has format version {version!r}; this invsmooth reads version {VERSION}")
+    return record
+
+
+def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object whose keys differ: of two equal ones a reader could see the one and check the other."""
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = sorted(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
+        raise CertificateFileError(f"names a field twice: {', '.join(twice)}")
+    return found
+
+
+def nested_deeper(value: Any, levels: int) -> bool:
+    """Whether a JSON value has more levels of objects and lists; without recursion, which deep ones would exhaust."""
+    level = [value]
+    for _ in range(levels):
+        inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
+        level = [v for values in inner for v in values]
+    return any(isinstance(v, dict | list) for v in level)
+
+
+def short_integer(text: str) -> int:
+    if len(text) > MOST_DIGITS:
+        raise CertificateFileError(f"holds a whole number of {len(text)} characters")
+    return int(text)
+
+
+def finite(text: str) -> float:
+    return float(text) if math.isfinite(float(text)) else refuse(text)
+
+
+def refuse(constant: str) -> NoReturn:
+    raise CertificateFileError(f"is no valid JSON: it holds {constant}, which certificate files write as a string")
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of an .npz file, all of them float32 and finite.
+
+    Raises: CertificateFileError: the file is missing or broken, or holds something else.
+    """
+    if not os.path.isfile(path):  # False, too, for what is no name of a file
+        raise CertificateFileError(f"the measurements are missing: there is no file {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            # Before memory is taken: what it unpacks to, and what the headers say.
+            if sum(entry.file_size for entry in archive.infolist()) > path.stat().st_size:
+                raise CertificateFileError(f"{path} unpacks to more than its own size")
+            for entry in archive.infolist():
+                check_header(archive, entry)
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as loaded:
+            arrays = {name: loaded[name] for name in loaded.files}
+    except CertificateFileError:
+        raise
+    except Exception as error:  # numpy and zipfile raise a different error for each way a file can be broken
+        raise CertificateFileError(f"the measurements cannot be read from {path}: {error}") from error
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise CertificateFileError(f"{name} in {path} is not finite")
+    return arrays
+
+
+def check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
+    """Whether a part of an .npz file is an array of float32 that is as long as its header says."""
+    with archive.open(entry) as member:
+        if not entry.filename.endswith(".npy") or np.lib.format.read_magic(member) != (1, 0):
+            raise CertificateFileError(f"{entry.filename} in {archive.filename} is no array")
+        shape, _, dtype = np.lib.format.read_array_header_1_0(member)
+        if dtype != np.float32:
+            raise CertificateFileError(f"{entry.filename} in {archive.filename} has type {dtype}, not float32")
+        if member.tell() + 4 * math.prod(shape) != entry.file_size:
+            raise CertificateFileError(f"{entry.filename} in {archive.filename} is not as long as its shape {shape}")
+
+
+def find_files(patterns: Iterable[str]) -> list[Path]:
+    """The files given, the certificate files of the folders given, and what globs match, each once.
+
+    Raises: CertificateFileError: one of them gives nothing.
+    """
+    found: dict[Path, None] = {}
+    for pattern in patterns:
+        try:
+            matches = [pattern] if Path(pattern).exists() else sorted(glob.glob(pattern, recursive=True))
+            files = [f for m in matches for f in files_of(Path(m))]
+        except OSError as error:
+            raise CertificateFileError(f"{pattern}: cannot be looked for: {error.strerror}") from error
+        if not files:
+            raise CertificateFileError(
+                f"{pattern}: no certificate file there ({len(matches)} paths match); give a .json file of a run's "
+                f"{FOLDER} folder, a run folder or a glob"
+            )
+        found |= dict.fromkeys(files)
+    return list(found)
+
+
+def files_of(path: Path) -> list[Path]:
+    """The certificate files of a folder: those in a folder ``certificates``, or else all .json files right in it."""
+    if not path.is_dir():
+        return [path]
+    below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER]
+    return below or sorted(path.glob("*.json"))

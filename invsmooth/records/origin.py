@@ -1,0 +1,165 @@
+"""What a checkpoint of ours says of its training: task, algorithm, operator, network. Nothing in it is resolved or run.
+
+The file may come from anybody. Every value is checked for its type here, and texts that a config would resolve
+(``${…}``) are refused.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import reprlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from invsmooth.core.errors import CheckpointError
+
+GROUPS = ("task", "algo")
+"""The config groups whose options are taken over."""
+A_NAME = "a name of 1 to 100 characters, none of them a slash"
+DEEPEST = 8
+"""Levels of nesting that the parameters of an estimator may have."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where the network in a checkpoint comes from.
+
+    Attributes:
+        path: of the checkpoint.
+        choices: the options of GROUPS that were chosen; None where that is not known.
+        names: ``task.name`` and ``algo.name``, which the rows say; none in older checkpoints.
+        operator: its name, block, seed, and the file with its matrix (or None).
+        ratios: ``operator.ratio`` and ``operator.train_ratio``; empty unless the matrix was read from a file.
+        sha256: ratio that was trained on -> SHA-256 of the operator; empty in older checkpoints.
+        estimator: class (``_target_``) and parameters of the network.
+    """
+
+    path: str
+    choices: Mapping[str, str | None]
+    names: Mapping[str, str]
+    operator: Mapping[str, str | int | None]
+    ratios: Mapping[str, float | list[float]]
+    sha256: Mapping[float, str]
+    estimator: Mapping[str, Any]
+
+
+def read_origin(path: str) -> Origin | None:
+    """What the file says; None if it is no checkpoint of ours, or there is no such file.
+
+    Raises: CheckpointError: it cannot be read, or is one of ours with something in it that ``invsmooth.train`` does not
+        write.
+    """
+    from invsmooth.estimators.checkpoint import read  # --help does not wait for torch
+
+    try:
+        content = read(Path(path))
+    except FileNotFoundError:
+        return None
+    if "hyper_parameters" not in content:
+        return None
+    try:
+        return parsed(path, content["hyper_parameters"])
+    except ValueError as error:
+        raise CheckpointError(f"ckpt={path} is no checkpoint of invsmooth.train, or was changed: {error}") from error
+
+
+def parsed(path: str, saved: object) -> Origin:
+    """Raises: ValueError: a value of the wrong type, or one that a config would resolve."""
+    saved = mapping(saved, "hyper_parameters")
+    operator = mapping(saved.get("operator"), "operator")
+    choices, names = mapping(saved.get("choices"), "choices"), mapping(saved.get("names", {}), "names")
+    known: dict[str, str | int | None] = {
+        "name": text(operator.get("name"), "operator.name"),
+        "seed": whole(operator.get("seed"), "operator.seed"),
+        "block": whole(operator.get("block"), "operator.block"),
+        "matrix": optional_text(operator.get("matrix"), "operator.matrix"),
+    }
+    hashes = mapping(operator.get("sha256", {}), "operator.sha256")
+    return Origin(
+        path=path,
+        choices={g: optional_text(choices.get(g), f"choices.{g}") for g in GROUPS},
+        names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names},
+        operator=known,
+        ratios={} if known["matrix"] is None else {k: ratios(operator.get(k), f"operator.{k}")
+                                                   for k in ("ratio", "train_ratio")},
+        sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
+        estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"),
+    )  # fmt: skip
+
+
+def wrong(value: object, what: str, wanted: str) -> ValueError:
+    return ValueError(f"its {what} is {reprlib.repr(value)}, not {wanted}")
+
+
+def mapping(value: object, what: str) -> Mapping[Any, Any]:
+    if not isinstance(value, Mapping):
+        raise wrong(value, what, "a dictionary")
+    return value
+
+
+def text(value: object, what: str) -> str:
+    """A text that a config takes as it is: it would resolve ``${…}``, and ``???`` means that there is no value."""
+    if type(value) is not str or "${" in value or value == "???" or not value.isprintable():
+        raise wrong(value, what, "a plain text")
+    return value
+
+
+def optional_text(value: object, what: str) -> str | None:
+    return None if value is None else text(value, what)
+
+
+def is_name(value: object) -> bool:
+    """A text that can be part of a folder's name."""
+    return isinstance(value, str) and value.isprintable() and re.fullmatch(r"[^/\\]{1,100}", value) is not None
+
+
+def name(value: object, what: str) -> str:
+    if not is_name(text(value, what)):
+        raise wrong(value, what, f"{A_NAME}; give one: {what.removeprefix('names.')}.name=NAME")
+    return str(value)
+
+
+def whole(value: object, what: str) -> int:
+    if type(value) is not int or abs(value) >= 2**63:
+        raise wrong(value, what, "a whole number")
+    return value
+
+
+def a_ratio(value: object) -> float:
+    """A ratio that is the key of a hash: ``"0.3"``."""
+    try:
+        found = float(text(value, "operator.sha256"))
+    except ValueError:
+        found = math.nan
+    if not 0 < found <= 1:
+        raise wrong(value, "operator.sha256", "by ratio")
+    return found
+
+
+def ratios(value: object, what: str) -> float | list[float]:
+    found = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int | float) and 0 < v <= 1]
+    if not found or found != (value if isinstance(value, list) else [value]):
+        raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
+    return [float(v) for v in found] if isinstance(value, list) else float(found[0])
+
+
+def plain(value: object, what: str, depth: int = 0) -> Any:
+    """Dictionaries, lists, texts, numbers and None alone."""
+    if depth > DEEPEST:
+        raise ValueError(f"its {what} is nested too deeply")
+    if isinstance(value, Mapping):
+        return {k if type(k) is int else text(k, what): plain(v, what, depth + 1) for k, v in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str | bytes):
+        return [plain(v, what, depth + 1) for v in value]
+    resolved = isinstance(value, str) and ("${" in value or value == "???")
+    if resolved or not (value is None or type(value) in (str, int, float, bool)):
+        raise wrong(value, what, "a plain value")
+    return value
+
+
+def gone(matrix: str | int | None) -> bool:
+    """Whether a recorded path leads to no file; a relative one would lead to another file elsewhere."""
+    return isinstance(matrix, str) and not (Path(matrix).is_absolute() and Path(matrix).is_file())

@@ -1,0 +1,86 @@
+"""What makes a run folder explain itself: run.json with command, versions, seed, git state and how the run ended."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from invsmooth.core.files import write_bytes
+from invsmooth.core.redact import redact
+
+PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scipy", "pandas")
+
+
+@contextmanager
+def recorded(cfg: DictConfig, folder: Path) -> Iterator[dict[str, Any]]:
+    """Write the resolved config and run.json to ``folder``, without credentials; at the end note whether the run finished,
+    failed or was interrupted, and why. What the block adds to the record that it is given is written, too."""
+    resolved = redact(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
+    started = time.time()
+    record: dict[str, Any] = {
+        "status": "running",
+        "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
+        "folder": str(folder),
+        "seed": cfg.seed,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
+        "git": git_state(),
+    }
+    path = folder / "run.json"
+    write_text(path, json.dumps(redact(record), indent=2))
+    try:
+        yield record
+    except BaseException as error:
+        # Ctrl-C and SIGTERM are no Exceptions.
+        status = "failed" if isinstance(error, Exception) else "interrupted"
+        record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
+        raise
+    else:
+        record["status"] = "finished"
+    finally:
+        record["seconds"] = round(time.time() - started, 3)
+        write_text(path, json.dumps(redact(record), indent=2))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file, all or nothing."""
+    write_bytes(path, (text + "\n").encode())
+
+
+def version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def git_state() -> dict[str, Any] | None:
+    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a git checkout."""
+    here = Path(__file__).parent
+
+    def git(*args: str) -> str:
+        return subprocess.run(
+            ["git", *args], cwd=here, capture_output=True, text=True, check=True, timeout=10
+        ).stdout.strip()
+
+    try:
+        # An installed package may lie inside some other project's checkout.
+        if "invsmooth/records/run_record.py" not in git("ls-files", "--full-name", "run_record.py"):
+            return None
+        return {"commit": git("rev-parse", "HEAD"), "changed": bool(git("status", "--porcelain"))}
+    except (OSError, subprocess.SubprocessError):
+        return None

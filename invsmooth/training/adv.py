@@ -1,0 +1,98 @@
+"""Adversarial training (``algo=adv``; paper eq. 2, Madry et al. 2018)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import torch
+from torch import Tensor
+
+from invsmooth.attacks import Objective, ReconstructionError, Search, maximise
+from invsmooth.core.rng import stream_key
+from invsmooth.estimators.frozen import frozen
+from invsmooth.metrics import mse
+from invsmooth.operators.base import LinearOperator
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
+
+
+class Adv(AlgorithmMixin):
+    """Mixin: minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
+
+    The estimator is in eval mode with frozen weights while it is attacked. The target is the clean patch.
+
+    Args:
+        setup: of the backbone.
+        eps: l2 radius over one training PATCH, [0, 1] pixel scale.
+        n_iter: gradients of each attack (T_itr).
+        step_size, schedule, normalize, init, keep: of the attack; see :func:`invsmooth.attacks.pgd`.
+        warm_start: begin at the perturbation that the same place of the batch had before, instead of ``init``.
+        eps_warmup: batches over which the radius grows linearly from 0 to eps.
+    Raises:
+        ValueError: a setting outside its range.
+    """
+
+    needs_input_gradient = True
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        *,
+        eps: float,
+        n_iter: int,
+        step_size: float | None = None,
+        schedule: str = "constant",
+        normalize: bool = True,
+        init: str = "zero",
+        keep: str = "last",
+        warm_start: bool = False,
+        eps_warmup: int = 0,
+    ) -> None:
+        super().__init__(setup)
+        if eps_warmup < 0:
+            raise ValueError(f"eps_warmup={eps_warmup} has to be >= 0 (batches)")
+        self.search = Search(eps, n_iter, step_size, schedule, normalize, init, keep)
+        self.eps_warmup, self.warm_start = eps_warmup, warm_start
+        self.last_xi: Tensor | None = None
+
+    @property
+    def evals_per_batch(self) -> int:
+        return self.search.n_iter + 1
+
+    def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> Objective:
+        """What the attack maximises."""
+        return ReconstructionError(self.estimator, operator, x, b)
+
+    def radius(self) -> float:
+        """eps of this batch."""
+        return self.search.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
+
+    def attack(self, x: Tensor, objective: Objective) -> Tensor:
+        """xi* of each patch, shape of x, detached."""
+        # Numbered by batch, as everything drawn in training is.
+        seed = stream_key(self.seed, "attack", self.batches_seen, self.global_rank)
+        start = self.last_xi if self.warm_start and self.last_xi is not None and self.last_xi.shape == x.shape else None
+        search = dataclasses.replace(self.search, eps=self.radius())
+        with frozen(self.estimator):
+            xi = maximise(objective, x, search, seed=seed, start=start, final_loss=False).xi
+        if self.warm_start:
+            self.last_xi = xi
+        return xi
+
+    def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
+        xi = self.attack(x, self.objective(x, b, operator))
+        loss = mse(self.estimator(operator.A(x + xi) + b, operator).to(x.dtype), x).mean()
+        self.manual_backward(loss)
+        return loss.detach()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["last_xi"] = self.last_xi
+
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        last_xi = checkpoint.get("last_xi")
+        self.last_xi = last_xi.to(self.device) if isinstance(last_xi, torch.Tensor) else None
+
+
+class AdvTraining(Adv, ReconstructionModule):
+    """Adversarial training over the reconstruction backbone."""

@@ -1,0 +1,241 @@
+"""The reconstruction backbone: all that the training algorithms share. Each algorithm is a mixin in front of it."""
+
+from __future__ import annotations
+
+import resource
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import lightning as L
+import torch
+from torch import Tensor, nn
+
+from invsmooth.core.errors import ConfigError, DivergedError
+from invsmooth.core.rng import generator_for, standard_normal
+from invsmooth.core.units import to_unit_scale
+from invsmooth.data.datamodule import NamedImages
+from invsmooth.estimators.premises import checked
+from invsmooth.metrics import psnr
+from invsmooth.operators.base import LinearOperator
+from invsmooth.operators.measurement import Measured, Setting, measure
+
+
+@dataclass(frozen=True)
+class TrainingSetup:
+    """What every training needs, whatever the algorithm.
+
+    Attributes:
+        estimator: the network.
+        train_operators: one is drawn for each batch (the compression ratio).
+        train_sigma_b: standard deviation of b in training, grey levels.
+        settings: measurement settings of the test.
+        learning_rate: of Adam.
+        val_settings: measurement settings of validation: those of training, so that which weights are the best does not
+            depend on what they are tested on. () takes ``settings``.
+        schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to zero over the training).
+        halve_every: epochs.
+        max_batches: training stops after so many batches; None: after the trainer's epochs.
+        clip: gradient norm that is clipped to; None for no clipping.
+        seed: of everything drawn.
+        description: plain values kept in the checkpoint, from which the estimator is rebuilt.
+    """
+
+    estimator: nn.Module
+    train_operators: Sequence[LinearOperator]
+    train_sigma_b: float
+    settings: Sequence[Setting]
+    learning_rate: float
+    val_settings: Sequence[Setting] = ()
+    schedule: str = "constant"
+    halve_every: int = 3
+    max_batches: int | None = None
+    clip: float | None = None
+    seed: int = 0
+    description: dict[str, Any] = field(default_factory=dict)
+
+
+class ReconstructionModule(L.LightningModule):
+    """Trains ``estimator(y, operator)`` on patches and measures test images.
+
+    An algorithm mixin gives :meth:`accumulate_gradients`, and may take several optimiser steps for each batch. Everything
+    drawn in training (operator, b, smoothing noise, starts of attacks) is determined by (seed, number of the batch), so
+    that a resumed run draws what an uninterrupted one would.
+
+    The optimisation is manual because an algorithm decides how many optimiser steps a batch gets and how their gradients
+    are gathered; schedules and counts go by batches and epochs all the same.
+    """
+
+    updates_per_batch = 1
+    """Optimiser steps for each batch."""
+    needs_input_gradient = False
+    """Whether the algorithm differentiates the estimator in its input."""
+
+    def __init__(self, setup: TrainingSetup) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.setup_ = setup
+        self.estimator, self.seed = setup.estimator, setup.seed
+        self.train_operators = nn.ModuleList(setup.train_operators)
+        self.settings = list(setup.settings)
+        # Registered as well, so that the operators of the settings move with the module.
+        self.test_operators = nn.ModuleList(s.operator for s in (*setup.settings, *setup.val_settings))
+        self.recall: Callable[[Measured, int], Any] = nothing_recalled
+        self.batches_seen = 0
+        self.forward_images, self.counting = 0, False
+        self.save_hyperparameters(setup.description)
+
+    @property
+    def evals_per_batch(self) -> int:
+        """Forward passes of the network for each patch of a batch; nearly all of them have a gradient taken through."""
+        return self.updates_per_batch
+
+    def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
+        """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return the loss, detached.
+
+        Args:
+            x: clean patches (B, 1, H, W): the target, always.
+            b: measurement noise in the shape of y.
+            operator: the one drawn for this batch; the estimator is told its ratio by being given it.
+            update: 0 … updates_per_batch - 1.
+        """
+        raise NotImplementedError(f"{type(self).__name__} mixes in no training algorithm")
+
+    def training_step(self, x: Tensor, batch_idx: int) -> None:
+        started, number, images_before = time.perf_counter(), self.batches_seen, self.forward_images
+        # The ratio is common to all processes, so that all take equally long.
+        choice = int(generator_for(self.seed, "ratio", number).integers(len(self.train_operators)))
+        operator = self.train_operators[choice]
+        assert isinstance(operator, LinearOperator)
+        optimizer = self.optimizers()
+        losses = []
+        for update in range(self.updates_per_batch):
+            b = to_unit_scale(self.setup_.train_sigma_b) * self.draw(operator.A(x).shape, "train b", update).to(x)
+            optimizer.zero_grad()  # type: ignore[union-attr]
+            try:
+                loss = self.accumulate_gradients(x, b, operator, update)
+            except FloatingPointError as error:  # the attack came to a loss that is not a number
+                raise self.diverged(str(error), x, b, operator) from error
+            if not loss.isfinite():
+                raise self.diverged(f"the training loss is {float(loss)}", x, b, operator)
+            self.step(optimizer)
+            losses.append(loss)
+        self.batches_seen += 1
+        self.log("train/batch", float(self.batches_seen), batch_size=len(x))  # the x-axis of the loggers
+        self.log("train/lr", optimizer.param_groups[0]["lr"], batch_size=len(x))  # type: ignore[union-attr]
+        self.step_schedule("step")
+        self.log("train/loss", torch.stack(losses).mean(), prog_bar=True, batch_size=len(x), sync_dist=True)
+        self.log("train/seconds_per_batch", time.perf_counter() - started, batch_size=len(x))
+        self.log("train/network_evals", (self.forward_images - images_before) / len(x), batch_size=len(x))
+        self.log("train/peak_memory_mb", peak_memory_mb(x.device), batch_size=len(x))
+
+    def draw(self, shape: Sequence[int], *keys: str | int) -> Tensor:
+        """Standard normal numbers for this batch and process (CPU)."""
+        return standard_normal(shape, self.seed, "train", self.batches_seen, self.global_rank, *keys)
+
+    def step(self, optimizer: Any) -> None:
+        """One optimiser step on the gradients gathered, clipped if asked for."""
+        if self.setup_.clip is not None:
+            scaler = getattr(self.trainer.precision_plugin, "scaler", None)
+            if scaler is not None:  # fp16: the gradients are scaled until the step, unless they are unscaled before
+                scaler.unscale_(optimizer.optimizer)
+            torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), self.setup_.clip)
+        optimizer.step()
+
+    def step_schedule(self, interval: str) -> None:
+        schedule = {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule)
+        if schedule == interval:
+            self.lr_schedulers().step()  # type: ignore[union-attr]
+
+    def diverged(self, what: str, x: Tensor, b: Tensor, operator: LinearOperator) -> DivergedError:
+        """Save the batch at which training came to a loss that is not a number; the error names it."""
+        path = Path(self.trainer.default_root_dir) / f"bad_batch_{self.batches_seen}.pt"
+        torch.save({"x": x, "b": b, "ratio": operator.ratio, "state_dict": self.estimator.state_dict()}, path)
+        return DivergedError(
+            f"{what} at batch {self.batches_seen}, saved with the weights as {path}; lower task.learning_rate, or set "
+            "trainer.gradient_clip_val"
+        )
+
+    def on_fit_start(self) -> None:
+        if not self.counting:
+            self.estimator.register_forward_pre_hook(self.count_images)
+            self.counting = True
+        if self.needs_input_gradient:
+            self.check_differentiable()
+
+    @torch.compiler.disable  # a count in the compiled graph would compile it anew at every call
+    def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self.forward_images += len(arguments[0])
+
+    def check_differentiable(self) -> None:
+        """Raises ConfigError: the algorithm needs the gradient in the input, and the estimator has none."""
+        operator = self.train_operators[0]
+        assert isinstance(operator, LinearOperator)
+        weight = next(self.estimator.parameters())
+        x = torch.rand(1, 1, 32, 32).to(weight).requires_grad_()
+        with torch.enable_grad():
+            x_hat = self.estimator(operator.A(x), operator)
+        if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:
+            name = type(self.estimator).__name__
+            raise ConfigError(f"estimator {name} is not differentiable in its input, which this algorithm needs")
+
+    def on_train_epoch_end(self) -> None:
+        self.step_schedule("epoch")
+
+    def validation_step(self, batch: NamedImages, batch_idx: int) -> None:
+        values = []
+        for setting in self.setup_.val_settings or self.settings:
+            measured = measure(setting, batch.names, batch.x)
+            values.append(psnr(self.estimator(measured.y, setting.operator).to(batch.x.dtype), batch.x))
+        value = torch.cat(values).mean()
+        self.log("val/psnr", value, prog_bar=True, on_epoch=True, batch_size=len(batch.names), sync_dist=True)
+        self.log("train/batch", float(self.batches_seen), reduce_fx="max", batch_size=len(batch.names), sync_dist=True)
+
+    def test_step(self, batch: NamedImages, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
+        """Measure and reconstruct. The attack and certificate sweeps are callbacks that go on from what this returns:
+        ``measured`` (:class:`Measured`), ``x_hat`` (B, 1, H, W) and ``estimator``, which was checked; or ``recalled``,
+        where all was computed before."""
+        measured: Measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
+        recalled = self.recall(measured, batch_idx)
+        if recalled is not None:
+            return {"measured": measured, "recalled": recalled}
+        # Once for all that is attacked and certified of these measurements.
+        estimator = checked(self.estimator, measured.setting.operator, measured.y, measured.x)
+        return {"measured": measured, "estimator": estimator, "x_hat": estimator.x_hat}
+
+    def configure_optimizers(self) -> Any:
+        setup = self.setup_
+        optimizer = torch.optim.Adam(self.estimator.parameters(), lr=setup.learning_rate)
+        if setup.schedule == "halve":
+            return [optimizer], [torch.optim.lr_scheduler.StepLR(optimizer, setup.halve_every, gamma=0.5)]
+        if setup.schedule == "cosine":
+            total = setup.max_batches or int(self.trainer.estimated_stepping_batches)
+            return [optimizer], [torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)]
+        return optimizer
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint["batches_seen"] = self.batches_seen
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.batches_seen = checkpoint["batches_seen"]
+
+
+def nothing_recalled(measured: Measured, batch_idx: int) -> None:
+    """No test image was evaluated before."""
+
+
+def peak_memory_mb(device: torch.device) -> float:
+    """Most memory held so far: by tensors on a GPU, by the whole process on a CPU."""
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+if TYPE_CHECKING:
+    AlgorithmMixin = ReconstructionModule
+else:
+
+    class AlgorithmMixin:
+        """Base of the algorithm mixins: to the type checker they are the backbone that they will stand in front of."""

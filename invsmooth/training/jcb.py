@@ -1,0 +1,152 @@
+"""Jacobian-regularised training (``algo=jcb``; paper eq. 4, Amjad et al. 2021)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import torch
+from torch import Tensor
+
+from invsmooth.attacks.ball import norm as image_norm
+from invsmooth.attacks.ball import steepest
+from invsmooth.metrics import mse
+from invsmooth.operators.base import LinearOperator, Operator
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
+
+NORMS = ("spectral", "frobenius")
+REDUCES = ("max", "mean")
+
+
+class Jcb(AlgorithmMixin):
+    """Mixin: minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
+
+    Spectral norm: by power iteration on the Jacobian of each patch, the left vector kept for each place of the batch from
+    step to step. The penalty is the length of the last product J v with v fixed, and only that product is differentiated:
+    at a singular vector this is the gradient of the singular value itself. The same forward pass gives f(A x + b).
+    Frobenius norm: Hutchinson's estimate, the root mean square of ||J v|| over normal v.
+
+    Args:
+        setup: of the backbone.
+        beta: weight of the penalty, or None for Amjad et al.'s: 10^floor(log10(loss / penalty)) / gamma, without a gradient.
+        gamma: of the automatic weight.
+        norm: ``"spectral"`` or ``"frobenius"``.
+        reduce: penalty of the batch, ``"max"`` or ``"mean"`` over its patches.
+        n_iter: power iterations (or probes of the Frobenius norm) for each batch.
+    Raises:
+        ValueError: a setting outside its range, or a training operator without an adjoint.
+    """
+
+    needs_input_gradient = True
+
+    def __init__(
+        self,
+        setup: TrainingSetup,
+        *,
+        beta: float | None = None,
+        gamma: float = 20.0,
+        norm: str = "spectral",
+        reduce: str = "max",
+        n_iter: int = 1,
+    ) -> None:
+        super().__init__(setup)
+        if beta is not None and not (beta >= 0 and math.isfinite(beta)):
+            raise ValueError(f"beta={beta} has to be a number >= 0, or null for the automatic weight")
+        if not gamma > 0:
+            raise ValueError(f"gamma={gamma} has to be > 0")
+        if n_iter < 1:
+            raise ValueError(f"n_iter={n_iter} has to be at least 1")
+        for name, value, allowed in (("norm", norm, NORMS), ("reduce", reduce, REDUCES)):
+            if value not in allowed:
+                raise ValueError(f"{name}={value!r} is none of {', '.join(allowed)}")
+        if not all(isinstance(o, Operator) for o in setup.train_operators):
+            raise ValueError("jcb needs operators with an adjoint (A_adjoint)")
+        self.beta, self.gamma, self.norm, self.reduce, self.n_iter = beta, gamma, norm, reduce, n_iter
+        self.left: Tensor | None = None
+
+    @property
+    def evals_per_batch(self) -> int:
+        return self.n_iter * (2 if self.norm == "spectral" else 1)
+
+    def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
+        def reconstruct(z: Tensor) -> Tensor:
+            return self.estimator(operator.A(z) + b, operator).to(x.dtype)
+
+        if self.norm == "spectral":
+            u = self.left
+            if u is None or u.shape != x.shape:
+                u = steepest(self.draw(x.shape, "power iteration").to(x))
+            x_hat, product = jvp(reconstruct, x, power_iteration(reconstruct, x, u, self.n_iter))
+            self.left = unit(product.detach(), u)
+            penalty = image_norm(product).flatten()
+        else:
+            squares = x.new_zeros(len(x))
+            for probe in range(self.n_iter):
+                v = self.draw(x.shape, "probe", probe).to(x)
+                x_hat, product = jvp(reconstruct, x, v)
+                squares = squares + product.square().flatten(1).sum(1) / self.n_iter
+            penalty = squares.sqrt()
+        penalty = penalty.max() if self.reduce == "max" else penalty.mean()
+        error = mse(x_hat, x).mean()
+        beta = (
+            automatic_beta(float(error.detach()), float(penalty.detach()), self.gamma)
+            if self.beta is None
+            else self.beta
+        )
+        loss = error + beta * penalty
+        self.manual_backward(loss)
+        self.log("train/penalty", penalty.detach(), batch_size=len(x))
+        self.log("train/beta", beta, batch_size=len(x))
+        return loss.detach()
+
+    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        super().on_save_checkpoint(checkpoint)
+        checkpoint["left"] = self.left
+
+    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
+        super().on_load_checkpoint(checkpoint)
+        left = checkpoint.get("left")
+        self.left = left.to(self.device) if isinstance(left, torch.Tensor) else None
+
+
+def jvp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+    """``function(x)`` and J v, by forward-mode differentiation: one pass gives both."""
+    value, product = torch.func.jvp(function, (x,), (v,))  # type: ignore[misc]
+    return value, product
+
+
+def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, n_iter: int) -> Tensor:
+    """Unit vectors v near the top right singular vector of each image's Jacobian at ``x``: v <- J^T u, u <- J v, normalised,
+    ``n_iter`` times; the last J v is left to the caller.
+
+    Args:
+        function: images (B, …) to images, each image on its own.
+        x, u: shape (B, …); u of unit norm per image, near the top left singular vector.
+    Returns: v, shape of x, detached.
+    """
+    x = x.detach()
+    v = u
+    for k in range(n_iter):
+        if k > 0:
+            with torch.no_grad():
+                u = unit(jvp(function, x, v)[1], u)
+        point = x.clone().requires_grad_()
+        with torch.enable_grad():
+            (back,) = torch.autograd.grad(function(point), point, u)
+        v = unit(back, v)
+    return v
+
+
+def unit(vector: Tensor, otherwise: Tensor) -> Tensor:
+    """``vector`` with unit norm per image, or ``otherwise`` for an image where it is zero."""
+    return torch.where(image_norm(vector) > 0, steepest(vector), otherwise)
+
+
+def automatic_beta(error: float, penalty: float, gamma: float) -> float:
+    """10^floor(log10(error / penalty)) / gamma: brings the penalty to the power of ten below the error, divided by gamma.
+    0 where the penalty is 0."""
+    return 10.0 ** math.floor(math.log10(error / penalty)) / gamma if error > 0 and penalty > 0 else 0.0
+
+
+class JcbTraining(Jcb, ReconstructionModule):
+    """Jacobian-regularised training over the reconstruction backbone."""

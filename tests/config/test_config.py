@@ -1,0 +1,303 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+import invsmooth
+from invsmooth.config import schema
+from invsmooth.config.validate import validate
+from invsmooth.core.errors import ConfigError
+from invsmooth.pipeline.build import build_attack, build_estimator, build_module, build_plan, build_settings
+
+CONF = Path(invsmooth.__file__).parent / "conf"
+OPTIONS = [
+    f"{path.relative_to(CONF).parts[0]}={path.relative_to(CONF / path.relative_to(CONF).parts[0]).with_suffix('')}"
+    for path in sorted([*CONF.glob("*/*.yaml"), *CONF.glob("*/*/*.yaml")])
+    if path.parent.name not in ("estimator", "test", "launcher")
+] + [f"data/test={path.stem}" for path in sorted(CONF.glob("data/test/*.yaml"))]
+"""Every option of every group but the estimators."""
+ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
+
+
+def config(*overrides: str, root: str = "train") -> DictConfig:
+    schema.register()
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        return compose(root, list(overrides))
+
+
+@pytest.mark.parametrize("option", OPTIONS)
+def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None:
+    root = [f"data.root={tmp_path}"]
+    needs = {
+        "data=folder": root,
+        "data/test=folder": root,
+        "trainer=gpu": None,
+        "trainer=ddp": ["trainer.accelerator=cpu"],
+    }
+    more = needs.get(option, [])
+    if more is None:
+        more = ["trainer.accelerator=auto"]
+    validate(config(option, *more))
+
+
+@pytest.mark.parametrize(
+    "estimator", ["dpdnn", "dpdnn_small", "istanetpp", "istanetpp_small", "ridge", "matched_filter"]
+)
+@pytest.mark.parametrize("task", ["cs", "denoise"])
+def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
+    cfg = config(f"task={task}", f"estimator={estimator}")
+    validate(cfg)
+    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    assert module.batches_seen == 0
+
+
+@pytest.mark.parametrize("size", ["paper", "small"])
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize("task", ["cs", "denoise"])
+def test_a_preset_for_each_algorithm_and_task(task: str, algo: str, size: str) -> None:
+    cfg = config(f"experiment={size}/{task}_{algo}")
+    validate(cfg)
+    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    assert type(module).__name__.lower() == f"{algo.replace('_', '')}training"
+    assert (cfg.task.name, cfg.algo.name) == (task, algo)
+
+
+def test_data_sets() -> None:
+    """SPEC section 7: what each trains, validates and tests on, and the crops."""
+    expected = {
+        ("data=bundled",): ("bundled", "bundled", 256, "bundled", 256),
+        ("data=div2k",): ("div2k", "div2k", 384, "bsd68", 256),
+        ("data=train400",): ("train400", "set12", None, "set11", None),
+        ("data=train400", "data/test=bsd68"): ("train400", "set12", 256, "bsd68", 256),
+        ("data=bsd68",): ("train400", "set12", 256, "bsd68", 256),
+        ("data=set11",): ("train400", "set12", None, "set11", None),
+        ("data=set12",): ("train400", "bsd68", None, "set12", None),
+        ("data=imagenet",): ("train400", "set12", 256, "imagenet", 256),
+        ("data=div2k", "data/test=div2k", "data.val=holdout"): ("div2k", "holdout", 384, "div2k", 384),
+        ("data=set11", "data.crop=99"): ("train400", "set12", 99, "set11", 99),
+    }
+    for overrides, (train, val, val_crop, test, crop) in expected.items():
+        data = config(*overrides).data
+        validate(config(*overrides))
+        assert (data.name, data.val, data.val_crop, data.test.name, data.crop) == (train, val, val_crop, test, crop)
+
+
+def test_paper_presets_use_the_papers_data() -> None:
+    for task, train, test in (("denoise", "div2k", "bsd68"), ("cs", "train400", "set11")):
+        for algo in ALGORITHMS:
+            data = config(f"experiment=paper/{task}_{algo}").data
+            assert (data.name, data.test.name) == (train, test)
+
+
+def test_hyper_parameters_of_the_algorithms() -> None:
+    """SPEC's table: the attack of training is the paper's at 256 × 256, scaled to the patch by the side."""
+    denoise, cs = config("algo=smt_adv", "task=denoise").algo, config("algo=smt_adv", "task=cs").algo
+    assert (denoise.n_iter, denoise.eps, denoise.step_size) == (100, 5 * 40 / 256, 0.4 * 40 / 256)
+    assert (cs.n_iter, cs.eps, cs.step_size) == (150, 33 / 256, pytest.approx(0.2 * 33 / 256))
+    for algo in (denoise, cs, config("algo=smt_grad").algo):
+        assert (algo.n_samples, algo.sigma) == (15, 10)
+    assert config("algo=smt_grad").algo.t_step == 6
+    assert config("algo=jcb").algo.gamma == 20
+    assert config("algo=adv", "algo.eps=0.5", "task=cs").algo.eps == 0.5
+
+
+def test_a_task_is_complete_by_itself() -> None:
+    """SPEC's table of hyper-parameters."""
+    denoise, cs = config("algo=ord", "task=denoise"), config("algo=ord", "task=cs")
+    for cfg, expected in ((denoise, (100, 32, 5e-4, 40, 32000)), (cs, (100, 64, 1e-4, 33, 10000))):
+        task = cfg.task
+        assert (task.epochs, task.batch_size, task.learning_rate, task.patch_size, task.n_patches) == expected
+    assert denoise.estimator._target_.endswith("DPDNN")
+    assert (denoise.operator.name, denoise.operator.train_sigma_b) == ("identity", 15)
+    assert cs.estimator._target_.endswith("ISTANetPP")
+    assert (cs.operator.name, list(cs.operator.train_ratio)) == ("block_gaussian", [0.1, 0.2, 0.3, 0.4, 0.5])
+    assert (cs.operator.sigma_b, cs.operator.train_sigma_b) == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("attack.eps=-1", "attack.eps=-1 is not allowed; allowed: numbers >= 0"),
+        ("attack.eps=[0,-0.5]", r"attack.eps=\[0, -0.5\]"),
+        ("attack.eps=[]", "attack.eps"),
+        ("attack.eps=[1,1]", "no two equal"),
+        ("attack.eps=on", "attack.eps"),
+        ("attack.n_iter=0", "attack.n_iter=0"),
+        ("attack.schedule=linear", "allowed: constant, cosine"),
+        ("attack.normalize=false", "attack.step_size=null"),
+        ("attack.name=fgsm", "attack.name=fgsm is not allowed; allowed: pgd, apgd, noise"),
+        ("attack.target=mode", "attack.target=mode is not allowed; allowed: base, mean, median"),
+        ("attack.n_samples=0", "attack.n_samples=0 is not allowed; allowed: a whole number >= 1"),
+        ("attack.draws=other", "attack.draws=other is not allowed; allowed: fresh, fixed"),
+        ("attack.n_around=0", "attack.n_around=0"),
+        ("attack.chunk_size=0", "attack.chunk_size=0"),
+        ("attack.check_samples=-1", "attack.check_samples=-1 is not allowed; allowed: a whole number >= 0"),
+        ("certify.sigma=-5", "certify.sigma=-5"),
+        ("certify.n_samples=0", "certify.n_samples=0 is not allowed; allowed: a whole number >= 1"),
+        ("certify.confidence=1", "certify.confidence=1"),
+        ("certify.confidence=99", "write 0.99 for 99 %"),
+        ("certify.certifiers=[discrepancy,mode]", "certify.certifiers"),
+        ("certify.certifiers=radius", "certify.threshold=null: the certifier radius needs the MSE"),
+        ("certify.threshold=0", "certify.threshold=0"),
+        ("certify.over_eps=all", "certify.over_eps=all is not allowed; allowed: none, bonferroni, dkw"),
+        ("certify.over_sigma=dkw", "certify.over_sigma=dkw"),
+        ("certify.over_images=yes", "certify.over_images=yes"),
+        ("certify.radius_of=mean", "certify.radius_of=mean is not allowed; allowed: error, discrepancy"),
+        ("certify.anytime=true", "certify.anytime=true goes with certify=radius alone"),
+        ("certify.n_centre=1", "certify.n_centre=1"),
+        ("certify.bands=all", "certify.bands=all"),
+        ("operator.sigma_b=-1", "operator.sigma_b=-1"),
+        ("operator.ratio=0", "operator.ratio=0"),
+        ("operator.ratio=50", "write 0.5 for 50 %"),
+        ("operator.ratio=0.5", "denoising measures every pixel"),
+        ("operator.matrix=no.npy", "no such file"),
+        ("ckpt=no.ckpt", "ckpt=no.ckpt: there is no such file"),
+        ("resume=no.ckpt", "resume=no.ckpt"),
+        ("data.root=/no/folder", "data.root=/no/folder"),
+        ("data=folder", "data.root has no value"),
+        ("data/test=folder", "data.test.root has no value"),
+        ("data.test.root=/no/folder", "data.test.root=/no/folder: there is no such folder"),
+        ("data.name=set11", "data.name=set11 is not allowed; allowed: bundled, train400, div2k, folder"),
+        ("data.val=train400", "data.val=train400 is not allowed; allowed: holdout, bundled"),
+        ("data.test.name=best", "data.test.name=best is not allowed; allowed: bundled, bsd68"),
+        ("data.test.count=5", "only imagenet has it"),
+        ("data.test.classes=[]", "data.test.classes"),
+        ("data.val_crop=0", "data.val_crop=0"),
+        ("data.limit=0", "data.limit=0"),
+        ("trainer.max_steps=0", "trainer.max_steps=0"),
+        ("trainer.accelerator=tpu", "allowed: cpu, gpu, auto"),
+        ("+attack.n_stepz=3", "attack.n_stepz is no key of the config"),
+        ("+atack=3", "did you mean attack?"),
+        ("+estimator.width=3", r"estimator.width is no parameter of .*DPDNN; it takes n_steps"),
+        ("estimator._target_=no.such.Net", "cannot be imported"),
+        ("estimator=custom", "estimator._target_ has no value"),
+        ("+algo.n_stepz=3", "algo.n_stepz is no key of the config"),
+        ("trainer.ema_decay=1", "trainer.ema_decay=1"),
+    ],
+)
+def test_bad_values_are_named(override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(config(override))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["attack=apgd", "attack.schedule=constant"],
+            "attack.schedule=constant has no effect with attack=apgd, which takes",
+        ),
+        (["attack=apgd", "attack.keep=last"], "n_iter, step_size, init, restarts$"),
+        (["attack=noise", "attack.step_size=0.1"], "attack.step_size=0.1 has no effect with attack=noise"),
+        (["attack=noise", "attack.init=sphere"], "which takes n_iter, keep$"),
+    ],
+)
+def test_settings_that_an_attack_has_no_use_for(overrides: list[str], message: str) -> None:
+    with pytest.raises(ConfigError, match=message):
+        validate(config(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("attack", "settings"),
+    [
+        ("pgd", {"n_iter": 20, "schedule": "cosine", "keep": "best"}),
+        ("pgd_paper", {"n_iter": 150, "step_size": 0.2, "schedule": "constant", "keep": "last", "normalize": True}),
+        ("apgd", {"n_iter": 20, "step_size": None, "init": "zero", "restarts": 1}),
+        ("noise", {"n_iter": 10, "keep": "best"}),
+    ],
+)
+@pytest.mark.parametrize("target", ["base", "mean", "median"])
+def test_every_attack_on_every_target(attack: str, settings: dict, target: str) -> None:
+    cfg = config(f"attack={attack}", f"attack.target={target}", "attack.n_samples=4", "certify.quantile=0.9")
+    validate(cfg)
+    plan = build_attack(cfg)
+    assert plan.name == attack.removesuffix("_paper")
+    assert settings.items() <= plan.settings.items()
+    assert (plan.target.kind, plan.target.n_samples, plan.target.q) == (target, 4, 0.9)
+
+
+def test_a_smoothed_target_is_attacked_for_each_sigma() -> None:
+    cells = ["attack.eps=[0,0.5]", "certify.sigma=[0,25.5,51]"]
+    mean, base = (build_attack(config(f"attack.target={target}", *cells)) for target in ("mean", "base"))
+    assert [mean.target_of(0.5, s).sigma for s in mean.sigma] == pytest.approx([0, 0.1, 0.2])
+    assert len({base.target_of(0.5, s) for s in base.sigma}) == 1
+    assert len({mean.target_of(0, s) for s in mean.sigma}) == 1  # there is nothing to attack
+
+
+@pytest.mark.parametrize(
+    "override",
+    ["attack.epz=1", "algo=best", "seed=abc", "certificate.units=wrong", "trainer.max_epochs=ten", "tasc=cs"],
+)
+def test_unknown_names_and_wrong_types_do_not_compose(override: str) -> None:
+    with pytest.raises((HydraException, OmegaConfBaseException)):
+        config(override)
+
+
+def test_all_mistakes_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as error:
+        validate(config("attack.eps=-1", "certify.n_samples=0"))
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_training_from_given_weights(tmp_path: Path) -> None:
+    from invsmooth.training import OrdTraining
+
+    small = ["task=cs_small", "estimator.n_phases=2", "estimator.channels=4"]
+    cfg = config(*small)
+    trained = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    assert isinstance(trained, OrdTraining)
+    path = tmp_path / "a.ckpt"
+    description = {"estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 4}}
+    torch.save({"state_dict": trained.state_dict(), "hyper_parameters": description}, path)
+    again = build_estimator(config(*small, f"ckpt={path}", "algo=adv"), trains=True)
+    assert all(torch.equal(v, again.state_dict()[k]) for k, v in trained.estimator.state_dict().items())
+    with pytest.raises(ConfigError, match="does not fit the estimator"):
+        build_estimator(config("task=cs_small", f"ckpt={path}"), trains=True)
+
+
+def test_single_values_and_lists_mean_the_same() -> None:
+    assert build_plan(config("attack.eps=1", "certify.sigma=5"), 1).eps == [1.0]
+    settings = build_settings(config("task=cs", "operator.ratio=[0.1,0.3]", "operator.sigma_b=[0,5]").operator)
+    assert [(s.ratio, s.sigma_b) for s in settings] == [(0.1, 0), (0.1, 5), (0.3, 0), (0.3, 5)]
+
+
+def test_impossible_cells_are_known_beforehand() -> None:
+    overrides = ["attack.eps=[0,0.1,1]", "certify.sigma=[25.5]", "certify.n_samples=50"]
+    matched = build_plan(config(*overrides), 1).impossible()
+    assert len(matched) == 1
+    assert matched[0].startswith("discrepancy at eps = 1, sigma = 25.5: no certificate: eps/sigma = 10 is above 1.353")
+    assert build_plan(config(*overrides, "certificate.units=paper"), 1).impossible() == []
+
+
+def test_impossible_cells_of_every_certifier() -> None:
+    """Each has its own limit; the mean has none. Corrections shrink it."""
+    ratios = [1.2, 1.6, 2.0]
+    eps = [r * 25.5 / 255 for r in ratios]
+    base = [f"attack.eps={eps}", "certify.sigma=25.5", "certify.n_samples=100", "certify.threshold=0.01"]
+
+    def refused(certifier: str, *more: str) -> set[float]:
+        plan = build_plan(config(*base, f"certify.certifiers={certifier}", *more), 50)
+        return {r for r, e in zip(ratios, eps, strict=True) if plan.why_impossible(certifier, e, 25.5)}
+
+    # S = 100 certifies 1.695 at 0.99 (ERRATA 1), 1.50 for center, less where more is to hold together.
+    assert refused("discrepancy") == refused("error") == refused("radius") == {2.0}
+    assert refused("mean") == set()
+    assert refused("center") == {1.6, 2.0}
+    assert refused("error", "certify.over_images=bonferroni") == {1.6, 2.0}
+    assert refused("error", "certify.over_eps=dkw") == {1.2, 1.6, 2.0}
+    assert refused("error", "certify.over_eps=bonferroni") == {1.6, 2.0}
+    # No band joins the measurements of discrepancy: each radius pays by Bonferroni, with its exact rank.
+    assert refused("discrepancy", "certify.over_eps=dkw") == {1.6, 2.0}
+
+
+def test_config_has_a_schema_for_every_group() -> None:
+    """A typo is found by Hydra itself, except in the free-form groups."""
+    cfg = config()
+    typed = {k for k in cfg if OmegaConf.get_type(cfg, k) not in (dict, int, bool, None, type(None))}
+    assert typed >= {"task", "operator", "data", "algo", "attack", "certify", "certificate", "trainer"}

@@ -1,0 +1,85 @@
+"""All ten pairs of algorithm and task learn on real patches; the trainer's switches leave the meaning alone."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import lightning as L
+import pytest
+import torch
+from hydra import compose, initialize_config_module
+
+from invsmooth.config import schema
+from invsmooth.metrics import psnr
+from invsmooth.pipeline.build import build_data, build_estimator, build_module, build_settings
+from invsmooth.training.stop_after import StopAfterBatches
+
+SIZES = {
+    "cs": ["estimator.n_phases=2", "estimator.channels=8", "task.batch_size=16", "operator.train_ratio=[0.3]",
+           "operator.ratio=0.3"],
+    "denoise": ["estimator.n_steps=2", "estimator.channels=8", "estimator.levels=2", "task.batch_size=8"],
+}  # fmt: skip
+ALGORITHMS = {
+    "ord": [], "jcb": [], "adv_small": ["algo.n_iter=3"], "smt_adv_small": ["algo.n_iter=2", "algo.n_samples=2"],
+    "smt_grad_small": ["algo.n_samples=2", "algo.t_step=3"],
+}  # fmt: skip
+
+
+def train(
+    task: str, algo: str, folder: Path, n_batches: int, *overrides: str, **options: object
+) -> tuple[float, float]:
+    """PSNR of A^T y and of the trained network on a photograph that was not trained on."""
+    schema.register()
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        given = [
+            f"task={task}_small",
+            f"algo={algo}",
+            *SIZES[task],
+            *ALGORITHMS[algo],
+            f"trainer.max_steps={n_batches}",
+        ]
+        cfg = compose("train", [*given, *overrides])
+    L.seed_everything(0, verbose=False)
+    settings = build_settings(cfg.operator)
+    module = build_module(cfg, build_estimator(cfg, trains=True), settings)
+    if cfg.trainer.channels_last:
+        module.estimator.to(memory_format=torch.channels_last)
+    if cfg.trainer.compile:
+        module.estimator.compile()
+    data = build_data(cfg, 1, trains=True)
+    trainer = L.Trainer(
+        accelerator="cpu", max_epochs=1, logger=False, default_root_dir=folder, enable_progress_bar=False,
+        enable_checkpointing=False, enable_model_summary=False, limit_val_batches=0,
+        callbacks=[StopAfterBatches(n_batches)], **options,
+    )  # fmt: skip
+    trainer.fit(module, datamodule=data)
+    x, operator = data.images["val"].image(0)[None, :, :132, :132], settings[0].operator
+    y = operator.A(x)
+    y = y + cfg.operator.train_sigma_b / 255 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        return float(psnr(operator.A_adjoint(y), x)), float(psnr(module.estimator(y, operator), x))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("algo", ALGORITHMS)
+@pytest.mark.parametrize(("task", "gain"), [("cs", 6.0), ("denoise", 1.5)])
+def test_every_pair_learns_within_200_batches(tmp_path: Path, task: str, gain: float, algo: str) -> None:
+    n_batches = {"smt_grad_small": 60}.get(algo, 150)
+    start, reached = train(task, algo, tmp_path, n_batches)
+    assert reached > start + gain
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore:The .grad attribute")  # torch.compile's own
+@pytest.mark.parametrize("algo", ["ord", "jcb", "smt_adv_small"])
+@pytest.mark.parametrize(
+    ("overrides", "options"),
+    [(["trainer.channels_last=true"], {}), ([], {"precision": "bf16-mixed"}), (["trainer.compile=true"], {})],
+    ids=["channels-last", "bf16", "compile"],
+)
+def test_switches_leave_the_meaning_alone(tmp_path: Path, algo: str, overrides: list[str], options: dict) -> None:
+    if algo == "jcb" and overrides == ["trainer.compile=true"]:
+        return  # refused by the config: torch.compile has no forward-mode derivative
+    _, plain = train("cs", algo, tmp_path, 25)
+    _, switched = train("cs", algo, tmp_path, 25, *overrides, **options)
+    assert switched == pytest.approx(plain, abs=0.5 if options else 0.05)
