@@ -73,7 +73,7 @@ class Certifier(ABC):
         """Whether it compares with the clean image."""
         return False
 
-    def check(self, smoothing: Smoothing) -> None:
+    def check(self, smoothing: Smoothing) -> None:  # noqa: B027 (most certifiers have nothing to check)
         """Raises ValueError: parameters of this certifier that are out of range, alone or with these settings."""
 
     @abstractmethod

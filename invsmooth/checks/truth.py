@@ -29,6 +29,28 @@ from invsmooth.operators.base import Operator
 
 
 @dataclass(frozen=True)
+class Attacked:
+    """A batch of images under the attack that was found: what a certificate is checked against.
+
+    Attributes:
+        estimator, operator: f and A.
+        x, b, xi: clean images (B, C, H, W), measurement noise, perturbation.
+        x_hat: f(y_{x+xi}).
+        n_samples: fresh draws of the check.
+        image_keys: name of each image, which seeds its draws.
+    """
+
+    estimator: Estimator
+    operator: Operator
+    x: Tensor
+    b: Tensor
+    xi: Tensor
+    x_hat: Tensor
+    n_samples: int
+    image_keys: ImageKeys
+
+
+@dataclass(frozen=True)
 class TruthCheck:
     """The truth under an attack, and what was certified. Values of shape (B,), in the unit of the certificate.
 
