@@ -23,8 +23,8 @@ ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
 
 
 def visual_figure(rows: pd.DataFrame) -> Figure | None:
-    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps, and at the largest that has a
-    certificate; there with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
+    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps with a certificate,
+    then at the largest eps; each with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
     kept = with_pictures(rows)
     if kept.empty:
         return None
@@ -51,10 +51,10 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
 
 
 def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
-    """Of one image: the best smoothed row at the largest eps, and at the largest eps with a certificate."""
+    """Of one image: the best smoothed row at the largest eps with a certificate, then at the largest eps."""
     rows = rows[rows["image"] == rows["image"].iloc[0]]
     shown = []
-    for candidates in (rows, rows[rows["bound"].notna()]):
+    for candidates in (rows[rows["bound"].notna()], rows):
         candidates = candidates[candidates["eps"] == candidates["eps"].max()]
         if len(candidates):
             shown.append(candidates.loc[candidates["psnr_median"].idxmax()])

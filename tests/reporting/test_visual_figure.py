@@ -26,12 +26,12 @@ def bands(width: float) -> dict[str, np.ndarray]:
     }
 
 
-def test_telling_rows_are_the_strongest_attack_and_the_strongest_certificate(tmp_path: Path) -> None:
+def test_telling_rows_are_the_strongest_certificate_then_the_strongest_attack(tmp_path: Path) -> None:
     rows = stored(
         tmp_path, row(eps=0.0), row(sigma=12.0, psnr_median=29.0, **NONE), row(), row(eps=2.0, **NONE),
         row(eps=2.0, sigma=12.0, psnr_median=22.0, **NONE), row(image="two", eps=9.0),
     )  # fmt: skip
-    assert [(r["eps"], r["sigma"]) for r in telling_rows(rows)] == [(2.0, 25.0), (0.1, 25.0)]
+    assert [(r["eps"], r["sigma"]) for r in telling_rows(rows)] == [(0.1, 25.0), (2.0, 25.0)]
 
 
 def test_width_of_the_intervals_where_there_are_any_with_the_label_of_the_arrays(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_width_of_the_intervals_where_there_are_any_with_the_label_of_the_arrays
     keep_pictures(tmp_path, 2.0, 25.0, **bands(math.nan))
     figure = visual_figure(rows)
     assert figure is not None
-    without, with_ = figure.axes[6], figure.axes[13]  # the last of either line
+    with_, without = figure.axes[6], figure.axes[13]  # the last of either line
     assert [t.get_text() for t in without.texts] == ["none"]
     assert " ".join(without.get_xlabel().split()) == f"no interval {LABEL}"
     np.testing.assert_allclose(with_.images[0].get_array(), 0.25, rtol=1e-5)
