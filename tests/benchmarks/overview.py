@@ -80,19 +80,20 @@ def main(checkpoint: str, image: str, matrix: str | None = None) -> None:
     at = EPS.index(SHOWN)
     images = {
         "clean image x": x,
-        "measured Aᵀy\n(10 % of the data)": operator.A_adjoint(y),
+        "measured Aᵀy\n(10 % of the numbers)": operator.A_adjoint(y),
         f"reconstruction f(y)\n{values['attacked'][0]:.1f} dB": found["attacked"][0],
         f"the same, attacked\n{values['attacked'][at]:.1f} dB": found["attacked"][at],
-        f"smoothed, attacked: {values['smoothed'][at]:.1f} dB\n"
-        f"certified: ≥ {values['certified'][at]:.1f} dB": found["smoothed"][at],
+        f"smoothed, attacked: {values['smoothed'][at]:.1f} dB\ncertified: ≥ {values['certified'][at]:.1f} dB": found[
+            "smoothed"
+        ][at],
     }
     curves = {
         "network, random noise of norm ε": ("+-.", "dimgrey", values["noise"]),
         "network, attack of norm ε": ("x-.", "black", values["attacked"]),
-        "smoothed network, the same attack": ("s--", "#D55E00", values["smoothed"]),
+        "smoothed network, the same attack": ("o--", "#D55E00", values["smoothed"]),
         "smoothed network, certified:\nno attack of norm ε gets below": ("s-", "#D55E00", values["certified"]),
     }
-    figure_of(images, curves).savefig(OUT, dpi=120)
+    figure_of(images, curves).savefig(OUT, dpi=120, bbox_inches="tight", pad_inches=0.1)
     for name, row in values.items():
         print(name, *(f"{v:.2f}" for v in row))
     print(OUT)
