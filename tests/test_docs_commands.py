@@ -1,4 +1,4 @@
-"""Every ``python -m invsmooth.train`` and ``evaluate`` command of the documentation composes: its groups, options and keys exist."""
+"""Every train and evaluate command of the documentation composes: its groups, options and keys exist."""
 
 from __future__ import annotations
 
