@@ -21,12 +21,15 @@ from invsmooth.config.schema import Attack, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.data.files import is_zip
-from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
+from invsmooth.data.sets import known_sets
+from invsmooth.data.splits import HOLDOUT
 from invsmooth.records.origin import A_NAME, is_name
 
 ATTACKS = {search.name: [f.name for f in dataclasses.fields(search)] for search in (PGD, APGD, Noise)}
 SCHEDULES, INITS, KEEPS = ("constant", "cosine"), ("zero", "sphere"), ("best", "last")
 TARGETS, DRAWS = ("base", "mean", "median"), ("fresh", "fixed")
+TRAIN_SETS, TEST_SETS = ([n for n, c in known_sets().items() if s in c.splits] for s in ("train", "test"))
+VAL_SETS = [HOLDOUT, *(name for name in TEST_SETS if name != "folder")]
 Rule = tuple[str, Callable[[Any], bool], str]
 
 

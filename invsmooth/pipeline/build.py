@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -23,9 +24,10 @@ from invsmooth.config.validate import as_list
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units
-from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
+from invsmooth.data import DataSet, ImageArrays, default_root, find_splits, known_sets, load
 from invsmooth.data.datamodule import ImageDataModule
-from invsmooth.data.splits import Files
+from invsmooth.data.files import Files
+from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.checkpoint import check_reloads, check_resumable
 from invsmooth.estimators.fill import check_fit
@@ -99,14 +101,23 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     as a test image."""
     data, task = cfg.data, cfg.task
     classes = None if data.test.classes is None else as_list(data.test.classes)
-    test = ImageSet(data.test.name, data.test.root, data.mirror, classes, data.test.count, data.crop)
-    train = ImageSet(data.name, data.root, data.mirror) if trains else None
-    splits = find_splits(train, data.val, test, data.holdout)
+    test = build_set(
+        data.test.name, root=data.test.root, mirror=data.mirror, classes=classes, count=data.test.count, crop=data.crop
+    )
+    places = {"root": data.root, "mirror": data.mirror}
+    train = build_set(data.name, **places) if trains else None
+    val = build_set(data.val, **places) if trains and data.val != HOLDOUT else None
+    splits = find_splits(train, val, test, data.holdout)
     return ImageDataModule(
         name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
         patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches, augment=data.augment,
         crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers, seed=cfg.seed,
     )  # fmt: skip
+
+
+def build_set(name: str, **provided: Any) -> DataSet:
+    kind = known_sets()[name]
+    return kind(**{k: v for k, v in provided.items() if k in inspect.signature(kind).parameters})
 
 
 def first(files: Files, limit: int | None) -> ImageArrays:
