@@ -13,7 +13,7 @@ import lightning as L
 import torch
 from torch import Tensor
 
-from invsmooth.attacks import ATTACKS, AttackResult, Target
+from invsmooth.attacks import APGD, PGD, AttackResult, Noise, Target, attack
 from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.targets import BASE
 from invsmooth.cache import Like, Remember, not_kept
@@ -24,6 +24,7 @@ from invsmooth.training.backbone import ReconstructionModule
 
 log = logging.getLogger(__name__)
 
+SEARCHES: Mapping[str, Any] = {search.name: search for search in (PGD, APGD, Noise)}
 CONTROL = -1
 """Number of the control among the random perturbations of an image; those of the attack's starts are 0, 1, …"""
 
@@ -41,7 +42,7 @@ class AttackPlan:
     """What to attack. eps as an l2 norm on the [0, 1] pixel scale, sigma in grey levels.
 
     Attributes:
-        name: a key of ``invsmooth.attacks.ATTACKS``.
+        name: of the search.
         eps, sigma: the cells.
         settings: keywords of the search (n_iter, …).
         target: whose error is maximised; its sigma is that of the cell.
@@ -106,9 +107,9 @@ class AttackSweep(L.Callback):
         plan = self.plan
 
         def search() -> dict[str, Tensor]:
-            found = ATTACKS[plan.name](
-                estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target, seed=plan.seed,
-                image_keys=measured.names, **plan.settings,
+            found = attack(
+                SEARCHES[plan.name](**plan.settings), estimator, measured.setting.operator, measured.x, measured.b,
+                eps=eps, target=target, seed=plan.seed, image_keys=measured.names,
             )  # fmt: skip
             return {k: torch.as_tensor(v) for k, v in vars(found).items()}
 
