@@ -14,7 +14,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
@@ -24,6 +24,11 @@ from invsmooth.core.parameters import allowed, hints_of
 CONF = Path(__file__).parents[1] / "conf"
 MISSING = "???"
 """What OmegaConf writes for a key without a value."""
+
+
+def as_list(value: Any) -> list[Any]:
+    """A config value that may be one value or a list, as a list."""
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
 
 
 def load_class(target: Any, group: str) -> Callable[..., Any]:
@@ -75,8 +80,10 @@ def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) ->
     return [name for name, p in signature(kind).items() if p.kind in named and name not in provided]
 
 
-def takes_any(kind: Callable[..., Any]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
+def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
+    """Whether a config can give ``key`` to a class."""
+    any_name = any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
+    return key in parameter_names(kind, provided) or (any_name and key not in provided)
 
 
 def parameter_errors(
@@ -86,16 +93,20 @@ def parameter_errors(
     for each that it needs and does not get."""
     names, hints = parameter_names(kind, provided), hints_of(kind)
     for key, value in given.items():
-        if key in names:
+        if not takes(kind, key, provided):
+            yield no_parameter(group, key, kind, names)
+        else:
             yield from value_errors(f"{group}.{key}", value, hints.get(key, Any))
-        elif key in provided or not takes_any(kind):
-            yield (
-                f"{group}.{key} is no parameter of {class_path(kind)}; it takes {', '.join(names) or 'none'}"
-                f"{did_you_mean(key, names, group)} (for a class of your own start from {group.replace('.', '/')}=custom)"
-            )
     for name in names:
         if name not in given and signature(kind)[name].default is inspect.Parameter.empty:
             yield no_value(f"{group}.{name}", hints.get(name, Any))
+
+
+def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collection[str]) -> str:
+    return (
+        f"{group}.{key} is no parameter of {class_path(kind)}; it takes {', '.join(known) or 'none'}"
+        f"{did_you_mean(key, known, group + '.')} (for a class of your own start from {group.replace('.', '/')}=custom)"
+    )
 
 
 def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
@@ -118,10 +129,10 @@ def no_value(key: str, hint: Any) -> str:
     return f"{key} has no value" + (f"; allowed: {allowed(hint)}" if hint is not Any else "")
 
 
-def did_you_mean(key: str, known: Collection[str], group: str = "") -> str:
+def did_you_mean(key: str, known: Collection[str], prefix: str = "") -> str:
     """``"; did you mean KEY?"`` if a known key is spelled alike."""
     near = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {group}{'.' if group else ''}{near[0]}?" if near else ""
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def class_path(kind: Callable[..., Any]) -> str:

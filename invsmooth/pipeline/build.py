@@ -19,7 +19,7 @@ from invsmooth.attacks import Target
 from invsmooth.cache import Store, code_of, content_key, package_key
 from invsmooth.cache.content import file_key
 from invsmooth.certificates.variance_constrained import check_confidence
-from invsmooth.config.validate import as_list
+from invsmooth.config.parts import as_list
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units
