@@ -133,8 +133,8 @@ def operator_conflicts(operator: DictConfig) -> Iterator[str]:
 def data_conflicts(data: DictConfig) -> Iterator[str]:
     """A set says which splits it has images for (``splits``)."""
     sets = packaged("data/test")
-    if data.val not in (HOLDOUT, *sets) and "." not in str(data.val):
-        yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}, or the dotted path of a class"
+    if data.val not in (HOLDOUT, *sets):
+        yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}"
     for name, node, split in (("data", data, "train"), ("data.test", data.test, "test")):
         try:
             kind = load_class(node.get("_target_"), name)
