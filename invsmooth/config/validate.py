@@ -14,10 +14,7 @@ from hydra.errors import HydraException
 from hydra.utils import get_object
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from invsmooth.attacks import ATTACKS, SETTINGS, TARGETS, settings_of
-from invsmooth.attacks.pgd import SCHEDULES
-from invsmooth.attacks.starts import INITS, KEEPS
-from invsmooth.attacks.targets import DRAWS
+from invsmooth.attacks import APGD, PGD, Noise
 from invsmooth.certificates import CERTIFIERS
 from invsmooth.certificates.confidence import SIMULTANEOUS
 from invsmooth.config.schema import Attack, Run
@@ -27,6 +24,9 @@ from invsmooth.data.files import is_zip
 from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
 from invsmooth.records.origin import A_NAME, is_name
 
+ATTACKS = {search.name: [f.name for f in dataclasses.fields(search)] for search in (PGD, APGD, Noise)}
+SCHEDULES, INITS, KEEPS = ("constant", "cosine"), ("zero", "sphere"), ("best", "last")
+TARGETS, DRAWS = ("base", "mean", "median"), ("fresh", "fixed")
 Rule = tuple[str, Callable[[Any], bool], str]
 
 
@@ -252,8 +252,8 @@ def attack_conflicts(attack: DictConfig) -> Iterator[str]:
         yield "attack.step_size=null is not allowed with attack.normalize=false: the literal step has no natural length"
     defaults = {f.name: f.default for f in dataclasses.fields(Attack)}
     if attack.name in ATTACKS:
-        taken = settings_of(attack.name)
-        for key in SETTINGS:
+        taken = [k for k in ATTACKS["pgd"] if k in ATTACKS[attack.name]]
+        for key in ATTACKS["pgd"]:
             if key not in taken and attack[key] != defaults[key]:
                 yield f"attack.{key}={attack[key]} has no effect with attack={attack.name}, which takes {', '.join(taken)}"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -14,7 +15,7 @@ from hydra.utils import get_class, instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
-from invsmooth.attacks import Target, settings_of
+from invsmooth.attacks import Target
 from invsmooth.cache import Store, code_of, content_key, package_key
 from invsmooth.cache.content import file_key
 from invsmooth.certificates.variance_constrained import check_confidence
@@ -30,7 +31,7 @@ from invsmooth.estimators.checkpoint import check_reloads, check_resumable
 from invsmooth.estimators.fill import check_fit
 from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes, probes
-from invsmooth.evaluation.attack_sweep import AttackPlan
+from invsmooth.evaluation.attack_sweep import SEARCHES, AttackPlan
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.result_cache import ResultCache, experiment_key, of_estimator
 from invsmooth.evaluation.settings import CertifyPlan
@@ -248,7 +249,7 @@ def build_attack(cfg: DictConfig) -> AttackPlan:
     )  # fmt: skip
     return AttackPlan(
         attack.name, eps=[float(e) for e in as_list(attack.eps)], sigma=[float(s) for s in as_list(cfg.certify.sigma)],
-        settings={k: attack[k] for k in settings_of(attack.name)}, target=target, seed=cfg.seed,
+        settings={f.name: attack[f.name] for f in dataclasses.fields(SEARCHES[attack.name])}, target=target, seed=cfg.seed,
     )  # fmt: skip
 
 
