@@ -107,7 +107,7 @@ def rows_of(
         "eps": eps, "sigma": sigma, "sigma_b": to_grey_levels(measured.setting.sigma_b), "ratio": measured.setting.ratio,
         "certifier": certifier.name, "units": evaluation.units.value,
         "eps_over_sigma": eps_over_sigma(eps, sigma, evaluation.units),
-        "n_samples": evaluation.n_samples, "quantile": evaluation.quantile, "seed": evaluation.seed,
+        "quantile": evaluation.quantile, "seed": evaluation.seed,
         "confidence": evaluation.confidence, "confidence_each": each.confidence,
         "simultaneous": evaluation.simultaneous, "joint_over_eps": certifier.joint_over_eps(each),
         "sound": certificate.sound and evaluation.units is Units.matched, "abstained": False,
@@ -122,7 +122,7 @@ def rows_of(
     for i, name in enumerate(measured.names):
         yield {
             **common, **{k: v[i] for k, v in values.items()},
-            "image": name, "k_index": certificate.k_index[i], "reason": certificate.reason[i],
+            "image": name, "n_samples": certificate.n_drawn_for(i, evaluation.n_samples), "k_index": certificate.k_index[i], "reason": certificate.reason[i],
             "bound": float(certificate.bound[i]), "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
             **certifier.row(certificate, i, evaluation.units),
         }  # fmt: skip
