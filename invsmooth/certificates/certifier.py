@@ -172,8 +172,11 @@ class Certifier(ABC):
         """The values of its own columns for image i of a certificate at one radius."""
         return {}
 
-    covered_by: str = ""
-    """Certifier whose truth check, from the same draws, says more than this one's: beside that, this one is not checked."""
+    @property
+    def covered_by(self) -> str:
+        """Certifier whose truth check, from the same draws, is stricter: this one is not checked if that one is; "" for none."""
+        return ""
+
     truth_evals: ClassVar[int] = 1
     """Network evaluations for each fresh draw of the truth check."""
 
@@ -183,6 +186,11 @@ class Certifier(ABC):
         return None
 
     # Its certificate file. Numbers only, no torch.
+
+    @property
+    def records_image(self) -> bool:
+        """Whether its record is about the clean image, which is kept beside the file then."""
+        return self.needs_image
 
     follows: ClassVar[tuple[str, ...]] = ()
     """Fields of the record, beside bound and reason, that follow from the evidence: not compared when redrawn."""
@@ -227,11 +235,10 @@ class Certifier(ABC):
         """About how far the draws lie apart, l2 norm over the n pixels of the image."""
         return math.sqrt(record.get("median", math.inf) * n)
 
-    def excused(self, record: Mapping[str, Any], field: str, again: Any, *, narrow: bool) -> bool:
-        """Whether a redrawn ``field`` may differ: a draw can lie within rounding of a limit.
+    def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
+        """Whether a field (its last name) may differ when redrawn: a draw can lie within rounding of a limit.
 
         Args:
-            again: the value found now.
             narrow: all draws lie within rounding of each other.
         """
         return False
