@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -76,8 +77,8 @@ def cached_attack(
     expected = {"xi": Like(tuple(measured.x.shape)), "loss": Like((images,)), "losses": Like((images, None), finite=False),
                 "zero_gradient": Like((images,), torch.bool), "grad_evals": count, "network_evals": count}  # fmt: skip
     found = remember("attack", evaluation.attack_content(measured, eps, target), search, expected)
-    counts = {k: int(found[k]) for k in ("grad_evals", "network_evals")}
-    return AttackResult(**{k: v for k, v in found.items() if k not in counts}, **counts)
+    values: dict[str, Any] = {k: int(v) if expected[k] is count else v for k, v in found.items()}
+    return AttackResult(**values)
 
 
 def under_attack(estimator: Checked, measured: Measured, found: AttackResult, eps: float, seed: int) -> AttackedImages:

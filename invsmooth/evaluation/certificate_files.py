@@ -46,7 +46,7 @@ class CertificateFiles:
     ) -> dict[str, bytes]:
         """The files of every image of a batch, by their names in the run's folder."""
         names, arrays = measurement_names(measured, certificates)
-        setting, found = measured.setting, {}
+        setting, found = measured.setting, dict[str, bytes]()
         operator = {"sha256": operator_sha256(setting.operator), "ratio": setting.ratio} | self.operator
         for i, key in enumerate(measured.names):
             own = {name: to_numpy(y[i]) for name, y in arrays.items()}

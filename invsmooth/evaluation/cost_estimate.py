@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from invsmooth.cache import content_key
-from invsmooth.certificates.certifiers import shared_draws
+from invsmooth.certificates.certifiers import prepared
 from invsmooth.certificates.draws import Draws
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.estimators.premises import EVALUATIONS
@@ -45,12 +45,12 @@ def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, si
     """The draws at the clean measurement, which serve all radii. Certifiers share those that are kept."""
     results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean")
     each = {c: cache.evaluation.each(c, sigma) for c in certifiers}
-    draws = shared_draws(draws_of(estimator, cache, measured, sigma), each)
+    draws = prepared(draws_of(estimator, cache, measured, sigma), each, None, measured.x)
     uses = {(u.kind, results.key(u.kind, u.content)): u.draws for c in certifiers for u in c.uses(draws, measured.x, each[c])}
-    made, shared = 0, draws.made
+    made, shared = 0, draws.shared
     for (kind, key), needed in uses.items():
         cached = results.store.has(kind, key)
-        room = 0 if shared is None else shared.kept.file_bytes
+        room = 0 if shared is None else shared.buffer.file_bytes
         yield Cost("draws", key, max(0, needed - made), cached=cached, file_bytes=room)
         if shared is not None and not cached:
             made = max(made, min(needed, shared.n_samples))

@@ -78,7 +78,7 @@ def evaluate_image(
             for certified in (found[c.name] for c in evaluation.certifiers):
                 truth = check_truth(known, measured, evaluation, attacked, certified, eps)
                 result.rows.extend(rows_of(measured, evaluation, same, attacked, certified, eps, truth))
-                result.violations.extend(violations_of(measured, evaluation, attacked, certified, eps, truth))
+                result.violations.extend(violations_of(measured, attacked, certified, eps, truth))
             if number < evaluation.pictures:
                 first = found[evaluation.certifiers[0].name]
                 result.pictures[eps, sigma] = picture_arrays(known, measured, evaluation, attacked, first, eps)

@@ -45,7 +45,8 @@ def plan_evaluation(
     name: str, estimator: nn.Module, settings: Sequence[Setting], data: ImageDataModule, cache: ResultCache
 ) -> JobPlan:
     """Everything but the computation: keys, what is cached under them, and the cost of the rest."""
-    evaluation, costs, done = cache.evaluation, [], 0
+    evaluation, done = cache.evaluation, 0
+    costs: list[Cost] = []
     for setting in settings:
         for number, batch in enumerate(data.whole_images("test")):
             measured = measure(setting, batch.names, batch.x)
