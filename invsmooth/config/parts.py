@@ -12,19 +12,23 @@ import json
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
-from pydantic.fields import FieldInfo
 
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.parameters import allowed, hints_of
 
 CONF = Path(__file__).parents[1] / "conf"
 MISSING = "???"
 """What OmegaConf writes for a key without a value."""
+
+
+def as_list(value: Any) -> list[Any]:
+    """A config value that may be one value or a list, as a list."""
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
 
 
 def load_class(target: Any, group: str) -> Callable[..., Any]:
@@ -76,8 +80,10 @@ def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) ->
     return [name for name, p in signature(kind).items() if p.kind in named and name not in provided]
 
 
-def takes_any(kind: Callable[..., Any]) -> bool:
-    return any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
+def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
+    """Whether a config can give ``key`` to a class."""
+    any_name = any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
+    return key in parameter_names(kind, provided) or (any_name and key not in provided)
 
 
 def parameter_errors(
@@ -87,16 +93,20 @@ def parameter_errors(
     for each that it needs and does not get."""
     names, hints = parameter_names(kind, provided), hints_of(kind)
     for key, value in given.items():
-        if key in names:
+        if not takes(kind, key, provided):
+            yield no_parameter(group, key, kind, names)
+        else:
             yield from value_errors(f"{group}.{key}", value, hints.get(key, Any))
-        elif key in provided or not takes_any(kind):
-            yield (
-                f"{group}.{key} is no parameter of {class_path(kind)}; it takes {', '.join(names) or 'none'}"
-                f"{did_you_mean(key, names, group)} (for a class of your own start from {group.replace('.', '/')}=custom)"
-            )
     for name in names:
         if name not in given and signature(kind)[name].default is inspect.Parameter.empty:
             yield no_value(f"{group}.{name}", hints.get(name, Any))
+
+
+def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collection[str]) -> str:
+    return (
+        f"{group}.{key} is no parameter of {class_path(kind)}; it takes {', '.join(known) or 'none'}"
+        f"{did_you_mean(key, known, group + '.')} (for a class of your own start from {group.replace('.', '/')}=custom)"
+    )
 
 
 def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
@@ -106,32 +116,27 @@ def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
         return
     try:
         converted(value, hint)
-    except ValidationError:
-        shown = str(value).lower() if isinstance(value, bool) else "null" if value is None else value
-        yield f"{key}={shown} is not allowed; allowed: {words(hint)}"
+    except ValidationError as error:
+        said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
+        if value is None:
+            yield no_value(key, hint)
+        else:
+            shown = str(value).lower() if isinstance(value, bool) else value
+            yield f"{key}={shown}" + (f": {said[0]}" if said else f" is not allowed; allowed: {allowed(hint)}")
 
 
 def no_value(key: str, hint: Any) -> str:
-    return f"{key} has no value" + (f"; allowed: {words(hint)}" if words(hint) else "")
+    return f"{key} has no value" + (f"; allowed: {allowed(hint)}" if hint is not Any else "")
 
 
-def did_you_mean(key: str, known: Collection[str], group: str = "") -> str:
+def did_you_mean(key: str, known: Collection[str], prefix: str = "") -> str:
     """``"; did you mean KEY?"`` if a known key is spelled alike."""
     near = difflib.get_close_matches(key, known, n=1)
-    return f"; did you mean {group}{'.' if group else ''}{near[0]}?" if near else ""
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
 
 
 def class_path(kind: Callable[..., Any]) -> str:
     return f"{kind.__module__}.{getattr(kind, '__qualname__', type(kind).__qualname__)}"
-
-
-def hints_of(kind: Callable[..., Any]) -> dict[str, Any]:
-    """The type hints of a class's parameters; none where they cannot be resolved."""
-    called: Any = kind.__init__ if isinstance(kind, type) else kind  # type: ignore[misc]
-    try:
-        return get_type_hints(called, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        return {}
 
 
 def converted(value: Any, hint: Any) -> Any:
@@ -159,26 +164,17 @@ def type_adapter(hint: Any) -> TypeAdapter[Any] | None:
         return None
 
 
-NOUNS = {bool: "true, false", int: "a whole number", float: "a number", str: "a text", NoneType: "null", Any: ""}
-SIGNS = {"ge": ">=", "gt": ">", "le": "<=", "lt": "<"}
+def without_unset(kind: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without those that are null where null means the class's own default: the class has no such parameter,
+    or it has a default and its type hint does not allow None."""
+    hints, known = hints_of(kind), signature(kind)
 
+    def unset(key: str) -> bool:
+        if key not in known:
+            return True
+        return known[key].default is not inspect.Parameter.empty and any(value_errors(key, None, hints.get(key, Any)))
 
-def words(hint: Any) -> str:
-    """What a type hint allows. A ``Field(description=…)`` in it says it in its own words."""
-    origin, args = get_origin(hint), get_args(hint)
-    if origin is Annotated:
-        fields = [a for a in args[1:] if isinstance(a, FieldInfo)]
-        limits = [f" {sign} {getattr(m, name):g}" for f in fields for m in f.metadata
-                  for name, sign in SIGNS.items() if hasattr(m, name)]  # fmt: skip
-        return next((f.description for f in fields if f.description), words(args[0]) + " and".join(limits))
-    if origin is Literal:
-        return ", ".join(map(str, args))
-    if origin in (Union, UnionType):
-        others = [words(a) for a in args if a is not NoneType]
-        return " or ".join(others) + (", or null" if NoneType in args else "")
-    if inspect.isclass(origin or hint) and issubclass(origin or hint, list | tuple):
-        return f"a list of {words(args[0])}" if args else "a list"
-    return NOUNS.get(hint, getattr(hint, "__name__", str(hint)))
+    return {k: v for k, v in given.items() if v is not None or not unset(k)}
 
 
 def build(group: str, node: DictConfig, reserved: Collection[str], **provided: Any) -> Any:
@@ -188,13 +184,17 @@ def build(group: str, node: DictConfig, reserved: Collection[str], **provided: A
         provided: values of the program's own. Each is passed if the class has a parameter of that name.
     Raises: ConfigError: the class cannot be imported, or refuses its parameters.
     """
-    kind, given = (
-        load_class(plain_value(node, "_target_") if "_target_" in node else "", group),
-        free_parameters(node, reserved),
-    )
+    kind = load_class(node.get("_target_"), group)
+    return construct(kind, free_parameters(node, reserved), group, provided)
+
+
+def construct(
+    kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Mapping[str, Any] | None = None
+) -> Any:
+    """See :func:`build`."""
+    provided, given, hints = provided or {}, without_unset(kind, given), hints_of(kind)
     if errors := [*parameter_errors(kind, given, group, provided)]:
         raise ConfigError("\n".join(errors))
-    hints = hints_of(kind)
     values = {k: converted(v, hints.get(k, Any)) for k, v in given.items()}
     values |= {k: v for k, v in provided.items() if k in signature(kind)}
     try:
@@ -211,18 +211,11 @@ def build(group: str, node: DictConfig, reserved: Collection[str], **provided: A
 
 @functools.cache
 def packaged(group: str) -> dict[str, str]:
-    """Option -> ``_target_`` of the yaml files in our ``conf/GROUP``. An option can take it over from its defaults."""
-    found = {}
-    for path in sorted((CONF / group).glob("*.yaml")):
-        if (target := target_of(path)) is not None:
-            found[path.stem] = target
-    return found
+    """Option -> ``_target_``, of the files in our ``conf/GROUP`` that name a class."""
+    return {option: node._target_ for option, node in options(group).items() if node.get("_target_")}
 
 
-def target_of(path: Path) -> str | None:
-    node = OmegaConf.load(path)
-    assert isinstance(node, DictConfig)
-    if (target := node.get("_target_")) is not None or OmegaConf.is_missing(node, "_target_"):
-        return target
-    parents = [path.with_name(f"{p}.yaml") for p in node.get("defaults", ()) if isinstance(p, str)]
-    return next((t for p in parents if p.is_file() and (t := target_of(p)) is not None), None)
+@functools.cache
+def options(group: str) -> dict[str, DictConfig]:
+    """Option -> what its file in our ``conf/GROUP`` says."""
+    return {path.stem: DictConfig(OmegaConf.load(path)) for path in sorted((CONF / group).glob("*.yaml"))}

@@ -17,6 +17,7 @@ from invsmooth.cache import content_key
 from invsmooth.cache.parts import identity
 from invsmooth.config.parts import CONF, build, free_parameters, load_class, packaged, parameter_errors
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.parameters import Count
 
 HERE = "tests.config.test_parts"
 
@@ -27,8 +28,8 @@ class Kind(Enum):
 
 @dataclass(frozen=True)
 class Part:
-    n_iter: Annotated[int, Field(ge=1)] = 20
-    step: Annotated[float, Field(gt=0, le=1)] | None = None
+    n_iter: Count = 20
+    step: Annotated[float, Field(gt=0, le=1, description="a number in (0, 1]")] | None = None
     schedule: Literal["constant", "cosine"] = "constant"
     mse: Annotated[float, Field(gt=0, description="a number > 0 (MSE)")] = 1.0
     fast: bool = False
@@ -58,14 +59,14 @@ NOT_A_CLASS = 3
         ({"n_iter": True}, "attack.n_iter=true is not allowed; allowed: a whole number >= 1"),
         ({"n_iter": "3"}, "attack.n_iter=3 is not allowed; allowed: a whole number >= 1"),
         ({"n_iter": 2.5}, "attack.n_iter=2.5 is not allowed; allowed: a whole number >= 1"),
-        ({"n_iter": None}, "attack.n_iter=null is not allowed; allowed: a whole number >= 1"),
+        ({"n_iter": None}, "attack.n_iter has no value; allowed: a whole number >= 1"),
         ({"n_iter": "???"}, "attack.n_iter has no value; allowed: a whole number >= 1"),
-        ({"step": 2}, "attack.step=2 is not allowed; allowed: a number > 0 and <= 1, or null"),
-        ({"step": float("nan")}, "attack.step=nan is not allowed; allowed: a number > 0 and <= 1, or null"),
+        ({"step": 2}, "attack.step=2 is not allowed; allowed: a number in (0, 1], or null"),
+        ({"step": float("nan")}, "attack.step=nan is not allowed; allowed: a number in (0, 1], or null"),
         ({"schedule": "linear"}, "attack.schedule=linear is not allowed; allowed: constant, cosine"),
         ({"mse": 0}, "attack.mse=0 is not allowed; allowed: a number > 0 (MSE)"),
         ({"fast": 1}, "attack.fast=1 is not allowed; allowed: true, false"),
-        ({"sizes": [1, "a"]}, "attack.sizes=[1, 'a'] is not allowed; allowed: a list of a whole number"),
+        ({"sizes": [1, "a"]}, "attack.sizes=[1, 'a'] is not allowed; allowed: a list, each a whole number"),
         ({"n_itr": 3}, f"attack.n_itr is no parameter of {HERE}.Part; it takes n_iter, step, schedule, mse, fast, sizes, "
                        "kind; did you mean attack.n_iter? (for a class of your own start from attack=custom)"),
     ],
@@ -97,6 +98,13 @@ def test_build_converts_and_provides() -> None:
     assert (mask.every, mask.ratio, mask.weights) == (3, 0.5, Path("a.npy"))
 
 
+def test_null_is_the_default_of_the_class_where_it_has_one() -> None:
+    node = OmegaConf.create({"_target_": f"{HERE}.Part", "n_iter": None, "step": None, "not_of_this_class": None})
+    assert build("attack", node, []) == Part()
+    with pytest.raises(ConfigError, match=r"every has no value"):
+        build("operator", OmegaConf.create({"_target_": f"{HERE}.Mask", "every": None}), [])
+
+
 def test_free_parameters_are_plain() -> None:
     cfg = OmegaConf.create({"a": {"name": "x", "_target_": "y", "list": [1, "${b}"], "none": "???", "far": "${c}"},
                             "b": 2, "c": "???"})  # fmt: skip
@@ -125,9 +133,9 @@ def test_what_cannot_be_built_is_one_message(node: dict[str, Any], message: str)
 
 def test_packaged_options_are_found_in_the_files() -> None:
     found = packaged("estimator")
-    assert found["dpdnn"] == found["dpdnn_small"] == "invsmooth.estimators.DPDNN"
-    assert "custom" not in found
-    assert set(found) == {p.stem for p in (CONF / "estimator").glob("*.yaml")} - {"custom"}
+    assert found["dpdnn"] == "invsmooth.estimators.DPDNN"
+    named = {p.stem for p in (CONF / "estimator").glob("*.yaml") if "_target_: invsmooth." in p.read_text()}
+    assert set(found) == named
     for target in found.values():
         load_class(target, "estimator")
 
