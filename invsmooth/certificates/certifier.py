@@ -209,7 +209,8 @@ class Certifier(ABC):
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")
 
     def quantile(self, q: float) -> float | None:
-        """The quantile that eps/sigma shifts; None where there is none. ``q``: of the settings."""
+        """The quantile that eps/sigma shifts; None for none. If there is one, the shifted quantile is the field ``q_bar`` of
+        each radius, which :meth:`fields` has to declare. ``q``: of the settings."""
         return None
 
     def expected(

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -199,9 +199,9 @@ class Mean(Certifier):
         from invsmooth.checks.truth import check_mean
 
         assert isinstance(certificate, MeanCertificate)
-        n = attacked.x[0].numel()
+        n, enough = attacked.x[0].numel(), replace(attacked, n_samples=max(4, attacked.n_samples))
         found = check_mean(
-            attacked, each, (certificate.bound * n).sqrt(), centre=certificate.shown, radius=certificate.radius
+            enough, each, (certificate.bound * n).sqrt(), centre=certificate.shown, radius=certificate.radius
         )
         return found.scaled(power=2, factor=1 / n)
 

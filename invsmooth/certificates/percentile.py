@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from invsmooth.certificates.draws import Draws
     from invsmooth.checks.truth import Attacked, TruthCheck
 
-RANKED = {"k_index": WHOLE + OR_NULL}
+RANKED = {"k_index": WHOLE + OR_NULL, "q_bar": NUMBER}
 ORDERED: dict[str, Any] = {"median": NUMBER, "draws": [NUMBER], "radii": [RANKED]}
 """Fields of a record whose bounds are ranks of the recorded draws."""
 

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from invsmooth.certificates.draws import Draws
 
 ABOUT: dict[str, Any] = {"quantile": NUMBER, "threshold": NUMBER, "radius_of": TEXT}
-DECIDED = {"n_drawn": WHOLE, "n_below": WHOLE, "decision": FLAG + OR_NULL}
+DECIDED = {"n_drawn": WHOLE, "n_below": WHOLE, "decision": FLAG + OR_NULL, "q_bar": NUMBER}
 
 
 @dataclass(frozen=True)

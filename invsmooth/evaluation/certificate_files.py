@@ -16,9 +16,8 @@ from invsmooth.core.units import PAPER_LABEL, Units, to_grey_levels
 from invsmooth.evaluation.certified import Certified
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators.measurement import Measured
-from invsmooth.records.certificate_files.checks import needs_image
 from invsmooth.records.certificate_files.format import FOLDER, FORMAT, VERSION, Record, dumped
-from invsmooth.records.certificate_files.record import array_record, certificate_record, operator_sha256, to_numpy
+from invsmooth.records.certificate_files.record import array_record, certificate_record, to_numpy
 from invsmooth.records.pictures import setting_name
 
 
@@ -47,7 +46,7 @@ class CertificateFiles:
         """The files of every image of a batch, by their names in the run's folder."""
         names, arrays = measurement_names(measured, certificates)
         setting, found = measured.setting, dict[str, bytes]()
-        operator = {"sha256": operator_sha256(setting.operator), "ratio": setting.ratio} | self.operator
+        operator = {"sha256": setting.operator.sha256(), "ratio": setting.ratio} | self.operator
         for i, key in enumerate(measured.names):
             own = {name: to_numpy(y[i]) for name, y in arrays.items()}
             x, stem = to_numpy(measured.x[i]), setting_name(key, setting.ratio, to_grey_levels(setting.sigma_b))
@@ -60,7 +59,7 @@ class CertificateFiles:
                 "measurements": {"file": f"{stem}.npz", "arrays": {k: array_record(a) for k, a in own.items()}},
                 "certificates": [record_of(evaluation, c, name, i) for c, name in zip(certificates, names, strict=True)],
             }  # fmt: skip
-            if any(needs_image(c) for c in record["certificates"]):
+            if any(c.certifier.records_image for c in certificates):
                 own["x"] = x
             found |= {f"{FOLDER}/{stem}.npz": to_npz(own), f"{FOLDER}/{stem}.json": dumped(record)}
         return found
@@ -88,7 +87,19 @@ def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> 
 
 def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i: int) -> Record:
     """The record of a certificate of image i, with its radius axis."""
-    raise NotImplementedError
+    certifier, each = certified.certifier, evaluation.each(certified.certifier, certified.sigma)
+    over = {"eps": (certifier.over_eps(evaluation.over_eps), len(evaluation.eps)),
+            "sigma": (evaluation.over_sigma, len(evaluation.sigma)),
+            "images": (evaluation.over_images, evaluation.n_images)}  # fmt: skip
+    settings = {
+        "measurement": measurement, "sigma": to_grey_levels(certified.sigma), "n_samples": evaluation.n_samples,
+        "confidence": evaluation.confidence, "confidence_each": each.confidence,
+        "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
+        "simultaneous": each.simultaneous, "seed": evaluation.seed, "quantile": evaluation.quantile,
+    }  # fmt: skip
+    return certificate_record(
+        certifier, certified.certificate, i, eps=certified.eps, settings=settings, units=evaluation.units
+    )
 
 
 def to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:

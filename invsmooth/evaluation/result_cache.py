@@ -27,7 +27,6 @@ from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.measurement import Measured
 from invsmooth.records.certificate_files.format import FOLDER
-from invsmooth.records.certificate_files.record import operator_sha256
 from invsmooth.records.pictures import picture_file, setting_name
 from invsmooth.records.rows import KEY, Declared, to_table
 
@@ -77,7 +76,7 @@ class ResultCache:
         """Results about these measurements: attacks, errors and moments of draws."""
         operator = measured.setting.operator
         if operator not in self.operators:  # the hash of a large matrix takes longer than a small network
-            self.operators[operator] = identity(operator) | {"sha256": operator_sha256(operator)}
+            self.operators[operator] = identity(operator) | {"sha256": operator.sha256()}
         height, width = measured.x.shape[-2:]
         probe = self.probes.get((operator, (height, width)))
         return self.results.within(measured.x.device, operator=self.operators[operator], probe=probe)

@@ -6,16 +6,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from invsmooth.attacks import Target
-from invsmooth.certificates.certifier import Certifier
 from invsmooth.config import parts
 from invsmooth.config.schema import OPEN
-from invsmooth.config.validate import as_list
+from invsmooth.config.certifiers import build_certifiers
+from invsmooth.config.parts import as_list
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
@@ -28,9 +29,10 @@ from invsmooth.estimators.checkpoint import check_reloads, check_resumable
 from invsmooth.estimators.fill import check_fit
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.operators import LinearOperator
+from invsmooth.operators import LinearOperator, as_operator
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.describe import describe, describe_estimator, describe_operator
+from invsmooth.pipeline.describe import describe_estimator, describe_operator
+from invsmooth.records.origin import training_record
 from invsmooth.training import ReconstructionModule, TrainingSetup
 from invsmooth.training.fit import TrainerSettings
 
@@ -43,8 +45,11 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
-    operator: LinearOperator = parts.build("operator", cfg, OPEN["operator"].keys, ratio=ratio)
-    return operator
+    """Raises: ConfigError: it cannot be built, or has no methods A and A_adjoint."""
+    try:
+        return as_operator(parts.build("operator", cfg, OPEN["operator"].keys, ratio=ratio))
+    except TypeError as error:
+        raise ConfigError(f"operator._target_={cfg._target_}: {error}") from error
 
 
 def build_settings(cfg: DictConfig) -> list[Setting]:
@@ -118,12 +123,13 @@ def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting])
     """The algorithm that trains the estimator."""
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
+    choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     setup = TrainingSetup(
         estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b, settings=settings,
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps, clip=cfg.trainer.gradient_clip_val, seed=cfg.seed,
-        description=redact(describe(cfg, trained)),
+        description=redact(training_record(plain(cfg), choices, {r: op.sha256() for r, op in trained.items()})),
     )  # fmt: skip
     module: ReconstructionModule = parts.build("algo", cfg.algo, OPEN["algo"].keys, setup=setup)
     return module
@@ -159,10 +165,6 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
             except ValueError as error:
                 raise ConfigError(f"certify: {error}") from error
     return evaluation
-
-
-def build_certifiers(cfg: DictConfig) -> list[Certifier]:
-    raise NotImplementedError
 
 
 def build_files(cfg: DictConfig, estimator: nn.Module, folder: Path) -> CertificateFiles:

@@ -1,38 +1,15 @@
-"""What checkpoints and certificate files say of the parts of a run, as plain values."""
+"""What certificate files say of the estimator and operator of a run, as plain values."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
+from invsmooth.cache.parts import is_ours
 from invsmooth.config import parts
 from invsmooth.config.schema import OPEN
-from invsmooth.operators import LinearOperator
-from invsmooth.records.certificate_files.record import operator_sha256
-from invsmooth.records.origin import GROUPS
-
-
-def describe(cfg: DictConfig, trained: Mapping[float, LinearOperator]) -> dict[str, Any]:
-    """For the checkpoint: what rebuilds the estimator, and what an evaluation takes over (:mod:`invsmooth.records.origin`).
-
-    Args:
-        trained: the operators that are trained on, by ratio.
-    """
-    choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
-    operator = OmegaConf.to_container(cfg.operator, resolve=True)
-    assert isinstance(operator, dict)
-    hashes = {repr(ratio): operator_sha256(op) for ratio, op in trained.items()}
-    return {
-        "estimator": describe_estimator(cfg),
-        "operator": operator | describe_operator(cfg.operator) | {"sha256": hashes},
-        "choices": {k: choices.get(k) for k in GROUPS},
-        "names": {k: cfg[k].name for k in GROUPS},
-        "seed": cfg.seed,
-    }
+from invsmooth.records.origin import with_absolute_paths
 
 
 def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
@@ -41,12 +18,9 @@ def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
 
 
 def describe_operator(cfg: DictConfig) -> dict[str, Any]:
-    """Name, class and parameters of the operator, without its ratio. Paths are absolute: the program may run elsewhere next
-    time."""
-    free = parts.free_parameters(cfg, OPEN["operator"].keys)
-    return {"name": cfg.name, "_target_": cfg._target_, **{k: absolute(v) for k, v in free.items()}}
-
-
-def absolute(value: Any) -> Any:
-    """The absolute path of an existing file; other values as they are."""
-    return str(Path(value).resolve()) if isinstance(value, str) and Path(value).is_file() else value
+    """The operator without its ratio: class and parameters, or, of ours, the fields of a certificate file."""
+    kind = parts.load_class(cfg._target_, "operator")
+    given = with_absolute_paths(parts.without_unset(kind, parts.free_parameters(cfg, OPEN["operator"].keys)))
+    if is_ours(kind):
+        return {"name": cfg.name, "block": 33, "seed": 0, "matrix": None} | given
+    return {"_target_": cfg._target_, "parameters": given}

@@ -23,7 +23,6 @@ from invsmooth.evaluation.result_cache import ResultCache, of_estimator
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.measurement import Setting
-from invsmooth.records.certificate_files.record import operator_sha256
 from invsmooth.records.rows import Declared
 from invsmooth.training import ReconstructionModule
 
@@ -42,7 +41,7 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
     assert isinstance(task, dict) and isinstance(trainer, dict)
     attack = ("eps", "step_size", "n_iter", "eps_size")  # these reach the training as parameters of the algorithm
     images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
-    operators = [operator_sha256(op) for op in module.train_operators if isinstance(op, LinearOperator)]
+    operators = [op.sha256() for op in module.train_operators if isinstance(op, LinearOperator)]
     operator = part_key("operator", cfg.operator)
     return content_key({
         "weights": state_sha256(module.estimator), "architecture": architecture(module.estimator),

@@ -111,7 +111,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     if cfg.ckpt is not None and not trains:
         origin = read_origin(cfg.ckpt)
         if origin is not None:
-            check_operators(origin, settings)
+            check_operators(origin, settings, cfg.operator.name)
         # Only now that the network is known: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     data = build.build_data(cfg, len(settings), trains)
