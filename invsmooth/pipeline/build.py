@@ -14,9 +14,9 @@ from torch import nn
 
 from invsmooth.attacks import Target
 from invsmooth.config import parts
-from invsmooth.config.schema import OPEN
 from invsmooth.config.certifiers import build_certifiers
 from invsmooth.config.parts import as_list
+from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact

@@ -8,14 +8,16 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from invsmooth.cache.content import array_sha256
 from invsmooth.certificates import Certificate, Certifier
 from invsmooth.certificates.fields import real
 from invsmooth.core.units import Units
 from invsmooth.operators import LinearOperator
 from invsmooth.records.certificate_files.arithmetic import settings_of, shifts
 from invsmooth.records.certificate_files.fields import SETTINGS
-from invsmooth.records.certificate_files.format import Record, array_sha256
+from invsmooth.records.certificate_files.format import Record
 from invsmooth.records.certificate_files.parts import described, own_fields
+
 
 def certificate_record(
     certifier: Certifier,
