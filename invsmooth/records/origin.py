@@ -82,6 +82,30 @@ def parsed(path: str, saved: object) -> Origin:
     )
 
 
+def training_record(
+    config: Mapping[str, Any], choices: Mapping[str, str | None], sha256: Mapping[float, str]
+) -> dict[str, Any]:
+    """What a training writes into its checkpoints, and :func:`read_origin` reads.
+
+    Args:
+        config: the whole config, as plain values.
+        choices: config group -> chosen option.
+        sha256: ratio that is trained on -> SHA-256 of the operator.
+    """
+    return {
+        "estimator": config["estimator"],
+        "operator": with_absolute_paths(config["operator"]) | {"sha256": {repr(r): v for r, v in sha256.items()}},
+        "choices": {g: choices.get(g) for g in GROUPS},
+        "names": {g: config[g]["name"] for g in GROUPS},
+        "seed": config["seed"],
+    }
+
+
+def with_absolute_paths(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters of a part, in which paths of files are the same wherever the program runs next time."""
+    return {k: str(Path(v).resolve()) if names_file(v) and Path(v).is_file() else v for k, v in node.items()}
+
+
 def names_file(value: object) -> bool:
     """Whether a parameter is the path of a file: it is absolute or has an ending."""
     return isinstance(value, str) and (Path(value).is_absolute() or re.search(r"\.[A-Za-z]\w{0,4}$", value) is not None)
