@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import cache
-from types import NoneType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
@@ -20,27 +20,32 @@ Probability = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)
 
 
 @cache
-def hints_of(part: type) -> dict[str, Any]:
-    """Parameter -> type hint, from the fields of a dataclass or the signature of ``__init__``; {} if they do not resolve."""
+def hints_of(part: Callable[..., Any]) -> dict[str, Any]:
+    """Parameter -> type hint, of a class or function; {} if they do not resolve."""
+    called: Any = part if dataclasses.is_dataclass(part) or not isinstance(part, type) else part.__init__  # type: ignore[misc]
     try:
-        return get_type_hints(part if dataclasses.is_dataclass(part) else part.__init__, include_extras=True)  # type: ignore[misc]
+        return get_type_hints(called, include_extras=True)
     except (NameError, TypeError, AttributeError):
         return {}
 
 
+NOUNS = {bool: "true, false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+
+
 def allowed(hint: Any) -> str:
     """The values that a hint allows, in words: the description of its ``Field``, the choices of a ``Literal``, …"""
-    if get_origin(hint) is Annotated:
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
         words = (getattr(rule, "description", None) for rule in hint.__metadata__)
         return next((w for w in words if w), allowed(hint.__origin__))
-    if hint is NoneType:
-        return "null"
-    if get_origin(hint) is Literal:
-        return ", ".join("null" if v is None else str(v) for v in get_args(hint))
-    parts = get_args(hint)
-    if parts and NoneType in parts:
-        return ", or ".join(allowed(part) for part in (*(p for p in parts if p is not NoneType), NoneType))
-    return getattr(hint, "__name__", str(hint)) if not parts else str(hint)
+    if origin is Literal:
+        return ", ".join("null" if v is None else str(v) for v in args)
+    if origin in (Union, UnionType):
+        others = " or ".join(allowed(a) for a in args if a is not NoneType)
+        return f"{others}, or null" if NoneType in args else others
+    if isinstance(origin, type) and issubclass(origin, list | tuple):
+        return f"a list, each {allowed(args[0])}"
+    return NOUNS.get(hint, "") or getattr(hint, "__name__", str(hint))
 
 
 @cache
