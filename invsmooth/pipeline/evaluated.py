@@ -52,7 +52,5 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
         return dict(origin.estimator)
     if cfg.ckpt is not None:  # published weights, whose sizes tell the network
         sizes: Sequence[str] = getattr(type(estimator), "published_sizes", ())
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {
-            k: getattr(estimator, k) for k in sizes
-        }
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {k: getattr(estimator, k) for k in sizes}
     return describe_estimator(cfg)
