@@ -24,7 +24,6 @@ from invsmooth.core.files import replaced, write_bytes
 FORMAT, VERSION = "invsmooth certificates", 2
 FOLDER = "certificates"
 """Within a run folder."""
-NOT_FINITE = ("nan", "inf", "-inf")
 MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
 """Of a certificate file: its size, the digits of a whole number, and objects and lists within each other."""
 
@@ -35,11 +34,6 @@ class CertificateFileError(ValueError):
     """A file that is no certificate file, or not one that this version reads."""
 
 
-def real(value: float) -> float | str:
-    """A number as JSON can hold it."""
-    return float(value) if math.isfinite(value) else str(float(value))
-
-
 def canonical(content: Mapping[str, Any]) -> str:
     return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
@@ -47,13 +41,6 @@ def canonical(content: Mapping[str, Any]) -> str:
 def checksum(record: Mapping[str, Any]) -> str:
     """SHA-256 of everything in the file but the checksum itself, whatever the order of keys and the white space."""
     return hashlib.sha256(canonical({k: v for k, v in record.items() if k != "sha256"}).encode()).hexdigest()
-
-
-def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and values."""
-    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
 
 
 def dumped(record: Mapping[str, Any]) -> bytes:
