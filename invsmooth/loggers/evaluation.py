@@ -11,9 +11,10 @@ import pandas as pd
 from invsmooth.core.units import Units
 from invsmooth.loggers.charts import Chart, charts, setting_label
 from invsmooth.loggers.gallery import Picture, galleries, on_base
-from invsmooth.records.rows import SCHEMA, read_rows
+from invsmooth.records.rows import Declared, read_rows
+from invsmooth.reporting.averages import Averages
+from invsmooth.reporting.columns import certifier
 from invsmooth.reporting.notes import unit_note
-from invsmooth.reporting.tables import CERTIFIED, RANKED, averages
 
 log = logging.getLogger(__name__)
 
@@ -50,13 +51,13 @@ class Evaluation:
 
 def gather(folder: Path) -> Evaluation:
     """Read the run folder after evaluation and report."""
-    rows = read_rows([folder])
+    rows, declared = read_rows([folder])
     checkpoint, report = folder / "checkpoints" / "best.ckpt", folder / "report"
     return Evaluation(
-        rows=rows[SCHEMA.names],
-        summary=best_validation(folder / "metrics.csv") | summary(rows),
-        charts=charts(rows),
-        galleries=galleries(rows),
+        rows=rows[declared.schema.names],
+        summary=best_validation(folder / "metrics.csv") | summary(rows, declared),
+        charts=charts(rows, declared),
+        galleries=galleries(rows, declared),
         figures={path.stem: path for path in sorted(report.glob("*.png"))},
         checkpoint=checkpoint if checkpoint.is_file() else None,
         results=folder / "results.parquet",
@@ -73,29 +74,29 @@ def best_validation(metrics: Path) -> dict[str, float]:
     return {"best/val_psnr": float(found.max())} if len(found) else {}
 
 
-def summary(rows: pd.DataFrame) -> dict[str, float]:
+def summary(rows: pd.DataFrame, declared: Declared) -> dict[str, float]:
     """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``.
 
     What is certified is there only where every image has a certificate, beside the share of images that have one; its name
     ends in ``_as_published`` for certificates that are not sound.
     """
     found: dict[str, float] = {}
-    for _, line in averages(rows).iterrows():
+    for _, line in Averages(rows, declared).table.iterrows():
         start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}_sigma{line['sigma']:g}"
         attack = f"eps{line['eps']:g}" if on_base(line) else cell
-        certifier, published = line["certifier"], "_as_published" * (line["units"] == Units.paper)
+        own = certifier(declared, line["certifier"])
+        name, published = own.name, "_as_published" * (line["units"] == Units.paper)
         values = {f"{start}/psnr_{kind}": line[f"psnr_{kind}"] for kind in ("measured", "clean")}
         values |= {f"{start}/psnr_{kind}/{attack}": line[f"psnr_{kind}"] for kind in ("attacked", "noise")}
-        values[f"{start}/psnr_smoothed/{certifier}/{cell}"] = line["psnr_median"]
-        values[f"{start}/certified_share{published}/{certifier}/{cell}"] = line["certified"] / line["images"]
+        values[f"{start}/psnr_smoothed/{name}/{cell}"] = line["psnr_median"]
+        values[f"{start}/certified_share{published}/{name}/{cell}"] = line["certified"] / line["images"]
         if line["certified"] == line["images"]:
             values |= {
-                f"{start}/{column}{published}/{certifier}/{cell}": line[column]
-                for column, certifiers in CERTIFIED.items()
-                if certifier in certifiers
+                f"{start}/{column}{published}/{name}/{cell}": line[column]
+                for column in ["bound", *(c.name for c in own.columns if c.certified and c.heading)]
             }
-            if certifier in RANKED["psnr_certified"]:  # a picture's PSNR, which bounds nothing
-                values[f"{start}/psnr_rank_k{published}/{certifier}/{cell}"] = line["psnr_certified"]
+            if own.ranked:  # a picture's PSNR, which bounds nothing
+                values[f"{start}/psnr_rank_k{published}/{name}/{cell}"] = line["psnr_certified"]
         found |= {k: float(v) for k, v in values.items() if pd.notna(v)}
     if len(found) > SUMMARY_LIMIT:
         log.warning("the logger's summary takes %d of %d numbers; the rows hold all", SUMMARY_LIMIT, len(found))
