@@ -1,4 +1,4 @@
-"""What ``invsmooth.config.cli.keep_memory`` gains: the same forward passes in processes with and without it, in turn."""
+"""``make bench``: the same passes in processes with and without ``invsmooth.config.cli.keep_memory``, in turn."""
 
 from __future__ import annotations
 

@@ -1,7 +1,6 @@
-"""``make bench``: what certifying S draws costs against the bare batched forward passes of the same S inputs, side by side,
-and the peak memory over S.
+"""``make bench``: the time of a certificate from S draws, relative to plain forward passes of S inputs; the memory over S.
 
-Every variant makes 64 draws and the reference. Prints ratios of medians; a benchmark, not a test.
+Every variant makes 64 draws and the reference. It prints ratios of medians.
 """
 
 from __future__ import annotations
@@ -11,12 +10,22 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from invsmooth.certificates import certify, certify_all
+from invsmooth.certificates import (
+    Center,
+    Certifier,
+    Discrepancy,
+    Error,
+    Mean,
+    Radius,
+    Smoothing,
+    certify,
+    certify_all,
+)
 from invsmooth.config.cli import keep_memory
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, MatchedFilter
@@ -38,34 +47,28 @@ def variants(estimator: Estimator, operator: Operator) -> dict[str, Callable[[],
     x = torch.rand(1, 1, SIDE, SIDE)
     y = operator.A(x)
     batch = y.expand(CHUNK, *y.shape[1:]).contiguous()
-    common = {"sigma": 0.1, "n_samples": N_SAMPLES, "chunk_size": CHUNK}
+    percentile = Discrepancy(), Error(), Radius(threshold=0.01)
 
-    def bare() -> None:
+    def plain() -> None:
         for _ in range(N_SAMPLES // CHUNK):
             estimator(batch, operator)
 
-    def several(*certifiers: str, eps: Sequence[float] = EPS, **fewer: int) -> Callable[[], object]:
-        options = common | fewer
-        return lambda: certify_all(
-            estimator, operator, y, certifiers=certifiers, eps=eps, x=x, threshold=0.01, **options
-        )
+    def certified(n_samples: int, *certifiers: Certifier, radii: int = len(EPS)) -> Callable[[], object]:
+        smoothing = Smoothing(sigma=0.1, n_samples=n_samples, chunk_size=CHUNK)
+        return lambda: certify_all(estimator, operator, y, certifiers, smoothing, eps=EPS[:radii], x=x)
 
-    of_mean = {"n_samples": N_SAMPLES - 8, "n_centre": 8}
-    of_center = {"n_samples": N_SAMPLES // 2, "n_centre": 8, "n_pred": N_SAMPLES // 4}
-
+    mean, center = Mean(n_centre=8), Center(n_pred=N_SAMPLES // 4)
     return {
-        "bare": bare,
+        "plain": plain,
         "the noise of these draws alone": lambda: smoothing_noise((1, SIDE, SIDE), 0, N_SAMPLES, 0, "benchmark"),
         "as many numbers of torch.randn": lambda: torch.randn(N_SAMPLES, 1, SIDE, SIDE),
-        "1 radius": lambda: certify(estimator, operator, y, eps=EPS[0], **common),
-        "20 radii": lambda: certify(estimator, operator, y, eps=EPS, **common),
-        "20 radii, discrepancy, error and radius": several("discrepancy", "error", "radius"),
-        "20 radii, mean, S_0 = 8, S = 56": several("mean", **of_mean),
-        "20 radii, all but center, S_0 = 8, S = 56": several("discrepancy", "error", "radius", "mean", **of_mean),
-        "1 radius, center, n_pred = 16, S = 32": several("center", eps=EPS[:1], **of_center),
-        "20 radii, all, n_pred = 16, S_0 = 8, S = 32": several(
-            "discrepancy", "error", "radius", "mean", "center", **of_center
-        ),
+        "1 radius": certified(N_SAMPLES, Discrepancy(), radii=1),
+        "20 radii": certified(N_SAMPLES, Discrepancy()),
+        "20 radii, discrepancy, error and radius": certified(N_SAMPLES, *percentile),
+        "20 radii, mean, S_0 = 8, S = 56": certified(N_SAMPLES - 8, mean),
+        "20 radii, all but center, S_0 = 8, S = 56": certified(N_SAMPLES - 8, *percentile, mean),
+        "1 radius, center, n_pred = 16, S = 32": certified(N_SAMPLES // 2, center, radii=1),
+        "20 radii, all, n_pred = 16, S_0 = 8, S = 32": certified(N_SAMPLES // 2, *percentile, mean, center),
     }
 
 
@@ -85,31 +88,31 @@ def time_overhead() -> None:
             for k, run in runs.items():
                 times[k].append(seconds(run))
         medians = {k: statistics.median(v[1:]) for k, v in times.items()}
-        print(f"{name}: bare forward passes {medians['bare']:.2f} s")
+        print(f"{name}: plain forward passes {medians['plain']:.2f} s")
         for k in list(runs)[1:]:
-            print(f"  {k}: {medians[k] / medians['bare']:.4f} ×")
+            print(f"  {k}: {medians[k] / medians['plain']:.4f} ×")
 
 
 @torch.no_grad()
 def time_many() -> None:
-    """More draws than a dense matrix takes, from a temporary file."""
+    """More draws than fit into a dense matrix: the draw buffer is a temporary file."""
     estimator, y = DPDNN(2, 16).eval(), torch.rand(1, 1, MEMORY_SIDE, MEMORY_SIDE)
     batch = y.expand(CHUNK, -1, -1, -1).contiguous()
     n_centre, n_samples = 96, 1104
-    options = {"sigma": 0.1, "eps": EPS, "n_samples": n_samples, "n_centre": n_centre, "certifier": "mean"}
-    bare = seconds(lambda: [estimator(batch, Identity()) for _ in range((n_centre + n_samples) // CHUNK)])
-    taken = seconds(lambda: certify(estimator, Identity(), y, **options))
-    print(f"DPDNN 2×16, {MEMORY_SIDE}×{MEMORY_SIDE}, once: {n_centre + n_samples} bare forward passes {bare:.1f} s")
-    print(f"  20 radii, mean, S_0 = {n_centre}, S = {n_samples}: {taken / bare:.3f} ×")
+    plain = seconds(lambda: [estimator(batch, Identity()) for _ in range((n_centre + n_samples) // CHUNK)])
+    mean = Mean(n_centre=n_centre)
+    taken = seconds(lambda: certify(estimator, Identity(), y, sigma=0.1, eps=EPS, n_samples=n_samples, certifier=mean))
+    print(f"DPDNN 2×16, {MEMORY_SIDE}×{MEMORY_SIDE}, once: {n_centre + n_samples} plain forward passes {plain:.1f} s")
+    print(f"  20 radii, mean, S_0 = {n_centre}, S = {n_samples}: {taken / plain:.3f} ×")
 
 
 def peak_memory(certifier: str, n_samples: int) -> None:
-    """Print this process's peak memory in MiB (Linux) after a certificate of one image with a trivial estimator, and the
-    seconds that it took."""
+    """Print this process's peak memory in MiB (Linux) after one certificate with a trivial estimator, and its seconds."""
     y = torch.rand(1, 1, MEMORY_SIDE, MEMORY_SIDE)
-    options = {"sigma": 0.1, "eps": EPS, "n_samples": n_samples, "certifier": certifier}
-    taken = seconds(lambda: certify(MatchedFilter(), Identity(), y, **options))
-    # Not ru_maxrss, which starts at the size of the process that started this one.
+    taken = seconds(
+        lambda: certify(MatchedFilter(), Identity(), y, sigma=0.1, eps=EPS, n_samples=n_samples, certifier=certifier)
+    )
+    # Not ru_maxrss: it starts at the size of the parent process.
     (peak,) = re.findall(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
     print(int(peak) / 1024, taken)
 

@@ -1,8 +1,7 @@
-"""``make bench-data``: how fast patches are drawn, and which share of a training step waits for them.
+"""``make bench-data``: how fast patches are drawn, and which part of a training step waits for them.
 
-Train400-like and DIV2K-size images are made of noise: what counts is their number and size. The share is measured for
-ordinary training, whose step is the shortest: of every other algorithm's step the same loading is a smaller share. A
-benchmark, not a test.
+The images are noise, in the number and size of Train400 and DIV2K. The step is that of ordinary training, the shortest:
+every other algorithm waits a smaller part of its time.
 """
 
 from __future__ import annotations
@@ -24,11 +23,11 @@ from invsmooth.config.cli import keep_memory
 from invsmooth.data import ImageArrays, arrays, image_files, load
 from invsmooth.data.decode import read_image
 from invsmooth.data.patches import PatchBatches
-from invsmooth.pipeline.build import build_estimator, build_module, build_settings
+from invsmooth.pipeline.build import build_estimator, build_module
 
 SETS = {"Train400-like: 400 of 180×180, grey": (400, 180, 180), "DIV2K-size: 40 of 1356×2040, colour": (40, 1356, 2040)}
 TASKS = {"cs_small": 0, "cs": 0, "denoise_small": 1, "denoise": 1}
-"""Each task with the number of the set that it trains on."""
+"""Task -> position in SETS of the set that it trains on."""
 
 
 def seconds(run: Callable[[], object]) -> float:
@@ -58,7 +57,7 @@ def loaded(folder: Path, cache: Path, limit: int) -> tuple[ImageArrays, float]:
 
 
 def step_seconds(task: str, patches: Tensor, n_steps: int) -> float:
-    """Median seconds of a step of ordinary training on ``patches``, without any loading."""
+    """Median seconds of a step of ordinary training on ``patches``, without loading."""
     with initialize_config_module("invsmooth.conf", version_base="1.3"):
         cfg = compose("train", [f"task={task}"])
     module = build_module(cfg, build_estimator(cfg, trains=True))
@@ -96,7 +95,7 @@ def main() -> None:
                         f"batch (decoding one image: {1000 * whole:.1f} ms)"
                     )
             kept.append(mapped)
-        print("share of a step that waits for data (ordinary training, no loader processes):")
+        print("part of a step that waits for data (ordinary training, no loader processes):")
         for task, number in TASKS.items():
             p, size_b = (33, 64) if task.startswith("cs") else (40, 32)
             batches = PatchBatches(kept[number], p, size_b, True, 0)

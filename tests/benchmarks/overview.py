@@ -51,7 +51,7 @@ def draw_curves(place: Axes, curves: dict[str, tuple[str, str, list[float]]]) ->
 
 def figure_of(images: dict[str, Tensor], curves: dict[str, tuple[str, str, list[float]]]) -> Figure:
     figure = Figure(figsize=(10, 5.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])
+    above, below = figure.subfigures(2, 1, height_ratios=[1, 1.25])  # type: ignore[misc]
     for place, (caption, image) in zip(above.subplots(1, len(images)), images.items(), strict=True):
         place.imshow(image[0, 0].numpy(), cmap="gray", vmin=0, vmax=1)
         place.set(xticks=[], yticks=[])

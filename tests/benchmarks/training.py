@@ -1,7 +1,7 @@
-"""``make bench-training``: seconds and network evaluations for each training batch of the five algorithms, relative to ord.
+"""``make bench-training``: seconds and network evaluations per training batch, five algorithms, relative to ord.
 
-The small networks on patches of the bundled photographs, once with the small presets' attack and smoothing (10 gradients,
-4 draws) and once with the paper's (T_itr = 100 or 150, S = 15). A benchmark, not a test; the last part takes minutes.
+Small networks on patches of the bundled photographs: once with the small presets (10 gradients, 4 draws), once with the
+paper's (T_itr = 100 or 150, S = 15). The second part takes minutes.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from hydra import compose, initialize_config_module
 
 from invsmooth.config import schema
 from invsmooth.config.cli import keep_memory, quieten_lightning
-from invsmooth.pipeline.build import build_data, build_estimator, build_module, build_settings
+from invsmooth.pipeline.build import build_data, build_estimator, build_module
 from invsmooth.training.stop_after import StopAfterBatches
 
 ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
@@ -42,13 +42,8 @@ class Clock(L.Callback):
 def measure(task: str, algo: str, n_batches: int) -> tuple[float, float]:
     """Median seconds, without the first batch where there are several, and evaluations for each batch."""
     with initialize_config_module("invsmooth.conf", version_base="1.3"):
-        overrides = [
-            f"task={task}_small",
-            f"algo={algo}",
-            f"trainer.max_steps={n_batches}",
-            "operator.train_ratio=[0.1]",
-        ]
-        cfg = compose("train", [o for o in overrides if task == "cs" or "ratio" not in o])
+        ratio = ["operator.train_ratio=[0.1]"] if task == "cs" else []
+        cfg = compose("train", [f"task={task}_small", f"algo={algo}", f"trainer.max_steps={n_batches}", *ratio])
     module = build_module(cfg, build_estimator(cfg, trains=True))
     clock = Clock()
     trainer = L.Trainer(

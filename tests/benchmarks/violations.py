@@ -1,10 +1,9 @@
-"""``python -m tests.benchmarks.violations CKPT IMAGES [N]``: try to break certificates of a published network with N
-(10 000) random and attacked perturbations of one 33×33 block of each image.
+"""``python -m tests.benchmarks.violations CKPT IMAGES [N]``: try to break certificates of a published network.
 
-Prints for each certifier the largest ratio of what was found to what is certified, and how often the certificate is refuted:
-all 12 draws above it, which happens with probability 2^-12 at a truth that just meets it. A median over 12 draws scatters by
-some per cent: where it is above 1 it is taken again over 256 fresh draws. The published statement with its moving
-reference is there to compare. An experiment of an hour, not a test.
+With N (10 000) random and attacked perturbations of one 33×33 block of each image. It prints for each certifier the largest
+ratio of what was found to what is certified, and how often the certificate is refuted: all 12 draws are above it, which has
+probability 2^-12 if the truth just meets it. A median over 12 draws varies by some per cent, so one that is above 1 is taken
+again over 256 fresh draws. The published statement with its moving reference is a comparison. It takes an hour.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from torch import Tensor
 
 from invsmooth.attacks import pgd
 from invsmooth.attacks.ball import project, steepest
-from invsmooth.certificates import MeanCertificate, certify_all
+from invsmooth.certificates import Discrepancy, Error, Mean, MeanCertificate, Smoothing, certify_all
 from invsmooth.config.cli import keep_memory
 from invsmooth.data import image_files, read_image
 from invsmooth.estimators import load_checkpoint
@@ -50,8 +49,8 @@ def main(checkpoint: str, folder: str, n_perturbations: int = 10_000) -> None:
         image = read_image(file.path)
         top, left = (image.shape[1] - SIDE) // 2, (image.shape[2] - SIDE) // 2
         x = image[None, :, top : top + SIDE, left : left + SIDE]
-        found = certify_all(net, operator, operator.A(x), certifiers=("discrepancy", "error", "mean"), sigma=SIGMA,
-                            eps=RADII, n_samples=300, x=x)  # fmt: skip
+        certifiers, smoothing = [Discrepancy(), Error(), Mean()], Smoothing(sigma=SIGMA, n_samples=300)
+        found = certify_all(net, operator, operator.A(x), certifiers, smoothing, eps=RADII, x=x)
         mean, reference = found["mean"], net(operator.A(x), operator)
         assert isinstance(mean, MeanCertificate)
         for j, eps in enumerate(RADII):
@@ -88,12 +87,12 @@ def main(checkpoint: str, folder: str, n_perturbations: int = 10_000) -> None:
 
 
 def mse(x_hat: Tensor, reference: Tensor) -> Tensor:
-    """Of every draw, shape (P, N_DRAWS)."""
+    """MSE of every draw, shape (P, N_DRAWS)."""
     return (x_hat - reference).square().flatten(2).mean(2)
 
 
 def clipped(x_hat: Tensor, mean: MeanCertificate) -> Tensor:
-    """Drawn back into the ball of radius R around c."""
+    """Projected to the ball of radius R around c."""
     offset = x_hat - mean.shown
     distance = offset.square().sum((-3, -2, -1), keepdim=True).sqrt()
     return mean.shown + offset * (mean.radius / distance).clamp_max(1)

@@ -1,0 +1,43 @@
+"""The benchmarks import, and the short ones run at a tiny size."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from invsmooth.estimators import MatchedFilter
+from invsmooth.operators import Identity
+from tests.benchmarks import certify, counterexample, overview, report
+
+NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if not path.stem.startswith("test_"))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_it_imports_and_says_how_to_run_it(name: str) -> None:
+    if name == "screenshot":
+        pytest.importorskip("playwright")
+    module = import_module(f"tests.benchmarks.{name}")
+    assert callable(getattr(module, "main", getattr(module, "screenshot", getattr(module, "time_overhead", None))))
+    assert module.__doc__ is not None
+    assert "``make" in module.__doc__ or "``python -m" in module.__doc__
+
+
+def test_the_variants_of_certify_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(certify, "SIDE", 8)
+    for run in certify.variants(MatchedFilter(), Identity()).values():
+        run()
+
+
+@pytest.mark.slow
+def test_report_times_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+    report.main(6)
+    assert "the whole report, figures included" in capsys.readouterr().out
+
+
+def test_figures_are_drawn() -> None:
+    assert len(counterexample.draw().axes) == 2
+    images = {str(k): torch.zeros(1, 1, 4, 4) for k in range(5)}
+    assert len(overview.figure_of(images, {"a curve": ("s-", "black", [1.0] * len(overview.EPS))}).axes) == 6
