@@ -113,19 +113,12 @@ def run_folders(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:
-    """What run.json says of a run; no paths of the machine that it ran on."""
+    """The record of a run (run.json), without paths of the machine."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         record = {}
-    versions, git = record.get("versions") or {}, record.get("git") or {}
-    return {
-        "run_id": name,
-        "folder": folder.name,
-        "status": record.get("status"),
-        "seed": record.get("seed"),
-        "invsmooth": versions.get("invsmooth"),
-        "torch": versions.get("torch"),
-        "commit": git.get("commit"),
-        "changed": git.get("changed"),
-    }
+    own: dict[str, Any] = {key: record.get(key) for key in ("status", "seed")}
+    for group, keys in {"versions": ("invsmooth", "torch"), "git": ("commit", "changed")}.items():
+        own |= {key: (record.get(group) or {}).get(key) for key in keys}
+    return {"run_id": name, "folder": folder.name, **own}
