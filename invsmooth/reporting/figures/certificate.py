@@ -61,8 +61,9 @@ def legend_labels(axes: Axes) -> list[str]:
 def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
     """The main value of a certifier, and dotted its estimates."""
     dotted = estimates(certifier) if certifier.column == "bound" else []
-    said = "".join(f" (dotted: {column.heading})" for column in dotted if column.heading not in certifier.axis)
-    axes.set_ylabel(textwrap.fill(f"{certifier.name}: {certifier.axis}{said}", 34))
+    axis = " ".join(certifier.axis.removeprefix(f"{certifier.name}: ").split())
+    said = "" if "dotted" in axis else "".join(f" (dotted: {column.heading})" for column in dotted)
+    axes.set_ylabel(textwrap.fill(f"{certifier.name}: {axis}{said}", 34))
     if not certifier.per_eps:
         style = certifier_style(certifier) | {"markersize": 4}
         errorbar(axes, lines.drop_duplicates("sigma"), "sigma", certifier.column, style)

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import Averages, grouped, panel_title
-from invsmooth.reporting.columns import columns
+from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.curves import PANEL_SIGMA, curve_points
 from invsmooth.reporting.notes import confidence_notes, unit_note
 from invsmooth.reporting.styles import certifier_style, corner_text, head, listed
@@ -149,7 +149,7 @@ def legends(
         for certifier in averages.certifiers():
             if certifier.name in there:
                 column = certifier.curves.get(measure, "bound")
-                what = certifier.statement if column == "bound" else headings[column].heading
+                what = clause(certifier) if column == "bound" else headings[column].heading
                 label = textwrap.fill(f"{certifier.name}: {what}", 40)
                 handles.append(Line2D([], [], label=label, **styles[certifier.name] | KINDS["certified"]))
         handles += [Line2D([], [], **look | KINDS["unsmoothed"]) for name, look in UNSMOOTHED.items() if name in there]
