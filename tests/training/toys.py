@@ -31,8 +31,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """A setting of each algorithm that uses all that is drawn and kept from batch to batch."""
 
 
-def module(name: str = "Ord", estimator: torch.nn.Module | None = None, setup: dict | None = None, **own: Any) -> Any:
-    """An algorithm over a small network, by the name of its class without "Training"."""
+def module(
+    algorithm: str | type[ReconstructionModule] = "Ord",
+    estimator: torch.nn.Module | None = None,
+    setup: dict | None = None,
+    **own: Any,
+) -> Any:
+    """An algorithm over a small network, by its class, or the name of one of ours without "Training"."""
     torch.manual_seed(0)
     operators = [BlockGaussian(r, block=4) for r in RATIOS]
     arguments: dict[str, Any] = {
@@ -41,10 +46,8 @@ def module(name: str = "Ord", estimator: torch.nn.Module | None = None, setup: d
         "max_batches": 12, "seed": 3,
         "description": {"estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 4}},
     }  # fmt: skip
-    made: ReconstructionModule = getattr(algorithms, f"{name}Training")(
-        TrainingSetup(**arguments | (setup or {})), **own
-    )
-    return made
+    kind = getattr(algorithms, f"{algorithm}Training") if isinstance(algorithm, str) else algorithm
+    return kind(TrainingSetup(**arguments | (setup or {})), **own)
 
 
 def alone(name: str, estimator: torch.nn.Module | None = None, setup: dict | None = None, **own: Any) -> Any:
