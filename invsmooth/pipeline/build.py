@@ -22,7 +22,7 @@ from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import ImageArrays, default_root, find_splits, load
-from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.data.datamodule import ImageDataModule, PatchSettings
 from invsmooth.data.files import Files
 from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
@@ -113,10 +113,10 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
         val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
         val = parts.construct(val_class, {}, "data.val", places)
     splits = find_splits(train, val, test, data.holdout)
+    patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
     return ImageDataModule(
         name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
-        patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches, augment=data.augment,
-        crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers, seed=cfg.seed,
+        patches=patches, crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
     )  # fmt: skip
 
 

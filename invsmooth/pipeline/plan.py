@@ -60,12 +60,13 @@ def plan_evaluation(
 
 def training_cost(module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, key: str) -> Cost:
     """Of the whole training, without validation."""
-    batches = math.ceil(data.n_patches / data.batch_size) * settings.max_epochs
+    patches = data.patches
+    batches = math.ceil(patches.n_patches / patches.batch_size) * settings.max_epochs
     batches = batches if settings.max_steps is None else min(batches, settings.max_steps)
     operator = module.train_operators[0]
     assert isinstance(operator, LinearOperator)
-    y = operator.A(torch.zeros(data.batch_size, 1, data.patch_size, data.patch_size))
-    evals = batches * module.evals_per_batch * data.batch_size
+    y = operator.A(torch.zeros(patches.batch_size, 1, patches.patch_size, patches.patch_size))
+    evals = batches * module.evals_per_batch * patches.batch_size
     gradient = seconds_of(module.estimator, y, operator)[1]
     return Cost("training", key, evals, evals, seconds=evals * gradient)
 

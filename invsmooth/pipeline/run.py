@@ -166,7 +166,7 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
         callbacks=[callback, *([RichProgressBar()] if trainer.progress_bar else [])], default_root_dir=folder,
         enable_progress_bar=trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
-    parts.data.share = shard
+    parts.data.shard = shard
     return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
 
 

@@ -154,7 +154,7 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
         module.estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:
         module.estimator.compile()
-    n_batches = math.ceil(data.n_patches / data.batch_size)
+    n_batches = math.ceil(data.patches.n_patches / data.patches.batch_size)
     trainer = L.Trainer(
         accelerator=settings.accelerator, devices=settings.devices, strategy=settings.strategy,
         precision=settings.precision, max_epochs=settings.max_epochs,

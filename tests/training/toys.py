@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invsmooth import training as algorithms
 from invsmooth.data import ImageArrays, in_memory
-from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.data.datamodule import ImageDataModule, PatchSettings
 from invsmooth.estimators import ISTANetPP
 from invsmooth.operators import BlockGaussian, LinearOperator
 from invsmooth.operators.measurement import Setting
@@ -67,8 +67,8 @@ def random_images(first: int) -> ImageArrays:
 def data(num_workers: int = 0) -> ImageDataModule:
     load = {split: partial(random_images, 3 * k) for k, split in enumerate(("train", "val", "test"))}
     return ImageDataModule(
-        name="random", load=load, patch_size=8, batch_size=4, n_patches=20, augment=True, crop=None, val_crop=None,
-        n_settings=1, num_workers=num_workers, seed=3,
+        name="random", load=load, patches=PatchSettings(8, 4, 20, augment=True, seed=3), crop=None, val_crop=None,
+        n_settings=1, num_workers=num_workers,
     )  # fmt: skip
 
 
