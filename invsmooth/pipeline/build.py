@@ -14,16 +14,17 @@ from torch import nn
 
 from invsmooth.attacks import Target
 from invsmooth.config import parts
-from invsmooth.config.schema import OPEN
 from invsmooth.config.certifiers import build_certifiers
 from invsmooth.config.parts import as_list
+from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
-from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
+from invsmooth.data import ImageArrays, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
-from invsmooth.data.splits import Files
+from invsmooth.data.files import Files
+from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.checkpoint import check_reloads, check_resumable
 from invsmooth.estimators.fill import check_fit
@@ -103,10 +104,15 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     """The data module. Published sets are fetched if need be. A network that is only evaluated gets every image of a folder
     as a test image."""
     data, task = cfg.data, cfg.task
-    classes = None if data.test.classes is None else as_list(data.test.classes)
-    test = ImageSet(data.test.name, data.test.root, data.mirror, classes, data.test.count, data.crop)
-    train = ImageSet(data.name, data.root, data.mirror) if trains else None
-    splits = find_splits(train, data.val, test, data.holdout)
+    places = {"root": data.root, "mirror": data.mirror}
+    test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
+    test = parts.build("data.test", data.test, OPEN["data.test"].keys, **test_places)
+    train = parts.build("data", data, OPEN["data"].keys, **places) if trains else None
+    val = None
+    if trains and data.val != HOLDOUT:
+        val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
+        val = parts.construct(val_class, {}, "data.val", places)
+    splits = find_splits(train, val, test, data.holdout)
     return ImageDataModule(
         name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
         patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches, augment=data.augment,
@@ -119,19 +125,22 @@ def first(files: Files, limit: int | None) -> ImageArrays:
     return load(dict(list(files.items())[:limit]), default_root() / "prepared")
 
 
-def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:
+def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     """The algorithm that trains the estimator."""
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     setup = TrainingSetup(
-        estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b, settings=settings,
+        estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b,
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps, clip=cfg.trainer.gradient_clip_val, seed=cfg.seed,
         description=redact(training_record(plain(cfg), choices, {r: op.sha256() for r, op in trained.items()})),
     )  # fmt: skip
-    module: ReconstructionModule = parts.build("algo", cfg.algo, OPEN["algo"].keys, setup=setup)
+    kind, given = parts.load_class(cfg.algo.get("_target_"), "algo"), parts.free_parameters(cfg.algo, OPEN["algo"].keys)
+    grey = [k for k in getattr(kind, "grey_levels", ()) if isinstance(given.get(k), int | float)]
+    given |= {k: to_unit_scale(given[k]) for k in grey}
+    module: ReconstructionModule = parts.construct(kind, given, "algo", {"setup": setup})
     return module
 
 
