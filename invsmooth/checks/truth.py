@@ -20,7 +20,7 @@ from torch import Tensor
 
 from invsmooth.attacks.ball import norm, steepest
 from invsmooth.attacks.quantile_error import quantile_rank
-from invsmooth.attacks.starts import ImageKeys, keys_of
+from invsmooth.attacks.search import ImageKeys, keys_of
 from invsmooth.certificates.certifier import Smoothing
 from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling, order_statistic_index
