@@ -150,3 +150,5 @@ def automatic_beta(error: float, penalty: float, gamma: float) -> float:
 
 class JcbTraining(Jcb, ReconstructionModule):
     """Jacobian-regularised training over the reconstruction backbone."""
+
+    why_not_compiled = "torch.compile has no forward-mode derivative"
