@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 WITH_TORCH = {
     "anytime": ("Decision", "certify_threshold", "decided_certificate"),
-    "bands": ("PixelIntervals", "pixel_intervals"),
+    "pixel_intervals": ("PixelIntervals", "pixel_intervals"),
     "certificate": ("CenterCertificate", "Certificate", "MeanCertificate", "RadiusCertificate"),
     "certifiers": ("certify", "certify_all"),
 }
