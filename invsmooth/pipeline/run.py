@@ -5,10 +5,12 @@ from __future__ import annotations
 import sys
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import torch
-from omegaconf import DictConfig
+from lightning.pytorch.loggers import Logger
+from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.cache import Store
 from invsmooth.config.validate import validate
@@ -17,7 +19,7 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.evaluation.distributed import start_processes
 from invsmooth.evaluation.job_plan import print_plans, write_plan
 from invsmooth.evaluation.run import announce, evaluate
-from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
+from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
 from invsmooth.pipeline.build import (
     build_data,
     build_estimator,
@@ -78,7 +80,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     share = start_processes(cfg.trainer)
     with ExitStack() as stack:
         record = stack.enter_context(recorded(cfg, folder)) if share.rank == 0 else {}
-        loggers = build_loggers(cfg, folder, trains) if share.rank == 0 else []
+        loggers = run_loggers(cfg, folder, trains) if share.rank == 0 else []
         try:
             if trains:
                 train(cfg, module, data, folder, loggers, store, record, share)
@@ -91,3 +93,12 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         finally:
             close_loggers(loggers, failed=sys.exc_info()[0] is not None)
     print(f"\nrun folder: {folder.resolve()}")
+
+
+def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
+    """The loggers of a run; whether it trains or only evaluates is its job type.
+
+    Raises: ConfigError: the logger's package is not installed, or its server cannot be reached.
+    """
+    config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))

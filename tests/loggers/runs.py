@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.pipeline import run as pipeline
 from tests.config.test_config import config
@@ -17,6 +19,11 @@ TINY = [
     "cache=null",
 ]  # fmt: skip
 N_BATCHES = 6
+
+
+def plain(cfg: DictConfig) -> Any:
+    """The config as loggers get it."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
 
 
 def run(folder: Path, *overrides: str) -> None:

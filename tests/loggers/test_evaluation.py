@@ -18,12 +18,14 @@ from invsmooth import loggers as backends
 from invsmooth.config import schema
 from invsmooth.config.validate import validate
 from invsmooth.core.errors import ConfigError
-from invsmooth.loggers import build_loggers, close_loggers, evaluation, gallery, log_evaluation
+from invsmooth.loggers import close_loggers, evaluation, gallery, log_evaluation
 from invsmooth.loggers.charts import charts
 from invsmooth.loggers.description import describe
 from invsmooth.loggers.evaluation import gather, summary
 from invsmooth.loggers.gallery import galleries
+from invsmooth.pipeline.run import run_loggers
 from tests.config.test_config import config
+from tests.loggers.runs import plain
 from tests.reporting.made import NONE, keep_pictures, row, stored
 
 TASK = ("task=cs",)
@@ -54,7 +56,7 @@ def test_a_logger_whose_package_is_missing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(backends, "import_module", missing)
     with pytest.raises(ConfigError, match=r"logger=mlflow needs a package .*: pip install -e '\.\[mlflow\]'"):
-        build_loggers(config(*TASK, "logger=mlflow"), tmp_path, trains=True)
+        run_loggers(config(*TASK, "logger=mlflow"), tmp_path, trains=True)
 
 
 @pytest.fixture
@@ -70,7 +72,7 @@ def sweep() -> Iterator[Any]:
 
 
 def test_jobs_of_a_sweep_are_one_group(sweep: Any, tmp_path: Path) -> None:
-    assert describe(sweep, tmp_path / "0_cs", "train").group == "my sweep"
+    assert describe(plain(sweep), tmp_path / "0_cs", "train").group == "my sweep"
 
 
 def test_a_logger_that_fails_does_not_fail_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
