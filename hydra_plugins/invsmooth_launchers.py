@@ -1,4 +1,4 @@
-"""The launchers of :mod:`invsmooth.sweeps.launchers` by names that Hydra accepts: it takes only classes of hydra_plugins."""
+"""Our launchers (invsmooth.sweeps.launchers). Hydra takes only classes of hydra_plugins."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Hashes of source code: of this package, and of the user's code behind a network or an algorithm."""
+"""Hashes of source code: of this package, and of the user's code behind a network or algorithm."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PACKAGE = Path(__file__).parents[1]
 STDLIB = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 INSTALLED = ("site-packages", "dist-packages")
 UNKNOWN = f"unknown {secrets.token_hex(16)}"
-"""The hash of code that cannot be read, such as a class of an interactive session: different in every process."""
+"""The hash of code that cannot be read (an interactive session): differs in every process."""
 
 
 @functools.cache
@@ -31,8 +31,7 @@ def package_key() -> str:
 
 @functools.cache
 def source_key(path: Path) -> str:
-    """Hash of a source file without comments and layout, or of a compiled module. Read once in a process: later changes of
-    the file do not change the code that runs."""
+    """Hash of a source file without comments and layout. Read once: it is the code that runs."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -50,10 +49,11 @@ def parsed(content: bytes) -> ast.Module | None:
 
 
 def code_of(modules: Iterable[str], more: Iterable[str] = ()) -> dict[str, str]:
-    """Name -> hash of the source of ``modules``, and of all that they import, directly or not. Without this package
-    (:func:`package_key`), the standard library and installed packages, unless they are among ``modules`` themselves.
+    """Name -> hash of the source of ``modules``, and of all that they import, directly or not.
+    Without this package (:func:`package_key`), the standard library and installed packages, unless
+    they are among ``modules`` themselves.
 
-    The imports are read from the source, so the result does not depend on what else this process has imported.
+    The imports are read from the source: other imports of this process do not matter.
 
     Args:
         more: further names; those that are installed are left out.
@@ -109,7 +109,7 @@ def find_spec(name: str) -> ModuleSpec | None:
 
 
 def imported(path: Path, name: str, is_package: bool) -> Iterator[str]:
-    """The modules that a source file imports, at any place. A name imported from a package may be a module."""
+    """The modules that a source file imports. A name imported from a package may be one."""
     tree = parsed(path.read_bytes())
     package = name if is_package else name.rpartition(".")[0]
     for node in ast.walk(tree) if tree else ():
@@ -142,8 +142,8 @@ def with_parents(name: str) -> Iterator[str]:
 
 
 def in_namespace(name: str) -> Iterator[str]:
-    """The modules of the values in a module's namespace: finds imports by computed names. Not its own submodules, which any
-    other module may have imported."""
+    """The modules of the values in a module's namespace (imported by computed names), but for its
+    own submodules, which any other module may have imported."""
     for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
         other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
         if isinstance(other, str) and not other.startswith(f"{name}."):

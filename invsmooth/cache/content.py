@@ -14,8 +14,8 @@ import numpy as np
 
 
 def content_key(value: Any) -> str:
-    """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences, data classes, enums, paths
-    (as text), numpy arrays and torch tensors (type, shape and every bit).
+    """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences,
+    data classes, enums, paths, numpy arrays and torch tensors (type, shape and every bit).
 
     Raises: TypeError: it holds something else.
     """

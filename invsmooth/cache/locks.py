@@ -17,8 +17,8 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """One process at a time is in this block; the lock of a killed process is free. On a file system without locks nobody
-    waits: two processes may then compute the same result.
+    """One process at a time is in this block; the lock of a killed process is free. Without file
+    locks nobody waits.
 
     Args:
         path: of the lock file; its folder is made.

@@ -48,8 +48,8 @@ Expected = Mapping[str, Like]
 
 
 class Remember(Protocol):
-    """Returns the cached result that ``of`` determines, or computes and caches it. A cached result that is not as
-    ``expected`` is computed again; None expects nothing."""
+    """Returns the cached result that ``of`` determines, or computes and caches it. A cached result
+    that is not as ``expected`` is computed again; None expects nothing."""
 
     def __call__(
         self, kind: str, of: Mapping[str, Any], compute: Callable[[], Tensors], expected: Expected | None = None
@@ -71,7 +71,7 @@ class Results:
         device: of the results.
 
     Attributes:
-        counts: ``"KIND computed"`` and ``"KIND recalled"``: how many results were computed, and how many were cached.
+        counts: how many results of each kind were computed, and how many were cached.
     """
 
     def __init__(

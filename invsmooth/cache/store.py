@@ -21,8 +21,8 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 
 class Store:
-    """Keeps bytes by (kind, key). Writes are atomic, and reads are verified: each file starts with a hash of kind, key and
-    content, and a file that does not fit its hash is dropped.
+    """Keeps bytes by (kind, key). Writes are atomic, and reads are verified: each file starts with
+    a hash of kind, key and content, and a file that does not fit its hash is dropped.
 
     Args:
         folder: is made by the first write; None stores nothing.
@@ -61,7 +61,7 @@ class Store:
             remove(self.path(kind, key))
 
     def put(self, kind: str, key: str, payload: bytes) -> None:
-        """Store ``payload`` in place of what is there. Raises OSError: the disk is full or read-only."""
+        """Store ``payload``, replacing what is there. Raises OSError: a full or read-only disk."""
         if self.folder is not None:
             path = self.path(kind, key)
             make_way(path, self.folder)
@@ -88,8 +88,7 @@ def digest(kind: str, key: str, payload: bytes) -> bytes:
 
 
 def make_way(path: Path, root: Path) -> None:
-    """Make the folder of a file below ``root``. Remove files that are in the place of its folders, and a folder in its own
-    place."""
+    """Make the folder of a file below ``root``. Remove files and folders that are in the way."""
     for above in (p for p in reversed(path.parents) if p.is_relative_to(root) and p != root):
         if os.path.lexists(above) and not above.is_dir():
             with contextlib.suppress(IsADirectoryError, PermissionError):  # another process just made the folder

@@ -7,8 +7,8 @@ MOST = 1000
 
 
 def printable(text: object, most: int = MOST) -> str:
-    """``text`` on one line, cut after ``most`` characters. Control characters, line ends, escape sequences, bidirectional and
-    other format characters and lone surrogates are shown as Python writes them: \\x1b, \\n, \\u202e."""
+    """``text`` on one line, cut after ``most`` characters. Control, format (bidirectional) and
+    other characters that do not print are shown as Python writes them: \\x1b, \\n, \\u202e."""
     whole = str(text)
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in whole[:most])
     return shown if len(whole) <= most else f"{shown}… ({len(whole)} characters)"

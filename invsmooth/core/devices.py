@@ -29,13 +29,13 @@ def gpu_count(most: int | None = None) -> int:
 
 
 def gpu_of_job(job: int, count: int) -> list[int]:
-    """The GPU of job number ``job`` of a sweep, as Lightning takes it: job k takes GPU k modulo ``count``."""
+    """The GPU of a job of a sweep, as Lightning takes it: job k takes GPU k modulo ``count``."""
     return [job % count]
 
 
 def devices_of_job(trainer: DictConfig, one: bool = False) -> Any:
-    """``devices`` for Lightning's Trainer: the config's value, or 1 if ``one``. A job of a sweep with ``devices=1`` gets its
-    own GPU. (A cluster shows each job only its own.)"""
+    """``devices`` for Lightning's Trainer: the config's value, or 1 if ``one``. A job of a sweep
+    with ``devices=1`` gets its own GPU. (A cluster shows each job only its own.)"""
     if trainer.devices != 1 or trainer.accelerator not in ("gpu", "auto") or not in_sweep():
         return 1 if one else trainer.devices
     count = gpu_count()

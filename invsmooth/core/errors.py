@@ -28,8 +28,8 @@ class ScratchError(OSError):
 
 
 class CertificateViolation(RuntimeError):
-    """An attack makes the truth exceed a certified value. Either the certificate is wrong, or this was the allowed failure.
-    Not a user error."""
+    """Under an attack the truth exceeds a certified value: a wrong certificate, or the allowed
+    failure."""
 
 
 class DivergedError(FloatingPointError):

@@ -11,8 +11,8 @@ from pathlib import Path
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """A temporary name in the same folder, which becomes ``path`` at the end of the block. If the block fails, ``path`` is
-    as before and the temporary file is removed. Any number of processes may write the same file at once."""
+    """A temporary file that becomes ``path`` at the end of the block. If the block fails, ``path``
+    is as before. Any number of processes may write ``path`` at once."""
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary

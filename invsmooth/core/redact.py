@@ -1,7 +1,8 @@
 """Remove credentials from everything that is written and printed. The computation keeps them.
 
-Credentials are user and password in an address, values with a telling name (``api_key``, ``MY_TOKEN``, ``password``), and, in
-any text, the values of environment variables and arguments with such names and the passwords in those that are addresses.
+Credentials are user and password in an address, values with a telling name (``api_key``,
+``MY_TOKEN``, ``password``), and, in any text, the values of environment variables and arguments
+with such names and the passwords in those that are addresses.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ ANYWHERE = {"apikey", "authorization", "credential", "credentials", "passphrase"
 LAST = ANYWHERE | {"token"}
 LAST_OF_SEVERAL = {"key", "pass", "pat", "pwd"}  # key alone is any key, PWD the folder
 
-# Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @ before the path. The password
-# may have a slash, unless a port follows "user:".
+# Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @
+# before the path. The password may have a slash, unless a port follows "user:".
 ADDRESS = re.compile(
     r"""\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""", re.IGNORECASE
 )

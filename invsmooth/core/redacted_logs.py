@@ -10,10 +10,8 @@ from invsmooth.core.redact import redact_text
 
 
 def redact_logs() -> None:
-    """From now on every log record of this process is redacted, message and traceback.
-
-    Not a filter: Hydra replaces the handlers for each job, but every record comes from the record factory.
-    """
+    """Redact every log record of this process from now on, message and traceback."""
+    # Not by a filter: Hydra replaces the handlers for each job.
     make = logging.getLogRecordFactory()
     if not isinstance(make, Redacted):
         logging.setLogRecordFactory(Redacted(make))

@@ -1,8 +1,8 @@
 """Counter-based random numbers: every random tensor is a function of (seed, purpose, index).
 
-So a run can be resumed, split into chunks or spread over devices and draws the same numbers. Each (seed, keys) has its own
-stream: NumPy's Philox generator (Salmon et al. 2011) with a hash of both as its 128-bit key. Streams of different Philox keys
-never overlap. (Torch's CPU generator takes only 32 bits of a seed, so that some streams would be equal.)
+So a run can be resumed, split into chunks or spread over devices and draws the same numbers. Each
+(seed, keys) has its own stream: a Philox generator (Salmon et al. 2011) with their hash as its
+128-bit key. Streams of different keys never overlap. (Torch takes only 32 bits of a seed.)
 """
 
 from __future__ import annotations
@@ -20,8 +20,7 @@ DRAWS_PER_BLOCK = 8
 
 
 def stream_key(seed: int, *keys: str | int) -> int:
-    """A 128-bit hash of ``seed`` (any whole number) and ``keys`` (the purpose, as ``"b", image_index``). Also usable as a
-    seed."""
+    """A 128-bit hash of ``seed`` (any whole number) and ``keys`` (the purpose). Is a seed, too."""
     # int(): the repr of NumPy's integers differs.
     named = (int(seed), *(k if isinstance(k, str) else int(k) for k in keys))
     return int.from_bytes(hashlib.blake2b(repr(named).encode(), digest_size=16).digest(), "big")
@@ -35,7 +34,7 @@ def generator_for(seed: int, *keys: str | int) -> np.random.Generator:
 def standard_normal(shape: Sequence[int], seed: int, *keys: str | int) -> Tensor:
     """Standard normal tensor of ``shape`` (float32, CPU) for ``(seed, *keys)``.
 
-    By Box and Muller (1958): takes a third of the time of NumPy's normal numbers. The largest possible value is 6.7.
+    By Box and Muller (1958), in a third of NumPy's time. The largest possible value is 6.7.
     """
     count = math.prod(shape)
     half = (count + 1) // 2
@@ -51,9 +50,10 @@ def standard_normal(shape: Sequence[int], seed: int, *keys: str | int) -> Tensor
 
 
 def smoothing_noise(shape: Sequence[int], start: int, stop: int, seed: int, *keys: str | int) -> Tensor:
-    """Standard normal draws ``start … stop - 1`` of an endless sequence, shape ``(stop - start, *shape)``, on the CPU.
+    """Standard normal draws ``start … stop - 1`` of an endless sequence, shape ``(stop - start,
+    *shape)``, on the CPU.
 
-    Draw k is the same tensor in any range. Multiply by sigma: all sigma share their draws (common random numbers).
+    Draw k is the same tensor in any range, and for all sigma (common random numbers).
     """
     first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
     blocks = [standard_normal((DRAWS_PER_BLOCK, *shape), seed, "delta", *keys, j) for j in range(first, last)]

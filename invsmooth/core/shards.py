@@ -8,8 +8,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shard:
-    """Images rank, rank + world, rank + 2 world, … of every setting. (Lightning's sampler would repeat images to make all
-    shards equally long.)
+    """Images rank, rank + world, rank + 2 world, … of every setting.
 
     Attributes:
         rank: number of this process.

@@ -1,7 +1,6 @@
-"""Experiment loggers. Every run writes metrics.csv; ``logger=wandb|tensorboard|mlflow`` adds one (docs/logging.md).
+"""Experiment loggers (docs/logging.md). Every run writes metrics.csv; ``logger=NAME`` adds one.
 
-The logger NAME is the module NAME_run here, with a function ``build(folder, description, *, …)`` whose keywords are the keys
-of conf/logger/NAME.yaml. What an evaluation found is collected once (:mod:`invsmooth.loggers.evaluation`).
+It is in the module NAME_run, whose function ``build`` takes the keys of conf/logger/NAME.yaml.
 """
 
 from __future__ import annotations
@@ -56,10 +55,7 @@ def build_loggers(settings: Mapping[str, Any], folder: Path, description: Descri
 
 
 def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
-    """Log the results in the run folder: rows, averages, curves, pictures, figures, checkpoint.
-
-    A logger that fails is an error in the log and does not fail the run: the folder has the results already.
-    """
+    """Log the results in the run folder. A logger that fails does not fail the run."""
     found: Evaluation | None = None
     for logger in loggers:
         if isinstance(logger, RunLogger):

@@ -40,7 +40,8 @@ def setting_label(row: Any) -> str:
 
 
 def charts(rows: pd.DataFrame) -> list[Chart]:
-    """For each measurement setting PSNR and MSE over eps, and over sigma; only where there are at least two points."""
+    """For each measurement setting PSNR and MSE over eps, and over sigma; only where there are at
+    least two points."""
     note, found = unit_note(rows), []
     for _, group in rows.groupby(["ratio", "sigma_b"], sort=True):
         setting = setting_label(group.iloc[0])
@@ -54,8 +55,8 @@ def charts(rows: pd.DataFrame) -> list[Chart]:
 
 
 def over_eps(rows: pd.DataFrame) -> pd.DataFrame:
-    """Columns measure, label, x, y: certificates, truths and the unsmoothed network of the report's figure, and the smoothed
-    PSNR. ``curve_points`` has nan where not every image has a value."""
+    """Columns measure, label, x, y: certificates, truths and the unsmoothed network of the report's
+    figure, and the smoothed PSNR. ``curve_points`` has nan where not every image has a value."""
     several = rows["sigma"].nunique() > 1
     points = curve_points(rows)
     # Without smoothing sigma makes no difference, unless the attack is on the smoothed network.
@@ -73,7 +74,8 @@ def over_eps(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def over_sigma(rows: pd.DataFrame) -> pd.DataFrame:
-    """Columns measure, label, x, y: what each certifier certifies, a curve for each eps, and the smoothed PSNR."""
+    """Columns measure, label, x, y: what each certifier certifies, a curve for each eps, and the
+    smoothed PSNR."""
     table = averages(rows)
     whole = table["certified"] == table["images"]
     at_eps = pd.Series([f", eps = {e:g}" for e in table["eps"]], index=table.index)

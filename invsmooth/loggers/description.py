@@ -26,8 +26,8 @@ class Description:
         name: the run's folder and its parent folder.
         group: ``logger.group``; by default the sweep's folder, or the name of a single run.
         job_type: train or evaluate.
-        tags: task, algorithm, data sets, ``units=paper`` for certificates as published, and ``logger.tags``.
-        config: the resolved config; under ``run`` what run.json knows at the start (versions, git, command, folder).
+        tags: task, algorithm, data sets, ``units=paper`` if as published, and ``logger.tags``.
+        config: the resolved config, and run.json at the start of the run under ``run``.
         note: goes with every certified value; "" for sound certificates.
     """
 

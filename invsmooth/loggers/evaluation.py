@@ -1,4 +1,5 @@
-"""What an evaluation found, read from the run folder, in the form that loggers take. No logger is named here."""
+"""What an evaluation found, read from the run folder, in the form that loggers take. No logger is
+named here."""
 
 from __future__ import annotations
 
@@ -76,8 +77,8 @@ def best_validation(metrics: Path) -> dict[str, float]:
 def summary(rows: pd.DataFrame) -> dict[str, float]:
     """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``.
 
-    What is certified is there only where every image has a certificate, beside the share of images that have one; its name
-    ends in ``_as_published`` for certificates that are not sound.
+    What is certified is there only where every image has a certificate, beside the share of images
+    that have one; its name ends in ``_as_published`` for certificates that are not sound.
     """
     found: dict[str, float] = {}
     for _, line in averages(rows).iterrows():

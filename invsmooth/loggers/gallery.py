@@ -32,7 +32,8 @@ class Picture:
 
 
 def galleries(rows: pd.DataFrame) -> dict[str, list[Picture]]:
-    """The pictures of each image and measurement setting, by name. What several cells share is there once."""
+    """The pictures of each image and measurement setting, by name. What several cells share is
+    there once."""
     cells = rows.drop_duplicates(CELL)  # the pictures are those of a run's first certifier, whose row comes first
     cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
     groups = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))
@@ -60,7 +61,8 @@ def pictures(cells: pd.DataFrame) -> Iterator[Picture]:
 
 
 def tag(row: pd.Series, kind: str) -> str:
-    """The kind in keys of loggers. The draw of rank K bounds nothing, and is not called certified."""
+    """The kind in keys of loggers. The draw of rank K bounds nothing, and is not called
+    certified."""
     if kind != "certified":
         return kind
     return "shown" if row["certifier"] in ONE_IMAGE else "rank_k"

@@ -16,7 +16,7 @@ from invsmooth.loggers.evaluation import Evaluation
 
 
 class MlflowRun(MLFlowLogger):
-    """Lightning's logger. The resolved config becomes parameters, the files of the run artefacts."""
+    """Lightning's logger, with the config as parameters and the run's files as artefacts."""
 
     def __init__(self, uri: str, experiment: str, log_model: bool, description: Description) -> None:
         tags = {"group": description.group, "job_type": description.job_type, "tags": ", ".join(description.tags)}
@@ -29,7 +29,7 @@ class MlflowRun(MLFlowLogger):
 
     @rank_zero_only
     def log_description(self) -> None:
-        # Nested keys are joined by "/" and values cut to the 250 characters that every server takes; the file has all.
+        # Joins nested keys by "/" and cuts values to the 250 characters that every server takes.
         super().log_hyperparams(self.description.config)
         self.experiment.log_dict(self.run_id, self.description.config, "config.json")
 
@@ -45,7 +45,7 @@ class MlflowRun(MLFlowLogger):
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Set the final status: Lightning ended the run after the training, before the evaluation."""
+        """Lightning ended the run after the training already; this is its final status."""
         self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
 
@@ -65,7 +65,7 @@ def build(
     """
     # Its usage statistics go over the network and into the home folder.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # Required for a file store. A database, its default, does not take jobs that start side by side.
+    # Required for a file store. Its default, a database, does not take simultaneous jobs.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     import mlflow
 

@@ -16,7 +16,7 @@ from invsmooth.loggers.evaluation import Evaluation
 
 
 class TensorBoardRun(TensorBoardLogger):
-    """Lightning's logger. The resolved config becomes text; the results are scalars and pictures."""
+    """Lightning's logger, with the config as text, and results as scalars and pictures."""
 
     def __init__(self, folder: Path, description: Description) -> None:
         super().__init__(folder, name="tensorboard", version="", default_hp_metric=False)

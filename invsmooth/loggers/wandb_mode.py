@@ -1,4 +1,4 @@
-"""Online or offline: decided before the run starts, without a prompt and without a long wait for the server."""
+"""Online or offline: decided before the run starts, without a prompt."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ OFFLINE = "use logger.mode=offline, and `wandb sync` later (docs/logging.md)"
 
 
 def choose_mode(wanted: str | None, timeout: float) -> Any:
-    """``wanted`` (``logger.mode``); if it is null WANDB_MODE. Without both: online if there is an API key and the server
-    answers, else offline.
+    """``wanted`` (``logger.mode``); if it is null WANDB_MODE. Without both: online if there is an
+    API key and the server answers, else offline.
 
-    Raises: ConfigError: online is asked for, and there is no key or no answer within ``timeout`` seconds.
+    Raises: ConfigError: online is asked for without a key, or nothing answers for ``timeout`` s.
     """
     asked = wanted or os.environ.get("WANDB_MODE") or None
     mode = SAME.get(asked, asked) if asked else None

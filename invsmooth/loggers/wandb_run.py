@@ -39,7 +39,7 @@ class WandbRun(WandbLogger):
         self.environment = list(environment)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        """Nothing: the run has the resolved config from the start; the module's values would overwrite it."""
+        """Nothing: the run has the resolved config, which the module's values would overwrite."""
 
     @rank_zero_only
     def log_evaluation(self, found: Evaluation) -> None:
@@ -93,7 +93,7 @@ def build(
             why = f"{type(error).__name__}: {error}"  # says little about a key that the server refuses
             raise ConfigError(f"W&B did not start the run: {why}; check the API key, or {OFFLINE}") from error
         raise
-    # Training goes by batches. Lightning counts optimiser steps, of which an algorithm may take several for each batch.
+    # By batches: Lightning counts optimiser steps, of which a batch may have several.
     run.define_metric("train/batch", hidden=True)
     run.define_metric("trainer/global_step", hidden=True)
     for names in ("train/*", "val/*"):
@@ -112,8 +112,8 @@ def redacted_arguments() -> Iterator[None]:
 
 
 def set_environment(folder: Path) -> list[str]:
-    """Make W&B write its staged artefacts and logs to the run folder, too, and send no reports of its own errors (which
-    would wait for a network at the end). Variables that the user has set stay. Returns the names of the others."""
+    """Keep W&B's staged artefacts and logs in the run folder, and its error reports off (they wait
+    for a network). Variables that the user has set stay. Returns the names of the others."""
     wandb_folder = (folder / "wandb").resolve()
     values = {
         "WANDB_DATA_DIR": str(wandb_folder),
@@ -152,7 +152,7 @@ def line_series(chart: Chart) -> Any:
 
 
 def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any]:
-    """Best checkpoint, rows and report. The files are not copied: `wandb sync` reads them in the run folder."""
+    """Best checkpoint, rows and report, not copied: `wandb sync` reads them in the run folder."""
     paths = {
         ("model", "checkpoint"): found.checkpoint if keeps_model else None,
         ("results", "rows"): found.results,

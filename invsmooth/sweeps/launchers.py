@@ -1,7 +1,8 @@
-"""Launchers of sweeps that outlive their jobs: a job that is killed or whose node fails does not end the others.
+"""Launchers of sweeps that outlive their jobs: a job that is killed or whose node fails does not
+end the others.
 
-Each wraps the launcher of a Hydra plugin, which would raise an error then and drop the results of all jobs.
-conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``.
+Each wraps the launcher of a Hydra plugin, which would raise an error then and drop the results of
+all jobs. conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``.
 """
 
 from __future__ import annotations
@@ -28,14 +29,14 @@ from invsmooth.sweeps.outcomes import job_number, outcomes, write_lost
 log = logging.getLogger(__name__)
 
 OBJECT_STORE_BYTES = 75 * 2**20
-"""Ray's shared memory, for our jobs return next to nothing: the smallest that it takes, as in the plugin."""
+"""Ray's shared memory: the least that it takes, for our jobs return next to nothing."""
 
 
 class Wrapper(Launcher):
-    """Sets up the launcher of a plugin. A job that died has an empty result; how it ended is read from its folder.
+    """Holds a plugin's launcher. A job that died has an empty result: see its folder.
 
     Attributes:
-        plugin: dotted name of the wrapped class. It is imported when a sweep uses it, for the plugin may be missing.
+        plugin: dotted name of the wrapped class; imported late, for it may not be installed.
         wrapped: the plugin's launcher.
     """
 
@@ -55,7 +56,7 @@ class Wrapper(Launcher):
         self, waits: Iterable[Callable[[], JobReturn]], died: tuple[type[Exception], ...],
         job_overrides: Sequence[Sequence[str]], initial_job_idx: int,
     ) -> list[JobReturn]:  # fmt: skip
-        """Call all ``waits``, one for each job. One of the errors ``died`` makes an empty result."""
+        """Call ``waits``, one for each job. One of the errors ``died`` gives an empty result."""
         found = []
         for number, (wait, overrides) in enumerate(zip(waits, job_overrides, strict=True), initial_job_idx):
             try:
@@ -72,8 +73,8 @@ def no_result() -> JobReturn:
 
 
 class Joblib(Wrapper):
-    """Joblib stops all workers when one dies. The jobs that had not started are then launched again; those that were
-    interrupted are repeated one by one, so that only the culprits die again."""
+    """Joblib stops all workers when one dies. Jobs that had not started are launched again, and
+    those that were interrupted repeated one by one, so that only the culprits die again."""
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -98,7 +99,7 @@ class Joblib(Wrapper):
 
 
 class Submitit(Wrapper):
-    """One SLURM job array, or the same in processes of this machine. The plugin's launcher is what the jobs call."""
+    """One SLURM job array, or processes of this machine."""
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Raises: ConfigError: there is no SLURM here."""

@@ -1,4 +1,4 @@
-"""How the jobs of a sweep ended, read from their folders: most jobs run in other processes than the one that asks."""
+"""How the jobs of a sweep ended, read from their folders: they may run in other processes."""
 
 from __future__ import annotations
 
@@ -54,8 +54,7 @@ def clear_failure(folder: Path) -> None:
 
 
 def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseException) -> None:
-    """Write the error of a job that never started (cancelled in the queue) to a folder ``NUMBER_lost``. A job that did start
-    has a folder already."""
+    """Write the error of a job that never started (cancelled in the queue) to ``NUMBER_lost``."""
     told: list[str] = redact(filter_overrides(overrides))
     if not any(job_number(o.folder) == number or o.overrides == shlex.join(told) for o in outcomes(sweep)):
         folder = sweep / f"{number}_lost"
@@ -88,7 +87,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def job_number(folder: Path) -> int:
-    """The number at the start of a folder's name; -1 if there is none (the user set ``hydra.sweep.subdir``)."""
+    """The number at the start of a folder's name; -1 if ``hydra.sweep.subdir`` has none."""
     number = folder.name.split("_")[0]
     return int(number) if number.isdigit() else -1
 

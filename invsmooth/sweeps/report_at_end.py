@@ -1,4 +1,4 @@
-"""A Hydra multirun as a whole: the checks before its first job, and the results after its last one."""
+"""A Hydra multirun: checks before its first job, results after its last one."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ log = logging.getLogger(__name__)
 
 
 class ReportAtSweepEnd(Callback):
-    """Lets a sweep go on when a job fails. At the end writes ``results.parquet`` and ``report/`` of the jobs that finished
-    to the sweep's folder, and names the others; the exit code is then not 0.
+    """Lets a sweep go on when a job fails. At the end writes ``results.parquet`` and ``report/`` of
+    the jobs that finished to the sweep's folder, and names the others (exit code not 0).
 
     Hydra turns an Exception of a callback into a warning; only SystemExit stops the program.
 
@@ -56,8 +56,8 @@ class ReportAtSweepEnd(Callback):
             clear_failure(Path(config.hydra.runtime.output_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """Write the error of a job to its folder and hide it from Hydra, which would end the sweep. Runs in the job's
-        process."""
+        """In the job's process: note its error and hide it from Hydra, which would end the
+        sweep."""
         job_return.overrides = redact(list(job_return.overrides or ()))  # Hydra prints them if a job failed
         if job_return.status is not JobStatus.FAILED or config.hydra.mode != RunMode.MULTIRUN:
             return
@@ -77,7 +77,7 @@ class ReportAtSweepEnd(Callback):
 
 
 def conclude_broken() -> int | None:
-    """Conclude a multirun whose launcher or sweeper raised an error; None if none of its jobs started."""
+    """Conclude a multirun whose launcher or sweeper failed; None if none of its jobs started."""
     config, ReportAtSweepEnd.running = ReportAtSweepEnd.running, None
     if config is None or not outcomes(Path(config.hydra.sweep.dir)):
         return None
