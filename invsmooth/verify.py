@@ -74,7 +74,7 @@ def examine(path: Path, options: argparse.Namespace) -> tuple[Record | None, lis
     """The file's content, and what is wrong with it."""
     try:
         record = read_record(path)
-        errors = findings(record, path)
+        errors = findings(record, path, options.trust or ())
         if not errors and options.rerun:
             from invsmooth.records.certificate_files.rerun import rerun
 
@@ -109,7 +109,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
     parser.add_argument(
         "--trust", action="append", metavar="MODULE",
-        help="a module (and all below it) whose classes the files may name for the network, beside invsmooth and torch.nn",
+        help="a module (and all below it) whose classes the files may name for network, operator and certifiers, beside "
+        "invsmooth and torch.nn",
     )  # fmt: skip
     parser.add_argument(
         "--max-draws",
@@ -120,8 +121,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
     options = parser.parse_args(arguments)
-    if not options.rerun and (options.ckpt or options.chunk_size or options.trust):
-        parser.error("--ckpt, --trust and --chunk-size only mean something with --rerun")
+    if not options.rerun and (options.ckpt or options.chunk_size):
+        parser.error("--ckpt and --chunk-size only mean something with --rerun")
     if options.chunk_size is not None and options.chunk_size < 1:
         parser.error(f"--chunk-size={options.chunk_size} has to be at least 1")
     return options

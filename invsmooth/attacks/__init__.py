@@ -1,31 +1,21 @@
 """Attacks on the reconstruction error."""
 
-import inspect
-from collections.abc import Callable
-
-from invsmooth.attacks.apgd import apgd
-from invsmooth.attacks.noise import noise
+from invsmooth.attacks.apgd import APGD, apgd
+from invsmooth.attacks.attack import AttackResult, attack
+from invsmooth.attacks.noise import Noise, noise
 from invsmooth.attacks.objectives import Objective, ReconstructionError, SmoothedError
-from invsmooth.attacks.pgd import Search, maximise, pgd
+from invsmooth.attacks.pgd import PGD, pgd
 from invsmooth.attacks.quantile_error import QuantileError
-from invsmooth.attacks.starts import Found
-from invsmooth.attacks.targets import TARGETS, AttackResult, Target
-
-ATTACKS: dict[str, Callable[..., AttackResult]] = {"pgd": pgd, "apgd": apgd, "noise": noise}
-SETTINGS = ("n_iter", "step_size", "schedule", "normalize", "init", "keep", "restarts")
-
-
-def settings_of(attack: str) -> list[str]:
-    """The settings of the search that an attack takes; it has no use for the others."""
-    return [name for name in SETTINGS if name in inspect.signature(ATTACKS[attack]).parameters]
-
+from invsmooth.attacks.search import Ascent, Found, Search
+from invsmooth.attacks.targets import Target
 
 __all__ = [
-    "ATTACKS",
-    "SETTINGS",
-    "TARGETS",
+    "APGD",
+    "PGD",
+    "Ascent",
     "AttackResult",
     "Found",
+    "Noise",
     "Objective",
     "QuantileError",
     "ReconstructionError",
@@ -33,8 +23,7 @@ __all__ = [
     "SmoothedError",
     "Target",
     "apgd",
-    "maximise",
+    "attack",
     "noise",
     "pgd",
-    "settings_of",
 ]

@@ -1,25 +1,58 @@
-"""Random noise of the attack's norm: the control that tells what of an attack's damage is its direction."""
+"""Random noise of the attack's norm: the control that separates the effect of an attack's direction from its size."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
+from invsmooth.attacks.attack import AttackResult, attack
 from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.objectives import Objective
-from invsmooth.attacks.starts import (
-    KEEPS,
-    Found,
-    ImageKeys,
-    better_of,
-    check_choice,
-    check_search,
-    checked,
-    keys_of,
-)
-from invsmooth.attacks.targets import BASE, AttackResult, Target, on_target
+from invsmooth.attacks.search import Found, ImageKeys, Keep, better_of, checked, keys_of
+from invsmooth.attacks.targets import BASE, Target
+from invsmooth.core.parameters import Count, check_fields
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
+
+
+@dataclass(frozen=True, kw_only=True)
+class Noise:
+    """Perturbations drawn uniformly from the sphere of radius eps. It takes no gradient.
+
+    ``losses`` of the result holds all their losses, shape (B, n_iter).
+
+    Attributes:
+        n_iter: perturbations tried.
+        keep: return the ``"best"``, with the largest loss, or the ``"last"``, a typical one.
+    Raises: ValueError: a parameter outside its range.
+    """
+
+    name: ClassVar[str] = "noise"
+    n_iter: Count
+    keep: Keep = "best"
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @torch.no_grad()
+    def search(
+        self, objective: Objective, like: Tensor, *, eps: float, seed: int = 0, image_keys: ImageKeys | None = None
+    ) -> Found:
+        keys = keys_of(like, image_keys)
+        best_xi, best_loss, losses = like, None, []
+        # At eps = 0 all perturbations are the same.
+        for number in range(self.n_iter if eps > 0 else 1):
+            xi = on_sphere(like, eps, seed, keys, number)
+            losses.append(objective.value(xi))
+            best_xi, best_loss = better_of(xi, losses[-1], best_xi, best_loss if self.keep == "best" else None)
+        assert best_loss is not None
+        return Found(best_xi, checked(best_loss), torch.stack(losses, 1))
+
+    def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
+        return (self.n_iter if eps > 0 else 1) * n_samples, 0
 
 
 def noise(
@@ -30,36 +63,11 @@ def noise(
     *,
     eps: float,
     n_iter: int,
-    keep: str = "best",
+    keep: Keep = "best",
     target: Target = BASE,
     seed: int = 0,
     image_keys: ImageKeys | None = None,
 ) -> AttackResult:
-    """The loss under ``n_iter`` perturbations drawn uniformly from the sphere of radius eps. No gradients are taken.
-
-    The mean over the perturbations is that of ``losses`` in the result, shape (B, n_iter).
-
-    Args:
-        estimator, operator, x, b, eps, target, seed, image_keys: as for :func:`invsmooth.attacks.pgd`.
-        n_iter: perturbations tried.
-        keep: return the ``"best"``, with the largest loss, or the ``"last"``, a typical one.
-    Raises:
-        ValueError: a value outside its range.
-        NotFiniteError: the loss of an image is not finite.
-    """
-    check_search(eps, n_iter)
-    check_choice("keep", keep, KEEPS)
-
-    @torch.no_grad()
-    def search(objective: Objective, like: Tensor) -> Found:
-        keys = keys_of(like, image_keys)
-        best_xi, best_loss, losses = like, None, []
-        # At eps = 0 they would all be the same.
-        for number in range(n_iter if eps > 0 else 1):
-            xi = on_sphere(like, eps, seed, keys, number)
-            losses.append(objective.value(xi))
-            best_xi, best_loss = better_of(xi, losses[-1], best_xi, best_loss if keep == "best" else None)
-        assert best_loss is not None
-        return Found(best_xi, checked(best_loss), torch.stack(losses, 1))
-
-    return on_target(search, target, estimator, operator, x, b, seed, image_keys)
+    """:func:`invsmooth.attacks.attack` with :class:`Noise`, which documents the other arguments."""
+    search = Noise(n_iter=n_iter, keep=keep)
+    return attack(search, estimator, operator, x, b, eps=eps, target=target, seed=seed, image_keys=image_keys)

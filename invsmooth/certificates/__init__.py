@@ -1,14 +1,20 @@
 """Certificates by randomized smoothing.
 
-The arithmetic (order statistics, confidence, bounds of the mean) needs no torch: whoever only computes bounds from numbers
-does not wait for it. What draws reconstructions is imported on its first use.
+The arithmetic and the certifiers need no torch: whoever only computes bounds from numbers does not wait for it. What draws
+reconstructions is imported on its first use.
 """
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from invsmooth.certificates.by_name import why_impossible
+from invsmooth.certificates.center import Center, CenterCertificate
+from invsmooth.certificates.certificate import Certificate
+from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.certificates.confidence import bonferroni, most_failures
-from invsmooth.certificates.impossible import CERTIFIERS, PERCENTILE_CERTIFIERS, why_impossible
+from invsmooth.certificates.discrepancy import Discrepancy
+from invsmooth.certificates.error import Error
+from invsmooth.certificates.mean import Mean, MeanCertificate
 from invsmooth.certificates.order_statistics import (
     certified_ratio,
     max_certifiable_ratio,
@@ -17,40 +23,37 @@ from invsmooth.certificates.order_statistics import (
     shifted_quantile,
     why_none,
 )
+from invsmooth.certificates.radius import DecidedCertificate, Decision, Radius, RadiusCertificate
 
 if TYPE_CHECKING:
-    from invsmooth.certificates.anytime import Decision, certify_threshold, decided_certificate
-    from invsmooth.certificates.certificate import (
-        CenterCertificate,
-        Certificate,
-        MeanCertificate,
-        RadiusCertificate,
-    )
-    from invsmooth.certificates.certifiers import certify, certify_all
+    from invsmooth.certificates.certifiers import certify, certify_all, certify_threshold
     from invsmooth.certificates.pixel_intervals import PixelIntervals, pixel_intervals
 
 WITH_TORCH = {
-    "anytime": ("Decision", "certify_threshold", "decided_certificate"),
+    "certifiers": ("certify", "certify_all", "certify_threshold"),
     "pixel_intervals": ("PixelIntervals", "pixel_intervals"),
-    "certificate": ("CenterCertificate", "Certificate", "MeanCertificate", "RadiusCertificate"),
-    "certifiers": ("certify", "certify_all"),
 }
 
 __all__ = [
-    "CERTIFIERS",
-    "PERCENTILE_CERTIFIERS",
+    "Center",
     "CenterCertificate",
     "Certificate",
+    "Certifier",
+    "DecidedCertificate",
     "Decision",
+    "Discrepancy",
+    "Error",
+    "Mean",
     "MeanCertificate",
     "PixelIntervals",
+    "Radius",
     "RadiusCertificate",
+    "Smoothing",
     "bonferroni",
     "certified_ratio",
     "certify",
     "certify_all",
     "certify_threshold",
-    "decided_certificate",
     "max_certifiable_ratio",
     "min_samples",
     "most_failures",

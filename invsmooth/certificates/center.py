@@ -1,38 +1,64 @@
 """The certifier ``center``: center smoothing (Kumar & Goldstein 2021; SPEC 6.4).
 
-The smoothed reconstruction of a measurement is a draw in the middle of the others. What the bound says: with probability
-at least c, the centre found at ANY z' within eps, by the same procedure with fresh draws and unless it abstains there, is
-at most 3 R-hat away from the one found here. (The ball of radius R-hat around this centre holds more than half of the
-draws at z', so the least median distance there is at most 2 R-hat, and the two balls meet.)
+The smoothed reconstruction of a measurement is a draw in the middle of the others. The statement: with probability at least
+c, the centre found at ANY z' within eps, by the same procedure with fresh draws and unless it abstains there, is at most
+3 R-hat away from the one found here. (The ball of radius R-hat around this centre holds more than half of the draws at z'.
+So the least median distance there is at most 2 R-hat, and the two balls meet.)
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from invsmooth.cache import Like
 from invsmooth.certificates.center_smoothing import (
     BALL_FACTOR,
+    DELTA,
     center_index,
     default_n_pred,
     why_abstained,
     why_no_center,
 )
-from invsmooth.certificates.certificate import CenterCertificate
-from invsmooth.certificates.draws import Draws
+from invsmooth.certificates.certificate import Certificate
+from invsmooth.certificates.certifier import Certifier, Smoothing, Use
+from invsmooth.certificates.fields import FLAG, NUMBER, WHOLE, real
 from invsmooth.certificates.order_statistics import ratio_of
+from invsmooth.certificates.percentile import ORDERED, draws_errors, ordered_record
+from invsmooth.core.declarations import CertifierDeclaration, Column
+from invsmooth.core.units import Units
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from invsmooth.certificates.draws import Draws
+    from invsmooth.checks.truth import Attacked, TruthCheck
 
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
-"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. None of 64 candidates lies in a ball that holds
-more than half of the draws with probability below 2^-73, which is what fewer candidates than n_pred cost."""
+"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. That none of 64 candidates lies in a ball that
+holds more than half of the draws has a probability below 2^-73: the price of fewer candidates than n_pred."""
+SLACK = 1e-6
+"""Relative rounding of the recorded share in the ball."""
+
+
+@dataclass(frozen=True)
+class CenterCertificate(Certificate):
+    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps.
+
+    Attributes:
+        abstained: shape (B,); such an image has no bound and no picture.
+        share_in_ball: share of the second sample in the ball around the centre, shape (B,).
+        n_pred: draws of the first and of the second sample.
+    """
+
+    abstained: Tensor
+    share_in_ball: Tensor
+    n_pred: int
 
 
 @dataclass(frozen=True)
@@ -49,61 +75,152 @@ class Centre:
     distances: Tensor
 
 
-def predictions(n_pred: int | None, confidence: float) -> int:
-    """n_pred, chosen where it is None."""
-    return default_n_pred(confidence) if n_pred is None else n_pred
+class Center(Certifier):
+    """The centres of center smoothing at z and at any z' within eps are at most ``bound`` (MSE) apart, unless one abstains.
 
-
-def center_certificate(
-    draws: Draws, radii: Sequence[float], n_samples: int, n_pred: int | None, confidence: float, dkw: bool
-) -> CenterCertificate:
-    """Certify the centre of every image at every radius.
-
-    Three samples that are independent of each other: n_pred draws choose the centre, n_pred decide whether to abstain
-    (alpha_1), S give R-hat (alpha_2).
+    Three independent samples: n_pred draws choose the centre, n_pred decide whether to abstain (alpha_1), S give R-hat
+    (alpha_2).
 
     Args:
-        n_samples: S.
-        n_pred: None takes :func:`default_n_pred`.
-        dkw: R-hat holds at all radii at once.
+        n_pred: None takes the fewest that seldom abstain at the confidence (4794 at 0.99).
     """
-    n_pred = predictions(n_pred, confidence)
-    # Without noise all draws are the same one.
-    n_first, n_drawn = (n_pred, n_samples) if draws.sigma > 0 else (1, 1)
-    found = [recalled_centre(draws.image(i), n_first, n_drawn) for i in range(len(draws))]
-    ratios = [ratio_of(eps, draws.sigma) for eps in radii]
-    ranks = [center_index(n_samples, ratio, confidence, dkw=dkw) for ratio in ratios]
-    impossible = [why_no_center(ratio, n_samples, confidence, n_pred, dkw=dkw) for ratio in ratios]
-    abstained = [why_abstained(c.share, n_pred, confidence) for c in found]
 
-    reason = np.array([[why or alone for why in impossible] for alone in abstained], dtype=object)
-    k_index = np.array([[None if alone else k for k in ranks] for alone in abstained], dtype=object)
-    bounds = [
-        [BALL_FACTOR * float(c.distances.expand(n_samples)[k - 1]) if k else math.nan for k in row]
-        for c, row in zip(found, k_index, strict=True)
-    ]
-    medians = [c.distances[math.ceil(n_drawn / 2) - 1] for c in found]
-    shown = torch.stack([c.picture * (math.nan if a else 1.0) for c, a in zip(found, abstained, strict=True)])
-    pictures = shown[:, None].expand(-1, len(radii), -1, -1, -1)
-    return CenterCertificate(
-        bound=torch.tensor(bounds, dtype=torch.float64, device=draws.y.device),
-        k_index=k_index,
-        median=torch.stack(medians)[:, None].expand(-1, len(radii)),
-        reconstruction_median=pictures,
-        reconstruction_certified=pictures,
-        reason=reason,
-        sound=True,
-        network_evals=1 + 2 * n_first + n_drawn,
-        shown=shown,
-        draws=torch.stack([c.distances.expand(n_samples) for c in found]),
-        abstained=torch.tensor([bool(a) for a in abstained]),
-        share_in_ball=torch.tensor([c.share for c in found]),
-        n_pred=n_pred,
-    )
+    name = "center"
+    declared = CertifierDeclaration(
+        name="center", statement="centre: MSE by which it can move", order=50, colour="#009E73", marker="^", shown="centre",
+        axis="center: MSE that\nthe centre can move",
+        columns=(Column("abstained", "", "The draws did not show that a small ball holds half of them.", kind="flag"),),
+    )  # fmt: skip
+
+    def __init__(self, n_pred: Annotated[int, Field(ge=1, description="a whole number >= 1")] | None = None) -> None:
+        self.n_pred = n_pred
+
+    def check(self, smoothing: Smoothing) -> None:
+        if self.n_pred is not None and self.n_pred < 1:
+            raise ValueError(f"n_pred={self.n_pred} has to be at least 1")
+
+    def n_first(self, each: Smoothing) -> int:
+        """n_pred, chosen by the confidence if it is None."""
+        return default_n_pred(each.confidence) if self.n_pred is None else self.n_pred
+
+    def n_first_drawn(self, each: Smoothing) -> int:
+        """Different draws among the n_pred."""
+        return self.n_first(each) if each.sigma > 0 else 1
+
+    def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
+        return why_no_center(ratio, smoothing.n_samples, smoothing.confidence, self.n_pred, dkw=smoothing.dkw)
+
+    def stops(self, each: Smoothing) -> tuple[int, ...]:
+        return ()  # it passes over its thousands of draws once
+
+    def n_draws(self, each: Smoothing) -> int:
+        return 2 * self.n_first(each) + each.n_samples
+
+    def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
+        n_first = self.n_first_drawn(each)
+        content = centre_content(draws.image(0), n_first, each.n_drawn)
+        return [Use("centre", content, 2 * n_first + each.n_drawn)]
+
+    def certify(
+        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
+    ) -> CenterCertificate:
+        import torch
+
+        n_first = self.n_first_drawn(each)
+        found = [cached_centre(draws.image(i), n_first, each.n_drawn) for i in range(len(draws))]
+        ratios = [ratio_of(e, draws.sigma) for e in eps]
+        verdicts = [self.verdict(c.share, ratios, each) for c in found]
+        k_index, reason = (np.array([v[k] for v in verdicts], dtype=object) for k in (1, 2))
+        bounds = [
+            [BALL_FACTOR * float(c.distances.expand(each.n_samples)[k - 1]) if k else math.nan for k in row]
+            for c, row in zip(found, k_index, strict=True)
+        ]
+        medians = [c.distances[math.ceil(each.n_drawn / 2) - 1] for c in found]
+        centres = [c.picture * (math.nan if v[0] else 1.0) for c, v in zip(found, verdicts, strict=True)]
+        pictures = torch.stack(centres)[:, None].expand(-1, len(eps), -1, -1, -1)
+        return CenterCertificate(
+            bound=torch.tensor(bounds, dtype=torch.float64, device=draws.y.device),
+            k_index=k_index,
+            median=torch.stack(medians)[:, None].expand(-1, len(eps)),
+            reconstruction_median=pictures,
+            reconstruction_certified=pictures,
+            reason=reason,
+            sound=True,
+            network_evals=1 + 2 * n_first + each.n_drawn,
+            shown=torch.stack(centres),
+            draws=torch.stack([c.distances.expand(each.n_samples) for c in found]),
+            abstained=torch.tensor([v[0] for v in verdicts]),
+            share_in_ball=torch.tensor([c.share for c in found]),
+            n_pred=self.n_first(each),
+        )
+
+    def verdict(
+        self, share: float, ratios: Sequence[float], each: Smoothing
+    ) -> tuple[bool, list[int | None], list[str]]:
+        """Whether it abstains with this share in the ball; for each eps/sigma the rank of R-hat, and why there is no bound."""
+        alone = why_abstained(share, self.n_first(each), each.confidence)
+        k = [None if alone else center_index(each.n_samples, r, each.confidence, dkw=each.dkw) for r in ratios]
+        given = Center(self.n_first(each))
+        return bool(alone), k, [given.why_impossible(ratio, each) or alone for ratio in ratios]
+
+    def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
+        assert isinstance(certificate, CenterCertificate)
+        return {"abstained": bool(certificate.abstained[i])}
+
+    def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
+        """Of the ball of radius R-hat, a quantile of the distances to the centre; times 3 as in the bound."""
+        from invsmooth.checks.truth import check_error
+
+        bound = certificate.bound / BALL_FACTOR
+        found = check_error(attacked, each, bound, reference=certificate.shown, q=0.5 + DELTA)
+        return found.scaled(power=1, factor=BALL_FACTOR)
+
+    # Its certificate file.
+
+    @classmethod
+    def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        return ORDERED | {"n_pred": WHOLE, "share_in_ball": NUMBER, "abstained": FLAG}
+
+    def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
+        assert isinstance(certificate, CenterCertificate)
+        own = {"n_pred": certificate.n_pred, "share_in_ball": float(certificate.share_in_ball[i])}
+        return ordered_record(certificate, i) | own | self.row(certificate, i, units)
+
+    def quantile(self, q: float) -> float | None:
+        return 0.5 + DELTA
+
+    def expected(
+        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
+    ) -> dict[str, Any]:
+        draws, n_pred = record["draws"], self.n_first(each)
+        share = round(record["share_in_ball"] * n_pred) / n_pred  # recorded in single precision
+        abstained, of_eps, reasons = self.verdict(share, ratios, each)
+        bounds = [real(BALL_FACTOR * draws[k - 1] if k else math.nan) for k in of_eps]
+        rows = [
+            {"k_index": k, "bound": bound, "reason": reason}
+            for k, bound, reason in zip(of_eps, bounds, reasons, strict=True)
+        ]
+        return {"abstained": abstained, "median": draws[math.ceil(each.n_samples / 2) - 1], "radii": rows}
+
+    def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
+        yield from draws_errors(record)
+        share, n_pred = record["share_in_ball"], record["n_pred"]
+        if not 0 <= share <= 1:
+            yield f"share_in_ball: {share!r} is not in [0, 1]"
+        elif record["sigma"] > 0 and abs(share * n_pred - round(share * n_pred)) > SLACK * n_pred:
+            yield f"share_in_ball: {share!r} is no share of n_pred = {n_pred} draws"
+
+    def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
+        if narrow and field in ("share_in_ball", "abstained", "k_index"):  # it may abstain by rounding alone
+            return True
+        return field == "share_in_ball" and abs(recorded - again) * record["n_pred"] < 1.5
 
 
-def recalled_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
-    """:func:`centre_of`, unless it was computed before."""
+def cached_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
+    """:func:`centre_of`, from the cache if it is there."""
+    import torch
+
+    from invsmooth.cache import Like
 
     def compute() -> Mapping[str, Tensor]:
         found = centre_of(draws, n_pred, n_samples)
@@ -123,6 +240,8 @@ def centre_content(draws: Draws, n_pred: int, n_samples: int) -> dict[str, Any]:
 
 def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:
     """``draws``: of one image."""
+    import torch
+
     centre, ball = least_median_distance(draws, n_pred)
 
     def squared_distances(start: int, count: int) -> Tensor:
@@ -139,6 +258,8 @@ def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:
 def least_median_distance(draws: Draws, n_pred: int) -> tuple[Tensor, Tensor]:
     """The candidate with the least median distance (rank ceil(n_pred/2)) to n_pred draws, itself among them, as a float64
     vector, and the square of that distance. Memory: the candidates and their distances to all draws."""
+    import torch
+
     fit = CANDIDATE_BYTES // (8 * draws.image_shape.numel())
     n_candidates = min(n_pred, MOST_CANDIDATES, max(FEWEST_CANDIDATES, fit))
     candidates = torch.cat([x_hat[0].flatten(1).double() for _, x_hat in draws.chunks(0, n_candidates)])

@@ -7,11 +7,15 @@ Importing a certifier needs no torch (functions import it where they draw): a ce
 
 from __future__ import annotations
 
+import inspect
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from invsmooth.certificates.confidence import SIMULTANEOUS, bonferroni
+from invsmooth.certificates.order_statistics import check_quantile, check_sampling
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import Units
 
@@ -30,7 +34,7 @@ class Smoothing:
     Attributes:
         sigma: standard deviation of the smoothing noise per pixel.
         n_samples: S, draws for each image.
-        confidence: c, one-sided, of each certificate (what it is shared out over is already paid).
+        confidence: c, one-sided. In the methods of a certifier: of each certificate (:meth:`Certifier.each`).
         q: the quantile that percentile certifiers bound.
         simultaneous: over the radii: ``"none"``, ``"bonferroni"`` or ``"dkw"``.
         seed: of the draws.
@@ -44,6 +48,24 @@ class Smoothing:
     simultaneous: str = "none"
     seed: int = 0
     chunk_size: int | None = None
+
+    @property
+    def n_drawn(self) -> int:
+        """Different draws among the S: without noise all draws are the same one."""
+        return self.n_samples if self.sigma > 0 else 1
+
+    @property
+    def dkw(self) -> bool:
+        return self.simultaneous == "dkw"
+
+    def check(self) -> None:
+        """Raises ValueError: a value outside its range."""
+        check_sampling(self.n_samples, self.confidence)
+        check_quantile(self.q)
+        if self.simultaneous not in SIMULTANEOUS:
+            raise ValueError(f"simultaneous={self.simultaneous!r} is none of {', '.join(SIMULTANEOUS)}")
+        if self.chunk_size is not None and self.chunk_size < 1:
+            raise ValueError(f"chunk_size={self.chunk_size} has to be at least 1")
 
 
 @dataclass(frozen=True)
@@ -66,11 +88,16 @@ class Certifier(ABC):
     name: ClassVar[str]
     declared: ClassVar[CertifierDeclaration]
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """What ``__init__`` got, by name."""
+        return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
     # Before any network runs.
 
     @property
     def needs_image(self) -> bool:
-        """Whether it compares with the clean image."""
+        """Whether it cannot do without the clean image."""
         return False
 
     def check(self, smoothing: Smoothing) -> None:  # noqa: B027 (most certifiers have nothing to check)
@@ -80,27 +107,54 @@ class Certifier(ABC):
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
         """Why no draws give a bound at eps/sigma = ``ratio``, and what would; ``""`` where they can."""
 
-    def over_eps(self, how: str) -> str:
-        """How it pays for all radii together where ``certify.over_eps`` is ``how``."""
-        return how
+    def over_eps(self, how: str, *, apart: bool | None = None) -> str:
+        """How it pays for all radii together where ``certify.over_eps`` is ``how``.
 
-    def joint_over_eps(self, smoothing: Smoothing) -> bool:
-        """Whether the certificates of all radii are one statement: they hold or fail together."""
-        return smoothing.simultaneous == "dkw"
+        Args:
+            apart: each radius is certified at a measurement of its own; None: as the declaration says. A DKW band is of the
+                draws at one measurement, so that Bonferroni pays there.
+        """
+        apart = self.declared.at == "attacked" if apart is None else apart
+        return "bonferroni" if how == "dkw" and apart else how
 
-    def stops(self, smoothing: Smoothing) -> tuple[int, ...]:
-        """How many draws each of its stages takes, counted from draw 0, ascending."""
-        return (smoothing.n_samples,)
+    def each(self, smoothing: Smoothing, n_radii: int, *, apart: bool | None = None) -> Smoothing:
+        """The settings of each certificate of ``n_radii`` radii, once it pays for what ``simultaneous`` says of them."""
+        how = self.over_eps(smoothing.simultaneous, apart=apart)
+        confidence = bonferroni(smoothing.confidence, n_radii) if how == "bonferroni" else smoothing.confidence
+        return replace(smoothing, confidence=confidence, simultaneous="dkw" if how == "dkw" else "none")
+
+    def joint_over_eps(self, each: Smoothing) -> bool:
+        """Whether the certificates of all radii, with these settings of each, are one statement: they hold or fail together."""
+        return each.dkw
+
+    def stops(self, each: Smoothing) -> tuple[int, ...]:
+        """How many draws, counted from draw 0, each of its stages takes, ascending; those are kept. () for a certifier that
+        passes over its draws once and keeps none."""
+        return (each.n_drawn,)
+
+    @property
+    def rereads(self) -> bool:
+        """Whether its draws have to be kept, be they more than the memory holds."""
+        return False
+
+    def n_draws(self, each: Smoothing) -> int:
+        """The draws that it takes of each image, at most."""
+        return each.n_samples
+
+    def references(self, shown: Tensor | None, x: Tensor | None) -> dict[str, Tensor]:
+        """Fixed images, shape (B, C, H, W), which every draw is compared with: :meth:`Draws.errors` has their errors, computed
+        once for all certifiers. By names that tell what they are (``"shown"``: f(y), ``"x"``); what is None is left out."""
+        return {}
 
     @abstractmethod
-    def uses(self, draws: Draws, x: Tensor | None, smoothing: Smoothing) -> list[Use]:
+    def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
         """What it would draw and cache: the plan's estimate of its cost."""
 
     # The certificate.
 
     @abstractmethod
     def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], smoothing: Smoothing
+        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
     ) -> Certificate:
         """Certify every image of the batch at every radius.
 
@@ -109,6 +163,7 @@ class Certifier(ABC):
             shown: f(y), shape (B, C, H, W).
             x: clean images; None where they are not known.
             eps: l2 radii over one whole image.
+            each: settings of each certificate (:meth:`each`).
         """
 
     # What comes after it.
@@ -117,23 +172,74 @@ class Certifier(ABC):
         """The values of its own columns for image i of a certificate at one radius."""
         return {}
 
-    def truth(self, certificate: Certificate, attacked: Attacked, smoothing: Smoothing) -> TruthCheck | None:
-        """Try to refute a certificate at one radius with the attack that was found; None where there is nothing to check."""
+    @property
+    def covered_by(self) -> str:
+        """Certifier whose truth check, from the same draws, is stricter: this one is not checked if that one is; "" for none."""
+        return ""
+
+    truth_evals: ClassVar[int] = 1
+    """Network evaluations for each fresh draw of the truth check."""
+
+    def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
+        """Try to refute a certificate at one radius with the attack that was found, in the unit of the bound; None where there
+        is nothing to check."""
         return None
 
     # Its certificate file. Numbers only, no torch.
 
-    fields: ClassVar[Mapping[str, Any]] = {}
-    """Fields of its record beside the common ones -> kind of value."""
+    @property
+    def records_image(self) -> bool:
+        """Whether its record is about the clean image, which is kept beside the file then."""
+        return self.needs_image
+
+    follows: ClassVar[tuple[str, ...]] = ()
+    """Fields of the record, beside bound and reason, that follow from the evidence: not compared when redrawn."""
+    scales: ClassVar[Mapping[str, str]] = {"draws": "mse", "median": "mse"}
+    """Fields of the record -> ``"mse"``, ``"length"`` or ``"squared length"``, l2 norms over the image: rounding of the
+    reconstructions shows in them. Other numbers are compared relatively."""
+
+    @classmethod
+    def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of a record beside the common ones -> kind of value (:mod:`invsmooth.certificates.fields`); ``radii`` -> [the
+        own fields of each radius]."""
+        raise NotImplementedError(f"{cls.__name__} writes no certificate file; set certify.files=false")
 
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
-        """Its own fields for image i, the list ``radii`` among them."""
+        """Its own fields for image i, with the list ``radii``; but for its parameters and the settings."""
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")
 
-    def expected(self, record: Mapping[str, Any], n: int, units: Units) -> dict[str, Any]:
-        """What has to follow from the recorded evidence. ``n``: pixels of the image."""
-        return {}
+    def quantile(self, q: float) -> float | None:
+        """The quantile that eps/sigma shifts; None for none. If there is one, the shifted quantile is the field ``q_bar`` of
+        each radius, which :meth:`fields` has to declare. ``q``: of the settings."""
+        return None
+
+    def expected(
+        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
+    ) -> dict[str, Any]:
+        """What has to follow from the recorded evidence, in the shape of the record.
+
+        Args:
+            ratios: eps/sigma of each radius.
+            n: pixels of the image.
+        """
+        return {"radii": [{} for _ in ratios]}
 
     def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
         """What cannot be true of the recorded evidence, one message each."""
         yield from ()
+
+    def n_rerun(self, record: Mapping[str, Any]) -> int:
+        """S with which the recorded certificate is drawn again."""
+        return int(record["n_samples"])
+
+    def spread(self, record: Mapping[str, Any], n: int) -> float:
+        """About how far the draws lie apart, l2 norm over the n pixels of the image."""
+        return math.sqrt(record.get("median", math.inf) * n)
+
+    def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
+        """Whether a field (its last name) may differ when redrawn: a draw can lie within rounding of a limit.
+
+        Args:
+            narrow: all draws lie within rounding of each other.
+        """
+        return False

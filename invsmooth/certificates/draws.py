@@ -2,43 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
-from invsmooth.cache import Remember, not_kept
+from invsmooth.cache import Like, Remember, not_kept
 from invsmooth.certificates.draw_buffer import DrawBuffer, fits_memory
 from invsmooth.core.errors import NotFiniteError
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators.frozen import Estimator
+from invsmooth.metrics import coarse_mse
 from invsmooth.operators.base import Operator
 
+T = TypeVar("T")
+
 PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
-"""Network input pixels at a time where no chunk size is given: 8 images of 256 x 256 fill the cores of a CPU, and more
-only costs cache; a GPU takes many."""
+"""Network input pixels at a time if no chunk size is given. 8 images of 256 x 256 fill the cores of a CPU; more only cost
+cache. A GPU takes many."""
 
 ImageKeys = Sequence[str | int]
-"""What names each image of a batch in the noise's seed: its noise does not depend on where in which batch it stands."""
+"""The name of each image of a batch, which seeds its noise: the noise does not depend on the batch."""
 
 
 @dataclass(frozen=True)
 class Draws:
     """The smoothed reconstructions f(y + A delta_k), k = 0, 1, 2, …, delta_k ~ N(0, sigma² I), of a batch of images.
 
-    Draw k of an image depends on (seed, its key, k) alone and not on the chunks, so that different k are independent and
-    delta_k/sigma is common to all sigma. Noise is added to the measurement, where a decoder can add it, and nothing is
-    clamped. Where A has orthonormal rows this is the same as adding N(0, sigma²) to y.
+    Draw k of an image depends on (seed, its key, k) alone and not on the chunks. Different k are independent, and
+    delta_k/sigma is common to all sigma. The noise A delta_k is added to the measurement, and nothing is clamped. For an A
+    with orthonormal rows this is the same as adding N(0, sigma²) to y.
 
     Attributes:
         estimator, operator: f and A.
         y: measurements, shape (B, …).
         image_shape: (C, H, W).
         chunk_size: draws of every image at a time; None chooses it by the image size.
-        made: the first draws, which are made once for several uses; None for none.
-        remember: keeps what was found of the draws (MSE, moments), which is far less than the draws.
+        shared: keeps the first draws, which several certifiers use; None for none.
+        remember: caches what follows from the draws (errors, moments), which is far less than the draws.
+        references: images (B, C, H, W), by name, that :meth:`errors` compares every draw with.
+        known: what :meth:`once` computed.
     """
 
     estimator: Estimator
@@ -49,8 +54,10 @@ class Draws:
     seed: int
     image_keys: ImageKeys
     chunk_size: int | None = None
-    made: SharedDraws | None = None
+    shared: SharedDraws | None = None
     remember: Remember = not_kept
+    references: Mapping[str, Tensor] = field(default_factory=dict)
+    known: dict[Hashable, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """B, the number of images."""
@@ -64,9 +71,9 @@ class Draws:
         first = start
         while first < stop:
             last = min(first + self.step, stop)
-            if self.made is not None and first < self.made.n_samples:
-                last = min(last, self.made.n_samples)
-                yield slice(first - start, last - start), self.made.read(first, last)
+            if self.shared is not None and first < self.shared.n_samples:
+                last = min(last, self.shared.n_samples)
+                yield slice(first - start, last - start), self.shared.read(first, last)
             else:
                 yield slice(first - start, last - start), self.chunk(first, last)
             first = last
@@ -79,7 +86,7 @@ class Draws:
         return max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // (len(self) * self.image_shape.numel()))
 
     def chunk(self, first: int, last: int) -> Tensor:
-        """The draws first … last - 1, made at once: (B, last - first, C, H, W)."""
+        """The draws first … last - 1, in one batch: (B, last - first, C, H, W)."""
         noise = torch.empty(len(self), last - first, *self.image_shape)
         # One image after the other, because the noise is made in whole blocks, which can be more than the chunk.
         for own, key in zip(noise, self.image_keys, strict=True):
@@ -87,19 +94,51 @@ class Draws:
         repeated = self.y.repeat_interleave(last - first, dim=0)
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
-    def making(self, *stops: int) -> Draws:
-        """The same draws, as many as the last of ``stops`` of them made once and kept, when they are first needed."""
-        room = DrawBuffer(len(self), stops[-1], self.image_shape, self.y)
-        return replace(self, made=SharedDraws(self, stops, room, slice(0, len(self))))
+    def sharing(self, *stops: int) -> Draws:
+        """The same draws; the first ones, up to the last of ``stops``, are made once, when first needed, and kept."""
+        buffer = DrawBuffer(len(self), stops[-1], self.image_shape, self.y)
+        return replace(self, shared=SharedDraws(self, stops, buffer, slice(0, len(self))))
+
+    def once(self, key: Hashable, compute: Callable[[], T]) -> T:
+        """What ``compute`` gives, computed once for all certifiers that ask for ``key``."""
+        if key not in self.known:
+            self.known[key] = compute()
+        found: T = self.known[key]
+        return found
+
+    def errors(self, n_drawn: int) -> Mapping[str, Tensor]:
+        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass over the draws."""
+        expected = {name: Like((len(self), n_drawn)) for name in self.references}
+        return self.once(
+            ("errors", n_drawn),
+            lambda: self.remember(
+                "errors", self.errors_content(n_drawn), lambda: self.compute_errors(n_drawn), expected
+            ),
+        )
+
+    def compute_errors(self, n_drawn: int) -> dict[str, Tensor]:
+        """:meth:`errors`."""
+        errors = {name: reference.new_empty(len(self), n_drawn) for name, reference in self.references.items()}
+        rounding = getattr(self.estimator, "rounding", 0.0)
+        for k, x_hat in self.chunks(0, n_drawn):
+            for name, reference in self.references.items():
+                repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
+                found = coarse_mse(x_hat.flatten(0, 1), repeated, rounding)
+                errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
+        return errors
+
+    def errors_content(self, n_drawn: int) -> dict[str, Any]:
+        """What determines the errors."""
+        return self.content(n_drawn) | {"references": self.references}
 
     def content(self, stop: int) -> dict[str, Any]:
-        """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on how
-        many are made at a time, and on where the chunks end."""
+        """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on the
+        size of the chunks and on where they end."""
         batch, ends = self, {stop}
-        if self.made is not None:
-            batch, ends = self.made.draws, {stop, *(s for s in self.made.stops if s < stop)}
-            if stop <= self.made.n_samples:
-                ends.add(self.made.chunk_of(stop - 1)[1])
+        if self.shared is not None:
+            batch, ends = self.shared.draws, {stop, *(s for s in self.shared.stops if s < stop)}
+            if stop <= self.shared.n_samples:
+                ends.add(self.shared.chunk_of(stop - 1)[1])
         return {
             "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
             "image_shape": list(self.image_shape), "batch": [len(batch), batch.step], "stop": stop, "ends": sorted(ends),
@@ -108,10 +147,10 @@ class Draws:
     def pick(self, k: Tensor) -> Tensor:
         """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H, W).
 
-        To the last bit what :meth:`chunks` gives where they are made once; else each is made alone.
+        Of shared draws the same as :meth:`chunks` gives, to the last bit; else each is made alone.
         """
-        if self.made is not None:
-            return self.pick_made(k, self.made)
+        if self.shared is not None:
+            return self.pick_shared(k, self.shared)
         jobs = [(i, draw) for i, row in enumerate(k.tolist()) for draw in row]
         step = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // self.image_shape.numel())
         found = []
@@ -121,12 +160,12 @@ class Draws:
             found.append(self.reconstruct(self.y[[i for i, _ in chunk]], torch.cat(noise)))
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 
-    def pick_made(self, k: Tensor, made: SharedDraws) -> Tensor:
-        """As :meth:`pick`, of draws before the last stop. What was not made yet (its uses were recalled) is made in its
-        chunk, and no more than that."""
+    def pick_shared(self, k: Tensor, shared: SharedDraws) -> Tensor:
+        """:meth:`pick` of draws before the last stop. Only the chunks of draws that were not made yet (the results of their
+        certifiers were cached) are made."""
         found = self.y.new_empty(*k.shape, *self.image_shape)
-        for first, last in sorted({made.chunk_of(d) for d in k.flatten().tolist()}):
-            chunk = made.read(first, last) if last <= made.kept.filled else self.chunk(first, last)
+        for first, last in sorted({shared.chunk_of(d) for d in k.flatten().tolist()}):
+            chunk = shared.read(first, last) if last <= shared.buffer.filled else self.chunk(first, last)
             for i, row in enumerate(k.tolist()):
                 for j, draw in enumerate(row):
                     if first <= draw < last:
@@ -142,36 +181,39 @@ class Draws:
 
     def image(self, i: int) -> Draws:
         """The draws of image i alone, the same ones."""
-        made = None if self.made is None else self.made.image(i)
-        return replace(self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], made=made)
+        shared = None if self.shared is None else self.shared.image(i)
+        references = {name: reference[i : i + 1] for name, reference in self.references.items()}
+        return replace(
+            self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], shared=shared, references=references, known={}
+        )
 
     def fit(self, n_samples: int) -> bool:
-        """Whether so many reconstructions of every image are kept in memory."""
+        """Whether the memory holds so many reconstructions of every image."""
         return fits_memory(len(self) * n_samples * self.image_shape.numel(), self.y)
 
 
 @dataclass(frozen=True)
 class SharedDraws:
-    """The first draws of a batch, each made once, in the batch's chunks, when it is first asked for.
+    """The first draws of a batch, each made once, in the batch's chunks, when it is first needed.
 
     Attributes:
         draws: of the batch.
-        stops: how many each use takes, ascending. No chunk goes beyond one, so that what a use is given does not depend,
-            to the last bit, on how many the others take.
+        stops: how many draws each certifier takes, ascending. No chunk goes beyond one: what a certifier gets does not depend
+            on the others, to the last bit.
         images: of the batch, whose draws are read.
     """
 
     draws: Draws
     stops: tuple[int, ...]
-    kept: DrawBuffer
+    buffer: DrawBuffer
     images: slice
 
     def read(self, first: int, last: int) -> Tensor:
         """The draws ``first`` … ``last - 1``, shape (B, last - first, C, H, W)."""
-        self.kept.reserve()
-        while self.kept.filled < last:
-            self.kept.append(self.draws.chunk(*self.chunk_of(self.kept.filled)))
-        return self.kept.read(self.images, first, last)
+        self.buffer.reserve()
+        while self.buffer.filled < last:
+            self.buffer.append(self.draws.chunk(*self.chunk_of(self.buffer.filled)))
+        return self.buffer.read(self.images, first, last)
 
     @property
     def n_samples(self) -> int:

@@ -1,185 +1,261 @@
-"""The certifier ``mean``: how far the mean of the smoothed reconstructions can move (SPEC 6.3)."""
+"""The certifier ``mean``: how far the mean of the smoothed reconstructions can move (SPEC 6.3).
+
+The arithmetic of its bounds: :mod:`invsmooth.certificates.variance_constrained`.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
-from typing import Any
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Annotated, Any
 
-import torch
-from torch import Tensor
+from pydantic import Field
 
-from invsmooth.cache import Like
-from invsmooth.certificates.certificate import MeanCertificate, object_rows
-from invsmooth.certificates.draws import Draws
-from invsmooth.certificates.impossible import WITHOUT_NOISE
+from invsmooth.certificates.certificate import Certificate, object_rows
+from invsmooth.certificates.certifier import Certifier, Smoothing, Use
+from invsmooth.certificates.fields import NUMBER, REAL, WHOLE, real
 from invsmooth.certificates.order_statistics import ratio_of
-from invsmooth.certificates.second_moment import largest_eigenvalue
-from invsmooth.certificates.variance_constrained import Movement, movement
-from invsmooth.core.rng import generator_for
+from invsmooth.certificates.variance_constrained import check_confidence, movement
+from invsmooth.core.declarations import CertifierDeclaration, Column
+from invsmooth.core.units import Units
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from invsmooth.certificates.draws import Draws
+    from invsmooth.checks.truth import Attacked, TruthCheck
 
 DEFAULT_CENTRE = 500
 """S_0, unless S is smaller: draws from which c and R are fixed."""
-PIXELS_AT_A_TIME = 2**21
-"""16 MiB of float64."""
-RADIUS_MARGIN = 1.05
-"""R over the largest distance of the first draws to c: few of the draws to come are clipped."""
+SLACK = 1e-6
+"""Relative rounding of recorded lengths against each other."""
+WITHOUT_NOISE = "no certificate: without noise the mean is a single reconstruction; it needs sigma > 0"
 
-
-def centre_draws(n_centre: int | None, n_samples: int) -> int:
-    """S_0, chosen where it is None."""
-    return max(2, min(DEFAULT_CENTRE, n_samples)) if n_centre is None else n_centre
+FORMS = {"bound": "shift", "bound_to_shown": "offset"} | {k: k for k in ("chi_square", "total_variation", "trace")}
+"""Bounds -> lengths of a Movement."""
+BOUNDS = (*FORMS, "certified_error")
+LENGTHS = ("lambda_hat", "trace_hat", "radius", "mean_offset", "centre_error", "mean_error")
+"""What the bounds follow from, one value for each image."""
 
 
 @dataclass(frozen=True)
-class Moments:
-    """What the draws of one image say. Lengths are l2 norms over the image; the names are those of MeanCertificate."""
+class MeanCertificate(Certificate):
+    """``bound`` is the square of the largest shift ||m~(z') - m~(z)||, divided by n.
 
-    centre: Tensor
-    radius: float
-    lambda_hat: float
-    trace_hat: float
-    mean_offset: float
-    centre_error: float
-    mean_error: float
-    clipped: int
-    median: float
+    m~ is the mean of the smoothed reconstructions, clipped to the ball of radius R around c (= ``shown``).
 
-    def movement(self, ratio: float, confidence: float, n_samples: int) -> Movement:
-        return movement(
-            lambda_hat=self.lambda_hat, trace_hat=self.trace_hat, radius=self.radius, mean_offset=self.mean_offset,
-            ratio=ratio, confidence=confidence, n_samples=n_samples,
-        )  # fmt: skip
+    Attributes:
+        bound_to_shown: MSE bound of m~(z') to c, per radius.
+        certified_error: MSE bound of m~(z') to the clean image x, per radius; nan if x was not given.
+        chi_square, total_variation, trace: ``bound`` by simpler arguments, per radius; inf where out of float range.
+        lambda_hat: upper bound of the largest eigenvalue of the second moment of the S draws about c, shape (B,).
+        trace_hat: its trace, shape (B,).
+        radius: R, an l2 norm, shape (B,).
+        mean_offset: ||c - m^||, m^ the mean of the S draws, shape (B,).
+        centre_error, mean_error: ||c - x|| and ||m^ - x||, shape (B,); nan if x was not given.
+        clipped: how many of the S draws were clipped, shape (B,).
+        n_centre: S_0, draws that c and R are from.
+    """
 
-    def error(self, moved: Movement) -> float:
-        return moved.error(self.centre_error, self.mean_error)
+    RADIUS_AXIS = (*Certificate.RADIUS_AXIS, *(name for name in BOUNDS if name != "bound"))
+
+    bound_to_shown: Tensor
+    certified_error: Tensor
+    chi_square: Tensor
+    total_variation: Tensor
+    trace: Tensor
+    lambda_hat: Tensor
+    trace_hat: Tensor
+    radius: Tensor
+    mean_offset: Tensor
+    centre_error: Tensor
+    mean_error: Tensor
+    clipped: Tensor
+    n_centre: int
 
 
-def mean_certificate(
-    draws: Draws, x: Tensor | None, radii: Sequence[float], n_samples: int, n_centre: int | None, confidence: float
-) -> MeanCertificate:
-    """Certify the mean estimator of every image at every radius. ``draws``: made once (:meth:`Draws.making`).
+class Mean(Certifier):
+    """The mean of the smoothed reconstructions, clipped to a ball that the observation fixes, moves by at most ``bound`` (MSE)
+    from z to any z' within eps. It bounds at every eps.
 
-    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at
-    least ``confidence`` over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold together, at all radii.
+    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at least c
+    over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold together, at all radii.
 
     Args:
-        x: clean images for ``certified_error``, shape (B, C, H, W), or None.
-        n_samples: S.
-        n_centre: S_0 >= 2; None takes DEFAULT_CENTRE, at most S.
+        n_centre: S_0, draws beside the S; None takes DEFAULT_CENTRE, at most S.
     """
-    n_centre = centre_draws(n_centre, n_samples)
-    # Without noise all draws are the same one.
-    n_first, n_drawn = (n_centre, n_samples) if draws.sigma > 0 else (1, 1)
-    found = [recalled_moments(draws.image(i), None if x is None else x[i], n_first, n_drawn) for i in range(len(draws))]
-    ratios = [ratio_of(eps, draws.sigma) for eps in radii]
-    moved = [[m.movement(ratio, confidence, n_drawn) for ratio in ratios] for m in found]
-    shown = torch.stack([m.centre for m in found]).to(draws.y)
-    pictures = shown[:, None].expand(-1, len(radii), -1, -1, -1)
 
-    def tensor(values: object) -> Tensor:
-        return torch.tensor(values, dtype=torch.float64, device=draws.y.device)
-
-    def as_mse(lengths: list[list[float]]) -> Tensor:
-        return (tensor(lengths).square() / draws.image_shape.numel()).where(tensor(ratios).isfinite(), math.nan)
-
-    names = ("lambda_hat", "trace_hat", "radius", "mean_offset", "centre_error", "mean_error", "clipped")
-    forms = {"bound": "shift", "bound_to_shown": "offset"} | {k: k for k in ("chi_square", "total_variation", "trace")}
-    return MeanCertificate(
-        k_index=object_rows([None] * len(radii), len(draws)),
-        median=tensor([m.median for m in found])[:, None].expand(-1, len(radii)),
-        reconstruction_median=pictures,
-        reconstruction_certified=pictures,
-        reason=object_rows([WITHOUT_NOISE if math.isinf(r) else "" for r in ratios], len(draws)),
-        sound=True,
-        network_evals=1 + n_first + n_drawn,
-        shown=shown,
-        draws=shown.new_empty(len(draws), 0),
-        certified_error=as_mse([[m.error(v) for v in row] for m, row in zip(found, moved, strict=True)]),
-        n_centre=n_centre,
-        **{field: as_mse([[getattr(v, form) for v in row] for row in moved]) for field, form in forms.items()},
-        **{name: tensor([getattr(m, name) for m in found]) for name in names},
+    name = "mean"
+    declared = CertifierDeclaration(
+        name="mean", statement="smoothed mean: MSE by which it can move", order=40, colour="#D55E00", marker="s",
+        shown="smoothed mean", axis="mean: MSE that the\nsmoothed mean can move",
+        curves={"mse": "bound", "psnr": "certified_psnr_mean"}, truth_in=("mse",),
+        columns=(
+            Column("certified_psnr_mean", "dB", "PSNR of the mean estimator under every attack.", certified=True,
+                   heading="certified PSNR of the mean", digits=".2f"),
+            Column("ball_radius", "l2, [0, 1] pixels", "R, radius of the ball that the draws are clipped to."),
+            Column("clipped", "", "How many draws were clipped.", kind="whole"),
+            Column("bound_chi_square", "MSE", "The bound by the chi-square divergence.", certified=True),
+            Column("bound_total_variation", "MSE", "The bound by total variation.", certified=True),
+            Column("bound_trace", "MSE", "The bound with the trace in place of the eigenvalue.", certified=True),
+        ),
+    )  # fmt: skip
+    truth_evals = 2
+    rereads = True
+    records_image = True
+    follows = BOUNDS
+    scales = {"median": "mse", "lambda_hat": "squared length", "trace_hat": "squared length"} | dict.fromkeys(
+        ("radius", "mean_offset", "centre_error", "mean_error"), "length"
     )
 
+    def __init__(self, n_centre: Annotated[int, Field(ge=2, description="a whole number >= 2")] | None = None) -> None:
+        self.n_centre = n_centre
 
-def recalled_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
-    """:func:`moments`, unless they were computed before."""
+    def check(self, smoothing: Smoothing) -> None:
+        check_confidence(smoothing.confidence)
+        if self.n_centre is not None and self.n_centre < 2:
+            raise ValueError(f"n_centre={self.n_centre} has to be at least 2")
 
-    def compute() -> Mapping[str, Tensor]:
-        found = asdict(moments(draws, x, n_centre, n_samples))
+    def n_first(self, each: Smoothing) -> int:
+        """S_0."""
+        return max(2, min(DEFAULT_CENTRE, each.n_samples)) if self.n_centre is None else self.n_centre
+
+    def n_first_drawn(self, each: Smoothing) -> int:
+        """Different draws among the S_0."""
+        return self.n_first(each) if each.sigma > 0 else 1
+
+    def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
+        return WITHOUT_NOISE if math.isinf(ratio) else ""
+
+    def over_eps(self, how: str, *, apart: bool | None = None) -> str:
+        return "none"  # its radii hold together anyway
+
+    def joint_over_eps(self, each: Smoothing) -> bool:
+        return True
+
+    def stops(self, each: Smoothing) -> tuple[int, ...]:
+        return each.n_drawn, self.n_first_drawn(each) + each.n_drawn
+
+    def n_draws(self, each: Smoothing) -> int:
+        return self.n_first(each) + each.n_samples
+
+    def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
+        from invsmooth.certificates.moments import moments_content
+
+        of_image, n_first = None if x is None else x[0], self.n_first_drawn(each)
+        content = moments_content(draws.image(0), of_image, n_first, each.n_drawn)
+        return [Use("moments", content, n_first + each.n_drawn)]
+
+    def certify(
+        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
+    ) -> MeanCertificate:
+        import torch
+
+        from invsmooth.certificates.moments import cached_moments
+
+        n_first = self.n_first_drawn(each)
+        found = [
+            cached_moments(draws.image(i), None if x is None else x[i], n_first, each.n_drawn)
+            for i in range(len(draws))
+        ]
+        ratios, n = [ratio_of(e, draws.sigma) for e in eps], draws.image_shape.numel()
+        bounds = [[mse_bounds(vars(m), ratio, each, n) for ratio in ratios] for m in found]
+        centres = torch.stack([m.centre for m in found]).to(draws.y)
+        pictures = centres[:, None].expand(-1, len(eps), -1, -1, -1)
+
+        def tensor(values: object) -> Tensor:
+            return torch.tensor(values, dtype=torch.float64, device=draws.y.device)
+
+        return MeanCertificate(
+            k_index=object_rows([None] * len(eps), len(draws)),
+            median=tensor([m.median for m in found])[:, None].expand(-1, len(eps)),
+            reconstruction_median=pictures,
+            reconstruction_certified=pictures,
+            reason=object_rows([self.why_impossible(ratio, each) for ratio in ratios], len(draws)),
+            sound=True,
+            network_evals=1 + n_first + each.n_drawn,
+            shown=centres,
+            draws=centres.new_empty(len(draws), 0),
+            n_centre=self.n_first(each),
+            **{name: tensor([[b[name] for b in row] for row in bounds]) for name in BOUNDS},
+            **{name: tensor([getattr(m, name) for m in found]) for name in (*LENGTHS, "clipped")},
+        )
+
+    def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
+        from invsmooth.metrics import mse_to_psnr
+
+        assert isinstance(certificate, MeanCertificate)
         return {
-            k: torch.as_tensor(v, dtype=None if isinstance(v, Tensor | int) else torch.float64)
-            for k, v in found.items()
+            "certified_psnr_mean": float(mse_to_psnr(certificate.certified_error[i])),
+            "ball_radius": float(certificate.radius[i]),
+            "clipped": int(certificate.clipped[i]),
+            "bound_chi_square": float(certificate.chi_square[i]),
+            "bound_total_variation": float(certificate.total_variation[i]),
+            "bound_trace": float(certificate.trace[i]),
         }
 
-    expected = {
-        f.name: Like(dtype=torch.float64, finite=x is not None or not f.name.endswith("_error"))
-        for f in fields(Moments)
-    }
-    expected |= {"centre": Like(tuple(draws.image_shape), torch.float64), "clipped": Like(dtype=torch.int64)}
-    found = draws.remember("moments", moments_content(draws, x, n_centre, n_samples), compute, expected)
-    values: dict[str, Any] = {k: v if k == "centre" else v.item() for k, v in found.items()}
-    return Moments(**values)
+    def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
+        from invsmooth.checks.truth import check_mean
+
+        assert isinstance(certificate, MeanCertificate)
+        n, enough = attacked.x[0].numel(), replace(attacked, n_samples=max(4, attacked.n_samples))
+        found = check_mean(
+            enough, each, (certificate.bound * n).sqrt(), centre=certificate.shown, radius=certificate.radius
+        )
+        return found.scaled(power=2, factor=1 / n)
+
+    # Its certificate file.
+
+    @classmethod
+    def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        own = {"n_centre": WHOLE, "clipped": WHOLE, "median": NUMBER} | dict.fromkeys(LENGTHS, REAL)
+        return own | {"radii": [dict.fromkeys(BOUNDS, REAL)]}
+
+    def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
+        assert isinstance(certificate, MeanCertificate)
+        return {
+            "median": float(certificate.median[i, 0]), "n_centre": certificate.n_centre, "clipped": int(certificate.clipped[i]),
+            **{name: real(float(getattr(certificate, name)[i])) for name in LENGTHS},
+            "radii": [{name: real(float(getattr(certificate, name)[i, j])) for name in BOUNDS}
+                      for j in range(certificate.bound.shape[1])],
+        }  # fmt: skip
+
+    def expected(
+        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
+    ) -> dict[str, Any]:
+        lengths = {name: float(record[name]) for name in LENGTHS}
+        rows = [{k: real(v) for k, v in mse_bounds(lengths, ratio, each, n).items()} for ratio in ratios]
+        return {"radii": [row | {"reason": self.why_impossible(r, each)} for row, r in zip(rows, ratios, strict=True)]}
+
+    def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
+        """Relations between the lengths that hold whatever the network."""
+        numbers = {k: float(record[k]) for k in ("radius", "lambda_hat", "trace_hat", "mean_offset", "median")}
+        for name, value in numbers.items():
+            if not (math.isfinite(value) and value >= 0):
+                yield f"{name}: {value} is not finite and at least 0"
+        longest = 1 + SLACK
+        for lesser, greater in (("lambda_hat", "trace_hat"), ("trace_hat", "radius"), ("mean_offset", "trace_hat")):
+            a, b = (numbers[k] ** (2 if k in ("radius", "mean_offset") else 1) for k in (lesser, greater))
+            if a > b * longest:
+                yield f"{lesser} and {greater}: {lesser} = {numbers[lesser]!r} is too large for {greater} = {numbers[greater]!r}"
+        centre, mean = float(record["centre_error"]), float(record["mean_error"])
+        if abs(centre - mean) > longest * numbers["mean_offset"] + SLACK * centre or centre < 0 or mean < 0:
+            yield f"centre_error and mean_error: {centre!r} and {mean!r} are further apart than mean_offset"
+        if not 0 <= record["clipped"] <= record["n_samples"]:
+            yield f"clipped: {record['clipped']} is not between 0 and n_samples"
+
+    def spread(self, record: Mapping[str, Any], n: int) -> float:
+        return float(record["radius"])
+
+    def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
+        return field == "clipped" and (narrow or abs(recorded - again) <= 1)
 
 
-def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> dict[str, Any]:
-    """What determines the moments of the draws of one image."""
-    return draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
-
-
-def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
-    """Fix c and R, then take the second moment about c of S fresh draws. ``draws``: of one image, made once."""
-    centre, radius = ball(draws, n_centre)
-
-    def offsets() -> Iterator[tuple[Tensor, Tensor]]:
-        """|f - c| and f~ - c, f~ = c + (f - c) min(1, R/|f - c|), of some draws at a time."""
-        for offset in rows(draws, n_centre, n_centre + n_samples):
-            offset -= centre
-            length = offset.norm(dim=1)
-            # The floor only matters where f = c.
-            yield length, offset.mul_((radius / length.clamp_min(1e-300)).clamp_max(1)[:, None])
-
-    # Their room is taken once: small tensors that stay, between large ones that go, would leave memory in pieces.
-    lengths, drawn = torch.empty(n_samples, dtype=torch.float64), 0
-    total, trace = torch.zeros_like(centre), 0.0
-    for length, offset in offsets():
-        lengths[drawn : drawn + len(length)] = length
-        drawn += len(length)
-        total += offset.sum(0)
-        trace += float(offset.square().sum())
-    to_mean = total / n_samples
-    largest = largest_eigenvalue(
-        lambda: (offset for _, offset in offsets()), n_samples, centre.numel(),
-        generator_for(draws.seed, "eigenvalue", draws.image_keys[0]), centre.device,
-    )  # fmt: skip
-    to_x = None if x is None else centre - x.flatten().double()
-    return Moments(
-        centre=centre.view(draws.image_shape),
-        radius=radius,
-        lambda_hat=min(largest, trace) / n_samples,
-        trace_hat=trace / n_samples,
-        mean_offset=float(to_mean.norm()),
-        centre_error=math.nan if to_x is None else float(to_x.norm()),
-        mean_error=math.nan if to_x is None else float((to_x + to_mean).norm()),
-        clipped=int((lengths > radius).sum()),
-        median=float(lengths.kthvalue(math.ceil(n_samples / 2)).values) ** 2 / centre.numel(),
-    )
-
-
-def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float]:
-    """c, the mean of the first S_0 draws, as a float64 vector, and R."""
-    total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
-    for some in rows(draws, 0, n_centre):
-        total += some.sum(0)
-    centre = total / n_centre
-    furthest = max(float((some - centre).norm(dim=1).max()) for some in rows(draws, 0, n_centre))
-    return centre, RADIUS_MARGIN * furthest
-
-
-def rows(draws: Draws, start: int, stop: int) -> Iterator[Tensor]:
-    """The draws start … stop - 1 of one image as float64 vectors of length n, some at a time: (k, n)."""
-    assert draws.made is not None
-    step = max(1, PIXELS_AT_A_TIME // draws.image_shape.numel())
-    for first in range(start, stop, step):
-        yield draws.made.read(first, min(first + step, stop))[0].flatten(1).to(torch.float64, copy=True)
+def mse_bounds(lengths: Mapping[str, Any], ratio: float, each: Smoothing, n: int) -> dict[str, float]:
+    """BOUNDS at eps/sigma = ``ratio``, MSE over n pixels, from LENGTHS; nan without noise."""
+    numbers = {k: lengths[k] for k in ("lambda_hat", "trace_hat", "radius", "mean_offset")}
+    moved = movement(**numbers, ratio=ratio, confidence=each.confidence, n_samples=each.n_drawn)
+    found = {name: getattr(moved, form) for name, form in FORMS.items()}
+    found["certified_error"] = moved.error(lengths["centre_error"], lengths["mean_error"])
+    return {name: math.nan if math.isinf(ratio) else v * v / n for name, v in found.items()}

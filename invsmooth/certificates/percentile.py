@@ -1,143 +1,147 @@
-"""The certifiers ``discrepancy``, ``error`` and ``radius``: percentiles of the MSE of one set of draws."""
+"""What ``discrepancy``, ``error`` and ``radius`` share: percentiles of the MSE of the draws to a fixed reference r.
+
+Let F_r(z) be the MSE of g(z) = f(Az + b) to r, where r depends neither on delta nor on z. For every z' within eps of z, the
+q-quantile of F_r(z' + delta) is at most the q̄-quantile of F_r(z + delta) (:mod:`invsmooth.certificates.order_statistics`),
+and the draw of rank K bounds that with the confidence asked for.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor
+from invsmooth.certificates.certificate import Certificate, object_rows
+from invsmooth.certificates.certifier import Certifier, Smoothing, Use
+from invsmooth.certificates.fields import NUMBER, OR_NULL, WHOLE, real
+from invsmooth.certificates.order_statistics import order_statistic_index, ratio_of, shifted_quantile, why_none
+from invsmooth.core.units import Units
 
-from invsmooth.cache import Like
-from invsmooth.certificates.certificate import Certificate, RadiusCertificate, object_rows
-from invsmooth.certificates.draws import Draws
-from invsmooth.certificates.impossible import why_above
-from invsmooth.certificates.order_statistics import (
-    certified_ratio,
-    order_statistic_index,
-    ratio_of,
-    shifted_quantile,
-    why_none,
-)
-from invsmooth.metrics import coarse_mse
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from invsmooth.certificates.draws import Draws
+    from invsmooth.checks.truth import Attacked, TruthCheck
+
+RANKED = {"k_index": WHOLE + OR_NULL, "q_bar": NUMBER}
+ORDERED: dict[str, Any] = {"median": NUMBER, "draws": [NUMBER], "radii": [RANKED]}
+"""Fields of a record whose bounds are ranks of the recorded draws."""
 
 
-@dataclass(frozen=True)
-class Percentile:
-    """What is bounded: the q-quantile under a shift of each of ``radii``, from S draws with this confidence each.
+class Percentile(Certifier):
+    """A certifier of a percentile. Its bound is the MSE of the draw of rank K to the reference."""
 
-    Attributes:
-        dkw: one band for all radii and quantiles at once.
-    """
+    @property
+    @abstractmethod
+    def reference(self) -> str:
+        """``"shown"`` (f(y)) or ``"x"``."""
 
-    radii: Sequence[float]
-    sigma: float
-    n_samples: int
-    confidence: float
-    q: float
-    dkw: bool
+    @property
+    def needs_image(self) -> bool:
+        return self.reference == "x"
 
-    def ranks(self) -> list[int | None]:
-        """K for each radius; None where no draw bounds the shifted quantile."""
-        return [
-            order_statistic_index(
-                self.n_samples, shifted_quantile(self.q, eps, self.sigma), self.confidence, dkw=self.dkw
-            )
-            for eps in self.radii
+    def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
+        return why_none(ratio, smoothing.n_samples, smoothing.confidence, smoothing.q, dkw=smoothing.dkw)
+
+    def references(self, shown: Tensor | None, x: Tensor | None) -> dict[str, Tensor]:
+        reference = {"shown": shown, "x": x}[self.reference]
+        return {} if reference is None else {self.reference: reference}
+
+    def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
+        return [Use("errors", draws.errors_content(each.n_drawn), each.n_drawn)]
+
+    def certify(
+        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
+    ) -> Certificate:
+        key = ("percentile", self.reference, tuple(eps), each)
+        return draws.once(key, lambda: percentile_certificate(draws, self.reference, shown, eps, each))
+
+    def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
+        from invsmooth.checks.truth import check_error
+
+        reference = attacked.x if self.reference == "x" else certificate.shown
+        return check_error(attacked, each, certificate.bound, reference=reference)
+
+    # Its certificate file.
+
+    @classmethod
+    def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
+        return ORDERED | {"quantile": NUMBER}
+
+    def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
+        return ordered_record(certificate, i)
+
+    def quantile(self, q: float) -> float | None:
+        return q
+
+    def expected(
+        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
+    ) -> dict[str, Any]:
+        draws = record["draws"]
+        rows = [
+            {"k_index": k, "bound": real(draws[k - 1] if k else math.nan), "reason": self.why_impossible(ratio, each)}
+            for k, ratio in zip(ranks(ratios, each), ratios, strict=True)
         ]
+        return {"median": draws[math.ceil(each.n_samples / 2) - 1], "radii": rows}
 
-    def reasons(self) -> list[str]:
-        ratios = [ratio_of(eps, self.sigma) for eps in self.radii]
-        return [why_none(r, self.n_samples, self.confidence, self.q, dkw=self.dkw) for r in ratios]
-
-    def certified_eps(self, errors: Tensor, threshold: float) -> Tensor:
-        """The largest eps at which the certified value of errors (B, S) is at most ``threshold``, (B,); nan for none."""
-        counts = (errors <= threshold).sum(1).tolist()
-        ratios = [certified_ratio(k, self.n_samples, self.confidence, self.q, dkw=self.dkw) for k in counts]
-        # Without noise all draws are the same, and nothing is known of any other signal.
-        eps = [math.nan if r < 0 else r * self.sigma for r in ratios]
-        return torch.tensor(eps, dtype=torch.float64, device=errors.device)
+    def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
+        yield from draws_errors(record)
 
 
-def percentile_certificates(
-    draws: Draws,
-    shown: Tensor,
-    references: Mapping[str, Tensor],
-    plan: Percentile,
-    radius_of: str,
-    threshold: float | None,
-) -> dict[str, Certificate]:
-    """Certificates of every reference, and of ``radius`` if it has a threshold, all from the same S draws.
-
-    Args:
-        shown: f(y), shape (B, C, H, W).
-        references: certifier -> r, shape (B, C, H, W), which the draws are compared with.
-        radius_of, threshold: the reference and the MSE of ``radius``.
-    """
-    # Without noise all draws are the same one.
-    n_drawn = plan.n_samples if plan.sigma > 0 else 1
-    errors = sample(draws, references, n_drawn)
-    ranks, median = plan.ranks(), math.ceil(plan.n_samples / 2)
-    wanted = sorted({median, *(k for k in ranks if k)})
-    sorts = {name: e.expand(-1, plan.n_samples).sort(dim=1, stable=True) for name, e in errors.items()}
-    index = torch.cat([s.indices[:, [k - 1 for k in wanted]] for s in sorts.values()], dim=1) % n_drawn
-    pictures = draws.pick(index).split(len(wanted), dim=1)
-    # Alone, without other certifiers that share the draws. What was recalled counts as what it took.
-    again = 0 if draws.fit(n_drawn) else len(wanted)
-    found = {}
-    for (name, (ascending, _)), own in zip(sorts.items(), pictures, strict=True):
-        by_rank: dict[int | None, Tensor] = dict(zip(wanted, own.unbind(1), strict=True))
-        found[name] = Certificate(
-            bound=torch.stack([ascending[:, k - 1] if k else ascending[:, 0] * math.nan for k in ranks], 1),
-            k_index=object_rows(ranks, len(draws)),
-            median=ascending[:, median - 1 : median].expand(-1, len(ranks)),
-            reconstruction_median=by_rank[median][:, None].expand(-1, len(ranks), -1, -1, -1),
-            reconstruction_certified=torch.stack([by_rank[k] if k else shown * math.nan for k in ranks], 1),
-            reason=object_rows(plan.reasons(), len(draws)),
-            sound=True,
-            network_evals=1 + n_drawn + again,
-            shown=shown,
-            draws=ascending,
-        )
-    if threshold is not None:
-        certified_eps = plan.certified_eps(errors[radius_of].expand(-1, plan.n_samples), threshold)
-        found["radius"] = radius_certificate(found[radius_of], certified_eps, threshold)
-    return found
+def ranks(ratios: Sequence[float], each: Smoothing) -> list[int | None]:
+    """K for each eps/sigma; None where no draw bounds the shifted quantile."""
+    return [
+        order_statistic_index(each.n_samples, shifted_quantile(each.q, ratio, 1), each.confidence, dkw=each.dkw)
+        for ratio in ratios
+    ]
 
 
-def sample(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict[str, Tensor]:
-    """The MSE of the draws to each reference, (B, S)."""
+def percentile_certificate(
+    draws: Draws, reference: str, shown: Tensor, eps: Sequence[float], each: Smoothing
+) -> Certificate:
+    """The certificate whose bounds are ranks of the errors to ``reference``, one of ``draws.references``."""
+    import torch
 
-    def errors_of_draws() -> dict[str, Tensor]:
-        errors = {name: reference.new_empty(len(draws), n_drawn) for name, reference in references.items()}
-        rounding = getattr(draws.estimator, "rounding", 0.0)
-        for k, x_hat in draws.chunks(0, n_drawn):
-            for name, reference in references.items():
-                repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
-                found = coarse_mse(x_hat.flatten(0, 1), repeated, rounding)
-                errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
-        return errors
+    ratios = [ratio_of(e, each.sigma) for e in eps]
+    of_eps, median = ranks(ratios, each), math.ceil(each.n_samples / 2)
+    wanted = sorted({median, *(k for k in of_eps if k)})
+    errors = draws.errors(each.n_drawn)[reference].expand(-1, each.n_samples)
+    ascending, order = errors.sort(dim=1, stable=True)
+    pictures = draws.pick(order[:, [k - 1 for k in wanted]] % each.n_drawn)
+    by_rank: dict[int | None, Tensor] = dict(zip(wanted, pictures.unbind(1), strict=True))
+    # The cost alone, without other certifiers that share the draws. A cached result counts as what it took.
+    again = 0 if draws.fit(each.n_drawn) else len(wanted)
+    reasons = [why_none(r, each.n_samples, each.confidence, each.q, dkw=each.dkw) for r in ratios]
+    return Certificate(
+        bound=torch.stack([ascending[:, k - 1] if k else ascending[:, 0] * math.nan for k in of_eps], 1),
+        k_index=object_rows(of_eps, len(draws)),
+        median=ascending[:, median - 1 : median].expand(-1, len(eps)),
+        reconstruction_median=by_rank[median][:, None].expand(-1, len(eps), -1, -1, -1),
+        reconstruction_certified=torch.stack([by_rank[k] if k else shown * math.nan for k in of_eps], 1),
+        reason=object_rows(reasons, len(draws)),
+        sound=True,
+        network_evals=1 + each.n_drawn + again,
+        shown=shown,
+        draws=ascending,
+    )
 
-    expected = {name: Like((len(draws), n_drawn)) for name in references}
-    return dict(draws.remember("errors", errors_content(draws, references, n_drawn), errors_of_draws, expected))
+
+def ordered_record(certificate: Certificate, i: int) -> dict[str, Any]:
+    """The fields ORDERED of image i."""
+    rows = [{"k_index": None if k is None else int(k)} for k in certificate.k_index[i]]
+    return {"median": float(certificate.median[i, 0]), "draws": certificate.draws[i].tolist(), "radii": rows}
 
 
-def errors_content(draws: Draws, references: Mapping[str, Tensor], n_drawn: int) -> dict[str, Any]:
-    """What determines the errors of the draws."""
-    return draws.content(n_drawn) | {"references": references}
-
-
-def radius_certificate(of: Certificate, certified_eps: Tensor, threshold: float) -> RadiusCertificate:
-    """``bound`` is the threshold where the certified value is at most that, and nan with the reason elsewhere."""
-    holds = of.bound <= threshold
-    reason = of.reason.copy()
-    for i, j in (~holds & ~of.bound.isnan()).nonzero().tolist():
-        reason[i, j] = why_above(float(of.bound[i, j]), threshold)
-    return RadiusCertificate(
-        bound=torch.where(holds, torch.full_like(of.bound, threshold), math.nan), k_index=of.k_index, median=of.median,
-        reconstruction_median=of.reconstruction_median, reconstruction_certified=of.reconstruction_certified,
-        reason=reason, sound=of.sound, network_evals=of.network_evals, shown=of.shown, draws=of.draws,
-        certified_eps=certified_eps,
-    )  # fmt: skip
+def draws_errors(record: Mapping[str, Any]) -> Iterator[str]:
+    """Whether the recorded draws are S errors in ascending order."""
+    draws = record["draws"]
+    if len(draws) != record["n_samples"]:
+        yield f"number of draws, n_samples: recorded {record['n_samples']!r}, recomputed {len(draws)!r}"
+    if not all(math.isfinite(d) and d >= 0 for d in draws):
+        yield "draws: not all are finite and at least 0"
+    for k, (a, b) in enumerate(pairwise(draws)):
+        if not a <= b:
+            yield f"draws: not in ascending order at rank {k + 1}: {a!r}, {b!r}"
+            return

@@ -16,6 +16,7 @@ from pathlib import Path
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from invsmooth.config.renamed import renamed
 from invsmooth.core.console import printable
 from invsmooth.core.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
 from invsmooth.core.redact import redact_text
@@ -111,6 +112,8 @@ def fail(error: BaseException) -> int:
 def message(error: BaseException) -> str:
     """What an error says, with what caused it."""
     lines = [str(error).strip()]
+    if isinstance(error, HydraException) and (new := renamed(f"{error} {error.__cause__}")):
+        return new
     cause = error.__cause__
     # Our own messages say it all; those of Hydra often have the point in their cause.
     if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:

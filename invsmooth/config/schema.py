@@ -1,175 +1,185 @@
-"""The config's schema: every key, its type and what it means. ``conf/`` gives the values."""
+"""The schema of a config: every key, its type, what it allows and what it means. ``conf/`` gives the values.
+
+OmegaConf reads the types when it composes a config; :mod:`invsmooth.config.validate` reads what they allow.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
+from pydantic import Field
 
+from invsmooth.config.hints import (
+    Certifiers,
+    Confidence,
+    File,
+    Fraction,
+    GreyLevels,
+    Images,
+    Joint,
+    Modules,
+    Name,
+    Radii,
+    Ratios,
+    Seconds,
+    Tags,
+    one_of,
+)
 from invsmooth.config.job_folder import job_label, token
+from invsmooth.config.parts import options
 from invsmooth.core.devices import gpu_count
+from invsmooth.core.parameters import Count, NotNegative, Positive, Whole
 from invsmooth.core.units import Units
+
+
+@dataclass(frozen=True)
+class Open:
+    """Marks a node of the config that describes a part: reserved keys, ``_target_``, and free parameters of that class.
+
+    Attributes:
+        folder: of its options, in ``conf``.
+        reserved: a dataclass of the reserved keys. Its defaults hold for every option.
+        provided: parameters that the class gets from the program, if it has them.
+        shared: a free parameter of any of our options is a key of the config whichever option is chosen. null: not given.
+    """
+
+    folder: str
+    reserved: type
+    provided: tuple[str, ...] = ()
+    shared: bool = False
+
+    @property
+    def keys(self) -> list[str]:
+        """The reserved keys."""
+        return [f.name for f in dataclasses.fields(self.reserved)]
+
+    def node(self) -> dict[str, Any]:
+        """The keys that every option has, with their defaults."""
+        shared = [str(k) for option in options(self.folder).values() for k in option] if self.shared else []
+        own = {f.name: f.default_factory() if callable(f.default_factory) else f.default
+               for f in dataclasses.fields(self.reserved)}  # fmt: skip
+        return {k: None for k in shared if k not in ("_target_", "defaults")} | own
 
 
 @dataclass
 class Task:
     """The inverse problem and the paper's hyper-parameters for it (SPEC section 4)."""
 
-    name: str = MISSING
-    patch_size: int = MISSING
-    n_patches: int = MISSING  # that make an epoch
-    batch_size: int = MISSING
-    epochs: int = MISSING
-    learning_rate: float = MISSING
-    schedule: str = "constant"  # constant, halve, cosine
-    halve_every: int = 3  # epochs; with schedule=halve
-    # The attack of adversarial training: radius and step on images of eps_size × eps_size; algo.eps and algo.step_size are
-    # those on a patch, scaled with the side, since the norm of a perturbation grows with it.
-    eps: float = MISSING
-    step_size: float = MISSING
-    n_iter: int = MISSING
-    eps_size: int = 256
+    name: Name = MISSING
+    patch_size: Count = MISSING
+    n_patches: Count = MISSING  # of an epoch
+    batch_size: Count = MISSING
+    epochs: Count = MISSING
+    learning_rate: Positive = MISSING
+    schedule: Annotated[str, one_of("constant", "halve", "cosine")] = "constant"
+    halve_every: Count = 3  # epochs; with schedule=halve
+    # The attack of adversarial training: radius and step on images of eps_size × eps_size. algo.eps and algo.step_size are
+    # those on a patch, scaled with its side: the norm of a perturbation grows with the side.
+    eps: NotNegative = MISSING
+    step_size: Positive = MISSING
+    n_iter: Count = MISSING
+    eps_size: Count = 256  # pixels
 
 
 @dataclass
-class Operator:
+class OperatorKeys:
     """A and the noise b. Single values or lists: every combination of ratio and sigma_b is evaluated."""
 
-    name: str = MISSING
-    ratio: Any = 1.0  # m/n, evaluated
-    sigma_b: Any = 0.0  # grey levels, evaluated
-    train_ratio: Any = 1.0  # one is drawn for each training batch
-    train_sigma_b: float = 0.0  # grey levels
-    block: int = 33
-    seed: int = 0  # of the matrix
+    name: Name = MISSING
+    ratio: Ratios = 1.0  # m/n, evaluated
+    sigma_b: GreyLevels = 0.0  # evaluated
+    train_ratio: Ratios = 1.0  # one is drawn for each training batch
+    train_sigma_b: NotNegative = 0.0  # grey levels
     noise_seed: int = 0  # of the noise b of validation and test: the same b for every algorithm and run
-    matrix: Any = None  # a .npy or .mat file with the matrix of one block
 
 
 @dataclass
-class TestData:
+class TestDataKeys:
     """The images to test on."""
 
-    name: str = MISSING
-    root: Any = "${data.root}"
-    crop: Any = None  # what data.crop is unless it is set
-    classes: Any = None  # of imagenet: a list of classes (folders); null: all
-    count: Any = None  # of imagenet: how many images, spread over the classes; null: all
+    name: Name = MISSING
+    root: Images | None = "${data.root}"
+    crop: Count | None = None  # what data.crop is unless it is set
+
+
+TEST_DATA = Open("data/test", TestDataKeys, provided=("root", "mirror", "crop"), shared=True)
 
 
 @dataclass
-class Data:
+class DataKeys:
     """The images to train, validate and test on (SPEC section 7)."""
 
-    name: str = MISSING  # trained on
+    name: Name = MISSING  # trained on
     val: str = MISSING  # validated on: the name of a set, or holdout
-    test: TestData = field(default_factory=TestData)
-    root: Any = None  # a folder or zip archive that has the sets; null: the cache folder, to which they are fetched
-    mirror: Any = "${oc.env:INVSMOOTH_MIRROR,null}"  # takes the place of scheme and host of the published addresses
-    limit: Any = None  # use only the first so many images of each split
-    crop: Any = "${data.test.crop}"  # side of the central crop that is tested on; null: whole images
-    val_crop: Any = "${data.crop}"  # the same for validation
+    test: Annotated[dict[str, Any], TEST_DATA] = field(default_factory=TEST_DATA.node)
+    root: Images | None = None  # has the sets; null: the cache folder, to which they are fetched
+    mirror: str | None = "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
+    limit: Count | None = None  # use only the first so many images of each split
+    crop: Count | None = "${data.test.crop}"  # side of the central crop that is tested on; null: whole images
+    val_crop: Count | None = "${data.crop}"  # the same for validation
     augment: bool = True
-    holdout: float = 0.2  # share of the images that is kept from training where there are no others
-    num_workers: int = 0
+    holdout: Fraction = 0.2  # of the images; kept from training where there are no others to validate on
+    num_workers: Whole = 0
 
 
 @dataclass
-class Algo:
-    _target_: str = MISSING
-    name: str = MISSING
+class AlgoKeys:
+    name: Name = MISSING
 
 
 @dataclass
-class AlgoOrd(Algo):
-    compute_match: Any = None  # smt_grad: as many optimiser steps for each batch
-    t_step: int = 6
+class EstimatorKeys:
+    """None: all its keys are parameters of the class."""
 
 
 @dataclass
-class AlgoAdv(Algo):
-    eps: float = MISSING  # l2 radius over one training PATCH
-    n_iter: int = MISSING
-    step_size: Any = None
-    schedule: str = "constant"
-    normalize: bool = True
-    init: str = "zero"
-    keep: str = "last"
-    warm_start: bool = False
-    eps_warmup: int = 0  # batches
-
-
-@dataclass
-class AlgoJcb(Algo):
-    beta: Any = None  # null: automatic
-    gamma: float = 20.0
-    norm: str = "spectral"
-    reduce: str = "max"
-    n_iter: int = 1
-
-
-@dataclass
-class AlgoSmtAdv(AlgoAdv):
-    sigma: float = MISSING  # grey levels
-    n_samples: int = MISSING
-    smoothing: str = "mean"
-    noise: str = "fresh"
-    chunk_size: Any = None
-
-
-@dataclass
-class AlgoSmtGrad(Algo):
-    sigma: float = MISSING  # sigma_max, grey levels
-    n_samples: int = MISSING
-    t_step: int = MISSING
-    smoothing: str = "gradient"
-    chunk_size: Any = None
-
-
-@dataclass
-class Attack:
+class AttackKeys:
     """The attack on the test images (SPEC section 5)."""
 
-    name: str = MISSING
-    eps: Any = MISSING  # l2 norm over one image, [0, 1] pixels; a number or a list
-    n_iter: int = MISSING
-    step_size: Any = None
-    schedule: str = "cosine"
-    normalize: bool = True
-    init: str = "zero"
-    keep: str = "best"
-    restarts: int = 1
-    target: str = "base"  # base, mean, median: whose error is maximised; mean and median are attacked at each sigma
-    n_samples: int = 16  # draws that estimate the error of target=mean and median
-    draws: str = "fresh"  # fresh: others at each gradient, which attacks best; fixed
-    n_around: Any = None  # target=median: draws near the median that give the gradient; null: all
-    chunk_size: Any = None  # draws of each image at a time; null: by the size of the images
-    check_samples: int = 32  # fresh draws that check every certificate under the attack found; 0: no check
+    name: Name = MISSING
+    eps: Radii = field(default_factory=lambda: [0, 0.1, 0.25, 1])
+    target: Literal["base", "mean", "median"] = "base"  # whose error is maximised; mean and median: at each sigma
+    n_samples: Count = 16  # draws that estimate the error of target=mean and median
+    draws: Literal["fresh", "fixed"] = "fresh"  # fresh: others at each gradient, which attacks best
+    n_around: Count | None = None  # target=median: draws near the median that give the gradient; null: all
+    chunk_size: Count | None = None  # draws of each image at a time; null: by the size of the images
+    check_samples: Whole = 32  # fresh draws that check every certificate under the attack found; 0: no check
 
 
 @dataclass
-class Certify:
+class CertifyKeys:
     """Smoothing and certificates (SPEC section 6)."""
 
-    certifiers: Any = MISSING
-    sigma: Any = MISSING  # grey levels; a number or a list
-    n_samples: int = MISSING
-    confidence: float = 0.99
-    over_eps: str = "none"  # none, bonferroni, dkw: whether the confidence is that of all radii together
-    over_sigma: str = "none"  # none, bonferroni: of all sigma; needed where the best sigma is picked afterwards
-    over_images: str = "none"  # none, bonferroni: of all test images (in all settings)
-    quantile: float = 0.5
-    threshold: Any = None  # MSE that certifier radius is about
-    radius_of: str = "error"  # error, discrepancy: what certifier radius is about
-    anytime: bool = False  # certifier radius: only decide for each radius whether it is certified, with few draws
-    n_centre: Any = None  # certifier mean: first draws, which fix the ball; null: 500, at most n_samples
-    n_pred: Any = None  # certifier center: draws that choose and test the centre; null: by the confidence
-    chunk_size: Any = None
-    bands: str = "none"  # none, pointwise, bonferroni: certified interval of each pixel, beside the pictures
-    pictures: int = 2  # images of each setting whose pictures are kept
+    certifiers: Certifiers | None = None  # several: their options, names, or dotted classes; null: that of _target_
+    sigma: GreyLevels = field(default_factory=lambda: [12, 25, 50])
+    n_samples: Count = 100
+    confidence: Confidence = 0.99
+    over_eps: Literal["none", "bonferroni", "dkw"] = "none"  # whether the confidence is that of all radii together
+    over_sigma: Joint = "none"  # of all sigma; needed where the best sigma is picked afterwards
+    over_images: Joint = "none"  # of all test images, in all settings
+    quantile: Fraction = 0.5
+    chunk_size: Count | None = None
+    pixel_intervals: Literal["none", "pointwise", "bonferroni"] = (
+        "none"  # certified, of each pixel; beside the pictures
+    )
+    pictures: Whole = 2  # images of each setting whose pictures are kept
     files: bool = True  # a certificate file for each image and setting, for invsmooth.verify
+
+
+OPEN = {
+    "algo": Open("algo", AlgoKeys, provided=("setup",)),
+    "operator": Open("operator", OperatorKeys, provided=("ratio",), shared=True),
+    "estimator": Open("estimator", EstimatorKeys),
+    "data": Open("data", DataKeys, provided=("root", "mirror", "crop")),
+    "data.test": TEST_DATA,
+    "attack": Open("attack", AttackKeys, shared=True),
+    "certify": Open("certify", CertifyKeys, shared=True),
+}
+"""The open nodes of a config."""
 
 
 @dataclass
@@ -179,17 +189,17 @@ class CertificateConfig:
 
 @dataclass
 class TrainerConfig:
-    accelerator: str = MISSING
+    accelerator: Annotated[str, one_of("cpu", "gpu", "auto")] = MISSING
     devices: Any = 1
     strategy: str = "auto"
     precision: str = "32-true"
-    max_epochs: int = MISSING
-    max_steps: Any = None  # batches
-    gradient_clip_val: Any = None
-    num_threads: Any = None  # CPU threads; null: torch's choice
+    max_epochs: Count = MISSING
+    max_steps: Count | None = None  # batches
+    gradient_clip_val: Positive | None = None
+    num_threads: Count | None = None  # CPU threads; null: torch's choice
     compile: bool = False  # torch.compile the estimator for training
     channels_last: bool = False
-    ema_decay: Any = None  # e.g. 0.999: validate, keep and evaluate an exponential moving average of the weights
+    ema_decay: Fraction | None = None  # e.g. 0.999: evaluate an exponential moving average of the weights
     progress_bar: bool = True
 
 
@@ -197,31 +207,32 @@ class TrainerConfig:
 class Logger:
     """Beside metrics.csv (docs/logging.md)."""
 
-    name: str = MISSING
+    name: Annotated[str, one_of("none", "csv", "wandb", "tensorboard", "mlflow")] = MISSING
 
 
 @dataclass
 class LoggerTracker(Logger):
     """What W&B and MLflow have in common."""
 
-    group: Any = None  # of runs; null: the sweep's name, for a single run its own
-    tags: list[str] = field(default_factory=list)  # besides task, algorithm, data sets and units=paper
+    group: str | None = None  # of runs; null: the sweep's name, for a single run its own
+    tags: Tags = field(default_factory=list)  # besides task, algorithm, data sets and units=paper
     log_model: bool = True  # keep the best checkpoint as an artefact
 
 
 @dataclass
 class LoggerWandb(LoggerTracker):
     project: str = MISSING
-    entity: Any = None  # user or team; null: the account's default
-    mode: Any = None  # online, offline, disabled; null: online if there is an API key and the server answers
-    init_timeout: float = 30.0  # seconds to wait for the server before the run starts
-    finish_timeout: float = 300.0  # seconds to wait for uploads at its end; what is left goes with `wandb sync`
+    entity: str | None = None  # user or team; null: the account's default
+    # null: online if there is an API key and the server answers, else offline
+    mode: Annotated[str, one_of("online", "offline", "disabled")] | None = None
+    init_timeout: Seconds = 30.0  # to wait for the server before the run starts
+    finish_timeout: Seconds = 300.0  # to wait for uploads at its end; what is left goes with `wandb sync`
 
 
 @dataclass
 class LoggerMlflow(LoggerTracker):
     experiment: str = MISSING
-    tracking_uri: Any = None  # of a server or database; null: files in ``folder``
+    tracking_uri: str | None = None  # of a server or database; null: files in ``folder``
     folder: str = MISSING
 
 
@@ -230,26 +241,27 @@ class Run:
     """``python -m invsmooth.train`` and ``python -m invsmooth.evaluate``."""
 
     task: Task = MISSING
-    algo: Algo = MISSING
-    operator: Operator = MISSING
-    estimator: dict[str, Any] = MISSING
-    data: Data = MISSING
-    attack: Attack = MISSING
-    certify: Certify = MISSING
+    algo: Annotated[dict[str, Any], OPEN["algo"]] = field(default_factory=OPEN["algo"].node)
+    operator: Annotated[dict[str, Any], OPEN["operator"]] = field(default_factory=OPEN["operator"].node)
+    estimator: Annotated[dict[str, Any], OPEN["estimator"]] = field(default_factory=OPEN["estimator"].node)
+    data: Annotated[dict[str, Any], OPEN["data"]] = field(default_factory=OPEN["data"].node)
+    attack: Annotated[dict[str, Any], OPEN["attack"]] = field(default_factory=OPEN["attack"].node)
+    certify: Annotated[dict[str, Any], OPEN["certify"]] = field(default_factory=OPEN["certify"].node)
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
     trainer: TrainerConfig = MISSING
     logger: Logger = MISSING
     seed: int = 0
     report: bool = True  # tables and figures at the end of the run
-    cache: Any = (
-        "${oc.env:INVSMOOTH_ROOT,.}/outputs/cache"  # what is computed is kept here and not computed again; null: no
+    # What is computed is stored here and not computed again; null: no
+    cache: Annotated[str, Field(min_length=1, description="a folder")] | None = (
+        "${oc.env:INVSMOOTH_ROOT,.}/outputs/cache"
     )
-    sweep: str = "run"  # plan: only say what there is to do, what is done and how long it would take
-    resume: Any = None  # train: a checkpoint to go on from
-    ckpt: Any = None  # evaluate: the trained network; train: weights to start from
-    trust: list[str] = field(
-        default_factory=list
-    )  # modules whose classes checkpoints may name, beside estimator._target_'s
+    sweep: Annotated[str, one_of("run", "plan")] = (
+        "run"  # plan: only say what there is to do, and how long it would take
+    )
+    resume: File | None = None  # train: a checkpoint to go on from
+    ckpt: File | None = None  # evaluate: the trained network; train: weights to start from
+    trust: Modules = field(default_factory=list)  # whose classes checkpoints may name, beside estimator._target_'s
 
 
 @dataclass
@@ -265,14 +277,10 @@ def register() -> None:
     store = ConfigStore.instance()
     for name, node in {"base_run": Run, "base_report": Report}.items():
         store.store(name=name, node=node)
-    groups = {"task": Task, "operator": Operator, "data": Data, "attack": Attack, "certify": Certify,
-              "trainer": TrainerConfig}  # fmt: skip
-    for group, node in groups.items():
+    closed = {"task": Task, "trainer": TrainerConfig, "logger": Logger}
+    for group, node in closed.items():
         store.store(group=group, name=f"base_{group}", node=node)
-    algorithms = {"ord": AlgoOrd, "adv": AlgoAdv, "jcb": AlgoJcb, "smt_adv": AlgoSmtAdv, "smt_grad": AlgoSmtGrad}
-    for name, node in algorithms.items():
-        store.store(group="algo", name=f"base_{name}", node=node)
-    for name, node in {"logger": Logger, "wandb": LoggerWandb, "mlflow": LoggerMlflow}.items():
+    for name, node in {"wandb": LoggerWandb, "mlflow": LoggerMlflow}.items():
         store.store(group="logger", name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
     OmegaConf.register_new_resolver("on_patch", lambda a, m, p: float(a) * p / m, replace=True)

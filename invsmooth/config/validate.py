@@ -3,36 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import inspect
-import math
-from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from hydra.errors import HydraException
-from hydra.utils import get_object
-from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
-from invsmooth.attacks import ATTACKS, SETTINGS, TARGETS, settings_of
-from invsmooth.attacks.pgd import SCHEDULES
-from invsmooth.attacks.starts import INITS, KEEPS
-from invsmooth.attacks.targets import DRAWS
-from invsmooth.certificates import CERTIFIERS
-from invsmooth.certificates.confidence import SIMULTANEOUS
-from invsmooth.config.schema import Attack, Run
+from invsmooth.config.certifiers import certifier_classes
+from invsmooth.config.parts import (
+    as_list,
+    class_path,
+    did_you_mean,
+    free_parameters,
+    hints_of,
+    load_class,
+    no_parameter,
+    parameter_errors,
+    parameter_names,
+    plain_value,
+    takes,
+    value_errors,
+    without_unset,
+)  # fmt: skip
+from invsmooth.config.renamed import renamed
+from invsmooth.config.schema import Open, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
-from invsmooth.data.files import is_zip
-from invsmooth.data.published import TEST_SETS, TRAIN_SETS, VAL_SETS
-from invsmooth.records.origin import A_NAME, is_name
-
-Rule = tuple[str, Callable[[Any], bool], str]
-
-
-def as_list(value: Any) -> list[Any]:
-    """A config value that may be one value or a list, as a list."""
-    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
 
 
 def validate(cfg: DictConfig) -> None:
@@ -40,252 +35,94 @@ def validate(cfg: DictConfig) -> None:
 
     Raises: ConfigError: with every mistake that was found.
     """
-    errors = [*unknown_keys(cfg, Run), *broken_rules(cfg), *conflicts(cfg), *estimator_errors(cfg.estimator)]
-    if errors:
+    if errors := list(dict.fromkeys([*node_errors(cfg, Run), *conflicts(cfg)])):
         raise ConfigError("\n".join(errors))
 
 
-def is_number(v: Any) -> bool:
-    return isinstance(v, int | float) and not isinstance(v, bool) and math.isfinite(v)
-
-
-def not_negative(v: Any) -> bool:
-    return is_number(v) and v >= 0
-
-
-def positive(v: Any) -> bool:
-    return is_number(v) and v > 0
-
-
-def count(v: Any) -> bool:
-    return isinstance(v, int) and not isinstance(v, bool) and v >= 1
-
-
-def open_unit(v: Any) -> bool:
-    return is_number(v) and 0 < v < 1
-
-
-def half_open_unit(v: Any) -> bool:
-    return is_number(v) and 0 < v <= 1
-
-
-def one_of(*names: str | None) -> Callable[[Any], bool]:
-    return lambda v: v in names
-
-
-def optional(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    return lambda v: v is None or check(v)
-
-
-def each(check: Callable[[Any], bool]) -> Callable[[Any], bool]:
-    """One value or a list of at least one, all different: a value given twice would be computed twice."""
-
-    def check_all(value: Any) -> bool:
-        values = as_list(value)
-        return len(values) > 0 and all(check(v) for v in values) and len(set(values)) == len(values)
-
-    return check_all
-
-
-RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), no two equal"
-GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), no two equal"
-RATIOS = "numbers in (0, 1], no two equal; write 0.5 for 50 %"
-SEVERAL = "one of or a list of "
-RULES: list[Rule] = [
-    ("attack.eps", each(not_negative), RADII),
-    ("attack.n_iter", count, "a whole number >= 1"),
-    ("attack.step_size", optional(positive), "a number > 0, or null"),
-    ("attack.schedule", one_of(*SCHEDULES), ", ".join(SCHEDULES)),
-    ("attack.init", one_of(*INITS), ", ".join(INITS)),
-    ("attack.keep", one_of(*KEEPS), ", ".join(KEEPS)),
-    ("attack.restarts", count, "a whole number >= 1"),
-    ("attack.name", one_of(*ATTACKS), ", ".join(ATTACKS)),
-    ("attack.target", one_of(*TARGETS), ", ".join(TARGETS)),
-    ("attack.n_samples", count, "a whole number >= 1"),
-    ("attack.draws", one_of(*DRAWS), ", ".join(DRAWS)),
-    ("attack.n_around", optional(count), "a whole number >= 1, or null for all"),
-    ("attack.chunk_size", optional(count), "a whole number >= 1, or null"),
-    ("attack.check_samples", lambda v: v == 0 or count(v), "a whole number >= 0"),
-    ("certify.sigma", each(not_negative), GREY),
-    ("certify.n_samples", count, "a whole number >= 1"),
-    ("certify.confidence", open_unit, "a number in (0, 1); write 0.99 for 99 %"),
-    ("certify.quantile", open_unit, "a number in (0, 1)"),
-    ("certify.chunk_size", optional(count), "a whole number >= 1, or null"),
-    ("certify.over_eps", one_of(*SIMULTANEOUS), ", ".join(SIMULTANEOUS)),
-    ("certify.over_sigma", one_of("none", "bonferroni"), "none, bonferroni"),
-    ("certify.over_images", one_of("none", "bonferroni"), "none, bonferroni"),
-    ("certify.threshold", optional(positive), "a number > 0 (MSE), or null"),
-    ("certify.radius_of", one_of("error", "discrepancy"), "error, discrepancy"),
-    ("certify.n_centre", optional(lambda v: count(v) and v >= 2), "a whole number >= 2, or null"),
-    ("certify.n_pred", optional(count), "a whole number >= 1, or null"),
-    ("certify.bands", one_of("none", "pointwise", "bonferroni"), "none, pointwise, bonferroni"),
-    ("certify.pictures", lambda v: v == 0 or count(v), "a whole number >= 0"),
-    ("certify.certifiers", each(one_of(*CERTIFIERS)), SEVERAL + ", ".join(CERTIFIERS)),
-    ("operator.ratio", each(half_open_unit), RATIOS),
-    ("operator.train_ratio", each(half_open_unit), RATIOS),
-    ("operator.sigma_b", each(not_negative), GREY),
-    ("operator.train_sigma_b", not_negative, "a number >= 0 (8-bit grey levels)"),
-    ("operator.block", count, "a whole number >= 1"),
-    ("task.name", is_name, A_NAME),
-    ("algo.name", is_name, A_NAME),
-    ("task.patch_size", count, "a whole number >= 1"),
-    ("task.n_patches", count, "a whole number >= 1"),
-    ("task.batch_size", count, "a whole number >= 1"),
-    ("task.epochs", count, "a whole number >= 1"),
-    ("task.learning_rate", positive, "a number > 0"),
-    ("task.schedule", one_of("constant", "halve", "cosine"), "constant, halve, cosine"),
-    ("task.halve_every", count, "a whole number >= 1"),
-    ("data.name", one_of(*TRAIN_SETS), ", ".join(TRAIN_SETS)),
-    ("data.val", one_of(*VAL_SETS), ", ".join(VAL_SETS)),
-    ("data.test.name", one_of(*TEST_SETS), ", ".join(TEST_SETS)),
-    ("data.test.count", optional(count), "a whole number >= 1, or null for all images"),
-    ("data.test.classes", optional(each(lambda v: isinstance(v, str))), "a list of classes, or null for all"),
-    ("data.val_crop", optional(count), "a whole number >= 1, or null for whole images"),
-    ("data.limit", optional(count), "a whole number >= 1, or null for all images"),
-    ("data.crop", optional(count), "a whole number >= 1, or null for whole images"),
-    ("data.holdout", open_unit, "a number in (0, 1)"),
-    ("data.num_workers", lambda v: v == 0 or count(v), "a whole number >= 0"),
-    ("trainer.max_epochs", count, "a whole number >= 1"),
-    ("trainer.max_steps", optional(count), "a whole number >= 1 (batches), or null"),
-    ("trainer.gradient_clip_val", optional(positive), "a number > 0, or null"),
-    ("trainer.num_threads", optional(count), "a whole number >= 1, or null"),
-    ("trainer.ema_decay", optional(open_unit), "a number in (0, 1), or null"),
-    ("task.eps", not_negative, "a number >= 0 (l2 norm over an image of task.eps_size², pixels in [0, 1])"),
-    ("task.step_size", positive, "a number > 0"),
-    ("task.n_iter", count, "a whole number >= 1"),
-    ("task.eps_size", count, "a whole number >= 1 (pixels)"),
-    ("sweep", one_of("run", "plan"), "run, plan"),
-    (
-        "trust",
-        lambda v: all(p.isidentifier() for t in v for p in t.split(".")),
-        "a list of modules: trust=[my_package]",
-    ),
-    ("cache", optional(lambda v: isinstance(v, str) and v != ""), "a folder, or null to keep nothing"),
-    ("logger.name", one_of("none", "csv", "wandb", "tensorboard", "mlflow"), "none, csv, wandb, tensorboard, mlflow"),
-]
-LOGGER_RULES: list[Rule] = [
-    ("logger.mode", one_of(None, "online", "offline", "disabled"), "online, offline, disabled, or null"),
-    ("logger.init_timeout", positive, "a number > 0 (seconds)"),
-    ("logger.finish_timeout", positive, "a number > 0 (seconds)"),
-    ("logger.tags", lambda v: all(0 < len(t) <= 64 for t in v), "texts of 1 to 64 characters"),
-]
-"""Of keys that only some loggers have."""
-
-
-def broken_rules(cfg: DictConfig) -> Iterator[str]:
-    """The keys whose value is out of range."""
-    of_this_logger = [rule for rule in LOGGER_RULES if rule[0].removeprefix("logger.") in cfg.logger]
-    for key, check, allowed in [*RULES, *of_this_logger]:
-        value = OmegaConf.select(cfg, key, throw_on_missing=False)
-        if OmegaConf.is_missing(*parent_and_name(cfg, key)):
-            yield f"{key} has no value; allowed: {allowed}"
-        elif not check(value):
-            yield f"{key}={value} is not allowed; allowed: {allowed}"
-
-
-def parent_and_name(cfg: DictConfig, key: str) -> tuple[DictConfig, str]:
-    parent, _, name = key.rpartition(".")
-    return OmegaConf.select(cfg, parent) if parent else cfg, name
-
-
-def unknown_keys(cfg: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
-    """Keys that no schema has: Hydra's ``+key=value`` lets them in."""
-    fields = {f.name: f for f in dataclasses.fields(schema)}
-    for key in map(str, cfg):
-        name = f"{prefix}{key}"
+def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
+    """Unknown keys, and values that the type hints of a schema do not allow."""
+    fields = [f.name for f in dataclasses.fields(schema)]
+    for key in map(str, node):
         if key not in fields:
-            near = difflib.get_close_matches(key, fields, n=1)
-            hint = f"; did you mean {prefix}{near[0]}?" if near else f"; known are {', '.join(fields)}"
-            yield f"{name} is no key of the config{hint}"
-        elif isinstance(node := cfg._get_node(key), DictConfig) and dataclasses.is_dataclass(
-            kind := OmegaConf.get_type(node)
-        ):
-            yield from unknown_keys(node, kind, prefix=f"{name}.")
+            hint = did_you_mean(key, fields, prefix) or f"; known are {', '.join(fields)}"
+            yield renamed(prefix + key) or f"{prefix}{key} is no key of the config{hint}"
+    yield from reserved_errors(node, schema, prefix)
+
+
+def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str]:
+    for key, hint in get_type_hints(schema, include_extras=True).items():
+        name, value = f"{prefix}{key}", node._get_node(key)
+        if (group := open_group(hint)) is not None:
+            yield from part_errors(name, node[key], group)
+        elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
+            yield from node_errors(value, kind, f"{name}.")
+        elif key in node:
+            yield from value_errors(name, plain_value(node, key), hint)
+
+
+def open_group(hint: Any) -> Open | None:
+    """The mark of an open node."""
+    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+    return next((mark for mark in marks if isinstance(mark, Open)), None)
+
+
+def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
+    """Of an open node: reserved keys against their schema, free parameters against the chosen classes."""
+    yield from reserved_errors(node, group.reserved, f"{name}.")
+    try:
+        classes = certifier_classes(node) if "certifiers" in group.keys else [load_class(node.get("_target_"), name)]
+    except ConfigError as error:
+        yield str(error)
+        return
+    given = free_parameters(node, group.keys)
+    for kind in classes:
+        own = {k: v for k, v in given.items() if takes(kind, k, group.provided)}
+        yield from parameter_errors(kind, without_unset(kind, own), name, group.provided)
+        hints = {k: hint for k, hint in hints_of(kind).items() if k in group.provided and k in group.keys}
+        yield from (e for k, hint in hints.items() for e in value_errors(f"{name}.{k}", plain_value(node, k), hint))
+    for key, value in given.items():
+        if value is not None and not any(takes(kind, key, group.provided) for kind in classes):
+            yield renamed(f"{name}.{key}") or unknown_parameter(name, key, value, group, classes, node.get("name"))
+
+
+def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Sequence[Any], option: str | None) -> str:
+    """To ignore a parameter would be to report what was not computed."""
+    known = list(dict.fromkeys(n for kind in classes for n in parameter_names(kind, group.provided)))
+    if key in group.node():
+        chosen = ", ".join(getattr(kind, "name", option) or class_path(kind) for kind in classes)
+        return (
+            f"{name}.{key}={value} has no effect with {group.folder}={chosen}, which takes {', '.join(known) or 'none'}"
+        )
+    return no_parameter(name, key, classes[0], known)
 
 
 def conflicts(cfg: DictConfig) -> Iterator[str]:
     """What single keys do not show."""
-    operator = cfg.operator
-    if operator.name == "identity":
-        for key in ("ratio", "train_ratio"):
-            if as_list(operator[key]) != [1]:
-                yield f"operator.{key}={operator[key]} is not allowed: denoising measures every pixel, the ratio is 1"
-    if operator.matrix is not None:
-        if not Path(operator.matrix).is_file():
-            yield f"operator.matrix={operator.matrix}: there is no such file (a .npy or .mat file is expected)"
-        if len({*as_list(operator.ratio), *as_list(operator.train_ratio)}) > 1:
-            yield "operator.matrix is a matrix for one ratio: set operator.ratio and operator.train_ratio to just that one"
-    yield from attack_conflicts(cfg.attack)
-    if "radius" in as_list(cfg.certify.certifiers) and cfg.certify.threshold is None:
-        yield "certify.threshold=null: the certifier radius needs the MSE that it is about, e.g. certify.threshold=0.001"
-    if cfg.certify.anytime and (as_list(cfg.certify.certifiers) != ["radius"] or cfg.certify.over_eps == "dkw"):
-        yield (
-            "certify.anytime=true goes with certify=radius alone, and not with certify.over_eps=dkw: the other certifiers "
-            "take all draws anyway"
-        )
-    for key in ("ckpt", "resume"):
-        if cfg[key] is not None and not Path(cfg[key]).is_file():
-            yield f"{key}={cfg[key]}: there is no such file; give the path of a checkpoint"
-    yield from data_conflicts(cfg.data)
-    if cfg.trainer.compile and cfg.algo.name == "jcb":
-        yield "trainer.compile=true is not allowed with algo=jcb: torch.compile has no forward-mode derivative"
-    yield from trainer_conflicts(cfg.trainer)
+    yield from operator_conflicts(cfg.operator)
+    yield from trainer_conflicts(cfg)
 
 
-def data_conflicts(data: DictConfig) -> Iterator[str]:
-    for key, node in (("data.root", data), ("data.test.root", data.test)):
-        root = None if OmegaConf.is_missing(data, "root") or OmegaConf.is_missing(node, "root") else node.root
-        if not root and node.name == "folder":
-            yield f"{key} has no value: set it to a folder of images, or use data=bundled"
-            return
-        if root and not (Path(root).is_dir() or is_zip(Path(root))):
-            yield f"{key}={root}: there is no such folder or zip archive; give one with images, or use data=bundled"
-            return
-    for key in ("classes", "count"):
-        if data.test[key] is not None and data.test.name != "imagenet":
-            yield f"data.test.{key}={data.test[key]} is not allowed with data/test={data.test.name}: only imagenet has it"
+def operator_conflicts(operator: DictConfig) -> Iterator[str]:
+    try:
+        kind = load_class(operator.get("_target_"), "operator")
+    except ConfigError:  # said before
+        return
+    for key in ("ratio", "train_ratio"):
+        if not takes(kind, "ratio") and as_list(operator[key]) != [1]:
+            yield f"operator.{key}={operator[key]} is not allowed: {class_path(kind)} takes no ratio, so it is 1"
 
 
-def attack_conflicts(attack: DictConfig) -> Iterator[str]:
-    """Settings that the attack has no use for: to ignore them would be to report an attack that was not made."""
-    if not attack.normalize and attack.step_size is None:
-        yield "attack.step_size=null is not allowed with attack.normalize=false: the literal step has no natural length"
-    defaults = {f.name: f.default for f in dataclasses.fields(Attack)}
-    if attack.name in ATTACKS:
-        taken = settings_of(attack.name)
-        for key in SETTINGS:
-            if key not in taken and attack[key] != defaults[key]:
-                yield f"attack.{key}={attack[key]} has no effect with attack={attack.name}, which takes {', '.join(taken)}"
-
-
-def trainer_conflicts(trainer: DictConfig) -> Iterator[str]:
+def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:
     import torch
 
-    if trainer.accelerator not in ("cpu", "gpu", "auto"):
-        yield f"trainer.accelerator={trainer.accelerator} is not allowed; allowed: cpu, gpu, auto"
+    trainer = cfg.trainer
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         yield "trainer.accelerator=gpu: torch sees no GPU on this machine; use trainer=cpu"
     if in_sweep() and starts_processes(trainer.strategy, trainer.devices):
         yield NO_DISTRIBUTED_JOBS
-
-
-def estimator_errors(node: Mapping[str, Any]) -> Iterator[str]:
-    """Whether the estimator's class exists and takes the parameters it is given."""
-    target = node.get("_target_") if not OmegaConf.is_missing(node, "_target_") else None
-    if not target:
-        yield "estimator._target_ has no value; give the dotted path of a torch module class"
-        return
     try:
-        factory = get_object(target)
-    except (HydraException, ImportError, ValueError) as error:
-        yield f"estimator._target_={target} cannot be imported: {error}"
+        why = trainer.compile and getattr(load_class(cfg.algo.get("_target_"), "algo"), "why_not_compiled", "")
+    except ConfigError:
         return
-    parameters = inspect.signature(factory).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    for key in node:
-        if key != "_target_" and key not in parameters:
-            yield (
-                f"estimator.{key} is no parameter of {target}; it takes {', '.join(parameters) or 'none'} "
-                "(for a class of your own start from estimator=custom)"
-            )
+    if why:
+        yield f"trainer.compile=true is not allowed with algo={cfg.algo.name}: {why}"

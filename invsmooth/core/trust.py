@@ -68,22 +68,38 @@ def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
 
 
 def trusted(target: object, trust: Sequence[str], source: Path) -> Callable[..., Any]:
-    """The class or function at a dotted name, imported only if it is trusted; what is found must be defined there, too
-    (``mine.os.system`` is not defined in ``mine``)."""
-    if not isinstance(target, str) or not all(part.isidentifier() for part in target.split(".")):
-        raise refused(source, f"names the estimator class {target!r}, which is no dotted name")
-    if not covered(target, (*ALWAYS, *trust)):
-        raise not_trusted(target, target, source)
-    try:
-        found = resolve_name(target)
-    except Exception as error:  # whatever happens while a module is imported
-        raise refused(source, f"needs the estimator class {target}, which cannot be imported: {said(error)}") from error
-    defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
-    if not covered(defined, (*ALWAYS, *trust)):
-        raise not_trusted(target, defined, source)
+    """The estimator class, or function that returns one, at a dotted name that is trusted."""
+    found = resolve_trusted(target, trust, source)
+    defined = dotted_name(found)
     if not (is_module_class(found) or is_factory(found, defined, trust)):
         raise refused(source, f"names {target} as its estimator, which is no torch module class")
     return found
+
+
+def resolve_trusted(target: object, trust: Sequence[str], source: Path, part: str = "estimator") -> Any:
+    """What is at a dotted name, imported only if it is trusted. It must be defined there, too (``mine.os.system`` is not
+    defined in ``mine``).
+
+    Args:
+        part: what it is the class of, for messages.
+    Raises: CheckpointError: it is no dotted name, not trusted, or cannot be imported.
+    """
+    if not isinstance(target, str) or not all(name.isidentifier() for name in target.split(".")):
+        raise refused(source, f"names the {part} class {target!r}, which is no dotted name")
+    if not covered(target, (*ALWAYS, *trust)):
+        raise not_trusted(target, target, source, part)
+    try:
+        found = resolve_name(target)
+    except Exception as error:  # whatever happens while a module is imported
+        raise refused(source, f"needs the {part} class {target}, which cannot be imported: {said(error)}") from error
+    if not covered(dotted_name(found), (*ALWAYS, *trust)):
+        raise not_trusted(target, dotted_name(found), source, part)
+    return found
+
+
+def dotted_name(found: object) -> str:
+    """Where a class or function is defined."""
+    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
 
 
 def is_module_class(found: object) -> bool:
@@ -100,13 +116,13 @@ def covered(name: str, trust: Sequence[str]) -> bool:
     return any(name == t or name.startswith(f"{t}.") for t in trust)
 
 
-def not_trusted(target: str, defined: str, source: Path) -> CheckpointError:
+def not_trusted(target: str, defined: str, source: Path, part: str) -> CheckpointError:
     module = defined.rpartition(".")[0] or defined
     where = f"{target}" if target == defined else f"{target} (which is {defined})"
     return refused(
         source,
         f"names the class {where}, and what only a file names is not imported. If you trust the module {module}, name it, "
-        f"too: trust=[{module}] or estimator._target_={target} (train, evaluate), --trust {module} (verify), "
+        f"too: trust=[{module}] or {part}._target_={target} (train, evaluate), --trust {module} (verify), "
         f"load_checkpoint(..., trust=['{module}'])",
     )
 

@@ -27,6 +27,11 @@ def to_unit_scale(grey_levels: float) -> float:
     return grey_levels / GREY_LEVELS
 
 
+def to_grey_levels(std: float) -> float:
+    """The inverse of :func:`to_unit_scale`: gives back the number that was typed."""
+    return round(std * GREY_LEVELS, 9)
+
+
 def eps_over_sigma(eps: float, sigma_grey: float, units: Units) -> float:
     """The ratio a certificate uses. ``eps``: [0, 1] l2 norm; ``sigma_grey``: grey levels.
 

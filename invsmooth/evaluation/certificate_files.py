@@ -1,109 +1,108 @@
-"""Write the certificate files of an evaluation: one for each image and measurement setting."""
+"""The certificate files of an evaluation: one for each image and measurement setting."""
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import Tensor
 
-from invsmooth.certificates import Certificate
-from invsmooth.core.units import PAPER_LABEL, Units
-from invsmooth.evaluation.settings import CertifyPlan
+from invsmooth.core.units import PAPER_LABEL, Units, to_grey_levels
+from invsmooth.evaluation.certified import Certified
+from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators.measurement import Measured
-from invsmooth.records.certificate_files.checks import needs_image
-from invsmooth.records.certificate_files.format import (
-    FOLDER,
-    FORMAT,
-    VERSION,
-    Record,
-    dumped,
-    write_arrays,
-    write_record,
-)
-from invsmooth.records.certificate_files.record import array_record, certificate_record, operator_sha256, to_numpy
+from invsmooth.records.certificate_files.format import FOLDER, FORMAT, VERSION, Record, dumped
+from invsmooth.records.certificate_files.record import array_record, certificate_record, to_numpy
 from invsmooth.records.pictures import setting_name
 
 
 class CertificateFiles:
-    """Collects the certificates of a batch (:meth:`add`) and writes them (:meth:`write`).
+    """The certificate files of a run. They name what is needed to make the estimator and the operator again.
 
     Args:
-        plan: what is certified.
         folder: of the run; the files go to ``folder/certificates``.
-        operator: what rebuilds the operator, but for its ratio: name, block, seed, matrix.
+        operator: description of the operator without its ratio, as the config gives it.
         checkpoint: the file with the estimator's weights; None if it has none.
         description: class (``_target_``) and parameters of an estimator without weights.
     """
 
     def __init__(
-        self, plan: CertifyPlan, folder: Path, operator: Mapping[str, Any], checkpoint: Path | None,
-        description: Mapping[str, Any] | None,
-    ) -> None:  # fmt: skip
-        self.plan, self.folder, self.operator = plan, folder / FOLDER, dict(operator)
+        self, folder: Path, operator: Mapping[str, Any], checkpoint: Path | None, description: Mapping[str, Any] | None
+    ) -> None:
+        self.operator = dict(operator)
         path = None if checkpoint is None else checkpoint.resolve()
         if path is not None and path.is_relative_to(folder.resolve()):  # it stays beside the files if the run is moved
-            path = Path(os.path.relpath(path, self.folder.resolve()))
+            path = Path(os.path.relpath(path, (folder / FOLDER).resolve()))
         self.estimator = {"checkpoint": path and str(path), "description": None if path else description}
-        self.measured: list[tuple[str, Tensor]] = []
-        self.certificates: list[tuple[dict[str, Any], Sequence[float], Certificate]] = []
 
-    def add(
-        self,
-        certifier: str,
-        certificate: Certificate,
-        measured: Measured,
-        y: Tensor,
-        sigma: float,
-        eps: Sequence[float],
-    ) -> None:
-        """A certificate, with the radius axis ``eps``, of measurements y (clean or attacked) of the batch ``measured``."""
-        if not self.measured:
-            self.measured.append(("clean", measured.y))
-        known = next((name for name, other in self.measured if other is y or bool((other == y).all())), None)
-        name = known or f"attacked_{len(self.measured)}"
-        if known is None:
-            self.measured.append((name, y))
-        self.certificates.append((self.plan.recorded(certifier, sigma) | {"measurement": name}, eps, certificate))
-
-    def write(self, measured: Measured, estimator_sha256: str) -> list[Path]:
-        """The files of every image of the batch, of all certificates added since the last time. Returns where they are."""
-        self.folder.mkdir(exist_ok=True)
-        written = []
-        operator = {
-            "sha256": operator_sha256(measured.setting.operator),
-            "ratio": measured.setting.ratio,
-        } | self.operator
+    def contents(
+        self, measured: Measured, evaluation: Evaluation, certificates: Sequence[Certified], estimator_sha256: str
+    ) -> dict[str, bytes]:
+        """The files of every image of a batch, by their names in the run's folder."""
+        names, arrays = measurement_names(measured, certificates)
+        setting, found = measured.setting, dict[str, bytes]()
+        operator = {"sha256": setting.operator.sha256(), "ratio": setting.ratio} | self.operator
         for i, key in enumerate(measured.names):
-            arrays = {name: to_numpy(y[i]) for name, y in self.measured}
-            x, stem = to_numpy(measured.x[i]), setting_name(key, measured.setting.ratio, measured.setting.sigma_b)
+            own = {name: to_numpy(y[i]) for name, y in arrays.items()}
+            x, stem = to_numpy(measured.x[i]), setting_name(key, setting.ratio, to_grey_levels(setting.sigma_b))
             record: Record = {
-                "format": FORMAT, "version": VERSION, "units": self.plan.units.value,
-                "label": PAPER_LABEL if self.plan.units is Units.paper else "",
+                "format": FORMAT, "version": VERSION, "units": evaluation.units.value,
+                "label": PAPER_LABEL if evaluation.units is Units.paper else "",
                 "image": {"key": key, **array_record(x)},
                 "estimator": {"sha256": estimator_sha256, **self.estimator},
-                "operator": operator, "sigma_b": measured.setting.sigma_b,
-                "measurements": {"file": f"{stem}.npz", "arrays": {k: array_record(a) for k, a in arrays.items()}},
-                "certificates": [certificate_record(settings, eps, found, i, self.plan.units)
-                                 for settings, eps, found in self.certificates],
+                "operator": operator, "sigma_b": to_grey_levels(setting.sigma_b),
+                "measurements": {"file": f"{stem}.npz", "arrays": {k: array_record(a) for k, a in own.items()}},
+                "certificates": [record_of(evaluation, c, name, i) for c, name in zip(certificates, names, strict=True)],
             }  # fmt: skip
-            if any(needs_image(c) for c in record["certificates"]):
-                arrays["x"] = x
-            write_arrays(self.folder / f"{stem}.npz", arrays)
-            write_record(self.folder / f"{stem}.json", record)
-            written += [self.folder / f"{stem}.npz", self.folder / f"{stem}.json"]
-        self.measured, self.certificates = [], []
-        return written
+            if any(c.certifier.records_image for c in certificates):
+                own["x"] = x
+            found |= {f"{FOLDER}/{stem}.npz": to_npz(own), f"{FOLDER}/{stem}.json": dumped(record)}
+        return found
 
     def adopt(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The files of another run of the same experiment, with this run's ways to the weights and the operator's matrix."""
+        """The files of another run of the same experiment, with this run's paths to the weights and of the operator."""
         adopted = dict(files)
         for name in [n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")]:
             record = json.loads(files[name])
             record["estimator"] |= self.estimator
-            record["operator"]["matrix"] = self.operator["matrix"]
+            record["operator"] |= self.operator
             adopted[name] = dumped(record)
         return adopted
+
+
+def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> tuple[list[str], dict[str, Tensor]]:
+    """For each certificate the name of its measurements (``clean``, ``attacked_1``, …), and the measurements by name."""
+    arrays, names = {"clean": measured.y}, []
+    for y in (c.y for c in certificates):
+        known = next((name for name, other in arrays.items() if other is y or bool((other == y).all())), None)
+        names.append(known or f"attacked_{len(arrays)}")
+        arrays[names[-1]] = y
+    return names, arrays
+
+
+def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i: int) -> Record:
+    """The record of a certificate of image i, with its radius axis."""
+    certifier, each = certified.certifier, evaluation.each(certified.certifier, certified.sigma)
+    over = {"eps": (certifier.over_eps(evaluation.over_eps), len(evaluation.eps)),
+            "sigma": (evaluation.over_sigma, len(evaluation.sigma)),
+            "images": (evaluation.over_images, evaluation.n_images)}  # fmt: skip
+    settings = {
+        "measurement": measurement, "sigma": to_grey_levels(certified.sigma), "n_samples": evaluation.n_samples,
+        "confidence": evaluation.confidence, "confidence_each": each.confidence,
+        "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
+        "simultaneous": each.simultaneous, "seed": evaluation.seed, "quantile": evaluation.quantile,
+    }  # fmt: skip
+    return certificate_record(
+        certifier, certified.certificate, i, eps=certified.eps, settings=settings, units=evaluation.units
+    )
+
+
+def to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()

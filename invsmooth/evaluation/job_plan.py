@@ -1,4 +1,4 @@
-"""What a job would do (``sweep=plan``): steps and their costs, in a file and as a table."""
+"""The cost estimate of a job (``sweep=plan``), in a file and as a table."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ FILE = "plan.json"
 
 
 @dataclass(frozen=True)
-class Step:
-    """Something that is computed once and kept.
+class Cost:
+    """The cost of a result that is computed once and cached.
 
     Attributes:
-        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and bands).
-        key: what two jobs have in common they do once.
+        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and pixel intervals).
+        key: of the cached result. Jobs with the same key share it.
         evals: forward passes of the network.
         gradients: how many of them have a gradient taken through.
-        kept: computed before.
-        seconds: estimated; 0 where nothing is known of it.
+        cached: it was computed before.
+        seconds: estimated; 0 if nothing is known of it.
         file_bytes: of the temporary file that it takes.
     """
 
@@ -32,21 +32,21 @@ class Step:
     key: str
     evals: int
     gradients: int = 0
-    kept: bool = False
+    cached: bool = False
     seconds: float = 0.0
     file_bytes: int = 0
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """What one job would do.
+    """The cost estimate of one job.
 
     Attributes:
-        name: what tells the job from others.
-        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all; ``done``: of these, computed before; ``impossible``:
-            those where no certificate can exist.
+        name: of the job's folder.
+        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all. ``done``: of these, cached. ``impossible``: those
+            where no certificate can exist.
         training: ``""`` (nothing to train), ``"done"``, ``"to do"``, or that it goes on.
-        steps: what is to be computed, or was and is used again.
+        costs: of all results that are not part of a finished image.
     """
 
     name: str
@@ -54,7 +54,7 @@ class JobPlan:
     done: int
     impossible: int
     training: str
-    steps: Sequence[Step]
+    costs: Sequence[Cost]
 
 
 def write_plan(folder: Path, job: JobPlan) -> None:
@@ -63,7 +63,7 @@ def write_plan(folder: Path, job: JobPlan) -> None:
 
 def read_plan(folder: Path) -> JobPlan:
     content: dict[str, Any] = json.loads((folder / FILE).read_text(encoding="utf-8"))
-    return JobPlan(**content | {"steps": [Step(**s) for s in content["steps"]]})
+    return JobPlan(**content | {"costs": [Cost(**s) for s in content["costs"]]})
 
 
 def print_plans(jobs: Sequence[JobPlan]) -> None:
@@ -71,35 +71,36 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title="What this would do (nothing was computed)")
-    for name in ("job", "cells", "done", "impossible", "training", "to compute", "kept", "shared", "about"):
+    table = Table(title="What this would do (nothing was computed)", caption=CAPTION)
+    for name in ("job", "cells", "done", "impossible", "training", "to compute", "cached", "shared", "about"):
         table.add_column(name, justify="left" if name in ("job", "training") else "right")
     seen: set[str] = set()
-    total = [0, 0, 0, 0, 0, 0]
-    seconds = 0.0
+    total, seconds = [0, 0, 0, 0, 0, 0], 0.0
     for job in jobs:
-        new = [s for s in job.steps if s.key not in seen]
-        evals = [sum(s.evals for s in new if not s.kept), sum(s.evals for s in new if s.kept),
-                 sum(s.evals for s in job.steps if s.key in seen)]  # fmt: skip
-        own = sum(s.seconds for s in new if not s.kept)
-        seen |= {s.key for s in job.steps}
+        new = [c for c in job.costs if c.key not in seen]
+        evals = [sum(c.evals for c in new if not c.cached), sum(c.evals for c in new if c.cached),
+                 sum(c.evals for c in job.costs if c.key in seen)]  # fmt: skip
+        own = sum(c.seconds for c in new if not c.cached)
+        seen |= {c.key for c in job.costs}
         counts = [job.cells, job.done, job.impossible]
         table.add_row(job.name, *map(str, counts), job.training or "–", *(f"{e:,}" for e in evals), duration(own))
         total = [a + b for a, b in zip(total, counts + evals, strict=True)]
         seconds += own
     table.add_section()
     table.add_row(f"{len(jobs)} jobs", *map(str, total[:3]), "", *(f"{e:,}" for e in total[3:]), duration(seconds))
-    table.caption = (
-        "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, "
-        "kept (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
-        "pass that was timed"
-    )
-    if room := max((s.file_bytes for job in jobs for s in job.steps if not s.kept), default=0):
+    if room := max((c.file_bytes for job in jobs for c in job.costs if not c.cached), default=0):
         from invsmooth.certificates.draw_buffer import folder  # here: a report does without torch
 
-        table.caption += f". Draws take a temporary file of up to {room / 2**30:.1f} GiB in {folder()} (TMPDIR)"
+        table.caption = f"{CAPTION}. Draws take a temporary file of up to {room / 2**30:.1f} GiB in {folder()} (TMPDIR)"
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
+
+
+CAPTION = (
+    "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, cached "
+    "(computed before), shared (with a job above): network evaluations. about: one job after the other, by a pass that was "
+    "timed"
+)
 
 
 def duration(seconds: float) -> str:

@@ -1,36 +1,34 @@
-"""What an evaluation has computed before: attacks, draws, and all the cells of an image in a measurement setting."""
+"""The cached results of an evaluation: attacks, draws, and all rows and files of an image in a measurement setting."""
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PureWindowsPath
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import nn
 
-from invsmooth.cache import Results, Store, content_key, package_key
+from invsmooth.cache import Results, Store, package_key
+from invsmooth.cache.parts import identity
 from invsmooth.cache.store import pack, unpack
 from invsmooth.core.files import write_bytes
+from invsmooth.core.units import to_grey_levels
 from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes
-from invsmooth.evaluation.attack_sweep import AttackPlan
-from invsmooth.evaluation.settings import CertifyPlan
+from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.measurement import Measured
 from invsmooth.records.certificate_files.format import FOLDER
-from invsmooth.records.certificate_files.record import operator_sha256
 from invsmooth.records.pictures import picture_file, setting_name
-from invsmooth.records.rows import KEY, SCHEMA
+from invsmooth.records.rows import KEY, Declared, to_table
 
 CELLS = "cells"
 ROWS = "rows.parquet"
@@ -38,7 +36,7 @@ CELL = tuple(name for name in KEY if name != "run_id")
 
 
 def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]:
-    """What determines all results of an estimator; of one that is not trained yet, a name in its place."""
+    """What determines all results of an estimator. For one that is not trained yet, a name in its place."""
     known: dict[str, Any] = {"weights": estimator}
     if isinstance(estimator, nn.Module):
         known = {"weights": state_sha256(estimator), "architecture": architecture(estimator)}
@@ -46,78 +44,88 @@ def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]
 
 
 @dataclass(frozen=True)
-class CachedResult:
-    """The cells of one image (or batch of images) in one setting, as they were computed before."""
+class ImageOutput:
+    """What is written of an image (or batch of images) in one setting: rows, and files by their names in the run's folder."""
 
     rows: list[dict[str, Any]]
     files: Mapping[str, bytes]
 
 
 class ResultCache:
-    """What is known of an estimator under one attack and one plan.
+    """The cached results of an estimator under one evaluation.
 
     Args:
-        store: where it is kept.
-        estimator: what :func:`of_estimator` says.
-        columns: columns that all rows share, but for the run's.
-        options: further settings that determine the rows and files (of the check, whether ``files`` are written).
-        probes: what the estimator answers to a fixed input, for each operator and image size.
+        store: of all cached results.
+        estimator: see :func:`of_estimator`.
+        columns: the columns that are the same in all rows; a cached image gets those of this run.
+        declared: by the parts behind the rows.
+        probes: the estimator's answers to a fixed input, for each operator and image size.
     """
 
     def __init__(
-        self, store: Store, estimator: Mapping[str, Any], plan: CertifyPlan, attack: AttackPlan,
-        columns: Mapping[str, Any], options: Mapping[str, Any], n_pictures: int, probes: Probes | None = None,
+        self, store: Store, estimator: Mapping[str, Any], evaluation: Evaluation, columns: Mapping[str, Any],
+        declared: Declared, probes: Probes | None = None,
     ) -> None:  # fmt: skip
         self.results = Results(store, estimator, torch.device("cpu"))
-        self.columns, self.n_pictures, self.held = dict(columns), n_pictures, ExitStack()
-        self.plan, self.has_files, self.probes = plan, bool(options.get("files")), probes or {}
-        self.operators: dict[LinearOperator, str] = {}
-        self.settings = {
-            "plan": dataclasses.asdict(plan) | {"n_images": plan.n_images if plan.over_images != "none" else None},
-            "attack": dataclasses.asdict(attack), "columns": dict(columns), **options,
-        }  # fmt: skip
+        self.evaluation, self.columns, self.declared, self.probes = evaluation, dict(columns), declared, probes or {}
+        self.operators: dict[LinearOperator, dict[str, Any]] = {}
+        shared = {k: v for k, v in self.columns.items() if k != "run_id"}
+        self.settings = {"evaluation": evaluation.content(), "columns": shared}
 
     def of(self, measured: Measured) -> Results:
         """Results about these measurements: attacks, errors and moments of draws."""
         operator = measured.setting.operator
-        if operator not in self.operators:  # of a large matrix it takes longer than a small network
-            self.operators[operator] = operator_sha256(operator)
+        if operator not in self.operators:  # the hash of a large matrix takes longer than a small network
+            self.operators[operator] = identity(operator) | {"sha256": operator.sha256()}
         height, width = measured.x.shape[-2:]
         probe = self.probes.get((operator, (height, width)))
         return self.results.within(measured.x.device, operator=self.operators[operator], probe=probe)
 
     def key(self, measured: Measured, number: int) -> str:
-        """Of all cells of the images measured, which are the ``number``-th of their setting."""
+        """Of the rows and files of images that are the ``number``-th of their setting."""
         what = {"x": measured.x, "b": measured.b, "y": measured.y, "names": list(measured.names),
                 "ratio": measured.setting.ratio, "sigma_b": measured.setting.sigma_b}  # fmt: skip
-        return self.of(measured).key(CELLS, self.settings | what | {"pictures": number < self.n_pictures})
+        return self.of(measured).key(CELLS, self.settings | what | {"pictures": number < self.evaluation.pictures})
 
-    def begin(self, measured: Measured, number: int, folder: Path) -> CachedResult | None:
-        """The cells, if they were computed before and their files can be put into the run's ``folder``; else None, and until
-        :meth:`end` no other process begins them."""
-        self.end()
+    def has(self, measured: Measured, number: int) -> bool:
+        return self.results.store.has(CELLS, self.key(measured, number))
+
+    @contextmanager
+    def image(self, measured: Measured, number: int, folder: Path) -> Iterator[ImageOutput | None]:
+        """The rows and files, if they are cached and the files can be written to the run's ``folder``; else None. Other
+        processes that want the same image wait until the end of the block."""
+        with self.results.store.once(CELLS, self.key(measured, number)):
+            found = self.find(measured, number, folder)
+            self.results.counts[f"{CELLS} {'computed' if found is None else 'cached'}"] += 1
+            yield found
+
+    def find(self, measured: Measured, number: int, folder: Path) -> ImageOutput | None:
+        """What is cached. An entry that is not what this run would compute is dropped."""
         store, key = self.results.store, self.key(measured, number)
-        self.held.enter_context(store.once(CELLS, key))
-        found, kept = None, store.get(CELLS, key)
-        if kept is not None:
-            try:
-                found = self.checked(unpack(kept), measured, number)
-                destinations(folder, found.files)
-            except Exception as error:  # each way in which an entry can be wrong raises a different one
-                store.distrust(CELLS, key, f"{type(error).__name__}: {error}")
-                found = None
-        self.results.counts[f"{CELLS} {'computed' if found is None else 'recalled'}"] += 1
-        if found is not None:
-            self.end()
+        if (kept := store.get(CELLS, key)) is None:
+            return None
+        try:
+            found = self.checked(unpack(kept), measured, number)
+            destinations(folder, found.files)
+        except Exception as error:  # each way in which an entry can be wrong raises a different one
+            store.distrust(CELLS, key, f"{type(error).__name__}: {error}")
+            return None
         return found
 
-    def checked(self, files: dict[str, bytes], measured: Measured, number: int) -> CachedResult:
-        """What an entry holds, once it is what this run would have computed: the same cells, files of the same names.
+    def put(self, measured: Measured, number: int, output: ImageOutput) -> None:
+        """Cache all rows and files of the images."""
+        buffer = io.BytesIO()
+        pq.write_table(to_table(output.rows, self.declared), buffer)
+        packed = pack({**output.files, ROWS: buffer.getvalue()})
+        self.results.store.put(CELLS, self.key(measured, number), packed)
+
+    def checked(self, files: dict[str, bytes], measured: Measured, number: int) -> ImageOutput:
+        """An entry, once it has the cells and files that this run would compute.
 
         Raises: ValueError, or what the readers of Parquet, NumPy and JSON files raise.
         """
         table = pq.read_table(io.BytesIO(files.pop(ROWS, b"")))
-        if not table.schema.equals(SCHEMA):
+        if not table.schema.equals(self.declared.schema):
             raise ValueError("its rows have other columns")
         rows = table.to_pylist()
         cells = [tuple(row[name] for name in CELL) for row in rows]
@@ -134,54 +142,28 @@ class ResultCache:
                 with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                     for array in arrays.files:
                         arrays[array]
-        return CachedResult(rows, files)
+        return ImageOutput([row | self.columns for row in rows], files)
 
     def cells(self, measured: Measured) -> Iterator[tuple[Any, ...]]:
-        """What tells the rows of ``measured`` apart."""
-        setting, plan = measured.setting, self.plan
-        for image, eps, sigma, certifier in product(measured.names, plan.eps, plan.sigma, plan.certifiers):
-            yield image, eps, sigma, setting.sigma_b, setting.ratio, certifier
+        """The values of CELL of all rows."""
+        setting, names = measured.setting, [c.name for c in self.evaluation.certifiers]
+        sigma_b = to_grey_levels(setting.sigma_b)
+        for image, (eps, sigma), certifier in product(measured.names, self.evaluation.cells, names):
+            yield image, eps, to_grey_levels(sigma), sigma_b, setting.ratio, certifier
 
     def files(self, measured: Measured, number: int) -> Iterator[str]:
-        """The files that are written beside the rows, relative to the run's folder."""
-        setting = measured.setting
-        if self.has_files:
+        """The names of the files that are written beside the rows, relative to the run's folder."""
+        at = measured.setting.ratio, to_grey_levels(measured.setting.sigma_b)
+        if self.evaluation.files:
             for image in measured.names:
-                stem = setting_name(image, setting.ratio, setting.sigma_b)
-                yield from (f"{FOLDER}/{stem}{suffix}" for suffix in (".npz", ".json"))
-        if number < self.n_pictures:
-            for eps, sigma in product(self.plan.eps, self.plan.sigma):
-                path = picture_file(Path(), measured.names[0], setting.ratio, setting.sigma_b, eps, sigma)
-                yield path.as_posix()
-
-    def keep(
-        self, measured: Measured, number: int, rows: Iterable[Mapping[str, Any]], folder: Path, files: Iterable[Path]
-    ) -> None:
-        """Keep all cells of the images: rows, and files in the run's folder. Rows lose the run's columns when recalled."""
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=SCHEMA), buffer)
-        content = {f.relative_to(folder).as_posix(): f.read_bytes() for f in files} | {ROWS: buffer.getvalue()}
-        self.results.store.put(CELLS, self.key(measured, number), pack(content))
-        self.end()
-
-    def end(self) -> None:
-        """Let others begin the cells that were begun."""
-        self.held.close()
+                yield from (f"{FOLDER}/{setting_name(image, *at)}{suffix}" for suffix in (".npz", ".json"))
+        if number < self.evaluation.pictures:
+            for eps, sigma in self.evaluation.cells:
+                yield picture_file(Path(), measured.names[0], *at, eps, to_grey_levels(sigma)).as_posix()
 
 
-def experiment_key(estimator: Mapping[str, Any], plan: CertifyPlan, attack: AttackPlan, more: Mapping[str, Any]) -> str:
-    """A short name of an experiment: of all that determines its rows but for the axes that tell them apart (image, eps,
-    sigma, sigma_b, ratio, certifier). Runs of one experiment have rows in common where they have cells in common."""
-    # Where the confidence is shared out over the axes, how many values they have is part of it.
-    axes = () if plan.simultaneous else ("eps", "sigma", "n_images")
-    kept = {k: v for k, v in dataclasses.asdict(plan).items() if k not in (*axes, "certifiers", "bands")}
-    searched = {k: v for k, v in dataclasses.asdict(attack).items() if k not in axes}
-    return content_key({"estimator": estimator, "plan": kept, "attack": searched, "more": more})[:10]
-
-
-def restore(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files of recalled cells to the run's folder. Raises ValueError, before anything is written: a name leads out of
-    it."""
+def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write files to the run's folder. Raises ValueError, before anything is written: a name leads out of it."""
     for name, path in destinations(folder, files).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, files[name])

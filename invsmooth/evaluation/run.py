@@ -1,100 +1,106 @@
-"""Attack and certify a network on the test images: Lightning's test loop with the two sweeps as callbacks."""
+"""Evaluate an estimator on the test images in Lightning's test loop, by one or several processes.
+
+The processes do not talk while they work, so that neither uneven shards nor an error in one of them leaves another
+waiting for it. They meet once, at the end, and the first one merges their rows.
+"""
 
 from __future__ import annotations
 
 import logging
-from functools import partial
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import lightning as L
-from lightning.pytorch.callbacks import RichProgressBar
-from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig
+import pyarrow as pa
+import pyarrow.parquet as pq
 
-from invsmooth.cache import Store
-from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CertificateViolation
-from invsmooth.core.shards import ALL, Shard
+from invsmooth.core.processes import gather
+from invsmooth.core.shards import Shard
+from invsmooth.core.units import to_grey_levels
 from invsmooth.data.datamodule import ImageDataModule
-from invsmooth.evaluation.attack_sweep import AttackSweep
-from invsmooth.evaluation.certify_sweep import CertifySweep
-from invsmooth.evaluation.distributed import Part, meet, merge_rows, pooled, raise_errors
-from invsmooth.evaluation.result_cache import CachedResult, ResultCache
-from invsmooth.evaluation.settings import CertifyPlan
-from invsmooth.evaluation.truth_check import TruthChecker
-from invsmooth.operators.measurement import Measured
-from invsmooth.pipeline.build import build_attack, build_files, build_plan, build_result_cache
-from invsmooth.training import ReconstructionModule
+from invsmooth.evaluation.callback import EvaluationCallback
+from invsmooth.evaluation.module import EvaluationModule
+from invsmooth.records.rows import replace_table
 
 log = logging.getLogger(__name__)
+ROWS = "results.parquet"
 
 
-def announce(plan: CertifyPlan) -> None:
-    """Say before any work which cells have no certificate, why, and what would give one."""
-    if impossible := plan.impossible():
-        log.warning("some cells have no certificate (smoothed all the same):")
-        for line in impossible:
-            log.warning("  %s", line)
+@dataclass(frozen=True)
+class Part:
+    """The report of a process at the end.
 
-
-def evaluate(
-    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, folder: Path, loggers: list[Logger],
-    store: Store, share: Shard = ALL,
-) -> dict[str, int]:  # fmt: skip
-    """Write ``folder/results.parquet``. Where several processes run this, each on its device, every image counts once.
-
-    Returns: how many attacks, draws and images with all their cells were computed and how many recalled.
+    Attributes:
+        counts: of what it computed and found cached.
+        error: what stopped it; "" if nothing did.
+        violation: whether that was a refuted certificate.
     """
-    plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
-    recall, run_id = build_result_cache(cfg, module.estimator, data, store, module.settings)
-    columns = recall.columns | {"run_id": run_id}
-    check = TruthChecker(
-        folder, cfg.attack.check_samples, plan.quantile, plan.seed, plan.chunk_size, plan.radius_checked_of
-    )
-    files = build_files(cfg, module.estimator, plan, folder) if cfg.certify.files else None
-    callbacks: list[L.Callback] = [
-        AttackSweep(attack, recall.of),
-        CertifySweep(plan, columns, folder, cfg.certify.pictures, check, files, recall, share),
-    ]
-    if cfg.trainer.progress_bar:
-        callbacks.append(RichProgressBar())
-    trainer = L.Trainer(
-        accelerator=cfg.trainer.accelerator, devices=share.devices or devices_of_job(cfg.trainer, one=True),
-        logger=loggers if share.rank == 0 else False, callbacks=callbacks, default_root_dir=folder,
-        enable_progress_bar=cfg.trainer.progress_bar, enable_model_summary=False, inference_mode=False,
-    )  # fmt: skip
-    data.share = share
-    module.recall = partial(begin, recall, share, folder)
-    try:
-        if share.world == 1:
-            trainer.test(module, datamodule=data, verbose=False)
-            return dict(recall.results.counts)
-        return evaluate_together(trainer, module, data, folder, recall)
-    finally:
-        recall.end()
+
+    counts: Mapping[str, int] = field(default_factory=dict)
+    error: str = ""
+    violation: bool = False
 
 
-def begin(recall: ResultCache, share: Shard, folder: Path, measured: Measured, batch_idx: int) -> CachedResult | None:
-    """The cells of a batch, if they were computed before."""
-    return recall.begin(measured, share.number(batch_idx), folder)
+def evaluate(trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule, callback: EvaluationCallback) -> dict[str, int]:
+    """Run the test loop on the shard of this process. Several processes evaluate every image once.
 
-
-def evaluate_together(
-    trainer: L.Trainer, module: ReconstructionModule, data: ImageDataModule, folder: Path, recall: ResultCache
-) -> dict[str, int]:
-    """Evaluate the share of this process, wait for the others; the first puts together what all have found."""
+    Args:
+        trainer: with ``callback`` among its callbacks.
+    Returns: how many attacks, draws and images were computed, and how many were cached.
+    Raises: CertificateViolation: an attack refutes a certificate; the rows and the evidence are written.
+    """
+    shard, counts = callback.shard, callback.cache.results.counts
+    if shard.world == 1:
+        trainer.test(module, datamodule=data, verbose=False)
+        return dict(counts)
     images, part = data.images["test"].names, Part()
     try:
-        if len(data.share.numbers(len(images))):
+        if len(shard.numbers(len(images))):
             trainer.test(module, datamodule=data, verbose=False)
-        part = Part(dict(recall.results.counts))
+        part = Part(dict(counts))
     except Exception as error:  # told to the first process, which fails with it
-        log.exception("the evaluation failed in process %d", data.share.rank)
+        log.exception("the evaluation failed in process %d", shard.rank)
         part = Part({}, f"{type(error).__name__}: {error}", isinstance(error, CertificateViolation))
-    finally:
-        recall.end()  # before it waits: another process may want what this one failed at
-    parts = meet(data.share, part)
-    if data.share.rank == 0:
-        merge_rows(folder, data.share.world, [(s.ratio, s.sigma_b) for s in module.settings], images)
+    parts = gather(shard, part)
+    if shard.rank == 0:
+        settings = [(s.ratio, to_grey_levels(s.sigma_b)) for s in module.settings]
+        merge_rows(callback.folder, shard.world, settings, images)
         raise_errors(parts)
     return pooled(parts)
+
+
+def merge_rows(folder: Path, world: int, settings: Sequence[tuple[float, float]], images: Sequence[str]) -> None:
+    """Put the rows of all processes into one file, in the order in which one process would have written them.
+
+    Args:
+        settings: ratio and sigma_b (grey levels) of each measurement setting, in order.
+        images: names, in order.
+    """
+    files = [p for p in (folder / Shard(rank, world).file(ROWS) for rank in range(world)) if p.is_file()]
+    if not files:
+        return
+    table = pa.concat_tables([pq.read_table(p) for p in files])
+    at_setting = {setting: k for k, setting in enumerate(settings)}
+    at_image = {name: k for k, name in enumerate(images)}
+    keys = [table[name].to_pylist() for name in ("ratio", "sigma_b", "image")]
+    places = [(at_setting[ratio, sigma_b], at_image[image]) for ratio, sigma_b, image in zip(*keys, strict=True)]
+    # Stable: the rows of one image stay as they are.
+    replace_table(folder / ROWS, table.take(sorted(range(len(places)), key=places.__getitem__)))
+    for path in files:
+        path.unlink()
+
+
+def pooled(parts: Sequence[Part]) -> dict[str, int]:
+    """The counts of all parts together."""
+    return dict(sum((Counter(part.counts) for part in parts), Counter[str]()))
+
+
+def raise_errors(parts: Sequence[Part]) -> None:
+    """Raises: CertificateViolation, or RuntimeError if something else stopped one of the processes."""
+    errors = [(rank, part) for rank, part in enumerate(parts) if part.error]
+    if errors:
+        text = "\n".join(f"process {rank}: {part.error}" for rank, part in errors)
+        raise (CertificateViolation if all(part.violation for _, part in errors) else RuntimeError)(text)

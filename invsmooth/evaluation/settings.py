@@ -1,162 +1,163 @@
-"""What an evaluation certifies, and what it can know of it beforehand."""
+"""The settings of an evaluation, and what follows from them before any draw."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from torch import Tensor
-
-from invsmooth.cache import Remember, not_kept
-from invsmooth.certificates import (
-    PERCENTILE_CERTIFIERS,
-    Certificate,
-    bonferroni,
-    certify_all,
-    decided_certificate,
-    why_impossible,
-)
-from invsmooth.core.units import Units, certified_radius, eps_over_sigma, to_unit_scale
-from invsmooth.estimators.frozen import Estimator
+from invsmooth.attacks import Search, Target
+from invsmooth.attacks.targets import BASE
+from invsmooth.cache.parts import identity
+from invsmooth.certificates import bonferroni
+from invsmooth.certificates.certifier import Certifier, Smoothing
+from invsmooth.core.units import Units, certified_radius, eps_over_sigma, to_grey_levels
 from invsmooth.operators.measurement import Measured
-from invsmooth.records.rows import AT_ATTACKED
+
+AXES = ("eps", "sigma", "n_images")
+"""The settings that say which cells there are."""
 
 
-@dataclass(frozen=True)
-class CertifyPlan:
-    """What to certify. sigma in grey levels, eps as an l2 norm on the [0, 1] pixel scale.
-
-    The fields are those of the config (:class:`invsmooth.config.schema.Certify`), but for:
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What is computed for every test image, in every cell (eps, sigma). All on the [0, 1] pixel scale.
 
     Attributes:
-        units: whether eps and sigma are taken in one unit, or as published.
-        n_images: test images, in all settings together.
+        eps: l2 norms of the attack over one whole image, and radii of the certificates.
+        sigma: standard deviations of the smoothing noise.
+        attack, target: the search, and whose error it maximises. The target gets the sigma of each cell.
+        check_samples: fresh draws of the truth check of each certificate; 0: no check.
+        certifiers: in the order of the rows. The first one's pictures are kept.
+        n_samples, confidence, quantile, chunk_size: of the certificates, see :class:`Smoothing`.
+        over_eps: whether, and how, the confidence is that of all eps together: ``none``, ``bonferroni``, ``dkw``.
+        over_sigma, over_images: the same for all sigma and all images: ``none``, ``bonferroni``.
+        n_images: test images, in all measurement settings together.
+        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels); beside the pictures.
+        pictures: how many images of each setting get pictures.
+        files: whether each image gets a certificate file.
+        units: whether eps and sigma are compared in one unit, or as the paper publishes them.
+        seed: of attacks, draws and checks.
     """
 
-    certifiers: Sequence[str]
     eps: Sequence[float]
     sigma: Sequence[float]
+    attack: Search
+    certifiers: Sequence[Certifier]
     n_samples: int
-    confidence: float
-    quantile: float
-    units: Units
-    seed: int
-    n_images: int = 1
+    target: Target = BASE
+    check_samples: int = 32
+    confidence: float = 0.99
+    quantile: float = 0.5
+    chunk_size: int | None = None
     over_eps: str = "none"
     over_sigma: str = "none"
     over_images: str = "none"
-    threshold: float | None = None
-    radius_of: str = "error"
-    anytime: bool = False
-    n_centre: int | None = None
-    n_pred: int | None = None
-    chunk_size: int | None = None
-    bands: str = "none"
+    n_images: int = 1
+    pixel_intervals: str = "none"
+    pictures: int = 0
+    files: bool = True
+    units: Units = Units.matched
+    seed: int = 0
 
     @property
-    def each(self) -> float:
+    def cells(self) -> list[tuple[float, float]]:
+        """All (eps, sigma)."""
+        return [(eps, sigma) for eps in self.eps for sigma in self.sigma]
+
+    # Attacks.
+
+    def target_of(self, eps: float, sigma: float) -> Target:
+        """The target of a cell. Cells of one eps with the same target share the attack."""
+        if self.target.kind == "base" or eps == 0:
+            return BASE
+        return dataclasses.replace(self.target, sigma=sigma)
+
+    @property
+    def attacks(self) -> list[tuple[float, Target]]:
+        """The different attacks of all cells."""
+        return list(dict.fromkeys((eps, self.target_of(eps, sigma)) for eps, sigma in self.cells))
+
+    def attack_content(self, measured: Measured, eps: float, target: Target) -> dict[str, Any]:
+        """What determines an attack beside estimator and operator."""
+        return {"search": identity(self.attack), "seed": self.seed, "eps": eps, "target": target,
+                "x": measured.x, "b": measured.b, "y": measured.y, "names": list(measured.names)}  # fmt: skip
+
+    # Confidence.
+
+    @property
+    def confidence_over_eps(self) -> float:
         """Confidence of the certificates of one image at one sigma, over the radii as ``over_eps`` says."""
         n_sigma = len(self.sigma) if self.over_sigma == "bonferroni" else 1
         return bonferroni(self.confidence, n_sigma * (self.n_images if self.over_images == "bonferroni" else 1))
 
     @property
-    def each_alone(self) -> float:
-        """Confidence of what is certified at one radius alone. All radii hold together where ``over_eps`` asks for it, in
-        whichever way: what no band joins, Bonferroni joins."""
-        return self.each if self.over_eps == "none" else bonferroni(self.each, len(self.eps))
-
-    def over_eps_of(self, certifier: str) -> str:
-        """How the certificates of a certifier pay for all radii: a value of ``over_eps``.
-
-        The radii of ``mean`` hold together anyway. A DKW band is of the draws at one measurement, and ``discrepancy`` is
-        taken at another measurement for each radius: there Bonferroni pays, with the exact rank for each radius.
-        """
-        if certifier == "mean":
-            return "none"
-        return "bonferroni" if certifier == AT_ATTACKED and self.over_eps == "dkw" else self.over_eps
-
-    def confidence_each(self, certifier: str) -> float:
-        """Confidence of a single certificate."""
-        return self.each_alone if self.over_eps_of(certifier) == "bonferroni" else self.each
+    def confidence_alone(self) -> float:
+        """Confidence of a certificate at one radius alone. If ``over_eps`` asks for all radii together, Bonferroni pays."""
+        return self.confidence_over_eps if self.over_eps == "none" else bonferroni(self.confidence_over_eps, len(self.eps))
 
     @property
     def simultaneous(self) -> str:
-        """What the confidence is of, together."""
+        """The axes over which all certificates hold together."""
         over = {"eps": self.over_eps, "sigma": self.over_sigma, "images": self.over_images}
         return ", ".join(name for name, how in over.items() if how != "none")
 
-    @property
-    def radius_checked_of(self) -> str | None:
-        """What the certificates of ``radius`` are to be refuted as. Beside ``error``, whose bound is below their threshold,
-        they are not: its check, with the same draws, says more."""
-        return None if self.radius_of == "error" and "error" in self.certifiers else self.radius_of
+    # Certificates.
 
-    def impossible(self) -> list[str]:
-        """Why there is no certificate, for each cell where there is none. Known before any network runs."""
-        found: dict[tuple[float, float], dict[str, list[str]]] = {}
+    def radii(self, eps: Sequence[float]) -> list[float]:
+        """The l2 radii that certificates labelled ``eps`` really cover."""
+        return [certified_radius(e, self.units) for e in eps]
+
+    def smoothing(self, sigma: float) -> Smoothing:
+        """Of all certificates of one image at one sigma together."""
+        return Smoothing(
+            sigma=sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps, q=self.quantile, simultaneous=self.over_eps,
+            seed=self.seed, chunk_size=self.chunk_size,
+        )  # fmt: skip
+
+    def each(self, certifier: Certifier, sigma: float) -> Smoothing:
+        """Of a single certificate."""
+        return certifier.each(self.smoothing(sigma), len(self.eps))
+
+    def certifiers_at(self, at: str) -> list[Certifier]:
+        """The certifiers at the ``"clean"`` or the ``"attacked"`` measurement."""
+        return [c for c in self.certifiers if c.declared.at == at]
+
+    def is_checked(self, certifier: Certifier) -> bool:
+        """Whether its certificates get a truth check: not as published, and not if another check covers it."""
+        published = self.units is Units.paper
+        return self.check_samples > 0 and not published and certifier.covered_by not in [c.name for c in self.certifiers]
+
+    def why_impossible(self, certifier: Certifier, eps: float, sigma: float) -> str:
+        """Why no draws give a certificate in this cell; ``""`` if they can."""
+        ratio = eps_over_sigma(eps, to_grey_levels(sigma), self.units)
+        return certifier.why_impossible(ratio, self.each(certifier, sigma))
+
+    def impossible(self) -> Iterator[str]:
+        """One line for each reason why a cell has no certificate."""
         for sigma in self.sigma:
             for eps in self.eps:
+                found: dict[str, list[str]] = {}
                 for certifier in self.certifiers:
-                    reason = self.why_impossible(certifier, eps, sigma)
+                    found.setdefault(self.why_impossible(certifier, eps, sigma), []).append(certifier.name)
+                for reason, names in found.items():
                     if reason:
-                        found.setdefault((eps, sigma), {}).setdefault(reason, []).append(certifier)
-        return [
-            f"{', '.join(certifiers)} at eps = {eps:g}, sigma = {sigma:g}: {reason}"
-            for (eps, sigma), reasons in found.items()
-            for reason, certifiers in reasons.items()
-        ]
+                        yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
 
-    def why_impossible(self, certifier: str, eps: float, sigma: float) -> str:
-        return why_impossible(
-            certifier, eps_over_sigma(eps, sigma, self.units), self.n_samples, self.each, self.quantile,
-            simultaneous=self.over_eps_of(certifier), n_radii=len(self.eps), n_pred=self.n_pred,
-        )  # fmt: skip
+    # Keys of caches.
 
-    def certify(
-        self, certifiers: Sequence[str], estimator: Estimator, measured: Measured, y: Tensor, eps: Sequence[float],
-        sigma: float, remember: Remember = not_kept,
-    ) -> dict[str, Certificate]:  # fmt: skip
-        """Certificates of measurements y of the images ``measured`` at radii ``eps``: at all of the plan's, but for
-        ``discrepancy`` (by itself), which may be taken at each measurement of its own. The draws are common over sigma."""
-        arguments = self.arguments(certifiers, measured, eps, sigma)
-        return certify_all(estimator, measured.setting.operator, y, remember=remember, **arguments)
-
-    def decide(self, estimator: Estimator, measured: Measured, sigma: float) -> Certificate:
-        """The certifier ``radius`` with ``anytime``: whether each radius is certified, with as few draws as it takes."""
-        assert self.threshold is not None
-        return decided_certificate(
-            estimator, measured.setting.operator, measured.y, eps=[certified_radius(e, self.units) for e in self.eps],
-            threshold=self.threshold, sigma=to_unit_scale(sigma), max_samples=self.n_samples,
-            confidence=self.confidence_each("radius"), q=self.quantile, x=measured.x if self.radius_of == "error" else None,
-            seed=self.seed, chunk_size=self.chunk_size, image_keys=list(measured.names),
-        )  # fmt: skip
-
-    def recorded(self, certifier: str, sigma: float) -> dict[str, Any]:
-        """The settings of a certificate, as its file gives them."""
-        over = {"eps": (self.over_eps_of(certifier), len(self.eps)), "sigma": (self.over_sigma, len(self.sigma)),
-                "images": (self.over_images, self.n_images)}  # fmt: skip
-        about: dict[str, Any] = {"quantile": self.quantile} if certifier in PERCENTILE_CERTIFIERS else {}
-        if certifier == "radius":
-            about |= {"threshold": self.threshold, "radius_of": self.radius_of}
-        return {
-            "certifier": certifier, "sigma": sigma, "n_samples": self.n_samples, "confidence": self.confidence,
-            "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
-            "confidence_each": self.confidence_each(certifier),
-            "simultaneous": "dkw" if over["eps"][0] == "dkw" else "none", "seed": self.seed, **about,
+    def content(self) -> dict[str, Any]:
+        """All settings that determine the rows and files of an image."""
+        found = {f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "pictures"}
+        return found | {
+            "n_images": self.n_images if self.over_images != "none" else None,
+            "attack": identity(self.attack), "certifiers": [identity(c) for c in self.certifiers],
         }  # fmt: skip
 
-    def arguments(
-        self, certifiers: Sequence[str], measured: Measured, eps: Sequence[float], sigma: float
-    ) -> dict[str, Any]:
-        """The keywords of :func:`invsmooth.certificates.certify_all`."""
-        # Where radii are certified one at a time, that all hold together is for the confidence to see to.
-        alone = list(certifiers) == [AT_ATTACKED]
-        return {
-            "certifiers": list(certifiers), "sigma": to_unit_scale(sigma),
-            "eps": [certified_radius(e, self.units) for e in eps],
-            "n_samples": self.n_samples, "confidence": self.each_alone if alone else self.each, "q": self.quantile,
-            "x": measured.x, "seed": self.seed, "chunk_size": self.chunk_size, "image_keys": list(measured.names),
-            "simultaneous": "none" if alone else self.over_eps, "threshold": self.threshold, "radius_of": self.radius_of,
-            "n_centre": self.n_centre, "n_pred": self.n_pred,
-        }  # fmt: skip
+    def experiment(self) -> dict[str, Any]:
+        """:meth:`content` without the axes of the rows. Over these, runs of one experiment may differ.
+
+        If the confidence is shared out over the axes, the number of their values belongs to the experiment.
+        """
+        left_out = {"certifiers", "pixel_intervals", "files", *(() if self.simultaneous else AXES)}
+        return {k: v for k, v in self.content().items() if k not in left_out}

@@ -1,13 +1,21 @@
-"""What every measurement operator offers: A, its adjoint, and the power iteration for its norm."""
+"""Measurement operators: A, its adjoint, a hash, and the norm by power iteration."""
 
 from __future__ import annotations
 
-from typing import Protocol, runtime_checkable
+import hashlib
+from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
+from invsmooth.cache.content import content_key
+from invsmooth.cache.parts import class_path, is_ours, parameters
 from invsmooth.core.rng import standard_normal
+
+BUFFER_DIGITS = 6
+"""Decimals of an operator's buffers that enter its hash: a matrix made from a seed is the same on every machine but for its
+last bits, which the linear algebra library decides."""
 
 
 @runtime_checkable
@@ -36,6 +44,59 @@ class LinearOperator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
+
+    def sha256(self) -> str:
+        """SHA-256 of class, ratio and buffers (BUFFER_DIGITS decimals); of an operator from elsewhere also of its class path
+        and parameters."""
+        return hash_of(self, self.ratio)
+
+
+def hash_of(operator: Any, ratio: float) -> str:
+    """See :meth:`LinearOperator.sha256`; for any object."""
+    digest = hashlib.sha256(f"{type(operator).__name__} {ratio!r}".encode())
+    for name, buffer in sorted(operator.named_buffers()) if isinstance(operator, nn.Module) else ():
+        array = (buffer.detach().cpu().double() * 10**BUFFER_DIGITS).round().to(torch.int64).contiguous().numpy()
+        digest.update(f"{name} {array_sha256(array)}".encode())
+    if not is_ours(type(operator)):
+        digest.update(content_key([class_path(type(operator)), parameters(operator)]).encode())
+    return digest.hexdigest()
+
+
+def array_sha256(array: np.ndarray) -> str:
+    """SHA-256 of an array's shape, type and values."""
+    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
+    digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def as_operator(operator: Operator) -> LinearOperator:
+    """A :class:`LinearOperator` from any object with the methods A and A_adjoint.
+
+    Raises: TypeError: it lacks one of them.
+    """
+    if isinstance(operator, LinearOperator):
+        return operator
+    if not isinstance(operator, Operator):
+        raise TypeError(f"{type(operator).__name__} is no operator: it needs the methods A(x) and A_adjoint(y)")
+    return Wrapped(operator)
+
+
+class Wrapped(LinearOperator):
+    """See :func:`as_operator`."""
+
+    def __init__(self, operator: Operator) -> None:
+        super().__init__()
+        self.operator = operator
+        self.ratio = float(getattr(operator, "ratio", 1.0))
+
+    def A(self, x: Tensor) -> Tensor:
+        return self.operator.A(x)
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        return self.operator.A_adjoint(y)
+
+    def sha256(self) -> str:
+        return hash_of(self.operator, self.ratio)
 
 
 @torch.no_grad()

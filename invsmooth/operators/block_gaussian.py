@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from invsmooth.core.parameters import Count
 from invsmooth.core.rng import generator_for
 from invsmooth.operators.base import LinearOperator
 
@@ -41,19 +42,20 @@ class BlockGaussian(LinearOperator):
     phi: Tensor
 
     def __init__(
-        self, ratio: float, block: int = 33, seed: int = 0, matrix: np.ndarray | Tensor | str | Path | None = None
+        self, ratio: float, block: Count = 33, seed: int = 0, matrix: np.ndarray | Tensor | str | Path | None = None
     ) -> None:
         super().__init__()
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio={ratio} is not in (0, 1]; write ratio=0.5 for 50 %")
         if block < 1:
             raise ValueError(f"block={block} is not a positive number of pixels")
-        self.ratio, self.block = float(ratio), int(block)
+        self.ratio, self.block, self.seed, self.matrix = float(ratio), int(block), seed, matrix
         m = measurements_per_block(ratio, block)
         phi = orthonormal_rows(m, block**2, seed) if matrix is None else read_matrix(matrix)
         if phi.shape != (m, block**2):
             raise ValueError(
-                f"matrix has shape {tuple(phi.shape)}, but ratio={ratio} and block={block} need ({m}, {block**2})"
+                f"matrix has shape {tuple(phi.shape)}, but ratio={ratio} and block={block} need ({m}, {block**2}); "
+                "it is the matrix of one ratio: set operator.ratio and operator.train_ratio to it"
             )
         # Not in checkpoints: ratio, block and seed (or the matrix file) determine it.
         self.register_buffer("phi", phi.reshape(m, 1, block, block), persistent=False)

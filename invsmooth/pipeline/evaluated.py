@@ -1,50 +1,44 @@
-"""Whether a network is evaluated with the operator that it was trained with, and what the run says of it."""
+"""Whether a network is evaluated with the operator that it was trained with, and how the run describes the network."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
+from invsmooth.cache.parts import parameters
 from invsmooth.core.errors import ConfigError
-from invsmooth.estimators import DPDNN, ISTANetPP
-from invsmooth.operators import Identity
 from invsmooth.operators.measurement import Setting
-from invsmooth.records.certificate_files.record import operator_sha256
+from invsmooth.pipeline.describe import describe_estimator
 from invsmooth.records.origin import Origin
 
-PUBLISHED: dict[type[nn.Module], Sequence[str]] = {
-    ISTANetPP: ("n_phases", "channels"),
-    DPDNN: ("n_steps", "channels", "levels", "share_down"),
-}
-"""Networks whose published weights are read, and their sizes."""
 
-
-def check_operators(origin: Origin, settings: Sequence[Setting]) -> None:
-    """Whether a network is evaluated with what it was trained with: the same kind of operator, and at each ratio that it
+def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> None:
+    """Check that a network is evaluated with what it was trained with: the same kind of operator, and at each ratio that it
     was trained on the same matrix.
 
+    Args:
+        name: of the operator of ``settings``.
     Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was.
     """
     trained, ckpt = origin.operator, f"ckpt={origin.path}"
+    if name != trained["name"]:
+        raise ConfigError(
+            f"{ckpt} was trained with operator.name={trained['name']} (task={origin.choices['task']}) and cannot be "
+            f"evaluated with operator.name={name}; leave task= and operator= away, or give those of the training"
+        )
     for setting in settings:
         operator, ratio = setting.operator, float(setting.ratio)
-        name = "identity" if isinstance(operator, Identity) else "block_gaussian"
-        if name != trained["name"]:
-            raise ConfigError(
-                f"{ckpt} was trained with operator.name={trained['name']} (task={origin.choices['task']}) and cannot be "
-                f"evaluated with operator.name={name}; leave task= and operator= away, or give those of the training"
-            )
-        if not origin.sha256 and name != "identity":
+        if not origin.sha256 and next(operator.buffers(), None) is not None:
             raise ConfigError(
                 f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, so "
                 "that another could be taken for it; train again (ckpt= of invsmooth.train starts from its weights)"
             )
-        recorded, found = origin.sha256.get(ratio), operator_sha256(operator)
+        recorded, found = origin.sha256.get(ratio), operator.sha256()
         if recorded not in (None, found):
-            how = ", ".join(f"operator.{k}={trained[k]}" for k in ("matrix", "seed", "block"))
+            how = ", ".join(f"operator.{k}={v}" for k, v in trained.items() if k not in ("name", "_target_"))
             raise ConfigError(
                 f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be evaluated "
                 f"with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
@@ -57,10 +51,6 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
     """Class and parameters of the network that is evaluated, as plain values."""
     if origin is not None:
         return dict(origin.estimator)
-    if (sizes := PUBLISHED.get(type(estimator))) is not None:
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {
-            k: getattr(estimator, k) for k in sizes
-        }
-    described = OmegaConf.to_container(cfg.estimator, resolve=True)
-    assert isinstance(described, dict)
-    return {str(k): v for k, v in described.items()}
+    if cfg.ckpt is not None:  # published weights, whose sizes tell the network
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}", **parameters(estimator)}
+    return describe_estimator(cfg)

@@ -1,4 +1,4 @@
-"""``sweep=plan``: say what there is to do, what is done and what is impossible, and how long the rest would take."""
+"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest would take."""
 
 from __future__ import annotations
 
@@ -8,82 +8,80 @@ import time
 from collections.abc import Iterator, Sequence
 
 import torch
-from omegaconf import DictConfig
 from torch import Tensor, nn
 
-from invsmooth.cache import Store, content_key
+from invsmooth.cache import content_key
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.frozen import architecture, frozen
-from invsmooth.evaluation.cost_estimate import steps_of_image
-from invsmooth.evaluation.job_plan import JobPlan, Step
+from invsmooth.evaluation.cost_estimate import costs_of_image
+from invsmooth.evaluation.job_plan import Cost, JobPlan
+from invsmooth.evaluation.result_cache import ResultCache
 from invsmooth.operators import LinearOperator
-from invsmooth.operators.measurement import measure
-from invsmooth.pipeline.build import build_attack, build_plan, build_result_cache, training_key
+from invsmooth.operators.measurement import Setting, measure
 from invsmooth.training import ReconstructionModule
+from invsmooth.training.fit import TrainerSettings
 from invsmooth.training.kept_trainings import Training
 
 
-def plan_job(
-    cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule, store: Store, trains: bool, name: str
+def plan_training(
+    module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, cached: Training | None, key: str
+) -> tuple[str, Cost | None]:
+    """The state of the training in words, and its cost; None for a finished one, whose weights are loaded.
+
+    Args:
+        key: of the training.
+    """
+    if cached is not None and cached.finished():
+        module.load_state_dict(torch.load(cached.best, map_location="cpu", weights_only=True)["state_dict"])
+        return "done", None
+    state = "to do"
+    if cached is not None and (last := cached.latest()) is not None:
+        seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
+        state = f"goes on after {seen} batches"
+    return state, training_cost(module, data, settings, key)
+
+
+def plan_evaluation(
+    name: str, estimator: nn.Module, settings: Sequence[Setting], data: ImageDataModule, cache: ResultCache
 ) -> JobPlan:
-    """Everything but the computation: keys, what is kept under them, and the cost of what is not."""
-    steps: list[Step] = []
-    training = ""
-    identity: nn.Module | str = module.estimator
-    if trains:
-        kept = None
-        if store.folder is not None and not cfg.resume:
-            kept = Training(store.folder, training_key(cfg, module, data), module.state_dict())
-        if kept is not None and kept.finished():
-            training = "done"
-            module.load_state_dict(torch.load(kept.best, map_location="cpu", weights_only=True)["state_dict"])
-        else:
-            step = training_step(cfg, module, content_key(str(cfg)) if kept is None else kept.folder.name)
-            training = "to do"
-            if kept is not None and (last := kept.latest()) is not None:
-                seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
-                training = f"goes on after {seen} batches"
-            steps, identity = [step], step.key
-    plan, attack = build_plan(cfg, data.n_tested), build_attack(cfg)
-    recall, _ = build_result_cache(cfg, identity, data, store, module.settings)
-    per_image, done = len(plan.eps) * len(plan.sigma) * len(plan.certifiers), 0
-    for setting in module.settings:
+    """Everything but the computation: keys, what is cached under them, and the cost of the rest."""
+    evaluation, done = cache.evaluation, 0
+    costs: list[Cost] = []
+    for setting in settings:
         for number, batch in enumerate(data.whole_images("test")):
             measured = measure(setting, batch.names, batch.x)
-            found = list(
-                steps_of_image(module.estimator, recall, plan, attack, cfg.attack.check_samples, measured, number)
-            )
+            found = list(costs_of_image(estimator, cache, measured, number))
             done += not found
-            steps += timed(found, module.estimator, measured.y, setting.operator)
-    none = sum(bool(plan.why_impossible(c, e, s)) for c in plan.certifiers for e in plan.eps for s in plan.sigma)
-    return JobPlan(name, per_image * data.n_tested, per_image * done, none * data.n_tested, training, steps)
+            costs += timed(found, estimator, measured.y, setting.operator)
+    per_image = [bool(evaluation.why_impossible(c, *cell)) for c in evaluation.certifiers for cell in evaluation.cells]
+    n = data.n_tested
+    return JobPlan(name, len(per_image) * n, len(per_image) * done, sum(per_image) * n, "", costs)
 
 
-def training_step(cfg: DictConfig, module: ReconstructionModule, key: str) -> Step:
-    """The whole training; validation is left out of its cost."""
-    task, size = cfg.task, cfg.task.patch_size
-    batches = math.ceil(task.n_patches / task.batch_size) * cfg.trainer.max_epochs
-    batches = batches if cfg.trainer.max_steps is None else min(batches, cfg.trainer.max_steps)
+def training_cost(module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, key: str) -> Cost:
+    """Of the whole training, without validation."""
+    batches = math.ceil(data.n_patches / data.batch_size) * settings.max_epochs
+    batches = batches if settings.max_steps is None else min(batches, settings.max_steps)
     operator = module.train_operators[0]
     assert isinstance(operator, LinearOperator)
-    y = operator.A(torch.zeros(task.batch_size, 1, size, size))
-    evals = batches * module.evals_per_batch * task.batch_size
+    y = operator.A(torch.zeros(data.batch_size, 1, data.patch_size, data.patch_size))
+    evals = batches * module.evals_per_batch * data.batch_size
     gradient = seconds_of(module.estimator, y, operator)[1]
-    return Step("training", key, evals, evals, seconds=evals * gradient)
+    return Cost("training", key, evals, evals, seconds=evals * gradient)
 
 
-def timed(steps: Sequence[Step], estimator: nn.Module, y: Tensor, operator: LinearOperator) -> Iterator[Step]:
-    """The steps with their estimated seconds."""
-    if steps:
+def timed(costs: Sequence[Cost], estimator: nn.Module, y: Tensor, operator: LinearOperator) -> Iterator[Cost]:
+    """The costs with their estimated seconds."""
+    if costs:
         forward, gradient = seconds_of(estimator, y, operator)
-        for step in steps:
-            seconds = (step.evals - step.gradients) * forward + step.gradients * gradient
-            yield dataclasses.replace(step, seconds=seconds)
+        for cost in costs:
+            seconds = (cost.evals - cost.gradients) * forward + cost.gradients * gradient
+            yield dataclasses.replace(cost, seconds=seconds)
 
 
 def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tuple[float, float]:
-    """Seconds of a forward pass, and of one with a gradient through it, for each image of y. Measured here and now, once for
-    each network and size."""
+    """Seconds of a forward pass, and of one with a gradient through it, for each image of y. Measured once for each network
+    and size."""
     key = content_key([architecture(estimator), list(y.shape), type(operator).__name__])
     if key not in SECONDS:
         found = []

@@ -1,7 +1,9 @@
-"""A run from config to report: validate, seed, build, train, evaluate, report. The entry points call it."""
+"""A run from config to report: config → parts → images → rows → report. The commands call it."""
 
 from __future__ import annotations
 
+import dataclasses
+import logging
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,31 +11,54 @@ from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.callbacks import RichProgressBar
 from lightning.pytorch.loggers import Logger
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
+from torch import nn
 
 from invsmooth.cache import Store
 from invsmooth.config.validate import validate
-from invsmooth.core.devices import in_sweep
+from invsmooth.core.devices import devices_of_job, in_sweep
 from invsmooth.core.errors import ConfigError
-from invsmooth.evaluation.distributed import start_processes
+from invsmooth.core.processes import start_processes
+from invsmooth.core.shards import Shard
+from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.evaluation.callback import EvaluationCallback
 from invsmooth.evaluation.job_plan import print_plans, write_plan
-from invsmooth.evaluation.run import announce, evaluate
+from invsmooth.evaluation.module import EvaluationModule
+from invsmooth.evaluation.run import evaluate
+from invsmooth.evaluation.settings import Evaluation
 from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
-from invsmooth.pipeline.build import (
-    build_data,
-    build_estimator,
-    build_module,
-    build_plan,
-    build_settings,
-    has_weights,
-)
+from invsmooth.operators.measurement import Setting
+from invsmooth.pipeline import build, keys
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
-from invsmooth.pipeline.plan import plan_job
+from invsmooth.pipeline.plan import plan_evaluation, plan_training
 from invsmooth.records.origin import read_origin
 from invsmooth.records.run_record import recorded
 from invsmooth.reporting import report
-from invsmooth.training.fit import train
+from invsmooth.training.backbone import ReconstructionModule
+from invsmooth.training.fit import Fit, train
+from invsmooth.training.kept_trainings import Training
+
+log = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass
+class Parts:
+    """The objects of a run.
+
+    Attributes:
+        module: trains the estimator; None if it is only evaluated.
+        store: of all cached results.
+    """
+
+    cfg: DictConfig
+    estimator: nn.Module
+    settings: list[Setting]
+    data: ImageDataModule
+    module: ReconstructionModule | None
+    evaluation: Evaluation
+    store: Store
 
 
 def train_and_evaluate(cfg: DictConfig, folder: Path) -> None:
@@ -49,43 +74,24 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 
 
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
-    """A whole run in ``folder``. Everything that can be known to fail does so before the first network evaluation."""
+    """A whole run in ``folder``. Every error that can be known beforehand is raised before the first network evaluation."""
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
-    settings = build_settings(cfg.operator)
-    estimator = build_estimator(cfg, trains)
-    if trains and not has_weights(estimator):
-        raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
-    if not trains and cfg.ckpt is None and has_weights(estimator):
-        raise ConfigError("ckpt has no value: give the checkpoint to evaluate, ckpt=PATH")
-    if cfg.ckpt is not None and not trains:
-        origin = read_origin(cfg.ckpt)
-        if origin is not None:
-            check_operators(origin, settings)
-        # Only now that the network is known: an estimator in the config is imported when the config is checked.
-        cfg.estimator = evaluated_estimator(cfg, estimator, origin)
-    data = build_data(cfg, len(settings), trains)
-    for stage in ("fit", "test") if trains else ("test",):
-        data.setup(stage)
-    module = build_module(cfg, estimator, settings)
-    announce(build_plan(cfg, data.n_tested))
-    store = Store(None if cfg.cache is None else Path(cfg.cache))
+    parts = build_parts(cfg, trains)
+    announce(parts.evaluation)
     if cfg.sweep == "plan":
-        job = plan_job(cfg, module, data, store, trains, folder.name)
-        write_plan(folder, job)
-        if not in_sweep():
-            print_plans([job])
+        plan(parts, folder)
         return
-    share = start_processes(cfg.trainer)
+    shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
     with ExitStack() as stack:
-        record = stack.enter_context(recorded(cfg, folder)) if share.rank == 0 else {}
-        loggers = run_loggers(cfg, folder, trains) if share.rank == 0 else []
+        record = stack.enter_context(recorded(build.plain(cfg), folder)) if shard.rank == 0 else {}
+        loggers = run_loggers(cfg, folder, trains) if shard.rank == 0 else []
         try:
-            if trains:
-                train(cfg, module, data, folder, loggers, store, record, share)
-            record["cells"] = evaluate(cfg, module, data, folder, loggers, store, share)
-            if share.rank != 0:
+            if parts.module is not None:
+                record |= train_module(parts, parts.module, folder, loggers, shard)
+            record["cells"] = evaluate_images(parts, folder, loggers, shard)
+            if shard.rank != 0:
                 return
             if cfg.report:
                 report([folder], folder / "report")
@@ -96,9 +102,93 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
 
 
 def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
-    """The loggers of a run; whether it trains or only evaluates is its job type.
-
-    Raises: ConfigError: the logger's package is not installed, or its server cannot be reached.
-    """
-    config: Any = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+    """Raises: ConfigError: the logger's package is not installed, or its server cannot be reached."""
+    config = build.plain(cfg)
     return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
+
+
+def build_parts(cfg: DictConfig, trains: bool) -> Parts:
+    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or the parts do not fit together."""
+    settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains)
+    if trains and not build.has_weights(estimator):
+        raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
+    if not trains and cfg.ckpt is None and build.has_weights(estimator):
+        raise ConfigError("ckpt has no value: give the checkpoint to evaluate, ckpt=PATH")
+    if cfg.ckpt is not None and not trains:
+        origin = read_origin(cfg.ckpt)
+        if origin is not None:
+            check_operators(origin, settings, cfg.operator.name)
+        # Only now that the network is known: an estimator in the config is imported when the config is checked.
+        cfg.estimator = evaluated_estimator(cfg, estimator, origin)
+    data = build.build_data(cfg, len(settings), trains)
+    for stage in ("fit", "test") if trains else ("test",):
+        data.setup(stage)
+    module = build.build_module(cfg, estimator, settings) if trains else None
+    evaluation = build.build_evaluation(cfg, data.n_tested)
+    store = Store(None if cfg.cache is None else Path(cfg.cache))
+    return Parts(cfg, estimator, settings, data, module, evaluation, store)
+
+
+def announce(evaluation: Evaluation) -> None:
+    """Say before any work which cells have no certificate, why, and what would give one."""
+    if impossible := list(evaluation.impossible()):
+        log.warning("some cells have no certificate (smoothed all the same):")
+        for line in impossible:
+            log.warning("  %s", line)
+
+
+def cached_training(parts: Parts) -> Training | None:
+    """The folder of the training in the cache; None if nothing is cached, or a checkpoint is resumed."""
+    if parts.module is None or parts.store.folder is None or parts.cfg.resume is not None:
+        return None
+    key = keys.training_key(parts.cfg, parts.module, parts.data)
+    return Training(parts.store.folder, key, parts.module.state_dict())
+
+
+def train_module(
+    parts: Parts, module: ReconstructionModule, folder: Path, loggers: list[Logger], shard: Shard
+) -> dict[str, Any]:
+    """Returns what run.json says of the training."""
+    cfg = parts.cfg
+    log.info("training %s with %s", cfg.task.name, cfg.algo.name)
+    if "eps" in cfg.algo:
+        p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
+        log.info("attacks in training: eps = %g on patches of %d×%d, as %g on %d×%d", eps, p, p, eps * m / p, m, m)
+    resume = None if cfg.resume is None else Path(cfg.resume)
+    fit = Fit(module, parts.data, build.trainer_settings(cfg.trainer), folder, loggers, shard, resume)
+    record = train(fit, cached_training(parts))
+    return {"training": record} if record else {}
+
+
+def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
+    """Write ``folder/results.parquet``. Returns how many results were computed, and how many were cached."""
+    cfg, trainer = parts.cfg, parts.cfg.trainer
+    cache = keys.build_cache(cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings)
+    files = build.build_files(cfg, parts.estimator, folder) if cfg.certify.files else None
+    callback = EvaluationCallback(folder, cache, files=files, shard=shard)
+    runner = L.Trainer(
+        accelerator=trainer.accelerator, devices=shard.devices or devices_of_job(trainer, one=True),
+        logger=loggers if shard.rank == 0 else False,
+        callbacks=[callback, *([RichProgressBar()] if trainer.progress_bar else [])], default_root_dir=folder,
+        enable_progress_bar=trainer.progress_bar, enable_model_summary=False, inference_mode=False,
+    )  # fmt: skip
+    parts.data.share = shard
+    return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
+
+
+def plan(parts: Parts, folder: Path) -> None:
+    """``sweep=plan``: write the cost estimate to ``folder``, and show it unless a sweep shows it with those of its jobs."""
+    cfg, training, costs = parts.cfg, "", []
+    identity: nn.Module | str = parts.estimator
+    if parts.module is not None:
+        cached = cached_training(parts)
+        key = keys.unknown_training(cfg) if cached is None else cached.folder.name
+        training, cost = plan_training(parts.module, parts.data, build.trainer_settings(cfg.trainer), cached, key)
+        if cost is not None:
+            costs, identity = [cost], key
+    cache = keys.build_cache(cfg, parts.evaluation, identity, parts.data, parts.store, parts.settings)
+    job = plan_evaluation(folder.name, parts.estimator, parts.settings, parts.data, cache)
+    job = dataclasses.replace(job, training=training, costs=[*costs, *job.costs])
+    write_plan(folder, job)
+    if not in_sweep():
+        print_plans([job])

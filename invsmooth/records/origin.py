@@ -1,4 +1,4 @@
-"""What a checkpoint of ours says of its training: task, algorithm, operator, network. Nothing in it is resolved or run.
+"""The record of a training in its checkpoint: task, algorithm, operator, network. Nothing in it is resolved or run.
 
 The file may come from anybody. Every value is checked for its type here, and texts that a config would resolve
 (``${…}``) are refused.
@@ -31,8 +31,7 @@ class Origin:
         path: of the checkpoint.
         choices: the options of GROUPS that were chosen; None where that is not known.
         names: ``task.name`` and ``algo.name``, which the rows say; none in older checkpoints.
-        operator: its name, block, seed, and the file with its matrix (or None).
-        ratios: ``operator.ratio`` and ``operator.train_ratio``; empty unless the matrix was read from a file.
+        operator: its config node: name, class (``_target_``; not in older checkpoints), parameters.
         sha256: ratio that was trained on -> SHA-256 of the operator; empty in older checkpoints.
         estimator: class (``_target_``) and parameters of the network.
     """
@@ -40,8 +39,7 @@ class Origin:
     path: str
     choices: Mapping[str, str | None]
     names: Mapping[str, str]
-    operator: Mapping[str, str | int | None]
-    ratios: Mapping[str, float | list[float]]
+    operator: Mapping[str, Any]
     sha256: Mapping[float, str]
     estimator: Mapping[str, Any]
 
@@ -71,23 +69,46 @@ def parsed(path: str, saved: object) -> Origin:
     saved = mapping(saved, "hyper_parameters")
     operator = mapping(saved.get("operator"), "operator")
     choices, names = mapping(saved.get("choices"), "choices"), mapping(saved.get("names", {}), "names")
-    known: dict[str, str | int | None] = {
-        "name": text(operator.get("name"), "operator.name"),
-        "seed": whole(operator.get("seed"), "operator.seed"),
-        "block": whole(operator.get("block"), "operator.block"),
-        "matrix": optional_text(operator.get("matrix"), "operator.matrix"),
-    }
+    known = {text(k, "operator"): value_of(k, v) for k, v in operator.items() if k != "sha256"}
+    text(known.get("name"), "operator.name")
     hashes = mapping(operator.get("sha256", {}), "operator.sha256")
     return Origin(
         path=path,
         choices={g: optional_text(choices.get(g), f"choices.{g}") for g in GROUPS},
         names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names},
         operator=known,
-        ratios={} if known["matrix"] is None else {k: ratios(operator.get(k), f"operator.{k}")
-                                                   for k in ("ratio", "train_ratio")},
         sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
         estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"),
-    )  # fmt: skip
+    )
+
+
+def training_record(
+    config: Mapping[str, Any], choices: Mapping[str, str | None], sha256: Mapping[float, str]
+) -> dict[str, Any]:
+    """What a training writes into its checkpoints, and :func:`read_origin` reads.
+
+    Args:
+        config: the whole config, as plain values.
+        choices: config group -> chosen option.
+        sha256: ratio that is trained on -> SHA-256 of the operator.
+    """
+    return {
+        "estimator": config["estimator"],
+        "operator": with_absolute_paths(config["operator"]) | {"sha256": {repr(r): v for r, v in sha256.items()}},
+        "choices": {g: choices.get(g) for g in GROUPS},
+        "names": {g: config[g]["name"] for g in GROUPS},
+        "seed": config["seed"],
+    }
+
+
+def with_absolute_paths(node: Mapping[str, Any]) -> dict[str, Any]:
+    """A part's node, in which paths of files are the same wherever the program runs next time."""
+    return {k: str(Path(v).resolve()) if names_file(v) and Path(v).is_file() else v for k, v in node.items()}
+
+
+def names_file(value: object) -> bool:
+    """Whether a parameter is the path of a file: it is absolute or has an ending."""
+    return isinstance(value, str) and (Path(value).is_absolute() or re.search(r"\.[A-Za-z]\w{0,4}$", value) is not None)
 
 
 def wrong(value: object, what: str, wanted: str) -> ValueError:
@@ -122,12 +143,6 @@ def name(value: object, what: str) -> str:
     return str(value)
 
 
-def whole(value: object, what: str) -> int:
-    if type(value) is not int or abs(value) >= 2**63:
-        raise wrong(value, what, "a whole number")
-    return value
-
-
 def a_ratio(value: object) -> float:
     """A ratio that is the key of a hash: ``"0.3"``."""
     try:
@@ -139,11 +154,10 @@ def a_ratio(value: object) -> float:
     return found
 
 
-def ratios(value: object, what: str) -> float | list[float]:
-    found = [v for v in (value if isinstance(value, list) else [value]) if isinstance(v, int | float) and 0 < v <= 1]
-    if not found or found != (value if isinstance(value, list) else [value]):
+def ratios(value: object, what: str) -> None:
+    found = value if isinstance(value, list) else [value]
+    if not found or not all(type(v) in (int, float) and 0 < v <= 1 for v in found):
         raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
-    return [float(v) for v in found] if isinstance(value, list) else float(found[0])
 
 
 def plain(value: object, what: str, depth: int = 0) -> Any:
@@ -160,6 +174,14 @@ def plain(value: object, what: str, depth: int = 0) -> Any:
     return value
 
 
-def gone(matrix: str | int | None) -> bool:
+def value_of(key: str, value: object) -> Any:
+    """A value of the operator's node."""
+    what = f"operator.{key}"
+    if key in ("ratio", "train_ratio"):
+        ratios(value, what)
+    return text(value, what) if isinstance(value, str) else plain(value, what)
+
+
+def gone(path: str) -> bool:
     """Whether a recorded path leads to no file; a relative one would lead to another file elsewhere."""
-    return isinstance(matrix, str) and not (Path(matrix).is_absolute() and Path(matrix).is_file())
+    return not (Path(path).is_absolute() and Path(path).is_file())

@@ -1,18 +1,29 @@
-"""Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC section 8)."""
+"""Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC section 8).
+
+A file has the columns of SCHEMA, then those that its certifiers declare. The declarations of the parts are in the
+metadata of the file, so that reports need neither torch nor the package that a part comes from.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import TypeAdapter, ValidationError
 
+from invsmooth.core.declarations import AlgorithmDeclaration, CertifierDeclaration
 from invsmooth.core.files import replaced
 
 TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
+TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}
+"""Kind of a declared column -> its type in the file."""
 
 SCHEMA = pa.schema(
     [
@@ -21,63 +32,98 @@ SCHEMA = pa.schema(
         # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the certificate's ratio.
         ("eps", REAL), ("sigma", REAL), ("sigma_b", REAL), ("ratio", REAL), ("eps_over_sigma", REAL),
         ("n_samples", WHOLE), ("confidence", REAL), ("quantile", REAL), ("k_index", WHOLE),
-        ("simultaneous", TEXT), ("confidence_each", REAL),
-        ("certifier", TEXT), ("units", TEXT), ("sound", FLAG), ("reason", TEXT), ("abstained", FLAG),
-        ("bound", REAL), ("bound_chi_square", REAL), ("bound_total_variation", REAL), ("bound_trace", REAL),
-        ("truth", REAL), ("truth_lower", REAL), ("truth_upper", REAL),
+        ("simultaneous", TEXT), ("confidence_each", REAL), ("joint_over_eps", FLAG),
+        ("certifier", TEXT), ("units", TEXT), ("sound", FLAG), ("reason", TEXT), ("impossible", FLAG),
+        ("abstained", FLAG), ("bound", REAL), ("truth", REAL), ("truth_lower", REAL), ("truth_upper", REAL),
         ("psnr_measured", REAL), ("psnr_clean", REAL), ("psnr_attacked", REAL), ("psnr_noise", REAL),
         ("psnr_median", REAL), ("psnr_certified", REAL),
         ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
-        ("discrepancy_median", REAL), ("discrepancy_certified", REAL), ("certified_psnr", REAL),
-        ("certified_psnr_mean", REAL), ("certified_eps", REAL), ("ball_radius", REAL), ("clipped", WHOLE),
         ("attack", TEXT), ("attack_target", TEXT),
         ("attack_norm", REAL), ("attack_zero_gradient", FLAG), ("attack_grad_evals", WHOLE),
         ("network_evals", WHOLE), ("seconds", REAL),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
-"""What SPEC section 8 does not say of them:
+"""The columns that every file has. What SPEC section 8 does not say of them:
 
 - algo, task: their names in training, also in an evaluation of its checkpoint. estimator: the class of the network.
-- bound: the certified MSE of the row's certifier (docs/theory.md); where none exists it is nan, k_index is null, and
-  ``reason`` says why. bound_…: the simpler forms of ``mean``.
-- truth: what the bound bounds, as it is at the attack that was found, estimated from fresh draws, with confidence limits.
-  Of ``center`` 3 times the ball that R-hat bounds, of ``radius`` what is to stay below the threshold.
-- confidence holds for what ``simultaneous`` names together (eps, sigma, images; "" for each row on its own), among the
-  rows of one run and certifier; confidence_each is what one certificate was made with. Rows of several runs read
-  together: :mod:`invsmooth.reporting.together`.
-- psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one picture and bound nothing.
+- bound: the certified MSE of the row's certifier (docs/theory.md). Without a certificate it is nan, k_index is null, and
+  ``reason`` says why. impossible: no draws could give one here. abstained: the certifier had the draws and gave none.
+- truth: estimate of the bounded value under the attack, from fresh draws, with confidence limits, in the unit of bound.
+- confidence: of all certificates together that ``simultaneous`` names (eps, sigma, images; "": each row on its own),
+  among the rows of one run and certifier. confidence_each: of one certificate. joint_over_eps: the certificates of all
+  eps of this image, sigma and certifier are one statement. Several runs together: :mod:`invsmooth.reporting.together`.
+- psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one picture and bound
+  nothing. psnr_median, ssim_median: of the picture that the certifier shows.
 - psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
-- psnr_median, ssim_median of ``mean`` and ``center``: of the one image that they show.
-- certified_psnr_mean: of the mean estimator. ball_radius (l2), clipped: R, and how many draws were clipped to it.
-- certified_eps: in the unit of the row's eps, also under ``units=paper``.
-- attack_target: whose error the attack maximised (base, mean, median).
-- attack_zero_gradient: the gradient was zero wherever the attack took it. The attack had no direction: psnr_attacked is then
-  no sign of robustness."""
+- attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the gradient was zero
+  wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
+METADATA = b"invsmooth"
+"""Key of the declarations in the metadata of a file."""
 
 AT_ATTACKED = "discrepancy"
-"""The certifier that is taken at the attacked measurement, as in the paper. The others are taken at the clean one: so they
-cover every attack on x, and one set of draws serves all radii."""
+"""The certifier that is taken at the attacked measurement. To be replaced by ``CertifierDeclaration.at``."""
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
-"""Columns that tell any two rows apart."""
+"""Columns that identify a row."""
 
 
-def write_rows(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write ``rows`` as Parquet, all or nothing.
+@dataclass(frozen=True)
+class Declared:
+    """What the parts behind some rows declare.
 
-    Raises: ValueError: a row lacks a column or has one too many.
+    Attributes:
+        certifiers: declarations by the name in the column ``certifier``.
+        algorithms: declarations by the name in the column ``algo``. A name may be missing: an evaluation needs no
+            training algorithm.
     """
+
+    certifiers: Mapping[str, CertifierDeclaration] = field(default_factory=dict)
+    algorithms: Mapping[str, AlgorithmDeclaration] = field(default_factory=dict)
+
+    @property
+    def schema(self) -> pa.Schema:
+        """SCHEMA, then the declared columns, with the declarations as metadata.
+
+        Raises: ValueError: two declarations give one column two types.
+        """
+        found = {f.name: f.type for f in SCHEMA}
+        for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
+            for column in certifier.columns:
+                if found.setdefault(column.name, TYPES[column.kind]) != TYPES[column.kind]:
+                    raise ValueError(
+                        f"certifier {certifier.name} declares the column {column.name} as {column.kind}, but elsewhere "
+                        f"it is {found[column.name]}; give it another name"
+                    )
+        return pa.schema(list(found.items()), metadata={METADATA: json.dumps(dataclasses.asdict(self)).encode()})
+
+    def __or__(self, other: Declared) -> Declared:
+        """Both. Where a name has two declarations, that of ``other``."""
+        return Declared({**self.certifiers, **other.certifiers}, {**self.algorithms, **other.algorithms})
+
+
+def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], declared: Declared) -> None:
+    """Write ``rows`` as Parquet, all or nothing. A declared column that a row does not have is null there.
+
+    Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares.
+    """
+    replace_table(path, to_table(rows, declared))
+
+
+def to_table(rows: Iterable[Mapping[str, Any]], declared: Declared) -> pa.Table:
+    """Raises: ValueError: as :func:`write_rows`."""
+    rows, schema = list(rows), declared.schema
     for row in rows:
-        if set(row) != set(SCHEMA.names):
-            raise ValueError(f"row and schema differ in {sorted(set(row) ^ set(SCHEMA.names))}")
-    replace_table(path, pa.Table.from_pylist(list(rows), schema=SCHEMA))
+        if wrong := (set(SCHEMA.names) - set(row)) | (set(row) - set(schema.names)):
+            raise ValueError(f"row and schema differ in {sorted(wrong)}")
+    return pa.Table.from_pylist(rows, schema=schema)
 
 
-def write_table(path: Path, rows: pd.DataFrame) -> None:
+def write_table(path: Path, rows: pd.DataFrame, declared: Declared) -> None:
     """Write rows that :func:`read_rows` read, all or nothing."""
-    replace_table(path, pa.Table.from_pandas(rows[SCHEMA.names], schema=SCHEMA, preserve_index=False))
+    schema = declared.schema
+    replace_table(path, pa.Table.from_pandas(rows[schema.names], schema=schema, preserve_index=False))
 
 
 def replace_table(path: Path, table: pa.Table) -> None:
@@ -86,16 +132,32 @@ def replace_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary)
 
 
-def read_rows(folders: Sequence[Path]) -> pd.DataFrame:
-    """The rows of several run folders as one data frame, each row once, with its run's folder as column ``folder``.
+def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
+    """The rows of several run folders, each row once, with its run's folder as column ``folder``; and the declarations.
 
-    Raises: ValueError: a file that lacks columns.
+    Raises: ValueError: a file without declarations, or one that lacks columns.
     """
-    frames = []
+    tables, declared = [], Declared()
     for folder in sorted(folders):
-        frame = pq.read_table(folder / "results.parquet").to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
-        if missing := set(SCHEMA.names) - set(frame.columns):
-            raise ValueError(f"{folder / 'results.parquet'} lacks the columns {', '.join(sorted(missing))}")
-        frames.append(frame.assign(folder=str(folder)))
-    # A sweep's own file repeats the rows of its jobs; those of the jobs, which come after it, lie beside their pictures.
-    return pd.concat(frames, ignore_index=True).drop_duplicates(list(KEY), keep="last", ignore_index=True)
+        table, own = read_table(folder / "results.parquet")
+        declared |= own
+        tables.append(table.append_column("folder", pa.array([str(folder)] * len(table), TEXT)))
+    columns = [*declared.schema.names, "folder"]
+    rows = pa.concat_tables(tables, promote_options="default").select(columns)
+    frame = rows.to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
+    # A sweep's own file repeats the rows of its jobs. Theirs, which come after it, lie beside their pictures.
+    return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True), declared
+
+
+def read_table(path: Path) -> tuple[pa.Table, Declared]:
+    """One file. Raises: ValueError: as :func:`read_rows`."""
+    table = pq.read_table(path)
+    try:
+        declared = TypeAdapter(Declared).validate_json((table.schema.metadata or {})[METADATA])
+    except (KeyError, ValidationError) as error:
+        raise ValueError(
+            f"{path} does not declare its certifiers: another version of invsmooth wrote it; run that evaluation again"
+        ) from error
+    if missing := set(declared.schema.names) - set(table.column_names):
+        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    return table.replace_schema_metadata(), declared

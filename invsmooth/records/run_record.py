@@ -1,4 +1,4 @@
-"""What makes a run folder explain itself: run.json with command, versions, seed, git state and how the run ended."""
+"""The record of a run: run.json with command, versions, seed, git state and outcome, and config.yaml."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import OmegaConf
 
 from invsmooth.core.files import write_bytes
 from invsmooth.core.redact import redact
@@ -24,17 +24,20 @@ PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torch
 
 
 @contextmanager
-def recorded(cfg: DictConfig, folder: Path) -> Iterator[dict[str, Any]]:
-    """Write the resolved config and run.json to ``folder``, without credentials; at the end note whether the run finished,
-    failed or was interrupted, and why. What the block adds to the record that it is given is written, too."""
-    resolved = redact(OmegaConf.to_container(cfg, resolve=True, enum_to_str=True))
-    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(resolved)))
+def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
+    """Write config.yaml and run.json to ``folder``, without credentials. At the end run.json gets the outcome of the block
+    (finished, failed or interrupted, and why), and what the block added to the record that it got.
+
+    Args:
+        config: plain values.
+    """
+    write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(redact(dict(config)))))
     started = time.time()
     record: dict[str, Any] = {
         "status": "running",
         "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
         "folder": str(folder),
-        "seed": cfg.seed,
+        "seed": config["seed"],
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},

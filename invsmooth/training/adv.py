@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import torch
 from torch import Tensor
 
-from invsmooth.attacks import Objective, ReconstructionError, Search, maximise
+from invsmooth.attacks import PGD, Objective, ReconstructionError
+from invsmooth.attacks.pgd import Schedule
+from invsmooth.attacks.search import Init, Keep
 from invsmooth.core.rng import stream_key
 from invsmooth.estimators.frozen import frozen
 from invsmooth.metrics import mse
@@ -40,18 +40,20 @@ class Adv(AlgorithmMixin):
         eps: float,
         n_iter: int,
         step_size: float | None = None,
-        schedule: str = "constant",
+        schedule: Schedule = "constant",
         normalize: bool = True,
-        init: str = "zero",
-        keep: str = "last",
+        init: Init = "zero",
+        keep: Keep = "last",
         warm_start: bool = False,
         eps_warmup: int = 0,
     ) -> None:
         super().__init__(setup)
         if eps_warmup < 0:
             raise ValueError(f"eps_warmup={eps_warmup} has to be >= 0 (batches)")
-        self.search = Search(eps, n_iter, step_size, schedule, normalize, init, keep)
-        self.eps_warmup, self.warm_start = eps_warmup, warm_start
+        self.search = PGD(
+            n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep
+        )
+        self.eps, self.eps_warmup, self.warm_start = eps, eps_warmup, warm_start
         self.last_xi: Tensor | None = None
 
     @property
@@ -64,16 +66,15 @@ class Adv(AlgorithmMixin):
 
     def radius(self) -> float:
         """eps of this batch."""
-        return self.search.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
+        return self.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
 
     def attack(self, x: Tensor, objective: Objective) -> Tensor:
         """xi* of each patch, shape of x, detached."""
         # Numbered by batch, as everything drawn in training is.
         seed = stream_key(self.seed, "attack", self.batches_seen, self.global_rank)
         start = self.last_xi if self.warm_start and self.last_xi is not None and self.last_xi.shape == x.shape else None
-        search = dataclasses.replace(self.search, eps=self.radius())
         with frozen(self.estimator):
-            xi = maximise(objective, x, search, seed=seed, start=start, final_loss=False).xi
+            xi = self.search.search(objective, x, eps=self.radius(), seed=seed, start=start, final_loss=False).xi
         if self.warm_start:
             self.last_xi = xi
         return xi

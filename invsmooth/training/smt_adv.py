@@ -6,6 +6,8 @@ from torch import Tensor
 
 from invsmooth.attacks import SmoothedError
 from invsmooth.attacks.objectives import SMOOTHINGS
+from invsmooth.attacks.pgd import Schedule
+from invsmooth.attacks.search import Init, Keep
 from invsmooth.core.units import to_unit_scale
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
@@ -41,10 +43,10 @@ class SmtAdv(Adv):
         sigma: float,
         n_samples: int,
         step_size: float | None = None,
-        schedule: str = "constant",
+        schedule: Schedule = "constant",
         normalize: bool = True,
-        init: str = "zero",
-        keep: str = "last",
+        init: Init = "zero",
+        keep: Keep = "last",
         warm_start: bool = False,
         eps_warmup: int = 0,
         smoothing: str = "mean",

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from invsmooth.attacks import Target, apgd, noise, pgd
-from invsmooth.attacks.apgd import ascend, checkpoints
+from invsmooth.attacks import APGD, Target, apgd, noise, pgd
+from invsmooth.attacks.apgd import checkpoints
 from invsmooth.checks.truth import check_error
 from invsmooth.data.decode import read_image
 from invsmooth.estimators import DPDNN, ISTANetPP, load_checkpoint
@@ -90,7 +90,7 @@ def algorithm_1(waves: np.ndarray, phases: np.ndarray, start: np.ndarray, eps: f
 def test_against_the_published_algorithm_image_by_image(n_iter: int) -> None:
     objective, eps = Waves(5), 1.3
     start = 0.1 * torch.randn(5, 1, 4, 6, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
-    xi, loss = ascend(objective, start, eps, n_iter, 2 * eps)
+    xi, loss = APGD(n_iter=n_iter).ascend(objective, start, eps)
     halvings = []
     for i in range(5):
         expected, n = algorithm_1(objective.waves, objective.phases[i], start[i].flatten().numpy(), eps, n_iter)
@@ -140,7 +140,7 @@ def test_works_in_inference_mode() -> None:
         ({"n_iter": 0}, "n_iter=0"),
         ({"restarts": 0}, "restarts=0"),
         ({"step_size": -1}, "step_size=-1"),
-        ({"init": "random"}, "init='random' is none of zero, sphere"),
+        ({"init": "random"}, "init='random' is not allowed; allowed: zero, sphere"),
     ],
 )
 def test_bad_arguments(options: dict, message: str) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from invsmooth.attacks import AttackResult, ReconstructionError, Search, Target, apgd, maximise, noise, pgd
+from invsmooth.attacks import PGD, AttackResult, ReconstructionError, Target, apgd, noise, pgd
 from invsmooth.attacks.ball import project
 from invsmooth.core.errors import NotFiniteError
 from invsmooth.data.decode import read_image
@@ -153,16 +153,16 @@ def test_training_saves_the_last_forward_pass() -> None:
 
     x = torch.rand(2, 1, 4, 4)
     objective = ReconstructionError(counting, Identity(), x, None)
-    last, best = (Search(0.5, 3, 0.1, init="sphere", keep=keep) for keep in ("last", "best"))
-    whole, whole_images = maximise(objective, x, last, image_keys=["a", "b"]), images
+    last, best = (PGD(n_iter=3, step_size=0.1, init="sphere", keep=keep) for keep in ("last", "best"))
+    whole, whole_images = last.search(objective, x, eps=0.5, image_keys=["a", "b"]), images
     images = 0
-    short = maximise(objective, x, last, image_keys=["a", "b"], final_loss=False)
+    short = last.search(objective, x, eps=0.5, image_keys=["a", "b"], final_loss=False)
     assert (whole_images, images) == (8, 6)
     assert torch.equal(short.xi, whole.xi)
-    torch.testing.assert_close(short.loss, maximise(objective, x, Search(0.5, 2, 0.1, init="sphere", keep="last"),
-                                                    image_keys=["a", "b"]).loss)  # fmt: skip
+    before = PGD(n_iter=2, step_size=0.1, init="sphere", keep="last")
+    torch.testing.assert_close(short.loss, before.search(objective, x, eps=0.5, image_keys=["a", "b"]).loss)
     images = 0
-    maximise(objective, x, best, final_loss=False)
+    best.search(objective, x, eps=0.5, final_loss=False)
     assert images == 8
 
 
@@ -180,7 +180,7 @@ def test_projection_is_idempotent_and_keeps_the_inside() -> None:
         ({"eps": -1}, "eps=-1"),
         ({"eps": float("nan")}, "eps=nan"),
         ({"eps": 1, "n_iter": 0}, "n_iter=0"),
-        ({"eps": 1, "schedule": "linear"}, "schedule='linear' is none of constant, cosine"),
+        ({"eps": 1, "schedule": "linear"}, "schedule='linear' is not allowed; allowed: constant, cosine"),
         ({"eps": 1, "init": "random"}, "init='random'"),
         ({"eps": 1, "keep": "worst"}, "keep='worst'"),
         ({"eps": 1, "normalize": False}, "step_size"),
@@ -219,7 +219,7 @@ class NanOnce:
 def test_a_loss_that_is_no_number_is_not_forgotten() -> None:
     """It shows at the end, also where later iterates are fine."""
     with pytest.raises(FloatingPointError):
-        maximise(NanOnce(), torch.rand(1, 1, 4, 4), Search(1, 5))
+        PGD(n_iter=5).search(NanOnce(), torch.rand(1, 1, 4, 4), eps=1)
 
 
 @pytest.mark.slow

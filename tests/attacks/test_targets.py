@@ -186,7 +186,7 @@ def test_the_objective_of_each_target() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"kind": "mode"}, "target='mode' is none of base, mean, median"),
+        ({"kind": "mode"}, "kind='mode' is not allowed; allowed: base, mean, median"),
         ({"draws": "some"}, "draws='some'"),
         ({"sigma": -1.0}, "sigma=-1"),
         ({"n_samples": 0}, "n_samples=0"),

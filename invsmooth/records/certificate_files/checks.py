@@ -3,34 +3,51 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from itertools import pairwise
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from invsmooth.certificates.certifier import Certifier
 from invsmooth.core.units import PAPER_LABEL, Units
-from invsmooth.records.certificate_files.arithmetic import differences, expected
-from invsmooth.records.certificate_files.fields import kind_of, out_of_range, structure_errors
+from invsmooth.records.certificate_files import fields
+from invsmooth.records.certificate_files.arithmetic import differences, expected, settings_of
+from invsmooth.records.certificate_files.fields import out_of_range
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, array_sha256, checksum, read_arrays
-
-SLACK = 1e-6
-"""Relative rounding of the lengths of ``mean`` against each other."""
+from invsmooth.records.certificate_files.parts import certifier_of, class_of, own_fields
 
 
-def findings(record: Record, path: Path) -> list[str]:
-    """All that is wrong with a file that was read from ``path``, one message each; empty if nothing is."""
-    if wrong := structure_errors(record) or list(out_of_range(record)):
+def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]:
+    """All that is wrong with a file that was read from ``path``, one message each; empty if nothing is.
+
+    Args:
+        trust: modules that the user named, for certifiers that are not ours (:mod:`invsmooth.core.trust`).
+    """
+    if wrong := structure_errors(record, path, trust) or list(out_of_range(record)):
         return wrong
     found = []
     if record["sha256"] != (recomputed := checksum(record)):
         found.append(f"sha256: recorded {record['sha256']}, recomputed {recomputed}: the file was changed")
     found += file_errors(record)
-    found += array_errors(record, path)
     for i, certificate in enumerate(record["certificates"]):
         where = name_of(record, i)
         try:
-            found += [f"{where}: {error}" for error in certificate_errors(record, certificate)]
+            certifier = certifier_of(certificate, path, trust)
+            found += [f"{where}: {error}" for error in certificate_errors(record, certificate, certifier)]
         except (ValueError, ArithmeticError, IndexError) as error:
             found.append(f"{where}: cannot be recomputed: {error}")
+    return found + list(array_errors(record, path, trust))
+
+
+def structure_errors(record: Record, path: Path, trust: Sequence[str]) -> list[str]:
+    """What is wrong with the fields of a whole file. If there is something, nothing else can be checked."""
+    if found := list(fields.file_errors(record)):
+        return found
+    for i, certificate in enumerate(record["certificates"]):
+        where = f"certificates[{i}]"
+        try:
+            own = own_fields(class_of(certificate if isinstance(certificate, dict) else {}, path, trust), certificate)
+            found += fields.certificate_errors(certificate, own, where)
+        except (CertificateFileError, NotImplementedError) as error:
+            found.append(f"{where}.{error}")
     return found
 
 
@@ -76,7 +93,7 @@ def elsewhere(record: Record, certificate: Record) -> float | None:
     return next((c["radii"][0]["eps"] for c in same if c["measurement"] != certificate["measurement"]), None)
 
 
-def array_errors(record: Record, path: Path) -> Iterator[str]:
+def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[str]:
     """Whether the measurements, and the clean image where it is kept, are those that were certified."""
     described = dict(record["measurements"]["arrays"])
     file = record["measurements"]["file"]
@@ -94,7 +111,7 @@ def array_errors(record: Record, path: Path) -> Iterator[str]:
         yield f"measurements.arrays.{name}: is {'not in' if name in described else 'only in'} the .npz file"
     wanted = measurement_shape(record)
     for name, array in record["measurements"]["arrays"].items():
-        if array["shape"] != wanted:
+        if wanted and array["shape"] != wanted:
             yield (
                 f"measurements.arrays.{name}.shape: {array['shape']} does not belong to image.shape = "
                 f"{record['image']['shape']} and the operator, which give {wanted}"
@@ -109,13 +126,16 @@ def array_errors(record: Record, path: Path) -> Iterator[str]:
     for i, certificate in enumerate(record["certificates"]):
         if certificate["measurement"] not in record["measurements"]["arrays"]:
             yield f"{name_of(record, i)}: measurement: {certificate['measurement']!r} is not in measurements.arrays"
-        if needs_image(certificate) and "x" not in arrays:
+        if "x" not in arrays and certifier_of(certificate, path, trust).records_image:
             yield f"{name_of(record, i)}: is about the clean image, but there is no array x in the .npz file"
 
 
-def measurement_shape(record: Record) -> list[int]:
-    """Shape of the measurements of one image, from the image's and from the operator's settings."""
+def measurement_shape(record: Record) -> list[int] | None:
+    """Shape of the measurements of one image, from the image's and from the operator's settings; None for an operator that is
+    not ours."""
     (channels, height, width), operator = record["image"]["shape"], record["operator"]
+    if "_target_" in operator:
+        return None
     if operator["name"] == "identity":
         return [channels, height, width]
     block = operator["block"]
@@ -123,74 +143,17 @@ def measurement_shape(record: Record) -> list[int]:
     return [m, -(-height // block), -(-width // block)]
 
 
-def needs_image(certificate: Record) -> bool:
-    return certificate["certifier"] in ("error", "mean") or certificate.get("radius_of") == "error"
-
-
-def certificate_errors(record: Record, certificate: Record) -> Iterator[str]:
-    kind, simultaneous = kind_of(certificate), certificate["simultaneous"]
-    if certificate["anytime"] != (kind == "anytime"):
-        yield message("anytime", certificate["anytime"], kind == "anytime")
-    allowed = ("none",) if kind in ("mean", "anytime") or "eps" in certificate["shared_over"] else ("none", "dkw")
-    if simultaneous not in allowed:
-        yield f"simultaneous: {simultaneous!r} is not allowed here; allowed: {', '.join(allowed)}"
-    if kind == "mean" and "eps" in certificate["shared_over"]:
-        yield "shared_over.eps: the bounds of mean hold at all eps, so that the confidence is not shared over them"
-    if certificate.get("radius_of", "error") not in ("error", "discrepancy"):
-        yield f"radius_of: {certificate['radius_of']!r} is neither error nor discrepancy"
-    if "draws" in certificate:
-        yield from draws_errors(certificate)
-        if len(certificate["draws"]) != certificate["n_samples"]:
-            return
-    yield from {"mean": mean_errors, "center": center_errors, "anytime": anytime_errors}.get(kind or "", no_errors)(
-        certificate
-    )
+def certificate_errors(record: Record, certificate: Record, certifier: Certifier) -> Iterator[str]:
+    allowed = ("none", "dkw")
+    if "eps" in certificate["shared_over"] or certifier.over_eps("dkw", apart=False) != "dkw":
+        allowed = ("none",)
+    if certificate["simultaneous"] not in allowed:
+        yield f"simultaneous: {certificate['simultaneous']!r} is not allowed here; allowed: {', '.join(allowed)}"
+    if "eps" in certificate["shared_over"] and certifier.over_eps("bonferroni") == "none":
+        yield f"shared_over.eps: the bounds of {certifier.name} hold at all eps, so that the confidence is not shared over them"
+    certifier.check(settings_of(certificate))
+    yield from certifier.inconsistencies(certificate)
     n = math.prod(record["image"]["shape"])
-    for field, recorded, recomputed in differences(certificate, expected(certificate, n, Units(record["units"]))):
+    again = expected(certifier, certificate, n, Units(record["units"]))
+    for field, recorded, recomputed in differences(certificate, again):
         yield message(field, recorded, recomputed)
-
-
-def no_errors(certificate: Record) -> Iterator[str]:
-    yield from ()
-
-
-def draws_errors(certificate: Record) -> Iterator[str]:
-    draws = certificate["draws"]
-    if len(draws) != certificate["n_samples"]:
-        yield message("number of draws, n_samples", certificate["n_samples"], len(draws))
-    if not all(math.isfinite(d) and d >= 0 for d in draws):
-        yield "draws: not all are finite and at least 0"
-    for k, (a, b) in enumerate(pairwise(draws)):
-        if not a <= b:
-            yield f"draws: not in ascending order at rank {k + 1}: {a!r}, {b!r}"
-            return
-
-
-def mean_errors(certificate: Record) -> Iterator[str]:
-    """Relations between the lengths of ``mean`` that hold whatever the network."""
-    numbers = {k: float(certificate[k]) for k in ("radius", "lambda_hat", "trace_hat", "mean_offset", "median")}
-    for name, value in numbers.items():
-        if not (math.isfinite(value) and value >= 0):
-            yield f"{name}: {value} is not finite and at least 0"
-    longest = 1 + SLACK
-    for lesser, greater in (("lambda_hat", "trace_hat"), ("trace_hat", "radius"), ("mean_offset", "trace_hat")):
-        a, b = (numbers[k] ** (2 if k in ("radius", "mean_offset") else 1) for k in (lesser, greater))
-        if a > b * longest:
-            yield f"{lesser} and {greater}: {lesser} = {numbers[lesser]!r} is too large for {greater} = {numbers[greater]!r}"
-    centre, mean = float(certificate["centre_error"]), float(certificate["mean_error"])
-    if abs(centre - mean) > longest * numbers["mean_offset"] + SLACK * centre or centre < 0 or mean < 0:
-        yield f"centre_error and mean_error: {centre!r} and {mean!r} are further apart than mean_offset"
-    if not 0 <= certificate["clipped"] <= certificate["n_samples"]:
-        yield f"clipped: {certificate['clipped']} is not between 0 and n_samples"
-
-
-def center_errors(certificate: Record) -> Iterator[str]:
-    share, n_pred = certificate["share_in_ball"], certificate["n_pred"]
-    if certificate["sigma"] > 0 and abs(share * n_pred - round(share * n_pred)) > SLACK * n_pred:
-        yield f"share_in_ball: {share!r} is no share of n_pred = {n_pred} draws"
-
-
-def anytime_errors(certificate: Record) -> Iterator[str]:
-    for j, row in enumerate(certificate["radii"]):
-        if not 0 <= row["n_below"] <= row["n_drawn"]:
-            yield f"radii[{j}].n_below: {row['n_below']} is not between 0 and n_drawn = {row['n_drawn']}"

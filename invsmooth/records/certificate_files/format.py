@@ -24,7 +24,6 @@ from invsmooth.core.files import replaced, write_bytes
 FORMAT, VERSION = "invsmooth certificates", 2
 FOLDER = "certificates"
 """Within a run folder."""
-NOT_FINITE = ("nan", "inf", "-inf")
 MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
 """Of a certificate file: its size, the digits of a whole number, and objects and lists within each other."""
 
@@ -33,11 +32,6 @@ Record = dict[str, Any]
 
 class CertificateFileError(ValueError):
     """A file that is no certificate file, or not one that this version reads."""
-
-
-def real(value: float) -> float | str:
-    """A number as JSON can hold it."""
-    return float(value) if math.isfinite(value) else str(float(value))
 
 
 def canonical(content: Mapping[str, Any]) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -13,17 +15,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invsmooth.certificates import Certificate, certify_all, decided_certificate
+from invsmooth.certificates import Certificate, Certifier, Smoothing, certify_all
 from invsmooth.core.errors import CheckpointError, ScratchError
-from invsmooth.core.units import Units, certified_radius, to_unit_scale
+from invsmooth.core.trust import resolve_trusted
+from invsmooth.core.units import Units, certified_radius
 from invsmooth.estimators.checkpoint import from_description, load_checkpoint
 from invsmooth.estimators.frozen import frozen, state_sha256
-from invsmooth.operators import LinearOperator, operator_by_name
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.operators.block_gaussian import measurements_per_block
-from invsmooth.records.certificate_files.arithmetic import differences
+from invsmooth.records.certificate_files.arithmetic import differences, settings_of
 from invsmooth.records.certificate_files.checks import message, name_of
-from invsmooth.records.certificate_files.fields import ABOUT_THRESHOLD, COMMON, MEAN_BOUNDS, MOST_DRAWS
+from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, read_arrays
+from invsmooth.records.certificate_files.parts import certifier_of
 from invsmooth.records.certificate_files.record import certificate_record, operator_sha256
 
 RELATIVE = 1e-4
@@ -32,10 +36,8 @@ precision networks; for the published ones it is below 1e-6."""
 OF_THE_IMAGE = 5e-7
 """… plus this share of the length of the reconstruction: single precision cannot tell reconstructions apart that differ by
 less. About four units in the last place. A bound that is off by a factor of 10 is found down to an MSE of 1e-12."""
-SQUARED_ERRORS, SQUARED_LENGTHS = ("draws", "median"), ("lambda_hat", "trace_hat")
-LENGTHS = ("radius", "mean_offset", "centre_error", "mean_error")
-FOLLOWS = ("ratio", "bound", "reason", "certified_eps", *MEAN_BOUNDS)
-"""What follows from the rest of a file. A file without findings has the values that follow from its own evidence."""
+FOLLOWS = ("ratio", "bound", "reason")
+"""What follows from the rest of a file, beside what the certifier says. A file without findings has these values."""
 MOST_ENTRIES = 2**26
 """Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1."""
 
@@ -51,34 +53,38 @@ def rerun(
         trust: modules that the user named: :mod:`invsmooth.core.trust`.
     Raises: CertificateFileError: the estimator or the operator of the file cannot be made again, or not drawn with.
     """
-    for i, certificate in enumerate(record["certificates"]):
-        if (n_draws := draws_of(certificate)) > most_draws:
+    certifiers = [certifier_of(certificate, path, trust) for certificate in record["certificates"]]
+    for i, (certifier, certificate) in enumerate(zip(certifiers, record["certificates"], strict=True)):
+        if (n_draws := certifier.n_draws(settings_again(certifier, certificate))) > most_draws:
             raise CertificateFileError(
                 f"{name_of(record, i)}: has {n_draws} draws, and --rerun makes at most {most_draws}; allow more with "
                 "--max-draws"
             )
-    estimator, operator = rebuild_estimator(record, path, checkpoint, trust), rebuild_operator(record)
+    estimator, operator = rebuild_estimator(record, path, checkpoint, trust), rebuild_operator(record, path, trust)
     arrays = read_arrays(path.with_name(record["measurements"]["file"]))
     found = []
     numbered = sorted(enumerate(record["certificates"]), key=lambda c: repr(group_of(c[1])))
     for _, members in groupby(numbered, key=lambda c: group_of(c[1])):
         group = dict(members)
+        own = [certifiers[i] for i in group]
         try:
-            redrawn, picture = certify_again(list(group.values()), record, estimator, operator, arrays, chunk_size)
+            redrawn, picture = certify_again(
+                own, next(iter(group.values())), record, estimator, operator, arrays, chunk_size
+            )
         except (ValueError, ScratchError) as error:  # their messages say it all
             raise CertificateFileError(f"cannot be redrawn: {error}") from error
         except Exception as error:  # whatever a network raises for what it is not made for
             raise CertificateFileError(f"cannot be redrawn: {type(error).__name__}: {error}") from error
         for i, certificate in group.items():
-            found += [f"{name_of(record, i)}: {line}" for line in compare(record, certificate, redrawn, picture)]
+            lines = compare(record, certificate, certifiers[i], redrawn[certifiers[i].name], picture)
+            found += [f"{name_of(record, i)}: {line}" for line in lines]
     return found
 
 
-def draws_of(certificate: Record) -> int:
-    """Draws that it takes to make a certificate again; ``anytime`` stops where the recorded decisions were made."""
-    if certificate["anytime"]:
-        return max(r["n_drawn"] for r in certificate["radii"])
-    return certificate["n_samples"] + certificate.get("n_centre", 0) + 2 * certificate.get("n_pred", 0)
+def settings_again(certifier: Certifier, certificate: Record, chunk_size: int | None = None) -> Smoothing:
+    """The settings with which a certificate is drawn again."""
+    n_samples = certifier.n_rerun(certificate)
+    return replace(settings_of(certificate), n_samples=n_samples, chunk_size=chunk_size)
 
 
 def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
@@ -108,22 +114,41 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
     return estimator
 
 
-def rebuild_operator(record: Record) -> LinearOperator:
+def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] = ()) -> LinearOperator:
     settings = {k: v for k, v in record["operator"].items() if k != "sha256"}
-    entries = measurements_per_block(settings["ratio"], settings["block"]) * settings["block"] ** 2
-    if settings["name"] != "identity" and settings["matrix"] is None and entries > MOST_ENTRIES:
-        raise CertificateFileError(
-            f"operator: it cannot be made: a matrix of {entries} entries from block = {settings['block']}, at most "
-            f"{MOST_ENTRIES} are made here"
-        )
     try:
-        operator = operator_by_name(**settings)
+        operator = outside_operator(settings, path, trust) if "_target_" in settings else our_operator(settings)
+    except CertificateFileError:
+        raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
         raise CertificateFileError(f"operator: it cannot be made: {error}") from error
     if (found := operator_sha256(operator)) != record["operator"]["sha256"]:
         raise CertificateFileError(
             "operator.sha256: this is another operator than the one that was certified: "
             f"recorded {record['operator']['sha256']}, found {found}"
+        )
+    return operator
+
+
+def our_operator(settings: Record) -> LinearOperator:
+    entries = measurements_per_block(settings["ratio"], settings["block"]) * settings["block"] ** 2
+    if settings["name"] != "identity" and settings["matrix"] is None and entries > MOST_ENTRIES:
+        raise CertificateFileError(
+            f"operator: it cannot be made: a matrix of {entries} entries from block = {settings['block']}, at most "
+            f"{MOST_ENTRIES} are made here"
+        )
+    if settings["name"] == "identity":
+        return Identity()
+    return BlockGaussian(settings["ratio"], block=settings["block"], seed=settings["seed"], matrix=settings["matrix"])
+
+
+def outside_operator(settings: Record, path: Path, trust: Sequence[str]) -> LinearOperator:
+    kind = resolve_trusted(settings["_target_"], trust, path, "operator")
+    takes_ratio = "ratio" in inspect.signature(kind).parameters
+    operator = kind(**settings["parameters"] | ({"ratio": settings["ratio"]} if takes_ratio else {}))
+    if not isinstance(operator, LinearOperator):
+        raise CertificateFileError(
+            f"operator: {settings['_target_']} gives a {type(operator).__name__}, no LinearOperator"
         )
     return operator
 
@@ -135,59 +160,45 @@ def group_of(certificate: Record) -> tuple[Any, ...]:
 
 
 def certify_again(
-    group: list[Record], record: Record, estimator: nn.Module, operator: LinearOperator, arrays: dict[str, np.ndarray],
-    chunk_size: int | None,
+    certifiers: list[Certifier], one: Record, record: Record, estimator: nn.Module, operator: LinearOperator,
+    arrays: dict[str, np.ndarray], chunk_size: int | None,
 ) -> tuple[dict[str, Certificate], Tensor]:  # fmt: skip
-    """The certificates of a group, and the reconstruction f(y), shape (1, C, H, W)."""
-    one, own = group[0], {k: v for c in group for k, v in c.items()}
+    """The certificates of a group, of which ``one`` is a member, and the reconstruction f(y), shape (1, C, H, W)."""
     units = Units(record["units"])
-
-    def batch(name: str) -> Tensor | None:
-        return torch.from_numpy(arrays[name])[None] if name in arrays else None
-
-    y, x = batch(one["measurement"]), batch("x")
+    x, y = (torch.from_numpy(arrays[k])[None] if k in arrays else None for k in ("x", one["measurement"]))
     assert y is not None
     with torch.no_grad():  # the operator crops to the size of the last image it saw
         operator.A(torch.zeros(1, *record["image"]["shape"]))
-    common: dict[str, Any] = {
-        "sigma": to_unit_scale(one["sigma"]), "eps": [certified_radius(r["eps"], units) for r in one["radii"]],
-        "confidence": one["confidence_each"], "q": one.get("quantile", 0.5), "seed": one["seed"], "chunk_size": chunk_size,
-        "image_keys": [record["image"]["key"]],
-    }  # fmt: skip
-    if one["anytime"]:
-        reference = x if one["radius_of"] == "error" else None
-        decided = decided_certificate(
-            estimator, operator, y, threshold=one["threshold"], max_samples=max(1, draws_of(one)), x=reference, **common
-        )
-        found: dict[str, Certificate] = {"radius": decided}
-    else:
-        found = certify_all(
-            estimator, operator, y, certifiers=[c["certifier"] for c in group], n_samples=one["n_samples"], x=x,
-            simultaneous=one["simultaneous"], threshold=own.get("threshold"),
-            radius_of=own.get("radius_of", "discrepancy"), n_centre=own.get("n_centre"), n_pred=own.get("n_pred"), **common,
-        )  # fmt: skip
+    found = certify_all(
+        estimator, operator, y, certifiers, settings_again(certifiers[0], one, chunk_size),
+        eps=[certified_radius(r["eps"], units) for r in one["radii"]], x=x, image_keys=[record["image"]["key"]],
+    )  # fmt: skip
     with torch.no_grad(), frozen(estimator):
         return found, estimator(y, operator)
 
 
 def compare(
-    record: Record, certificate: Record, redrawn: dict[str, Certificate], picture: Tensor
-) -> Iterator[str]:  # fmt: skip
+    record: Record, certificate: Record, certifier: Certifier, redrawn: Certificate, picture: Tensor
+) -> Iterator[str]:
     """The evidence that differs by more than rounding; ranks and decisions have to be equal."""
     found_shape = list(picture.shape[1:])
     if found_shape != record["image"]["shape"]:
         yield message("image.shape", record["image"]["shape"], found_shape).replace("recomputed", "redrawn")
         return
-    settings = {k: certificate[k] for k in (*COMMON, *ABOUT_THRESHOLD) if k in certificate}
     eps, units = [r["eps"] for r in certificate["radii"]], Units(record["units"])
-    again = certificate_record(settings, eps, redrawn[certificate["certifier"]], 0, units)
-    evidence = {k: v for k, v in again.items() if k not in FOLLOWS}
-    evidence["radii"] = [{k: v for k, v in row.items() if k not in FOLLOWS} for row in again["radii"]]
-    if narrow(certificate, picture):
-        evidence = {k: v for k, v in evidence.items() if k not in COUNTS}
-        if certificate["certifier"] == "center":  # there are no ranks where it abstains
-            evidence["radii"] = [{k: v for k, v in row.items() if k != "k_index"} for row in evidence["radii"]]
-    found = [d for d in differences(certificate, evidence, as_lengths(picture)) if not by_one_draw(certificate, *d)]
+    settings = {"quantile": 0.5, **certificate}
+    again = certificate_record(certifier, redrawn, 0, eps=eps, settings=settings, units=units)
+    follows = {*FOLLOWS, *certifier.follows}
+    evidence = {k: v for k, v in again.items() if k not in follows}
+    evidence["radii"] = [{k: v for k, v in row.items() if k not in follows} for row in again["radii"]]
+    # Draws that spread by less lie on either side of a limit by rounding.
+    least = NARROW * OF_THE_IMAGE * float(picture.double().norm())
+    narrow = certifier.spread(certificate, picture.numel()) <= least
+    found = [
+        (field, recorded, new)
+        for field, recorded, new in differences(certificate, evidence, as_lengths(picture, certifier.scales))
+        if not certifier.excused(certificate, field.rsplit(".", 1)[-1], recorded, new, narrow=narrow)
+    ]
     draws = [d for d in found if d[0].startswith("draws[")]
     yield from (message(*d).replace("recomputed", "redrawn") for d in found if d not in draws)
     if draws:
@@ -196,39 +207,25 @@ def compare(
         yield f"draws: {len(draws)} of {len(again['draws'])} differ, {first}"
 
 
-def as_lengths(picture: Tensor) -> Callable[[str, float, float], bool]:
+NARROW = 200
+"""Times OF_THE_IMAGE: the spread of draws below which a count of them means nothing."""
+
+
+def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, float, float], bool]:
     """Whether two numbers of a field are the same but for rounding: as lengths over the image, |a - b| <= RELATIVE times
     the larger, plus OF_THE_IMAGE times the length of the reconstruction ``picture``, (1, C, H, W). Pure numbers have no
     second part.
+
+    Args:
+        scales: what the fields are (:attr:`Certifier.scales`).
     """
     length = float(picture.double().norm())
-    root_mean_square = length / math.sqrt(picture.numel())
+    of_the_image = {"mse": length / math.sqrt(picture.numel()), "length": length, "squared length": length}
 
     def same(field: str, a: float, b: float) -> bool:
-        name = re.sub(r"\[\d+\]", "", field).rsplit(".", 1)[-1]
-        if name in SQUARED_ERRORS + SQUARED_LENGTHS:
+        scale = scales.get(re.sub(r"\[\d+\]", "", field).rsplit(".", 1)[-1], "")
+        if scale in ("mse", "squared length"):
             a, b = math.sqrt(max(a, 0)), math.sqrt(max(b, 0))
-        scale = root_mean_square if name in SQUARED_ERRORS else length if name in SQUARED_LENGTHS + LENGTHS else 0.0
-        return abs(a - b) <= RELATIVE * max(abs(a), abs(b)) + OF_THE_IMAGE * scale
+        return abs(a - b) <= RELATIVE * max(abs(a), abs(b)) + OF_THE_IMAGE * of_the_image.get(scale, 0.0)
 
     return same
-
-
-COUNTS = ("clipped", "share_in_ball", "abstained")
-"""What follows from how many draws lie beyond a limit."""
-NARROW = 200
-"""Times OF_THE_IMAGE: draws that spread by less lie on either side of a limit by rounding."""
-
-
-def narrow(certificate: Record, picture: Tensor) -> bool:
-    """Whether the draws of ``mean`` or ``center`` are so close together that a count of them means nothing."""
-    spread = certificate.get("radius", math.sqrt(certificate.get("median", math.inf) * picture.numel()))
-    return spread <= NARROW * OF_THE_IMAGE * float(picture.double().norm())
-
-
-def by_one_draw(certificate: Record, field: str, recorded: Any, again: Any) -> bool:
-    """Whether a count of draws beyond some limit differs by just one: a draw can lie within rounding of the limit."""
-    name = field.rsplit(".", 1)[-1]
-    if name == "share_in_ball":
-        return abs(recorded - again) * certificate["n_pred"] < 1.5
-    return name in ("clipped", "n_below") and abs(recorded - again) <= 1

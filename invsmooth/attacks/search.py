@@ -1,0 +1,170 @@
+"""The contract of an attack's search, and what gradient searches share: starts, restarts, the best of all."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal, Protocol
+
+import torch
+from torch import Tensor
+
+from invsmooth.attacks.ball import on_sphere, per_image, project
+from invsmooth.attacks.objectives import Objective
+from invsmooth.core.errors import NotFiniteError
+from invsmooth.core.parameters import Count, Positive, check_fields
+
+Init = Literal["zero", "sphere"]
+Keep = Literal["best", "last"]
+ImageKeys = Sequence[str | int]
+"""A name for each image of a batch. It seeds what is drawn for the image, whatever its batch."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """The result of a search.
+
+    Attributes:
+        xi: perturbations, shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale.
+        loss: attacked loss of each image at ``xi``, shape (B,).
+        losses: the result of each start, shape (B, starts); for random noise, the loss of each perturbation tried.
+    """
+
+    xi: Tensor
+    loss: Tensor
+    losses: Tensor
+
+
+class Search(Protocol):
+    """An attack: how it looks for the xi in the l2 ball that maximises a loss. Its parameters are its attributes."""
+
+    name: ClassVar[str]
+
+    def search(
+        self, objective: Objective, like: Tensor, *, eps: float, seed: int = 0, image_keys: ImageKeys | None = None
+    ) -> Found:
+        """Maximise the loss of each image on its own over ||xi|| <= eps.
+
+        Args:
+            objective: the loss of each image as a function of xi.
+            like: gives shape (B, C, H, W), dtype and device of xi.
+            eps: radius of the l2 ball, [0, 1] pixel scale.
+            seed: of all random numbers.
+            image_keys: see :data:`ImageKeys`; left out, the positions in the batch.
+        """
+        ...
+
+    def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
+        """Forward passes for each image, and those among them that a gradient is taken through.
+
+        Args:
+            passes: of one gradient of the objective (:meth:`invsmooth.attacks.Target.passes`).
+            n_samples: forward passes of one value of the objective.
+        """
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ascent(ABC):
+    """A gradient search from one or several starts. Each image keeps the best result of all starts.
+
+    Attributes:
+        n_iter: gradients for each start.
+        step_size: of the first step, in the unit of eps. None: each search has its own default.
+        init: first start: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius eps. All others: the sphere.
+        restarts: number of starts.
+    Raises: ValueError: a parameter that its type hint does not allow.
+    """
+
+    n_iter: Count
+    step_size: Positive | None = None
+    init: Init = "zero"
+    restarts: Count = 1
+
+    def __post_init__(self) -> None:
+        check_fields(self)
+
+    @abstractmethod
+    def ascend(self, objective: Objective, start: Tensor, eps: float, final_loss: bool = True) -> tuple[Tensor, Tensor]:
+        """Search from one start: ``n_iter`` gradients and one more forward pass.
+
+        Args:
+            final_loss: False allows to save that pass if xi does not depend on it. The loss is then that of the iterate
+                before.
+        Returns: xi, shape (B, C, H, W), and its loss, shape (B,).
+        """
+
+    def search(
+        self,
+        objective: Objective,
+        like: Tensor,
+        *,
+        eps: float,
+        seed: int = 0,
+        image_keys: ImageKeys | None = None,
+        start: Tensor | None = None,
+        final_loss: bool = True,
+    ) -> Found:
+        """As :meth:`Search.search`. eps = 0 returns zeros without a gradient.
+
+        Args:
+            start: first start instead of ``init``, shape of xi; it is projected on the ball.
+            final_loss: see :meth:`ascend`.
+        Raises:
+            ValueError: the number of keys is not that of images.
+            NotFiniteError: the loss of an image is not finite.
+        """
+        keys = keys_of(like, image_keys)
+        if eps == 0:
+            with torch.no_grad():
+                loss = checked(objective.value(torch.zeros_like(like)))
+            return Found(torch.zeros_like(like), loss, loss[:, None])
+        best_xi, best_loss, losses = like, None, []
+        for number in range(self.restarts):
+            if start is not None and number == 0:
+                xi = project(start, eps)
+            elif self.init == "sphere" or number > 0:
+                xi = on_sphere(like, eps, seed, keys, number)
+            else:
+                xi = torch.zeros_like(like)
+            xi, loss = self.ascend(objective, xi, eps, final_loss)
+            best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
+            losses.append(loss)
+        assert best_loss is not None
+        return Found(best_xi, checked(best_loss), torch.stack(losses, 1))
+
+    def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
+        if eps == 0:
+            return n_samples, 0
+        return self.restarts * (self.n_iter * passes[0] + n_samples), self.restarts * self.n_iter * passes[1]
+
+
+def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The perturbation with the larger loss, image by image; the newer one on a tie."""
+    if best_loss is None:
+        return xi, loss
+    newer = is_better(loss, best_loss)
+    return torch.where(per_image(newer, xi), xi, best_xi), torch.where(newer, loss, best_loss)
+
+
+def is_better(loss: Tensor, best_loss: Tensor) -> Tensor:
+    """Whether a loss replaces the best so far. nan does and is never replaced, so that :func:`checked` sees it."""
+    return ~(loss < best_loss) & ~best_loss.isnan()
+
+
+def checked(loss: Tensor) -> Tensor:
+    """``loss`` itself. Raises NotFiniteError: the loss of an image is not finite."""
+    bad = (~loss.isfinite()).nonzero().flatten().tolist()
+    if bad:
+        raise NotFiniteError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
+    return loss
+
+
+def keys_of(like: Tensor, image_keys: ImageKeys | None) -> ImageKeys:
+    """The given keys, or the positions in the batch. Raises ValueError: not as many keys as images."""
+    if image_keys is None:
+        return range(len(like))
+    if len(image_keys) != len(like):
+        raise ValueError(f"{len(image_keys)} image_keys for {len(like)} images")
+    return image_keys

@@ -1,0 +1,44 @@
+"""The certifiers of a config: ``certify._target_``, or several (``certify.certifiers``)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from omegaconf import DictConfig
+
+from invsmooth.config.parts import as_list, construct, free_parameters, load_class, packaged, takes
+from invsmooth.config.schema import OPEN
+from invsmooth.core.errors import ConfigError
+
+
+def certifier_classes(node: DictConfig) -> list[Any]:
+    """The classes of the chosen certifiers, in the order of the config.
+
+    Raises: ConfigError: an unknown name, or a class that cannot be imported.
+    """
+    if node.certifiers is None:
+        return [load_class(node.get("_target_"), "certify")]
+    return [certifier_class(str(name), node.get("_target_")) for name in as_list(node.certifiers)]
+
+
+def certifier_class(name: str, target: str | None) -> Any:
+    """The certifier of a name: one of ours, that of ``certify._target_``, or a dotted path."""
+    known = packaged("certify")
+    if name in known or "." in name:
+        return load_class(known.get(name, name), "certify")
+    own = load_class(target, "certify") if target else None
+    if getattr(own, "name", None) != name:
+        raise ConfigError(
+            f"certify.certifiers={name} is not allowed; allowed: one of or a list of {', '.join(known)}, "
+            "or dotted paths of classes"
+        )
+    return own
+
+
+def build_certifiers(node: DictConfig) -> list[Any]:
+    """The chosen certifiers. Each gets the free parameters that it has.
+
+    Raises: ConfigError: one that cannot be made.
+    """
+    given = free_parameters(node, OPEN["certify"].keys)
+    return [construct(c, {k: v for k, v in given.items() if takes(c, k)}, "certify") for c in certifier_classes(node)]

@@ -1,0 +1,180 @@
+"""Defaults of an evaluation: task, algorithm and operator are those that its checkpoint was trained with."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import hydra._internal.hydra as hydra_app
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from invsmooth.config.parts import options, packaged
+from invsmooth.config.schema import OPEN
+from invsmooth.core.errors import CheckpointError, ConfigError
+from invsmooth.records.origin import GROUPS, Origin, gone, names_file, read_origin
+
+_refused: list[Exception] = []
+"""Why the job that this process begins takes nothing over from its checkpoint."""
+
+
+def raise_refused() -> None:
+    if _refused:
+        raise _refused.pop()
+
+
+@contextmanager
+def installed() -> Iterator[None]:
+    """Hydra composes configs with :class:`CheckpointDefaults`."""
+    usual = hydra_app.ConfigLoaderImpl  # type: ignore[attr-defined]
+    hydra_app.ConfigLoaderImpl = CheckpointDefaults  # type: ignore[attr-defined]
+    try:
+        yield
+    finally:
+        hydra_app.ConfigLoaderImpl = usual  # type: ignore[attr-defined]
+
+
+class CheckpointDefaults(ConfigLoaderImpl):
+    """Hydra's config loader. If the config that it composes has a ``ckpt`` of ours, then task, algorithm and operator are
+    those of the checkpoint, unless the command line or an experiment chooses them.
+
+    Every config of every run and job comes through the loader, however its ``ckpt`` is given: quoted, interpolated, in an
+    experiment, swept.
+    """
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **options: Any
+    ) -> DictConfig:
+        """Raises: ConfigError, CheckpointError: something in the checkpoint cannot be taken over."""
+        compose, more = super().load_configuration, (run_mode, *args)
+        config = compose(config_name, overrides, *more, **options)
+        # A multirun as a whole takes nothing over: each of its jobs comes here.
+        origin = None if run_mode is RunMode.MULTIRUN else origin_of(config)
+        if origin is None:
+            return config
+        chosen = self.compute_defaults_list(config_name, overrides, run_mode).overrides.override_choices
+        wanted = {}
+        for group in (g for g in GROUPS if g not in chosen):
+            option, known = (
+                origin.choices[group],
+                self.get_group_options(group, config_name=config_name, overrides=overrides),
+            )
+            if option in known and not option.startswith("base_"):  # those are schemas
+                wanted[group] = option
+            elif group not in origin.names:
+                said = "does not say" if option is None else f"was trained with {group}={option}, but does not say"
+                raise ConfigError(f"ckpt={origin.path} {said} which {group} it was trained with; give {group}=NAME")
+        if wanted:
+            config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
+        given = {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
+        take_names(config, origin, given, chosen)
+        take_operator(config, origin, given, {*chosen, *wanted})
+        return config
+
+    def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
+        _refused.clear()
+        try:
+            return super().load_sweep_config(master_config, sweep_overrides)
+        except (ConfigError, CheckpointError, OmegaConfBaseException) as error:
+            # The job fails with it, and the others go on.
+            _refused.append(error)
+            return ConfigLoaderImpl(self.config_search_path).load_sweep_config(master_config, sweep_overrides)
+
+
+def origin_of(config: DictConfig) -> Origin | None:
+    """Raises: ConfigError: ``ckpt`` is no path. CheckpointError: something in the file is wrong."""
+    resolver = resolved if OmegaConf.is_interpolation(config, "ckpt") else OmegaConf.select
+    ckpt = resolver(config, "ckpt", throw_on_missing=False)
+    if ckpt is None:
+        return None
+    if not isinstance(ckpt, str):
+        raise ConfigError(f"ckpt={ckpt} is not allowed; allowed: the path of one checkpoint")
+    return read_origin(ckpt)
+
+
+def resolved(config: DictConfig, key: str, **options: Any) -> Any:
+    """A value that may refer to Hydra's own, as ``${hydra:runtime.cwd}/best.ckpt``, before Hydra makes them known."""
+    hydra_config = HydraConfig.instance()
+    outer, alone = hydra_config.cfg, copy.deepcopy(config)
+    try:
+        hydra_config.set_config(alone)
+        return OmegaConf.select(alone, key, **options)
+    finally:
+        hydra_config.cfg = outer
+
+
+def take_names(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:
+    """Set ``task.name`` and ``algo.name`` to those of the checkpoint.
+
+    Args:
+        given: keys of the command line: these values stay.
+        chosen: groups that the command line or an experiment chooses. The name of another option stays.
+    """
+    choices = config.hydra.runtime.choices
+    for group, name in origin.names.items():
+        same = group not in chosen or choices.get(group) == origin.choices[group]
+        if same and f"{group}.name" not in given:
+            config[group].name = name
+
+
+def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:
+    """Set class and parameters of the operator to those of the checkpoint, as plain values.
+
+    Args:
+        chosen: groups whose option is chosen. Without ``task`` and ``operator`` the whole node is that of the checkpoint.
+    Raises:
+        ConfigError: a file that the operator was made from is gone.
+        CheckpointError: the class is not trusted.
+    """
+    node, trained = config.operator, origin.operator
+    target = trained.get("_target_") or packaged("operator").get(str(trained["name"]))
+    same = node.get("_target_") == target and node.get("name") == trained["name"]
+    if not same and {"task", "operator"} & set(chosen):  # refused where the network is known (invsmooth.pipeline)
+        return
+    if not same:
+        check_trusted(target, config, origin)
+    defaults = defaults_of(target)
+    reserved = () if same else [k for k in OPEN["operator"].keys if k in trained]
+    free = [k for k in trained if k not in OPEN["operator"].keys and (defaults is None or k in defaults)]
+    taken = [k for k in (*free, *reserved) if f"operator.{k}" not in given and (
+        not same or defaults is None or node.get(k) == defaults.get(k, node.get(k)))]  # fmt: skip
+    files = {k: v for k in free if names_file(v := trained[k])}
+    for key, path in files.items():
+        if key in taken and gone(path):
+            raise ConfigError(
+                f"ckpt={origin.path} was trained with the measurement {key} in {path}, which is no file here; give "
+                f"operator.{key}=PATH, a copy of it"
+            )
+    # A matrix from a file is that of one ratio.
+    ratios = [k for k in ("ratio", "train_ratio") if files and k in trained and f"operator.{k}" not in given]
+    OmegaConf.set_struct(node, False)
+    for key in (*taken, *ratios, *(["_target_"] if not same else [])):
+        node[key] = target if key == "_target_" else trained[key]
+    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]
+
+
+def check_trusted(target: str | None, config: DictConfig, origin: Origin) -> None:
+    """Only a file names this class: it has to be an operator of ours, or from a module in ``trust``.
+
+    Raises: CheckpointError: it is not.
+    """
+    from invsmooth.core.trust import covered, refused, resolve_trusted
+    from invsmooth.operators import LinearOperator
+
+    source = Path(origin.path)
+    found = resolve_trusted(target, list(config.trust), source, "operator")
+    if not (isinstance(found, type) and (issubclass(found, LinearOperator) or covered(str(target), list(config.trust)))):
+        raise refused(source, f"names {target} as its operator, which is no class of an operator")
+
+
+def defaults_of(target: str | None) -> Mapping[str, Any] | None:
+    """The free parameters of one of our operators, as its option gives them; None for a class from elsewhere."""
+    ours = [node for node in options("operator").values() if target and node.get("_target_") == target]
+    return {str(k): v for k, v in ours[0].items() if k not in ("_target_", *OPEN["operator"].keys)} if ours else None

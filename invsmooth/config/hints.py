@@ -1,0 +1,68 @@
+"""Type hints of config keys: what a value may be, checked by pydantic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field
+
+from invsmooth.core.parameters import NotNegative
+from invsmooth.records.origin import A_NAME, is_name
+
+
+def distinct(value: Any) -> Any:
+    """Refuse a value that is given twice: it would be computed twice."""
+    values = value if isinstance(value, list) else [value]
+    if not values or len(set(values)) != len(values):
+        raise AssertionError
+    return value
+
+
+def named(value: str) -> str:
+    assert is_name(value)
+    return value
+
+
+def existing(value: str) -> str:
+    if not Path(value).is_file():
+        raise ValueError("there is no such file; give the path of a checkpoint")
+    return value
+
+
+def images_at(value: str) -> str:
+    from invsmooth.data.files import is_zip
+
+    if not (Path(value).is_dir() or is_zip(Path(value))):
+        raise ValueError("there is no such folder or zip archive; give one with images, or use data=bundled")
+    return value
+
+
+def modules(value: list[str]) -> list[str]:
+    assert all(part.isidentifier() for name in value for part in name.split("."))
+    return value
+
+
+def one_of(*names: str) -> Any:
+    """In place of ``Literal``, which OmegaConf does not know."""
+    return Field(pattern=rf"^({'|'.join(names)})$", description=", ".join(names))
+
+
+RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), no two equal"
+GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), no two equal"
+RATIOS = "numbers in (0, 1], no two equal; write 0.5 for 50 %"
+Name = Annotated[str, AfterValidator(named), Field(description=A_NAME)]
+Radii = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct), Field(description=RADII)]
+GreyLevels = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct), Field(description=GREY)]
+Ratio = Annotated[float, Field(gt=0, le=1)]
+Ratios = Annotated[Ratio | list[Ratio], AfterValidator(distinct), Field(description=RATIOS)]
+Fraction = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
+File = Annotated[str, AfterValidator(existing)]
+Images = Annotated[str, AfterValidator(images_at), Field(description="a folder or zip archive of images")]
+Confidence = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1); write 0.99 for 99 %")]
+Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0 (seconds)")]
+Tag = Annotated[str, Field(min_length=1, max_length=64)]
+Tags = Annotated[list[Tag], Field(description="texts of 1 to 64 characters")]
+Modules = Annotated[list[str], AfterValidator(modules), Field(description="a list of modules: trust=[my_package]")]
+Joint = Literal["none", "bonferroni"]
+Certifiers = Annotated[str | list[str], AfterValidator(distinct)]

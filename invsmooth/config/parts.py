@@ -1,0 +1,221 @@
+"""Parts: the classes that a config names with ``_target_``, and their free parameters.
+
+A config node of a part has reserved keys, which the program reads, ``_target_``, and free parameters, which the class gets.
+"""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import inspect
+import json
+from collections.abc import Callable, Collection, Iterator, Mapping
+from pathlib import Path
+from pkgutil import resolve_name
+from typing import Any
+
+from omegaconf import DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import InterpolationToMissingValueError
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from invsmooth.core.errors import ConfigError
+from invsmooth.core.parameters import allowed, hints_of
+
+CONF = Path(__file__).parents[1] / "conf"
+MISSING = "???"
+"""What OmegaConf writes for a key without a value."""
+
+
+def as_list(value: Any) -> list[Any]:
+    """A config value that may be one value or a list, as a list."""
+    return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
+
+
+def load_class(target: Any, group: str) -> Callable[..., Any]:
+    """The class at a dotted path.
+
+    Args:
+        group: of the config, for messages: ``"attack"``, ``"data.test"``.
+    Raises: ConfigError: there is no path, it cannot be imported, or leads to something else.
+    """
+    if not target or target == MISSING:
+        raise ConfigError(f"{group}._target_ has no value; give the dotted path of a class")
+    try:
+        found = resolve_name(str(target))
+    except Exception as error:  # whatever the user's module raises
+        raise ConfigError(f"{group}._target_={target} cannot be imported: {error}") from error
+    if not callable(found):
+        raise ConfigError(f"{group}._target_={target} is a {type(found).__name__}; give the dotted path of a class")
+    return found
+
+
+def free_parameters(node: DictConfig, reserved: Collection[str]) -> dict[str, Any]:
+    """The parameters for the class, as plain values; ``"???"`` for those without a value."""
+    return {k: plain_value(node, k) for k in map(str, node) if k not in reserved and k != "_target_"}
+
+
+def plain_value(node: DictConfig, key: str) -> Any:
+    """A resolved value without OmegaConf's containers; ``"???"`` if there is none."""
+    try:
+        value = MISSING if OmegaConf.is_missing(node, key) else node[key]
+    except InterpolationToMissingValueError:
+        return MISSING
+    return OmegaConf.to_container(value, resolve=True) if OmegaConf.is_config(value) else value
+
+
+def signature(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(kind).parameters
+    except ValueError:  # some classes of C code have none
+        return {"kwargs": inspect.Parameter("kwargs", inspect.Parameter.VAR_KEYWORD)}
+
+
+def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) -> list[str]:
+    """The parameters that a config can give to a class.
+
+    Args:
+        provided: parameters that the program gives.
+    """
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [name for name, p in signature(kind).items() if p.kind in named and name not in provided]
+
+
+def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
+    """Whether a config can give ``key`` to a class."""
+    any_name = any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
+    return key in parameter_names(kind, provided) or (any_name and key not in provided)
+
+
+def parameter_errors(
+    kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Collection[str] = ()
+) -> Iterator[str]:
+    """One message for each given parameter that the class does not take or whose value its type hint does not allow, and
+    for each that it needs and does not get."""
+    names, hints = parameter_names(kind, provided), hints_of(kind)
+    for key, value in given.items():
+        if not takes(kind, key, provided):
+            yield no_parameter(group, key, kind, names)
+        else:
+            yield from value_errors(f"{group}.{key}", value, hints.get(key, Any))
+    for name in names:
+        if name not in given and signature(kind)[name].default is inspect.Parameter.empty:
+            yield no_value(f"{group}.{name}", hints.get(name, Any))
+
+
+def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collection[str]) -> str:
+    return (
+        f"{group}.{key} is no parameter of {class_path(kind)}; it takes {', '.join(known) or 'none'}"
+        f"{did_you_mean(key, known, group + '.')} (for a class of your own start from {group.replace('.', '/')}=custom)"
+    )
+
+
+def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
+    """A message if the type hint of ``key`` does not allow the value."""
+    if value == MISSING:
+        yield no_value(key, hint)
+        return
+    try:
+        converted(value, hint)
+    except ValidationError as error:
+        said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
+        if value is None:
+            yield no_value(key, hint)
+        else:
+            shown = str(value).lower() if isinstance(value, bool) else value
+            yield f"{key}={shown}" + (f": {said[0]}" if said else f" is not allowed; allowed: {allowed(hint)}")
+
+
+def no_value(key: str, hint: Any) -> str:
+    return f"{key} has no value" + (f"; allowed: {allowed(hint)}" if hint is not Any else "")
+
+
+def did_you_mean(key: str, known: Collection[str], prefix: str = "") -> str:
+    """``"; did you mean KEY?"`` if a known key is spelled alike."""
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"; did you mean {prefix}{near[0]}?" if near else ""
+
+
+def class_path(kind: Callable[..., Any]) -> str:
+    return f"{kind.__module__}.{getattr(kind, '__qualname__', type(kind).__qualname__)}"
+
+
+def converted(value: Any, hint: Any) -> Any:
+    """A plain value as its type hint wants it: a list as a tuple, a text as an enum or path.
+
+    Raises: pydantic.ValidationError: the hint does not allow it.
+    """
+    adapter = None if has_target(value) else type_adapter(hint)
+    # The rules of JSON: strict about kinds of value, yet a list can be a tuple, and a text an enum.
+    return value if adapter is None else adapter.validate_json(json.dumps(value, default=str), strict=True)
+
+
+def has_target(value: Any) -> bool:
+    """Whether a value describes an object that is yet to be built."""
+    if isinstance(value, Mapping):
+        return "_target_" in value or any(map(has_target, value.values()))
+    return isinstance(value, list) and any(map(has_target, value))
+
+
+def type_adapter(hint: Any) -> TypeAdapter[Any] | None:
+    """None for a hint that pydantic cannot check."""
+    try:
+        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except PydanticUserError:
+        return None
+
+
+def without_unset(kind: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters without those that are null where null means the class's own default: the class has no such parameter,
+    or it has a default and its type hint does not allow None."""
+    hints, known = hints_of(kind), signature(kind)
+
+    def unset(key: str) -> bool:
+        if key not in known:
+            return True
+        return known[key].default is not inspect.Parameter.empty and any(value_errors(key, None, hints.get(key, Any)))
+
+    return {k: v for k, v in given.items() if v is not None or not unset(k)}
+
+
+def build(group: str, node: DictConfig, reserved: Collection[str], **provided: Any) -> Any:
+    """The object that a config node describes.
+
+    Args:
+        provided: values of the program's own. Each is passed if the class has a parameter of that name.
+    Raises: ConfigError: the class cannot be imported, or refuses its parameters.
+    """
+    kind = load_class(node.get("_target_"), group)
+    return construct(kind, free_parameters(node, reserved), group, provided)
+
+
+def construct(
+    kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Mapping[str, Any] | None = None
+) -> Any:
+    """See :func:`build`."""
+    provided, given, hints = provided or {}, without_unset(kind, given), hints_of(kind)
+    if errors := [*parameter_errors(kind, given, group, provided)]:
+        raise ConfigError("\n".join(errors))
+    values = {k: converted(v, hints.get(k, Any)) for k, v in given.items()}
+    values |= {k: v for k, v in provided.items() if k in signature(kind)}
+    try:
+        return kind(**values)
+    except (
+        TypeError,
+        ValueError,
+        OSError,
+        RuntimeError,
+        MemoryError,
+    ) as error:  # the last two: a size that is too large
+        raise ConfigError(f"{group}: {error}") from error
+
+
+@functools.cache
+def packaged(group: str) -> dict[str, str]:
+    """Option -> ``_target_``, of the files in our ``conf/GROUP`` that name a class."""
+    return {option: node._target_ for option, node in options(group).items() if node.get("_target_")}
+
+
+@functools.cache
+def options(group: str) -> dict[str, DictConfig]:
+    """Option -> what its file in our ``conf/GROUP`` says."""
+    return {path.stem: DictConfig(OmegaConf.load(path)) for path in sorted((CONF / group).glob("*.yaml"))}

@@ -1,0 +1,88 @@
+"""Type hints that carry rules, and the check of a part's parameters against them."""
+
+from __future__ import annotations
+
+import dataclasses
+import numbers
+from collections.abc import Callable, Iterator, Mapping
+from functools import cache
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+
+from pydantic import Field, TypeAdapter, ValidationError
+from pydantic.errors import PydanticUserError
+
+Count = Annotated[int, Field(ge=1, description="a whole number >= 1")]
+Whole = Annotated[int, Field(ge=0, description="a whole number >= 0")]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number > 0")]
+NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
+Probability = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
+
+
+@cache
+def hints_of(part: Callable[..., Any]) -> dict[str, Any]:
+    """Parameter -> type hint, of a class or function; {} if they do not resolve."""
+    called: Any = part if dataclasses.is_dataclass(part) or not isinstance(part, type) else part.__init__  # type: ignore[misc]
+    try:
+        return get_type_hints(called, include_extras=True)
+    except (NameError, TypeError, AttributeError):
+        return {}
+
+
+NOUNS = {bool: "true, false", int: "a whole number", float: "a number", str: "a text", NoneType: "null"}
+
+
+def allowed(hint: Any) -> str:
+    """The values that a hint allows, in words: the description of its ``Field``, the choices of a ``Literal``, …"""
+    origin, args = get_origin(hint), get_args(hint)
+    if origin is Annotated:
+        words = (getattr(rule, "description", None) for rule in hint.__metadata__)
+        return next((w for w in words if w), allowed(hint.__origin__))
+    if origin is Literal:
+        return ", ".join("null" if v is None else str(v) for v in args)
+    if origin in (Union, UnionType):
+        others = " or ".join(allowed(a) for a in args if a is not NoneType)
+        return f"{others}, or null" if NoneType in args else others
+    if isinstance(origin, type) and issubclass(origin, list | tuple):
+        return f"a list, each {allowed(args[0])}"
+    return NOUNS.get(hint, "") or getattr(hint, "__name__", str(hint))
+
+
+@cache
+def adapter(part: type, name: str) -> TypeAdapter[Any] | None:
+    """None: the hint is missing, or pydantic has no rule for it."""
+    try:
+        return TypeAdapter(hints_of(part)[name])
+    except (KeyError, PydanticUserError):
+        return None
+
+
+def broken_rules(part: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
+    """``(name, value, allowed values)`` of every value that its type hint does not allow."""
+    for name, value in given.items():
+        rule = adapter(part, name)
+        if rule is None:
+            continue
+        try:
+            rule.validate_python(plain(value), strict=True)
+        except ValidationError:
+            yield name, value, allowed(hints_of(part)[name])
+
+
+def plain(value: Any) -> Any:
+    """A number of numpy as Python's."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        return value
+    return int(value) if isinstance(value, numbers.Integral) else float(value)
+
+
+def check_parameters(part: type, given: Mapping[str, Any]) -> None:
+    """Raises ValueError: a value that its type hint does not allow; the message names it and the allowed ones."""
+    errors = [f"{name}={value!r} is not allowed; allowed: {words}" for name, value, words in broken_rules(part, given)]
+    if errors:
+        raise ValueError("; ".join(errors))
+
+
+def check_fields(part: Any) -> None:
+    """:func:`check_parameters` for the fields of a dataclass: its ``__post_init__``."""
+    check_parameters(type(part), {f.name: getattr(part, f.name) for f in dataclasses.fields(part)})

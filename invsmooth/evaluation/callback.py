@@ -1,0 +1,105 @@
+"""The Lightning callback that evaluates each test image and writes what is found to the run's folder."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import numpy as np
+
+from invsmooth.core.errors import CertificateViolation
+from invsmooth.core.shards import ALL, Shard
+from invsmooth.core.units import PAPER_LABEL, Units, to_grey_levels
+from invsmooth.estimators.frozen import state_sha256
+from invsmooth.evaluation.certificate_files import CertificateFiles
+from invsmooth.evaluation.image import ImageResult, evaluate_image
+from invsmooth.evaluation.module import EvaluationModule
+from invsmooth.evaluation.result_cache import ImageOutput, ResultCache, write_files
+from invsmooth.operators.measurement import Measured, Setting, measure
+from invsmooth.records.pictures import picture_file
+from invsmooth.records.rows import write_rows
+
+log = logging.getLogger(__name__)
+
+
+class EvaluationCallback(L.Callback):
+    """Evaluates the module under test (of an :class:`EvaluationModule`, its estimator) on each test image.
+
+    After every image all rows so far are in ``folder/results.parquet``, and the image's pictures and certificate files
+    beside it.
+
+    Args:
+        folder: of the run.
+        cache: the evaluation, the run's columns, and the cached results.
+        settings: measurement settings, one for each test loader. Not needed where the test step returns the measured
+            images (:class:`Measured`).
+        files: writes the certificate files; None for none.
+        shard: of the test images, if several processes evaluate together. Each writes a file with its rows.
+    """
+
+    def __init__(
+        self, folder: Path, cache: ResultCache, settings: Sequence[Setting] = (), files: CertificateFiles | None = None,
+        shard: Shard = ALL,
+    ) -> None:  # fmt: skip
+        self.folder, self.cache, self.settings, self.files, self.shard = folder, cache, settings, files, shard
+        self.rows: list[dict[str, Any]] = []
+        self.sha256 = ""
+
+    def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.rows, self.sha256 = [], state_sha256(estimator_of(pl_module))
+        for setting in self.settings:
+            setting.operator.to(pl_module.device)
+        if self.cache.evaluation.units is Units.paper:
+            log.warning("certificate.units=paper: every certified value below is %s", PAPER_LABEL)
+
+    def on_test_batch_end(
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:  # fmt: skip
+        """Raises CertificateViolation, once the rows and the evidence are written: an attack refutes a certificate."""
+        measured = outputs
+        if not isinstance(measured, Measured):
+            measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
+        number = self.shard.number(batch_idx)
+        with self.cache.image(measured, number, self.folder) as found:
+            if found is not None:
+                self.write(ImageOutput(found.rows, self.files.adopt(found.files) if self.files else found.files))
+                return
+            evaluation, remember = self.cache.evaluation, self.cache.of(measured)
+            result = evaluate_image(estimator_of(pl_module), measured, evaluation, remember, number=number)
+            output = self.output(measured, result)
+            self.write(output)
+            self.check(result)
+            self.cache.put(measured, number, output)
+
+    def output(self, measured: Measured, result: ImageResult) -> ImageOutput:
+        """The rows with the run's columns, and the contents of the files."""
+        rows = [row | self.cache.columns | {"estimator_sha256": self.sha256} for row in result.rows]
+        setting, files = measured.setting, {}
+        for (eps, sigma), arrays in result.pictures.items():
+            at = setting.ratio, to_grey_levels(setting.sigma_b), eps, to_grey_levels(sigma)
+            buffer = io.BytesIO()
+            np.savez_compressed(buffer, allow_pickle=False, **arrays)
+            files[picture_file(Path(), measured.names[0], *at).as_posix()] = buffer.getvalue()
+        if self.files:
+            files |= self.files.contents(measured, self.cache.evaluation, result.certificates, self.sha256)
+        return ImageOutput(rows, files)
+
+    def write(self, output: ImageOutput) -> None:
+        self.rows += output.rows
+        write_files(self.folder, output.files)
+        write_rows(self.folder / self.shard.file("results.parquet"), self.rows, self.cache.declared)
+
+    def check(self, result: ImageResult) -> None:
+        """Raises CertificateViolation."""
+        if result.violations:
+            told = [f"{v.message}; evidence: {v.save(self.folder, k)}" for k, v in enumerate(result.violations)]
+            raise CertificateViolation("\n".join(["certificate refuted by an attack:", *told]))
+
+
+def estimator_of(module: L.LightningModule) -> Any:
+    return module.estimator if isinstance(module, EvaluationModule) else module

@@ -1,0 +1,140 @@
+"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is written here."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from invsmooth.cache import Remember, not_kept
+from invsmooth.certificates import Certificate
+from invsmooth.checks.truth import TruthCheck
+from invsmooth.core.units import Units, eps_over_sigma, to_grey_levels
+from invsmooth.estimators.frozen import Estimator, frozen
+from invsmooth.estimators.premises import checked
+from invsmooth.evaluation.attacked import AttackedImages, Quality, attack_all, quality
+from invsmooth.evaluation.certified import Certified, certify_at, check_truth
+from invsmooth.evaluation.pictures import picture_arrays
+from invsmooth.evaluation.settings import Evaluation
+from invsmooth.evaluation.violations import Violation, violations_of
+from invsmooth.metrics import psnr
+from invsmooth.operators.measurement import Measured
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class ImageResult:
+    """What was found about a batch of measured images.
+
+    Attributes:
+        rows: of the result table, without the columns of the run (run_id, algo, …).
+        pictures: arrays of the first image, by (eps, sigma); empty if it gets no pictures.
+        certificates: with their radius axis, in the order in which they were made.
+        violations: certificates that an attack refutes.
+    """
+
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    pictures: dict[tuple[float, float], dict[str, np.ndarray]] = field(default_factory=dict)
+    certificates: list[Certified] = field(default_factory=list)
+    violations: list[Violation] = field(default_factory=list)
+
+
+def evaluate_image(
+    estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
+) -> ImageResult:
+    """Attack the images and certify the smoothed reconstructions of their measurements, in every cell (eps, sigma).
+
+    Each certificate is compared with the attack that was found (``evaluation.check_samples``).
+
+    Args:
+        estimator: any ``estimator(y, operator)``; it is in eval mode with frozen weights meanwhile.
+        measured: a batch of measured images, usually of one.
+        remember: caches attacks, and errors and moments of draws.
+        number: of the image in its measurement setting: the first ``evaluation.pictures`` get pictures.
+    Raises:
+        PremiseError: attacks or certificates of this estimator, operator or image would mean nothing.
+    """
+    operator, x, result = measured.setting.operator, measured.x, ImageResult()
+    with torch.no_grad(), frozen(estimator):
+        known = checked(estimator, operator, measured.y, x)
+        attacks = attack_all(known, measured, evaluation, remember)
+        clean = {
+            sigma: certify_at("clean", known, measured, evaluation, remember, y=measured.y, eps=evaluation.eps, sigma=sigma)
+            for sigma in evaluation.sigma
+        }  # fmt: skip
+        result.certificates.extend(c for found in clean.values() for c in found)
+        same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
+        for eps, sigma in evaluation.cells:
+            attacked = attacks[eps, evaluation.target_of(eps, sigma)]
+            own = certify_at("attacked", known, measured, evaluation, remember, y=attacked.y, eps=[eps], sigma=sigma)
+            result.certificates.extend(own)
+            found = {c.certifier.name: c for c in (*clean[sigma], *own)}
+            for certified in (found[c.name] for c in evaluation.certifiers):
+                truth = check_truth(known, measured, evaluation, attacked, certified, eps)
+                result.rows.extend(rows_of(measured, evaluation, same, attacked, certified, eps, truth))
+                result.violations.extend(violations_of(measured, attacked, certified, eps, truth))
+            if number < evaluation.pictures:
+                first = found[evaluation.certifiers[0].name]
+                result.pictures[eps, sigma] = picture_arrays(known, measured, evaluation, attacked, first, eps)
+            if sigma == evaluation.sigma[-1]:
+                log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
+    return result
+
+
+def rows_of(
+    measured: Measured,
+    evaluation: Evaluation,
+    same: Quality,
+    attacked: AttackedImages,
+    certified: Certified,
+    eps: float,
+    truth: TruthCheck | None,
+) -> Iterator[dict[str, Any]]:
+    """The row of each image in one cell.
+
+    Args:
+        same: the columns that are the same in all cells.
+    """
+    certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
+    each, sigma = evaluation.each(certifier, certified.sigma), to_grey_levels(certified.sigma)
+    common = {
+        "eps": eps, "sigma": sigma, "sigma_b": to_grey_levels(measured.setting.sigma_b), "ratio": measured.setting.ratio,
+        "certifier": certifier.name, "units": evaluation.units.value,
+        "eps_over_sigma": eps_over_sigma(eps, sigma, evaluation.units),
+        "quantile": evaluation.quantile, "seed": evaluation.seed,
+        "confidence": evaluation.confidence, "confidence_each": each.confidence,
+        "simultaneous": evaluation.simultaneous, "joint_over_eps": certifier.joint_over_eps(each),
+        "sound": certificate.sound and evaluation.units is Units.matched, "abstained": False,
+        "impossible": bool(evaluation.why_impossible(certifier, eps, certified.sigma)),
+        "attack_grad_evals": attacked.found.grad_evals, "network_evals": certificate.network_evals,
+        "seconds": certified.seconds,
+    }  # fmt: skip
+    values = same | attacked.quality | shown_quality(certified, certificate, measured)
+    values |= {name: [math.nan] * len(measured.names) if truth is None else getattr(truth, field).tolist()
+               for name, field in TRUTH.items()}  # fmt: skip
+    values["attack_norm"] = attacked.found.xi.flatten(1).norm(dim=1).tolist()
+    for i, name in enumerate(measured.names):
+        yield {
+            **common, **{k: v[i] for k, v in values.items()},
+            "image": name, "n_samples": certificate.n_drawn_for(i, evaluation.n_samples), "k_index": certificate.k_index[i], "reason": certificate.reason[i],
+            "bound": float(certificate.bound[i]), "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
+            **certifier.row(certificate, i, evaluation.units),
+        }  # fmt: skip
+
+
+TRUTH = {"truth": "estimate", "truth_lower": "lower", "truth_upper": "upper"}
+"""Columns -> fields of TruthCheck."""
+
+
+def shown_quality(certified: Certified, certificate: Certificate, measured: Measured) -> Quality:
+    """Quality of the smoothed median and of the draw of rank K, which not every certifier has."""
+    found = quality("median", certificate.reconstruction_median, measured.x)
+    if certified.certifier.declared.ranked:
+        return found | quality("certified", certificate.reconstruction_certified, measured.x)
+    return found | {k: [math.nan] * len(measured.names) for k in ("psnr_certified", "ssim_certified")}

@@ -1,0 +1,98 @@
+"""The keys of cached trainings and evaluations, and the names of experiments."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from omegaconf import DictConfig, OmegaConf
+from torch import nn
+
+from invsmooth.cache import Store, code_of, content_key, package_key
+from invsmooth.cache.content import file_key
+from invsmooth.config import parts
+from invsmooth.config.schema import OPEN
+from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.core.errors import ConfigError
+from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.estimators.frozen import architecture, state_sha256
+from invsmooth.estimators.probe import Probes, probes
+from invsmooth.evaluation.result_cache import ResultCache, of_estimator
+from invsmooth.evaluation.settings import Evaluation
+from invsmooth.operators import LinearOperator
+from invsmooth.operators.measurement import Setting
+from invsmooth.records.rows import Declared
+from invsmooth.training import ReconstructionModule
+
+
+def part_key(group: str, node: DictConfig) -> dict[str, Any]:
+    """What determines a part of the config: class, free parameters, the content of files, and code that is not ours."""
+    free = parts.free_parameters(node, OPEN[group].keys)
+    content = {k: file_key(v) if isinstance(v, str) and Path(v).is_file() else v for k, v in free.items()}
+    module = str(node._target_).rpartition(".")[0]
+    return {"class": node._target_, "parameters": content, "code": code_of([module]), "name": node.name}
+
+
+def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule) -> str:
+    """The key of all that determines the weights that a training ends with."""
+    task, trainer = OmegaConf.to_container(cfg.task, resolve=True), OmegaConf.to_container(cfg.trainer, resolve=True)
+    assert isinstance(task, dict) and isinstance(trainer, dict)
+    attack = ("eps", "step_size", "n_iter", "eps_size")  # these reach the training as parameters of the algorithm
+    images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
+    operators = [op.sha256() for op in module.train_operators if isinstance(op, LinearOperator)]
+    operator = part_key("operator", cfg.operator)
+    return content_key({
+        "weights": state_sha256(module.estimator), "architecture": architecture(module.estimator),
+        "algo": part_key("algo", cfg.algo), "task": {k: v for k, v in task.items() if k not in attack},
+        "operators": [operators, operator, cfg.operator.train_sigma_b, cfg.operator.noise_seed],
+        "images": images, "data": [cfg.data.augment, cfg.data.val_crop],
+        "trainer": {k: v for k, v in trainer.items() if k not in ("num_threads", "progress_bar")},
+        "seed": cfg.seed, "algorithm": code_of([type(module).__module__]), "code": package_key(),
+        "torch": str(torch.__version__),
+    })  # fmt: skip
+
+
+def unknown_training(cfg: DictConfig) -> str:
+    """In place of the key of a training that is not cached."""
+    return content_key(str(cfg))
+
+
+def build_cache(
+    cfg: DictConfig, evaluation: Evaluation, estimator: nn.Module | str, data: ImageDataModule, store: Store,
+    settings: Sequence[Setting],
+) -> ResultCache:  # fmt: skip
+    """The cached results of an evaluation, and the columns of its rows.
+
+    Args:
+        estimator: of one that is not trained yet, the key of its training.
+    """
+    about = of_estimator(estimator, cfg.trainer.accelerator)
+    columns = {
+        "algo": cfg.algo.name, "task": cfg.task.name, "estimator": cfg.estimator._target_, "dataset": data.name,
+        "operator": cfg.operator.name, "attack": cfg.attack.name, "attack_target": cfg.attack.target,
+    }  # fmt: skip
+    key = content_key({
+        "estimator": about, "evaluation": evaluation.experiment(), "columns": columns,
+        "certifiers": parts.free_parameters(cfg.certify, OPEN["certify"].keys),
+        "operator": part_key("operator", cfg.operator), "noise_seed": cfg.operator.noise_seed,
+        "images": data.images["test"].sha256, "crop": cfg.data.crop,
+    })[:10]  # fmt: skip
+    answers: Probes = {}
+    if isinstance(estimator, nn.Module) and store.folder is not None:
+        answers = probes(estimator, [s.operator for s in settings], data.test_sizes())
+    run = columns | {"run_id": f"{cfg.task.name}_{cfg.algo.name}_{key}"}
+    return ResultCache(store, about, evaluation, run, declared(cfg, evaluation), answers)
+
+
+def declared(cfg: DictConfig, evaluation: Evaluation) -> Declared:
+    """By our certifiers and algorithms, and by those of the config. (An evaluation needs no algorithm.)"""
+    certifiers = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
+    algorithms: dict[str, AlgorithmDeclaration] = {}
+    for name, target in [*parts.packaged("algo").items(), (cfg.algo.name, cfg.algo._target_)]:
+        try:
+            algorithms[name] = parts.load_class(target, "algo").declared
+        except (ConfigError, AttributeError):
+            continue
+    return Declared({c.name: c.declared for c in (*certifiers, *evaluation.certifiers)}, algorithms)
