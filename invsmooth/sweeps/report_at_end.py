@@ -132,6 +132,6 @@ def write_results(folder: Path, runs: Sequence[Path], with_report: bool) -> None
     from invsmooth.reporting import report
 
     if runs:
-        write_table(folder / "results.parquet", read_rows(runs))
+        write_table(folder / "results.parquet", *read_rows(runs))
         if with_report:
             report(list(runs), folder / "report")

@@ -19,9 +19,9 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.loggers import close_loggers
 from invsmooth.loggers import wandb_run as backend
 from invsmooth.pipeline.run import run_loggers
-from invsmooth.records.rows import SCHEMA, read_rows
+from invsmooth.records.rows import read_rows
 from tests.config.test_config import config
-from tests.loggers.runs import N_BATCHES, TINY, run, run_that_does_little
+from tests.loggers.runs import read, N_BATCHES, TINY, run, run_that_does_little
 from tests.loggers.wandb_file import OfflineRun, offline_runs
 
 KEY = "0" * 40
@@ -106,15 +106,17 @@ def test_training_curves_go_by_batches(offline: OfflineRun) -> None:
 
 
 def test_table_is_the_rows(offline: OfflineRun, trained: Path) -> None:
-    table, rows = offline.table("rows"), read_rows([trained])
-    assert table["columns"] == SCHEMA.names
+    table, (rows, declared) = offline.table("rows"), read_rows([trained])
+    names = declared.schema.names
+    assert {"bound", "certified_psnr", "discrepancy_median"} <= set(names)
+    assert table["columns"] == names
     assert len(table["data"]) == len(rows) == 3 * 2 * 2  # eps × sigma × certifiers
-    for line, (_, row) in zip(table["data"], rows[SCHEMA.names].iterrows(), strict=True):
+    for line, (_, row) in zip(table["data"], rows[names].iterrows(), strict=True):
         assert line == [None if pd.isna(value) else value for value in row]
 
 
 def test_summary(offline: OfflineRun, trained: Path) -> None:
-    rows, metrics = read_rows([trained]), pd.read_csv(trained / "metrics.csv")
+    rows, metrics = read(trained), pd.read_csv(trained / "metrics.csv")
     error = rows[rows["certifier"] == "error"].set_index(["eps", "sigma"])
     start = "eval/ratio0.1_b0"
     assert offline.summary["best/val_psnr"] == metrics["val/psnr"].max()
@@ -128,7 +130,7 @@ def test_summary(offline: OfflineRun, trained: Path) -> None:
 
 def test_pictures_have_captions(offline: OfflineRun, trained: Path) -> None:
     (key,) = {key for line in offline.history for key in line if key.startswith("pictures/")}
-    media, rows = offline.media(key), read_rows([trained])
+    media, rows = offline.media(key), read(trained)
     assert media["_type"] == "images/separated"
     assert key == "pictures/chelsea_ratio0.1_b0"
     # Once: clean, measured, reconstructed; for each eps: attacked (eps = 0 looks like any); in each cell: median, certified.
@@ -146,7 +148,7 @@ def test_pictures_have_captions(offline: OfflineRun, trained: Path) -> None:
 
 
 def test_curves(offline: OfflineRun, trained: Path) -> None:
-    rows = read_rows([trained])
+    rows = read(trained)
     for measure in ("psnr", "mse"):
         for axis in ("eps", "sigma"):
             assert f"curves/ratio0.1_b0/{measure}_over_{axis}" in offline.config["_wandb"]["visualize"]
