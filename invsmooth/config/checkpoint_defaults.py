@@ -138,8 +138,10 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     same = node.get("_target_") == target and node.get("name") == trained["name"]
     if not same and {"task", "operator"} & set(chosen):  # refused where the network is known (invsmooth.pipeline)
         return
-    if not same:
-        check_trusted(target, config, origin)
+    if not same:  # only the file names this class
+        from invsmooth.operators.rebuild import operator_class  # --help does not wait for torch
+
+        operator_class(target, list(config.trust), Path(origin.path))
     defaults = defaults_of(target)
     reserved = () if same else [k for k in OPEN["operator"].keys if k in trained]
     free = [k for k in trained if k not in OPEN["operator"].keys and (defaults is None or k in defaults)]
@@ -158,20 +160,6 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     for key in (*taken, *ratios, *(["_target_"] if not same else [])):
         node[key] = target if key == "_target_" else trained[key]
     OmegaConf.set_struct(node, None)  # type: ignore[arg-type]
-
-
-def check_trusted(target: str | None, config: DictConfig, origin: Origin) -> None:
-    """Only a file names this class: it has to be an operator of ours, or from a module in ``trust``.
-
-    Raises: CheckpointError: it is not.
-    """
-    from invsmooth.core.trust import covered, refused, resolve_trusted
-    from invsmooth.operators import LinearOperator
-
-    source = Path(origin.path)
-    found = resolve_trusted(target, list(config.trust), source, "operator")
-    if not (isinstance(found, type) and (issubclass(found, LinearOperator) or covered(str(target), list(config.trust)))):
-        raise refused(source, f"names {target} as its operator, which is no class of an operator")
 
 
 def defaults_of(target: str | None) -> Mapping[str, Any] | None:

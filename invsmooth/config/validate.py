@@ -8,15 +8,17 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth.config.certifiers import certifier_classes
+from invsmooth.config.certifiers import build_certifiers, certifier_classes
 from invsmooth.config.parts import (
     as_list,
+    build,
     class_path,
     did_you_mean,
     free_parameters,
     hints_of,
     load_class,
     no_parameter,
+    packaged,
     parameter_errors,
     parameter_names,
     plain_value,
@@ -25,9 +27,10 @@ from invsmooth.config.parts import (
     without_unset,
 )  # fmt: skip
 from invsmooth.config.renamed import renamed
-from invsmooth.config.schema import Open, Run
+from invsmooth.config.schema import OPEN, Open, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
+from invsmooth.data.splits import HOLDOUT
 
 
 def validate(cfg: DictConfig) -> None:
@@ -74,6 +77,7 @@ def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
+    yield from name_errors(name, node, group, classes[0])
     given = free_parameters(node, group.keys)
     for kind in classes:
         own = {k: v for k, v in given.items() if takes(kind, k, group.provided)}
@@ -83,6 +87,14 @@ def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     for key, value in given.items():
         if value is not None and not any(takes(kind, key, group.provided) for kind in classes):
             yield renamed(f"{name}.{key}") or unknown_parameter(name, key, value, group, classes, node.get("name"))
+
+
+def name_errors(name: str, node: DictConfig, group: Open, kind: Any) -> Iterator[str]:
+    """A class of ours has its own name, which the rows say. Another name does not choose another class."""
+    own, target = getattr(kind, "name", None), node.get("_target_")
+    if "name" in group.keys and own not in (None, node.get("name")) and target in packaged(group.folder).values():
+        others = ", ".join(packaged(group.folder))
+        yield f"{name}.name={node.name} is not allowed; allowed: {own}; to choose another, {group.folder}=OPTION: {others}"
 
 
 def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Sequence[Any], option: str | None) -> str:
@@ -99,7 +111,13 @@ def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Seq
 def conflicts(cfg: DictConfig) -> Iterator[str]:
     """What single keys do not show."""
     yield from operator_conflicts(cfg.operator)
+    yield from data_conflicts(cfg.data)
     yield from trainer_conflicts(cfg)
+    try:
+        build("attack", cfg.attack, OPEN["attack"].keys)
+        build_certifiers(cfg.certify)
+    except ConfigError as error:
+        yield from str(error).split("\n")
 
 
 def operator_conflicts(operator: DictConfig) -> Iterator[str]:
@@ -110,6 +128,20 @@ def operator_conflicts(operator: DictConfig) -> Iterator[str]:
     for key in ("ratio", "train_ratio"):
         if not takes(kind, "ratio") and as_list(operator[key]) != [1]:
             yield f"operator.{key}={operator[key]} is not allowed: {class_path(kind)} takes no ratio, so it is 1"
+
+
+def data_conflicts(data: DictConfig) -> Iterator[str]:
+    """A set says which splits it has images for (``splits``)."""
+    sets = packaged("data/test")
+    if data.val not in (HOLDOUT, *sets):
+        yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}"
+    for name, node, split in (("data", data, "train"), ("data.test", data.test, "test")):
+        try:
+            kind = load_class(node.get("_target_"), name)
+        except ConfigError:  # said before
+            continue
+        if split not in getattr(kind, "splits", (split,)):
+            yield f"{name}._target_={node._target_} is not allowed: it has no images to {split} on"
 
 
 def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
-from typing import Any
-
-from torch import nn
+from typing import TYPE_CHECKING, Any
 
 from invsmooth.core.console import printable
 from invsmooth.core.errors import CheckpointError
+
+if TYPE_CHECKING:
+    from torch import nn
 
 ALWAYS = ("invsmooth", "torch.nn")
 """Packages whose torch modules any file may name."""
@@ -36,8 +37,8 @@ def make_module(description: object, trust: Sequence[str], source: Path) -> nn.M
         made = rebuilt(description, trust, source)
     except RecursionError as error:  # a list can hold itself
         raise refused(source, "describes an estimator that has parts of parts without end") from error
-    assert isinstance(made, nn.Module)
-    return made
+    module: nn.Module = made
+    return module
 
 
 def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
@@ -62,28 +63,26 @@ def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
         raise
     except Exception as error:  # whatever a class raises for parameters that it does not take
         raise refused(source, f"describes an estimator that cannot be made: {target}: {said(error)}") from error
+    from torch import nn
+
     if not isinstance(made, nn.Module):
         raise refused(source, f"names {target}, which gives a {type(made).__name__} and no torch module")
     return made
 
 
 def trusted(target: object, trust: Sequence[str], source: Path) -> Callable[..., Any]:
-    """The estimator class, or function that returns one, at a dotted name that is trusted."""
-    found = resolve_trusted(target, trust, source)
-    defined = dotted_name(found)
+    """The estimator's class or function at a dotted name; see :func:`resolve_trusted`."""
+    found, defined = resolve_trusted(target, trust, source)
     if not (is_module_class(found) or is_factory(found, defined, trust)):
         raise refused(source, f"names {target} as its estimator, which is no torch module class")
     return found
 
 
-def resolve_trusted(target: object, trust: Sequence[str], source: Path, part: str = "estimator") -> Any:
-    """What is at a dotted name, imported only if it is trusted. It must be defined there, too (``mine.os.system`` is not
-    defined in ``mine``).
-
-    Args:
-        part: what it is the class of, for messages.
-    Raises: CheckpointError: it is no dotted name, not trusted, or cannot be imported.
-    """
+def resolve_trusted(
+    target: object, trust: Sequence[str], source: Path, part: str = "estimator"
+) -> tuple[Callable[..., Any], str]:
+    """What is at a dotted name, and where it is defined. It is imported only if it is trusted; what is found must be defined
+    in a trusted module, too (``mine.os.system`` is not defined in ``mine``)."""
     if not isinstance(target, str) or not all(name.isidentifier() for name in target.split(".")):
         raise refused(source, f"names the {part} class {target!r}, which is no dotted name")
     if not covered(target, (*ALWAYS, *trust)):
@@ -92,17 +91,15 @@ def resolve_trusted(target: object, trust: Sequence[str], source: Path, part: st
         found = resolve_name(target)
     except Exception as error:  # whatever happens while a module is imported
         raise refused(source, f"needs the {part} class {target}, which cannot be imported: {said(error)}") from error
-    if not covered(dotted_name(found), (*ALWAYS, *trust)):
-        raise not_trusted(target, dotted_name(found), source, part)
-    return found
-
-
-def dotted_name(found: object) -> str:
-    """Where a class or function is defined."""
-    return f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
+    if not covered(defined, (*ALWAYS, *trust)):
+        raise not_trusted(target, defined, source, part)
+    return found, defined
 
 
 def is_module_class(found: object) -> bool:
+    from torch import nn
+
     return isinstance(found, type) and issubclass(found, nn.Module)
 
 

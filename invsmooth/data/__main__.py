@@ -25,7 +25,8 @@ from invsmooth.data.fetch import recorded_checksum
 from invsmooth.data.files import ImageFile
 from invsmooth.data.locate import find
 from invsmooth.data.obtain import absent, default_root, find_or_fetch
-from invsmooth.data.published import PUBLISHED, Published, published
+from invsmooth.data.published import Published
+from invsmooth.data.sets import published_sets
 
 USES = {"train": "training", "test": "validation and test"}
 
@@ -34,7 +35,7 @@ def main() -> None:
     redact_logs()
     arguments = parse()
     try:
-        arguments.action(arguments.names or list(PUBLISHED), arguments.root or default_root(), arguments)
+        arguments.action(arguments.names or list(published_sets()), arguments.root or default_root(), arguments)
     except DataError as error:
         sys.exit(fail(error))
     except KeyboardInterrupt:
@@ -53,7 +54,7 @@ def parse() -> argparse.Namespace:
         ("verify", verify_sets, "compare every file with its published checksum"),
     ):
         sub = actions.add_parser(name, help=what, description=what)
-        sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(PUBLISHED))
+        sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(published_sets()))
         sub.add_argument(
             "--root", type=Path, help=f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
         )
@@ -67,17 +68,15 @@ def parse() -> argparse.Namespace:
 
 
 def known(name: str) -> str:
-    if name not in PUBLISHED:
-        raise argparse.ArgumentTypeError(f"{name} is no published data set; known are {', '.join(PUBLISHED)}")
+    if name not in published_sets():
+        raise argparse.ArgumentTypeError(f"{name} is no published data set; known are {', '.join(published_sets())}")
     return name
 
 
 def parts(names: list[str]) -> Iterator[tuple[str, Published]]:
     """Every role that the data sets have images for, with these images."""
     for name in names:
-        for role in USES:
-            if data := published(name, role):
-                yield role, data
+        yield from published_sets()[name].parts.items()
 
 
 def list_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from invsmooth.core.errors import DataError
 from invsmooth.data.decode import grey_pixels, is_8_bit, unit_scale
-from invsmooth.data.files import ImageFile
+from invsmooth.data.files import Files, ImageFile, digest
 
 log = logging.getLogger(__name__)
 
@@ -97,11 +97,7 @@ def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: l
     return ImageArrays(names, sizes, np.cumsum(sizes.prod(1)) - sizes.prod(1), pixels, tuple(sha256))
 
 
-def digest(pixels: np.ndarray) -> str:
-    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
-
-
-def load(files: Mapping[str, ImageFile], cache: Path) -> ImageArrays:
+def load(files: Files, cache: Path) -> ImageArrays:
     """The images of ``files``, decoded; from the disk, where a large set has been prepared before.
 
     Args:
@@ -110,7 +106,7 @@ def load(files: Mapping[str, ImageFile], cache: Path) -> ImageArrays:
     Raises:
         DataError: an image cannot be used (all such are named), or the cache cannot be written.
     """
-    if sum(p.stat().st_size for p in {f.path for f in files.values()} if p.is_file()) < CACHED_FROM:
+    if sum(p.stat().st_size for p in paths(files) if p.is_file()) < CACHED_FROM:
         return in_memory(dict(zip(files, decoded(files), strict=True)))
     try:
         cache.mkdir(parents=True, exist_ok=True)
@@ -134,7 +130,7 @@ def mapped(folder: Path) -> ImageArrays:
     return described(tuple(index["names"]), index["shapes"], pixels, index["sha256"])
 
 
-def prepare(files: Mapping[str, ImageFile], folder: Path) -> None:
+def prepare(files: Files, folder: Path) -> None:
     """Decode ``files`` into ``folder``, all or nothing."""
     log.info("preparing %d images in %s", len(files), folder.absolute())
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
@@ -155,7 +151,7 @@ def prepare(files: Mapping[str, ImageFile], folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def decoded(files: Mapping[str, ImageFile]) -> Iterator[np.ndarray]:
+def decoded(files: Files) -> Iterator[np.ndarray]:
     """Every image, in order, a window of them at a time on all cores. Raises DataError: at the end, names every file that
     cannot be used."""
 
@@ -177,14 +173,19 @@ def decoded(files: Mapping[str, ImageFile]) -> Iterator[np.ndarray]:
         raise DataError(f"{len(errors)} of {len(files)} images cannot be used:\n  " + "\n  ".join(errors))
 
 
-def content_key(files: Mapping[str, ImageFile], memo: Path) -> str:
+def paths(files: Files) -> set[Path]:
+    """The files and archives on the disk."""
+    return {f.path for f in files.values() if f.pixels is None}
+
+
+def content_key(files: Files, memo: Path) -> str:
     """Hash of the names and contents of ``files``. A file is read only if its size or date have changed since ``memo`` was
     written."""
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or half written: it only saves time
         known = {}
-    for path in {f.path for f in files.values()}:
+    for path in paths(files):
         state = path.stat()
         if known.get(str(path.absolute()), [])[:2] != [state.st_size, state.st_mtime_ns]:
             with path.open("rb") as opened:
@@ -193,5 +194,5 @@ def content_key(files: Mapping[str, ImageFile], memo: Path) -> str:
     temporary = memo.with_name(f".{memo.name}.{os.getpid()}.tmp")
     temporary.write_text(json.dumps(known), encoding="utf-8")
     os.replace(temporary, memo)
-    contents = [(name, f.member, known[str(f.path.absolute())][2]) for name, f in files.items()]
+    contents = [(name, f.member, f.sha256 or known[str(f.path.absolute())][2]) for name, f in files.items()]
     return hashlib.sha256(json.dumps([VERSION, contents]).encode()).hexdigest()[:32]

@@ -56,6 +56,9 @@ def image_size(file: ImageFile) -> tuple[int, int]:
 @contextmanager
 def opened(file: ImageFile) -> Iterator[Image.Image]:
     """The file as an image. Raises DataError: it cannot be opened, or (within the block) not decoded."""
+    if file.pixels is not None:
+        yield Image.fromarray(file.pixels)
+        return
     try:
         with file.open() as stream, Image.open(stream) as image:
             yield image

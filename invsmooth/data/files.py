@@ -1,14 +1,18 @@
-"""Where image files are: in a folder, or inside a zip archive, which is read as it is and never unpacked."""
+"""Images as files in a folder, as members of a zip archive (never unpacked), or as arrays."""
 
 from __future__ import annotations
 
+import hashlib
 import io
 import stat
 import zipfile
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, Any
+
+import numpy as np
 
 from invsmooth.core.errors import DataError
 
@@ -17,33 +21,66 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file on the disk, or a member of a zip archive.
+    """An image file on the disk, a member of a zip archive, or an array.
 
     Attributes:
-        path: of the file or of the archive.
+        path: of the file or of the archive; of an array the name of the image.
         member: name within the archive; None for a file of its own.
+        pixels: the array, shape (H, W).
+        sha256: of the array's pixels and shape.
     """
 
     path: Path
     member: str | None = None
+    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
+    sha256: str = ""
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
 
     def open(self) -> IO[bytes]:
-        """The file's bytes, seekable. Raises: OSError, zipfile.BadZipFile: it cannot be read."""
+        """The bytes of a file or member, seekable. Raises: OSError, zipfile.BadZipFile: it cannot be read."""
         if self.member is None:
             return self.path.open("rb")
         return io.BytesIO(archive(self.path, self.path.stat().st_mtime_ns).read(self.member))
 
 
+Files = dict[str, ImageFile]
+"""Images by the name that the rows show."""
+
+
+def as_image_files(images: Mapping[str, Any], where: str) -> Files:
+    """Image files, paths and arrays as image files. Raises DataError: an array is no grey image."""
+    files: Files = {}
+    for name, image in images.items():
+        if isinstance(image, ImageFile):
+            files[name] = image
+        elif isinstance(image, str | Path):
+            files[name] = ImageFile(Path(image))
+        else:
+            pixels = np.asarray(image)
+            pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
+            if pixels.ndim != 2 or not (pixels.dtype == np.uint8 or np.issubdtype(pixels.dtype, np.floating)):
+                raise DataError(
+                    f"{where}: {name} is a {type(image).__name__} of shape {pixels.shape} and type {pixels.dtype}; "
+                    "a data set gives ImageFile, paths, or arrays (H, W) of uint8 or of floats in [0, 1]"
+                )
+            pixels = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
+            files[name] = ImageFile(Path(name), None, pixels, digest(pixels))
+    return files
+
+
+def digest(pixels: np.ndarray) -> str:
+    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
 @lru_cache(maxsize=4)
 def archive(path: Path, changed: int) -> zipfile.ZipFile:
-    """An archive that is kept open, since its directory of files would be read again for each of them.
+    """An open archive, kept open so that its directory is read once.
 
     Args:
         path: of the archive.
-        changed: when it was changed last: another date opens it anew.
+        changed: date of its last change; another date opens it again.
     """
     return zipfile.ZipFile(path)
 
@@ -52,7 +89,7 @@ def is_zip(path: Path) -> bool:
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
-def image_files(root: str | Path) -> dict[str, ImageFile]:
+def image_files(root: str | Path) -> Files:
     """The image files below a folder or in a zip archive, by extension: ``{path below root: file}`` in the order of the
     paths. Hidden files do not count.
 

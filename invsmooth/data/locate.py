@@ -8,16 +8,14 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from invsmooth.core.errors import DataError
-from invsmooth.data.files import ImageFile, image_files, is_image, is_zip, members
+from invsmooth.data.files import Files, ImageFile, image_files, is_image, is_zip, members
 from invsmooth.data.published import Published
 
 CLASS = re.compile(r"n\d{8}")
 """Folder of a class of ImageNet."""
 
-Images = dict[str, ImageFile]
 
-
-def find(data: Published, root: Path) -> Images | None:
+def find(data: Published, root: Path) -> Files | None:
     """The images of ``data`` in ``root``, a folder or a zip archive: ``{name: file}`` by the published names; None where it
     is not there. Of several places, the first that has all of it.
 
@@ -39,7 +37,7 @@ def find(data: Published, root: Path) -> Images | None:
     )
 
 
-def places(data: Published, root: Path) -> Iterator[tuple[Path, Images]]:
+def places(data: Published, root: Path) -> Iterator[tuple[Path, Files]]:
     """Where in ``root`` the set may lie, with what there is of it."""
     if is_zip(root):
         yield root, in_archive(data, root, whole=True)
@@ -56,7 +54,7 @@ def places(data: Published, root: Path) -> Iterator[tuple[Path, Images]]:
             yield archive, in_archive(data, archive, whole=stem in names)
 
 
-def in_folder(data: Published, folder: Path, is_root: bool) -> Images:
+def in_folder(data: Published, folder: Path, is_root: bool) -> Files:
     """The files of ``data`` right in ``folder``."""
     if data.files:
         return {name: ImageFile(folder / name) for name in data.files if (folder / name).is_file()}
@@ -66,10 +64,10 @@ def in_folder(data: Published, folder: Path, is_root: bool) -> Images:
     return {name: file for name, file in image_files(folder).items() if name.count("/") == 1}
 
 
-def in_archive(data: Published, archive: Path, whole: bool) -> Images:
+def in_archive(data: Published, archive: Path, whole: bool) -> Files:
     """The files of ``data`` in a zip archive, below one of its folders or, with ``whole``, at the top."""
     ends = {PurePosixPath(f).name for f in data.folders}
-    by_folder: dict[str, Images] = {}
+    by_folder: dict[str, Files] = {}
     for member in members(archive):
         parts = PurePosixPath(member).parts
         cuts = [k + 1 for k, part in enumerate(parts[:-1]) if part in ends]
@@ -81,7 +79,7 @@ def in_archive(data: Published, archive: Path, whole: bool) -> Images:
     return max(candidates, key=len, default={})
 
 
-def wanted(data: Published, images: Mapping[str, ImageFile]) -> Images:
+def wanted(data: Published, images: Mapping[str, ImageFile]) -> Files:
     if data.files:
         return {name: images[name] for name in data.files if name in images}
     return {name: images[name] for name in sorted(images) if name.count("/") == 1 and is_image(name)}

@@ -9,7 +9,8 @@ import pooch
 
 from invsmooth.core.errors import DataError
 from invsmooth.data.fetch import Patience, fetch
-from invsmooth.data.locate import Images, find
+from invsmooth.data.files import Files
+from invsmooth.data.locate import find
 from invsmooth.data.published import Published
 
 
@@ -20,7 +21,7 @@ def default_root() -> Path:
 
 def obtain(
     data: Published, root: str | Path | None, mirror: str | None = None, patience: Patience | None = None
-) -> Images:
+) -> Files:
     """The files of ``data``, by name.
 
     With a ``root`` they have to be there: a folder that was named by mistake is not filled. Without one they are looked
@@ -41,7 +42,7 @@ def obtain(
     return find_or_fetch(data, default_root(), mirror, patience)
 
 
-def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> Images:
+def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> Files:
     """The files of ``data`` in ``root``; those that are missing are fetched. Raises: DataError."""
     try:
         images = find(data, root)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -66,6 +67,9 @@ class DPDNN(nn.Module):
     Raises:
         ValueError: a size below 1.
     """
+
+    published_sizes: ClassVar = ("n_steps", "channels", "levels", "share_down")
+    """Parameters that the shapes of published weights determine."""
 
     def __init__(
         self,

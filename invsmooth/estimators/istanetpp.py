@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -49,6 +51,9 @@ class ISTANetPP(nn.Module):
     Raises:
         ValueError: a size below 1.
     """
+
+    published_sizes: ClassVar = ("n_phases", "channels")
+    """Parameters that the shapes of published weights determine."""
 
     def __init__(self, n_phases: int = 20, channels: int = 32) -> None:
         super().__init__()

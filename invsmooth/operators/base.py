@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from invsmooth.cache.content import content_key
+from invsmooth.cache.content import array_sha256, content_key
 from invsmooth.cache.parts import class_path, is_ours, parameters
 from invsmooth.core.rng import standard_normal
 
@@ -33,6 +32,8 @@ class LinearOperator(nn.Module):
     Matrices are buffers, so ``operator.to(device)`` moves them.
     """
 
+    name: ClassVar[str]
+    """Of our own operators: what configs and files call them."""
     ratio: float = 1.0
     """Compression ratio m/n: what a network that is conditioned on the ratio gets."""
 
@@ -59,13 +60,6 @@ def hash_of(operator: Any, ratio: float) -> str:
         digest.update(f"{name} {array_sha256(array)}".encode())
     if not is_ours(type(operator)):
         digest.update(content_key([class_path(type(operator)), parameters(operator)]).encode())
-    return digest.hexdigest()
-
-
-def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and values."""
-    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()
 
 

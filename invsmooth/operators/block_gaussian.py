@@ -39,6 +39,7 @@ class BlockGaussian(LinearOperator):
         FileNotFoundError: no file at the matrix path.
     """
 
+    name = "block_gaussian"
     phi: Tensor
 
     def __init__(

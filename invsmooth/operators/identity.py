@@ -10,6 +10,8 @@ from invsmooth.operators.base import LinearOperator
 class Identity(LinearOperator):
     """A = I: the measurement is the image itself (plus b)."""
 
+    name = "identity"
+
     def A(self, x: Tensor) -> Tensor:
         return x
 

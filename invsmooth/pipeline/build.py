@@ -14,16 +14,16 @@ from torch import nn
 
 from invsmooth.attacks import Target
 from invsmooth.config import parts
-from invsmooth.config.schema import OPEN
 from invsmooth.config.certifiers import build_certifiers
 from invsmooth.config.parts import as_list
+from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
-from invsmooth.data import ImageArrays, ImageSet, default_root, find_splits, load
+from invsmooth.data import ImageArrays, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
-from invsmooth.data.splits import Files
+from invsmooth.data.files import Files
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.checkpoint import check_reloads, check_resumable
 from invsmooth.estimators.fill import check_fit
@@ -103,10 +103,13 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     """The data module. Published sets are fetched if need be. A network that is only evaluated gets every image of a folder
     as a test image."""
     data, task = cfg.data, cfg.task
-    classes = None if data.test.classes is None else as_list(data.test.classes)
-    test = ImageSet(data.test.name, data.test.root, data.mirror, classes, data.test.count, data.crop)
-    train = ImageSet(data.name, data.root, data.mirror) if trains else None
-    splits = find_splits(train, data.val, test, data.holdout)
+    places = {"root": data.root, "mirror": data.mirror}
+    test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
+    test = parts.build("data.test", data.test, OPEN["data.test"].keys, **test_places)
+    train = parts.build("data", data, OPEN["data"].keys, **places) if trains else None
+    val_class = parts.packaged("data/test").get(data.val)  # None: data.val=holdout
+    val = parts.construct(parts.load_class(val_class, "data.val"), {}, "data.val", places) if trains and val_class else None
+    splits = find_splits(train, val, test, data.holdout)
     return ImageDataModule(
         name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
         patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches, augment=data.augment,

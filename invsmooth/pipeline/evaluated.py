@@ -8,7 +8,6 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
-from invsmooth.cache.parts import parameters
 from invsmooth.core.errors import ConfigError
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline.describe import describe_estimator
@@ -52,5 +51,6 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
     if origin is not None:
         return dict(origin.estimator)
     if cfg.ckpt is not None:  # published weights, whose sizes tell the network
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}", **parameters(estimator)}
+        sizes: Sequence[str] = getattr(type(estimator), "published_sizes", ())
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {k: getattr(estimator, k) for k in sizes}
     return describe_estimator(cfg)

@@ -102,7 +102,7 @@ def training_record(
 
 
 def with_absolute_paths(node: Mapping[str, Any]) -> dict[str, Any]:
-    """A part's node, in which paths of files are the same wherever the program runs next time."""
+    """Parameters of a part, in which paths of files are the same wherever the program runs next time."""
     return {k: str(Path(v).resolve()) if names_file(v) and Path(v).is_file() else v for k, v in node.items()}
 
 

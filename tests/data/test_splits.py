@@ -6,25 +6,24 @@ import shutil
 import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from invsmooth.core.errors import DataError
-from invsmooth.data import ImageArrays, ImageSet, find_splits, in_memory, load
-from invsmooth.data.bundled import PHOTOGRAPHS
+from invsmooth.data import ImageArrays, arrays, find_splits, in_memory, known_sets, load
 from invsmooth.data.datamodule import ImageDataModule, check_sizes
+from invsmooth.data.files import as_image_files
 from invsmooth.data.locate import find
-from invsmooth.data.published import PUBLISHED, TEST_SETS, TRAIN_SETS, published
+from invsmooth.data.sets import BSD68, DIV2K, Bundled, Folder, ImageNet, Set11, Set12, Train400, published_sets
 from tests.data.pictures import noise, save
 
 COUNTS = {"train400": 400, "bsd68": 68, "set12": 12, "set11": 11, "imagenet": 60}
-BSD68 = published("bsd68", "test")
+TESTED = BSD68.parts["test"]
 
 
 def make(folder: Path, name: str = "bsd68", role: str = "test") -> Path:
     """A folder with the file names of a set and tiny pictures."""
-    data = published(name, role)
-    assert data is not None
-    for k, file in enumerate(data.files):
+    for k, file in enumerate(published_sets()[name].parts[role].files):
         save(folder / file, noise(k))
     return folder
 
@@ -42,7 +41,7 @@ def zip_up(folder: Path, archive: Path, prefix: str = "") -> Path:
 )
 def test_every_layout_of_a_folder(tmp_path: Path, place: str) -> None:
     make(tmp_path / place)
-    found = find(BSD68, tmp_path)
+    found = find(TESTED, tmp_path)
     assert found is not None
     assert list(found) == [f"test{k:03}.png" for k in range(1, 69)]
 
@@ -61,15 +60,15 @@ def test_every_layout_of_an_archive(tmp_path: Path, archive: str, prefix: str) -
     (root / archive).parent.mkdir(parents=True)
     zip_up(make(tmp_path / "files"), root / archive, prefix)
     for given in (root, root / archive):
-        found = find(BSD68, given)
+        found = find(TESTED, given)
         assert found is not None
-        assert list(found) == list(BSD68.files)
+        assert list(found) == list(TESTED.files)
         assert len(load(found, tmp_path / "cache")) == 68
 
 
 def test_other_archives_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "holiday.zip").write_bytes(b"no archive at all")
-    assert find(BSD68, tmp_path) is None
+    assert find(TESTED, tmp_path) is None
 
 
 @pytest.mark.parametrize("layout", ["div2k", "DIV2K", "", "zip", "div2k zip"])
@@ -82,7 +81,7 @@ def test_div2k_in_both_its_parts(tmp_path: Path, layout: str) -> None:
             zip_up(files, root / f"{folder}.zip", f"{folder}/")
         else:
             shutil.move(files, root / folder)
-        found = find(published("div2k", role), tmp_path / "root")
+        found = find(DIV2K.parts[role], tmp_path / "root")
         assert found is not None
         assert len(found) == count
 
@@ -92,10 +91,10 @@ def test_an_incomplete_set_is_named(tmp_path: Path) -> None:
     for k in (3, 17):
         (tmp_path / "bsd68" / f"test{k:03}.png").unlink()
     with pytest.raises(DataError, match=r"is not complete: 2 of 68 files are missing \(test003\.png, test017\.png\)"):
-        find(BSD68, tmp_path)
+        find(TESTED, tmp_path)
     # A second place that has all of it is as good.
     make(tmp_path / "testsets" / "BSD68")
-    assert find(BSD68, tmp_path) is not None
+    assert find(TESTED, tmp_path) is not None
 
 
 def imagenet(folder: Path) -> Path:
@@ -109,20 +108,20 @@ def imagenet(folder: Path) -> Path:
 @pytest.mark.parametrize("place", ["imagenet", "val", "ILSVRC/Data/CLS-LOC/val", "."])
 def test_imagenet_classes_and_count(tmp_path: Path, place: str) -> None:
     imagenet(tmp_path / place)
-    every = ImageSet("imagenet", str(tmp_path))
+    every = ImageNet(str(tmp_path))
     assert len(every.files("test")) == 15
-    chosen = ImageSet("imagenet", str(tmp_path), classes=["n00000000", "n00000001"], count=3, crop=32)
+    chosen = ImageNet(str(tmp_path), classes=["n00000000", "n00000001"], count=3, crop=32)
     # One of each class in turn; the one that is smaller than the crop is passed over.
     assert list(chosen.files("test")) == ["n00000000/0.JPEG", "n00000000/1.JPEG", "n00000001/1.JPEG"]
     with pytest.raises(DataError, match="there are no images of n09999999"):
-        ImageSet("imagenet", str(tmp_path), classes=["n09999999"]).files("test")
+        ImageNet(str(tmp_path), classes=["n09999999"]).files("test")
     with pytest.raises(DataError, match="there are only 14 such images"):
-        ImageSet("imagenet", str(tmp_path), count=15, crop=32).files("test")
+        ImageNet(str(tmp_path), count=15, crop=32).files("test")
 
 
 def test_imagenet_in_an_archive(tmp_path: Path) -> None:
     zip_up(imagenet(tmp_path / "files"), tmp_path / "imagenet.zip", "imagenet/")
-    assert len(ImageSet("imagenet", str(tmp_path)).files("test")) == 15
+    assert len(ImageNet(str(tmp_path)).files("test")) == 15
 
 
 def test_imagenet_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -131,65 +130,105 @@ def test_imagenet_cannot_be_downloaded(tmp_path: Path, monkeypatch: pytest.Monke
         with pytest.raises(
             DataError, match=r"register at https://image-net\.org.*imagenet/<class>/<image>\.JPEG"
         ) as error:
-            ImageSet("imagenet", root).files("test")
+            ImageNet(root).files("test")
         assert str(tmp_path) in str(error.value)
         assert "data=bundled" in str(error.value)
 
 
 def test_a_set_that_has_nothing_for_a_role() -> None:
     with pytest.raises(DataError, match="bsd68 has no images to train on"):
-        ImageSet("bsd68").files("train")
+        BSD68().files("train")
 
 
-def test_published_sets_are_in_the_lists_of_the_config() -> None:
-    for name in PUBLISHED:
-        assert (name in TRAIN_SETS) == (published(name, "train") is not None)
-        assert (name in TEST_SETS) == (published(name, "test") is not None)
+def test_sets_are_found_by_name_and_say_their_splits() -> None:
+    assert {name: c.splits for name, c in known_sets().items()} == {
+        "bundled": ("train", "val", "test"), "folder": ("train", "val", "test"), "train400": ("train",),
+        "div2k": ("train", "val", "test"), "bsd68": ("val", "test"), "set12": ("val", "test"), "set11": ("val", "test"),
+        "imagenet": ("val", "test"),
+    }  # fmt: skip
+
+
+class Squares:
+    """A set of somebody else's: arrays, in memory. The same images for every split."""
+
+    name = "squares"
+
+    def __init__(self, kind: type = np.uint8) -> None:
+        self.kind = kind
+
+    def files(self, split: str) -> dict[str, np.ndarray]:
+        return {f"{k}": noise(k) if self.kind is np.uint8 else (noise(k) / 255).astype(self.kind) for k in range(5)}
+
+
+@pytest.mark.parametrize("kind", [np.uint8, np.float32, np.float64])
+def test_an_outside_set_gives_arrays(tmp_path: Path, kind: type) -> None:
+    splits = find_splits(Squares(kind), None, Squares(kind), 0.2)
+    assert {s: len(v) for s, v in splits.items()} == {"train": 3, "val": 1, "test": 1}
+    images = load(splits["train"], tmp_path)
+    np.testing.assert_allclose(images.image(0)[0], noise(int(images.names[0])) / 255, atol=1e-7)
+    mixed = find_splits(Bundled(), None, Squares(kind), 0.2)
+    assert {s: len(v) for s, v in mixed.items()} == {"train": 5, "val": 1, "test": 5}
+
+
+def test_a_large_set_of_arrays_and_files_is_prepared_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "CACHED_FROM", 0)
+    files = as_image_files({**Bundled().files("test"), **Squares().files("test")}, "mixed")
+    first = load(files, tmp_path)
+    changed = as_image_files({**Bundled().files("test"), **Squares().files("test"), "4": noise(9)}, "mixed")
+    again, other = load(files, tmp_path), load(changed, tmp_path)
+    assert first.sha256 == again.sha256 != other.sha256
+    assert len({p.parent for p in tmp_path.rglob("pixels")}) == 2
+
+
+@pytest.mark.parametrize("image", [np.zeros((3, 8, 8)), np.zeros((8, 8), int), None])
+def test_an_outside_set_gives_no_image(image: object) -> None:
+    with pytest.raises(DataError, match=r"mine: a is a .* a data set gives ImageFile, paths, or arrays"):
+        as_image_files({"a": image}, "mine")
 
 
 @pytest.mark.parametrize("name", ["bild ü", "plain"])
 def test_a_folder_is_split_and_shares_no_image(tmp_path: Path, name: str) -> None:
     for k in range(12):
         save(tmp_path / f"{name} {k:02}.png", noise(k))
-    folder = ImageSet("folder", str(tmp_path))
-    splits = find_splits(folder, "holdout", folder, 0.25)
+    folder = Folder(str(tmp_path))
+    splits = find_splits(folder, None, folder, 0.25)
     assert {s: len(v) for s, v in splits.items()} == {"train": 9, "val": 1, "test": 2}
     assert len({n for v in splits.values() for n in v}) == 12
-    assert len(find_splits(None, "holdout", folder, 0.25)["test"]) == 12
+    assert len(find_splits(None, None, folder, 0.25)["test"]) == 12
 
 
 def test_a_folder_with_split_folders(tmp_path: Path) -> None:
     for split in ("train", "val", "test"):
         save(tmp_path / split / "deep" / f"{split}.png")
-    folder = ImageSet("folder", str(tmp_path))
-    splits = find_splits(folder, "holdout", folder, 0.2)
+    folder = Folder(str(tmp_path))
+    splits = find_splits(folder, None, folder, 0.2)
     assert {s: list(v) for s, v in splits.items()} == {s: [f"deep/{s}.png"] for s in ("train", "val", "test")}
-    assert list(find_splits(None, "holdout", folder, 0.2)["test"]) == ["deep/test.png"]
+    assert list(find_splits(None, None, folder, 0.2)["test"]) == ["deep/test.png"]
 
 
 def test_a_folder_with_too_few_images(tmp_path: Path) -> None:
     for k in range(2):
         save(tmp_path / f"{k}.png", noise(k))
-    folder = ImageSet("folder", str(tmp_path))
+    folder = Folder(str(tmp_path))
     with pytest.raises(DataError, match="2 images; at least 3"):
-        find_splits(folder, "holdout", folder, 0.2)
+        find_splits(folder, None, folder, 0.2)
 
 
 def test_a_folder_to_train_on_and_another_set_to_test_on(tmp_path: Path) -> None:
     for k in range(10):
         save(tmp_path / f"{k}.png", noise(k))
-    splits = find_splits(ImageSet("folder", str(tmp_path)), "holdout", ImageSet("bundled"), 0.2)
+    splits = find_splits(Folder(str(tmp_path)), None, Bundled(), 0.2)
     assert {s: len(v) for s, v in splits.items()} == {"train": 8, "val": 2, "test": 3}
     save(tmp_path / "one" / "0.png")
     with pytest.raises(DataError, match="1 images to train on are too few"):
-        find_splits(ImageSet("folder", str(tmp_path / "one")), "holdout", ImageSet("bundled"), 0.2)
+        find_splits(Folder(str(tmp_path / "one")), None, Bundled(), 0.2)
 
 
 def test_bundled_photographs(tmp_path: Path) -> None:
-    splits = find_splits(ImageSet("bundled"), "bundled", ImageSet("bundled"), 0.2)
+    splits = find_splits(Bundled(), Bundled(), Bundled(), 0.2)
     names = [name for images in splits.values() for name in images]
     assert len(names) == len(set(names)) == 10
-    assert {s: len(v) for s, v in splits.items()} == {s: len(v) for s, v in PHOTOGRAPHS.items()}
+    assert {s: len(v) for s, v in splits.items()} == {s: len(v) for s, v in Bundled.photographs.items()}
     for files in splits.values():
         images = load(files, tmp_path)
         assert images.shapes.min() >= 300
@@ -236,14 +275,14 @@ def test_images_too_small_for_the_crop_or_for_ssim() -> None:
 @pytest.mark.parametrize("name", COUNTS)
 def test_shared_sets_load_and_are_counted(shared_data: Path, tmp_path: Path, name: str) -> None:
     split = "train" if name == "train400" else "test"
-    images = load(ImageSet(name, str(shared_data)).files(split), tmp_path)
+    images = load(published_sets()[name](str(shared_data)).files(split), tmp_path)
     assert len(images) == len(set(images.sha256)) == COUNTS[name]
 
 
 def test_overlap_of_the_shared_sets(shared_data: Path, tmp_path: Path) -> None:
     """Set12 and Set11 have three pictures in common, Train400 has none with any test set."""
     root = str(shared_data)
-    splits = find_splits(ImageSet("train400", root), "set12", ImageSet("set11", root), 0.2)
+    splits = find_splits(Train400(root), Set12(root), Set11(root), 0.2)
     images = {split: load(files, tmp_path) for split, files in splits.items()}
     assert len(set(images["val"].sha256) & set(images["test"].sha256)) == 3
     data = ImageDataModule(
@@ -253,5 +292,5 @@ def test_overlap_of_the_shared_sets(shared_data: Path, tmp_path: Path) -> None:
     data.setup("fit")
     assert {s: len(i) for s, i in data.images.items()} == {"train": 400, "val": 9, "test": 11}
     assert not {"01.png", "03.png", "05.png"} & set(data.images["val"].names)
-    bsd68 = load(ImageSet("bsd68", root).files("test"), tmp_path)
+    bsd68 = load(BSD68(root).files("test"), tmp_path)
     assert not set(images["train"].sha256) & set(bsd68.sha256)

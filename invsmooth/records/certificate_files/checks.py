@@ -6,12 +6,13 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from invsmooth.cache.content import array_sha256
 from invsmooth.certificates.certifier import Certifier
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.certificate_files import fields
 from invsmooth.records.certificate_files.arithmetic import differences, expected, settings_of
 from invsmooth.records.certificate_files.fields import out_of_range
-from invsmooth.records.certificate_files.format import CertificateFileError, Record, array_sha256, checksum, read_arrays
+from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of, class_of, own_fields
 
 

@@ -43,13 +43,6 @@ def checksum(record: Mapping[str, Any]) -> str:
     return hashlib.sha256(canonical({k: v for k, v in record.items() if k != "sha256"}).encode()).hexdigest()
 
 
-def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and values."""
-    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def dumped(record: Mapping[str, Any]) -> bytes:
     """A record with its checksum as JSON; a line for each certificate, so that people can look at it."""
     lines = []

@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from invsmooth.cache.content import array_sha256
 from invsmooth.certificates import Certificate, Certifier
 from invsmooth.certificates.fields import real
 from invsmooth.core.units import Units
 from invsmooth.operators import LinearOperator
 from invsmooth.records.certificate_files.arithmetic import settings_of, shifts
 from invsmooth.records.certificate_files.fields import SETTINGS
-from invsmooth.records.certificate_files.format import Record, array_sha256
+from invsmooth.records.certificate_files.format import Record
 from invsmooth.records.certificate_files.parts import described, own_fields
-
-BUFFER_DIGITS = 6
-"""Decimals of an operator's buffers that enter its hash: a matrix made from a seed is the same on every machine but for its
-last bits, which the linear algebra library decides."""
 
 
 def certificate_record(
@@ -64,9 +59,4 @@ def array_record(array: np.ndarray) -> Record:
 
 
 def operator_sha256(operator: LinearOperator) -> str:
-    """SHA-256 of an operator's class, ratio and buffers (BUFFER_DIGITS decimals)."""
-    digest = hashlib.sha256(f"{type(operator).__name__} {operator.ratio!r}".encode())
-    for name, buffer in sorted(operator.named_buffers()):
-        rounded = (buffer.detach().cpu().double() * 10**BUFFER_DIGITS).round().to(torch.int64)
-        digest.update(f"{name} {array_sha256(to_numpy(rounded))}".encode())
-    return digest.hexdigest()
+    return operator.sha256()

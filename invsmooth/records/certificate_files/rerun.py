@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -17,12 +16,12 @@ from torch import Tensor, nn
 
 from invsmooth.certificates import Certificate, Certifier, Smoothing, certify_all
 from invsmooth.core.errors import CheckpointError, ScratchError
-from invsmooth.core.trust import resolve_trusted
 from invsmooth.core.units import Units, certified_radius
 from invsmooth.estimators.checkpoint import from_description, load_checkpoint
 from invsmooth.estimators.frozen import frozen, state_sha256
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.operators import LinearOperator
 from invsmooth.operators.block_gaussian import measurements_per_block
+from invsmooth.operators.rebuild import operator_class, our_operator, rebuilt
 from invsmooth.records.certificate_files.arithmetic import differences, settings_of
 from invsmooth.records.certificate_files.checks import message, name_of
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
@@ -117,7 +116,7 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
 def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] = ()) -> LinearOperator:
     settings = {k: v for k, v in record["operator"].items() if k != "sha256"}
     try:
-        operator = outside_operator(settings, path, trust) if "_target_" in settings else our_operator(settings)
+        operator = outside_operator(settings, path, trust) if "_target_" in settings else recorded_operator(settings)
     except CertificateFileError:
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
@@ -130,27 +129,20 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
     return operator
 
 
-def our_operator(settings: Record) -> LinearOperator:
+def recorded_operator(settings: Record) -> LinearOperator:
     entries = measurements_per_block(settings["ratio"], settings["block"]) * settings["block"] ** 2
     if settings["name"] != "identity" and settings["matrix"] is None and entries > MOST_ENTRIES:
         raise CertificateFileError(
             f"operator: it cannot be made: a matrix of {entries} entries from block = {settings['block']}, at most "
             f"{MOST_ENTRIES} are made here"
         )
-    if settings["name"] == "identity":
-        return Identity()
-    return BlockGaussian(settings["ratio"], block=settings["block"], seed=settings["seed"], matrix=settings["matrix"])
+    if (kind := our_operator(settings["name"])) is None:
+        raise CertificateFileError(f"operator.name: there is no operator {settings['name']}")
+    return rebuilt(kind, settings, ratio=settings["ratio"])
 
 
 def outside_operator(settings: Record, path: Path, trust: Sequence[str]) -> LinearOperator:
-    kind = resolve_trusted(settings["_target_"], trust, path, "operator")
-    takes_ratio = "ratio" in inspect.signature(kind).parameters
-    operator = kind(**settings["parameters"] | ({"ratio": settings["ratio"]} if takes_ratio else {}))
-    if not isinstance(operator, LinearOperator):
-        raise CertificateFileError(
-            f"operator: {settings['_target_']} gives a {type(operator).__name__}, no LinearOperator"
-        )
-    return operator
+    return rebuilt(operator_class(settings["_target_"], trust, path), settings["parameters"], ratio=settings["ratio"])
 
 
 def group_of(certificate: Record) -> tuple[Any, ...]:

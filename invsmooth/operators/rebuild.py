@@ -1,0 +1,41 @@
+"""Operators that a file describes: a checkpoint, a certificate file. The file is not trusted."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from invsmooth import operators
+from invsmooth.core.trust import covered, refused, resolve_trusted
+from invsmooth.operators.base import LinearOperator, as_operator
+
+
+def our_operator(name: str) -> type[LinearOperator] | None:
+    """The class in :mod:`invsmooth.operators` with this ``name``."""
+    return next((c for c in vars(operators).values() if getattr(c, "name", None) == name), None)
+
+
+def operator_class(target: object, trust: Sequence[str], source: Path) -> type:
+    """The class at a dotted name: an operator of ours, or any class of a module in ``trust``.
+
+    Args:
+        source: the file that names it, for messages.
+    Raises: CheckpointError: it is neither, or cannot be imported.
+    """
+    found, defined = resolve_trusted(target, trust, source, "operator")
+    if not (isinstance(found, type) and (issubclass(found, LinearOperator) or covered(defined, trust))):
+        raise refused(source, f"names {target} as its operator, which is no class of an operator")
+    return found
+
+
+def rebuilt(
+    kind: type, parameters: Mapping[str, Any], *, ratio: float
+) -> LinearOperator:
+    """An operator of a class, with those of the parameters that it has.
+
+    Raises: whatever the class raises for them.
+    """
+    names = inspect.signature(kind).parameters
+    return as_operator(kind(**{k: v for k, v in {**parameters, "ratio": ratio}.items() if k in names}))
