@@ -159,8 +159,8 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
         attack.target, n_samples=attack.n_samples, draws=attack.draws, q=certify.quantile, n_around=attack.n_around,
         chunk_size=attack.chunk_size,
     )  # fmt: skip
-    same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images", "pixel_intervals",
-            "pictures", "files")  # fmt: skip
+    same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images",
+            "pixel_intervals", "pictures", "files")  # fmt: skip
     evaluation = Evaluation(
         eps=[float(e) for e in as_list(attack.eps)], sigma=[to_unit_scale(s) for s in as_list(certify.sigma)],
         attack=parts.build("attack", attack, OPEN["attack"].keys), target=target, check_samples=attack.check_samples,
