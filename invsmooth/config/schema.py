@@ -259,8 +259,8 @@ class Run:
     sweep: Annotated[str, one_of("run", "plan")] = (
         "run"  # plan: only say what there is to do, and how long it would take
     )
-    resume: File | None = None  # train: a checkpoint to go on from
-    ckpt: File | None = None  # evaluate: the trained network; train: weights to start from
+    resume: File = None  # train: a checkpoint to go on from
+    ckpt: File = None  # evaluate: the trained network; train: weights to start from
     trust: Modules = field(default_factory=list)  # whose classes checkpoints may name, beside estimator._target_'s
 
 

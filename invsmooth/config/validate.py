@@ -107,7 +107,8 @@ def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Seq
     known = list(dict.fromkeys(n for kind in classes for n in parameter_names(kind, group.provided)))
     if key in group.node():
         chosen = ", ".join(getattr(kind, "name", option) or class_path(kind) for kind in classes)
-        return f"{name}.{key}={shown(value)} has no effect with {group.folder}={chosen}, which takes {', '.join(known) or 'none'}"
+        taken = ", ".join(known) or "none"
+        return f"{name}.{key}={shown(value)} has no effect with {group.folder}={chosen}, which takes {taken}"
     return no_parameter(name, key, classes[0], known)
 
 
