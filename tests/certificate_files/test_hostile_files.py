@@ -297,13 +297,14 @@ def test_a_module_that_only_a_file_names_is_not_imported(
     record["estimator"]["description"]["_target_"] = "beside_file.Net"
     save(path, record, seal=True)
     assert run([str(path)]) == 0
+    assert run([str(path), "--trust", "beside_file"]) == 0
     capsys.readouterr()
     assert "--trust beside_file" in verdict(path, capsys, "--rerun")
     assert not (tmp_path / "RAN").exists()
     assert run([str(path), "--rerun", "--trust", "other", "--trust", "beside_file"]) == 0
     assert (tmp_path / "RAN").exists()
     with pytest.raises(SystemExit):
-        run([str(path), "--trust", "beside_file"])
+        run([str(path), "--ckpt", "weights.pt"])
 
 
 @pytest.mark.parametrize(

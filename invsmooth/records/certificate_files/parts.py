@@ -9,9 +9,8 @@ from typing import Any
 
 from invsmooth.certificates.by_name import certifier_class
 from invsmooth.certificates.certifier import Certifier
-from invsmooth.certificates.fields import TEXT
 from invsmooth.core.errors import CheckpointError
-from invsmooth.records.certificate_files.fields import FROM_OUTSIDE, certificate_errors
+from invsmooth.records.certificate_files.fields import FROM_OUTSIDE
 from invsmooth.records.certificate_files.format import CertificateFileError
 
 OURS = "invsmooth.certificates."

@@ -1,27 +1,20 @@
-"""From certificates and operators to what a certificate file says of them."""
+"""From certificates to what a certificate file says of them."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from invsmooth.certificates import Certificate, Certifier
 from invsmooth.certificates.fields import real
 from invsmooth.core.units import Units
-from invsmooth.operators import LinearOperator
 from invsmooth.records.certificate_files.arithmetic import settings_of, shifts
 from invsmooth.records.certificate_files.fields import SETTINGS
 from invsmooth.records.certificate_files.format import Record, array_sha256
 from invsmooth.records.certificate_files.parts import described, own_fields
-
-BUFFER_DIGITS = 6
-"""Decimals of an operator's buffers that enter its hash: a matrix made from a seed is the same on every machine but for its
-last bits, which the linear algebra library decides."""
 
 
 def certificate_record(
@@ -40,7 +33,7 @@ def certificate_record(
         eps: as in the config, for each radius.
         settings: the fields SETTINGS, and ``quantile``.
     """
-    each = settings_of({**settings})
+    each = settings_of(dict(settings))
     record = described(certifier) | {k: settings[k] for k in SETTINGS}
     record["sound"] = certificate.sound and units is Units.matched
     own = certifier.record(certificate, i, units)
@@ -61,12 +54,3 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 def array_record(array: np.ndarray) -> Record:
     return {"sha256": array_sha256(array), "shape": list(array.shape)}
-
-
-def operator_sha256(operator: LinearOperator) -> str:
-    """SHA-256 of an operator's class, ratio and buffers (BUFFER_DIGITS decimals)."""
-    digest = hashlib.sha256(f"{type(operator).__name__} {operator.ratio!r}".encode())
-    for name, buffer in sorted(operator.named_buffers()):
-        rounded = (buffer.detach().cpu().double() * 10**BUFFER_DIGITS).round().to(torch.int64)
-        digest.update(f"{name} {array_sha256(to_numpy(rounded))}".encode())
-    return digest.hexdigest()

@@ -21,14 +21,14 @@ from invsmooth.core.trust import resolve_trusted
 from invsmooth.core.units import Units, certified_radius
 from invsmooth.estimators.checkpoint import from_description, load_checkpoint
 from invsmooth.estimators.frozen import frozen, state_sha256
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator, as_operator
 from invsmooth.operators.block_gaussian import measurements_per_block
 from invsmooth.records.certificate_files.arithmetic import differences, settings_of
 from invsmooth.records.certificate_files.checks import message, name_of
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of
-from invsmooth.records.certificate_files.record import certificate_record, operator_sha256
+from invsmooth.records.certificate_files.record import certificate_record
 
 RELATIVE = 1e-4
 """How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide the rounding of single
@@ -122,7 +122,7 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
         raise CertificateFileError(f"operator: it cannot be made: {error}") from error
-    if (found := operator_sha256(operator)) != record["operator"]["sha256"]:
+    if (found := operator.sha256()) != record["operator"]["sha256"]:
         raise CertificateFileError(
             "operator.sha256: this is another operator than the one that was certified: "
             f"recorded {record['operator']['sha256']}, found {found}"
@@ -145,12 +145,7 @@ def our_operator(settings: Record) -> LinearOperator:
 def outside_operator(settings: Record, path: Path, trust: Sequence[str]) -> LinearOperator:
     kind = resolve_trusted(settings["_target_"], trust, path, "operator")
     takes_ratio = "ratio" in inspect.signature(kind).parameters
-    operator = kind(**settings["parameters"] | ({"ratio": settings["ratio"]} if takes_ratio else {}))
-    if not isinstance(operator, LinearOperator):
-        raise CertificateFileError(
-            f"operator: {settings['_target_']} gives a {type(operator).__name__}, no LinearOperator"
-        )
-    return operator
+    return as_operator(kind(**settings["parameters"] | ({"ratio": settings["ratio"]} if takes_ratio else {})))
 
 
 def group_of(certificate: Record) -> tuple[Any, ...]:
