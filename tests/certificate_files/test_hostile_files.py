@@ -262,7 +262,7 @@ def test_whatever_goes_wrong_with_one_file_is_a_line(
     """The last line of defence; the other files are still checked."""
     one, two = kept["error"][0], kept["mean"][0]
 
-    def broken(record: Record, path: Path) -> list[str]:
+    def broken(record: Record, path: Path, trust: object) -> list[str]:
         if path == one:
             raise KeyError("a\x1b[2J")
         return []
