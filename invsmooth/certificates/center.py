@@ -26,7 +26,7 @@ from invsmooth.certificates.center_smoothing import (
 )
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.certifier import Certifier, Smoothing, Use
-from invsmooth.certificates.fields import FLAG, NUMBER, WHOLE, real
+from invsmooth.certificates.fields import AT_LEAST_1, FLAG, NUMBER, SHARE, WHOLE, real
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.percentile import ORDERED, draws_errors, ordered_record
 from invsmooth.core.declarations import CertifierDeclaration, Column
@@ -91,6 +91,8 @@ class Center(Certifier):
         axis="center: MSE that\nthe centre can move",
         columns=(Column("abstained", "", "The draws did not show that a small ball holds half of them.", kind="flag"),),
     )  # fmt: skip
+
+    ranges = {"n_pred": AT_LEAST_1, "share_in_ball": SHARE}
 
     def __init__(self, n_pred: Annotated[int, Field(ge=1, description="a whole number >= 1")] | None = None) -> None:
         self.n_pred = n_pred
@@ -205,9 +207,7 @@ class Center(Certifier):
     def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
         yield from draws_errors(record)
         share, n_pred = record["share_in_ball"], record["n_pred"]
-        if not 0 <= share <= 1:
-            yield f"share_in_ball: {share!r} is not in [0, 1]"
-        elif record["sigma"] > 0 and abs(share * n_pred - round(share * n_pred)) > SLACK * n_pred:
+        if record["sigma"] > 0 and abs(share * n_pred - round(share * n_pred)) > SLACK * n_pred:
             yield f"share_in_ball: {share!r} is no share of n_pred = {n_pred} draws"
 
     def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:

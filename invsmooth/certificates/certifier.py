@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from invsmooth.certificates.confidence import SIMULTANEOUS, bonferroni
+from invsmooth.certificates.fields import Range
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import Units
@@ -192,6 +193,8 @@ class Certifier(ABC):
         """Whether its record is about the clean image, which is kept beside the file then."""
         return self.needs_image
 
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    """Fields of the record -> what may stand in them."""
     follows: ClassVar[tuple[str, ...]] = ()
     """Fields of the record, beside bound and reason, that follow from the evidence: not compared when redrawn."""
     scales: ClassVar[Mapping[str, str]] = {"draws": "mse", "median": "mse"}

@@ -14,7 +14,7 @@ from pydantic import Field
 
 from invsmooth.certificates.certificate import Certificate, object_rows
 from invsmooth.certificates.certifier import Certifier, Smoothing, Use
-from invsmooth.certificates.fields import NUMBER, REAL, WHOLE, real
+from invsmooth.certificates.fields import AT_LEAST_2, NUMBER, REAL, WHOLE, real
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.variance_constrained import check_confidence, movement
 from invsmooth.core.declarations import CertifierDeclaration, Column
@@ -104,6 +104,7 @@ class Mean(Certifier):
     truth_evals = 2
     rereads = True
     records_image = True
+    ranges = {"n_centre": AT_LEAST_2}
     follows = BOUNDS
     scales = {"median": "mse", "lambda_hat": "squared length", "trace_hat": "squared length"} | dict.fromkeys(
         ("radius", "mean_offset", "centre_error", "mean_error"), "length"

@@ -148,7 +148,7 @@ class Radius(Percentile):
         n_drawn = np.stack([d.n_samples for d in decisions], 1).astype(object)
         reason = object_rows([d.reason for d in decisions], len(draws))
         for i, j in np.ndindex(*below.shape):
-            reason[i, j] = reason[i, j] or why_not_decided_below(below[i, j], n_drawn[i, j], self.threshold)
+            reason[i, j] = reason[i, j] or why_not_decided_below(below.item(i, j), n_drawn.item(i, j), self.threshold)
         pictures = shown[:, None].expand(-1, len(eps), -1, -1, -1)
         certified = torch.tensor(np.equal(below, True), device=shown.device)
         return DecidedCertificate(
@@ -255,8 +255,8 @@ def decide_threshold(draws: Draws, reference: Tensor, threshold: float, eps: flo
     from invsmooth.metrics import coarse_mse
 
     ratio, q_bar = ratio_of(eps, each.sigma), shifted_quantile(each.q, eps, each.sigma)
-    found = Decision(*(np.zeros(len(draws), kind) for kind in (object, int, int)), "")
-    found.below[:] = None
+    nothing = np.zeros(len(draws), int)
+    found = Decision(np.full(len(draws), None, dtype=object), nothing, nothing.copy(), "")
     first, most = min_samples(ratio, first_look(each).confidence, each.q), each.n_samples
     if first > most:
         return replace(found, reason=why_none(ratio, most, first_look(each).confidence, each.q))

@@ -25,7 +25,6 @@ from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline.build import build_module, build_settings, training_key
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
-from invsmooth.records.certificate_files.record import operator_sha256
 from invsmooth.records.origin import Origin, read_origin
 from tests.config.test_config import config
 from tests.estimators.test_checkpoint import published_dpdnn_state
@@ -112,11 +111,11 @@ def test_another_matrix_is_an_error_and_a_copy_is_none(
     command(train, tmp_path, f"ckpt={ckpt}", *more, *ratio, "operator.seed=9")
     origin = read_origin(str(tmp_path / "run" / "checkpoints" / "best.ckpt"))
     assert origin is not None
-    assert origin.sha256 == {0.3: operator_sha256(BlockGaussian(0.3, block=11, seed=9))}
+    assert origin.sha256 == {0.3: BlockGaussian(0.3, block=11, seed=9).sha256()}
 
 
 def origin(name: str = "block_gaussian", **sha256: LinearOperator) -> Origin:
-    hashes = {float(k[1:]) / 10: operator_sha256(v) for k, v in sha256.items()}
+    hashes = {float(k[1:]) / 10: v.sha256() for k, v in sha256.items()}
     known = {"name": name, "seed": 0, "block": 11, "matrix": None}
     return Origin("a.ckpt", {"task": "cs", "algo": "ord"}, {}, known, {}, hashes, {"_target_": "a.B"})
 

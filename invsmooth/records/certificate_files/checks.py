@@ -22,7 +22,12 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
     Args:
         trust: modules that the user named, for certifiers that are not ours (:mod:`invsmooth.core.trust`).
     """
-    if wrong := structure_errors(record, path, trust) or list(out_of_range(record)):
+    if wrong := structure_errors(record, path, trust):
+        return wrong
+    wrong = list(out_of_range(record))
+    for i, certificate in enumerate(record["certificates"]):
+        wrong += out_of_range(certificate, class_of(certificate, path, trust).ranges, where=f"certificates[{i}]")
+    if wrong:
         return wrong
     found = []
     if record["sha256"] != (recomputed := checksum(record)):
@@ -145,9 +150,8 @@ def measurement_shape(record: Record) -> list[int] | None:
 
 
 def certificate_errors(record: Record, certificate: Record, certifier: Certifier) -> Iterator[str]:
-    allowed = ("none", "dkw")
-    if "eps" in certificate["shared_over"] or certifier.over_eps("dkw", apart=False) != "dkw":
-        allowed = ("none",)
+    band = "eps" not in certificate["shared_over"] and certifier.over_eps("dkw", apart=False) == "dkw"
+    allowed = ("none", "dkw") if band else ("none",)
     if certificate["simultaneous"] not in allowed:
         yield f"simultaneous: {certificate['simultaneous']!r} is not allowed here; allowed: {', '.join(allowed)}"
     if "eps" in certificate["shared_over"] and certifier.over_eps("bonferroni") == "none":

@@ -3,10 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from invsmooth.certificates.fields import ANYTHING, FLAG, KINDS, NUMBER, OR_NULL, REAL, TEXT, WHOLE, whole
+from invsmooth.certificates.fields import (
+    ANYTHING,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BETWEEN,
+    FLAG,
+    KINDS,
+    NUMBER,
+    OR_NULL,
+    REAL,
+    TEXT,
+    WHOLE,
+    Range,
+    whole,
+)
 
 ARRAY = {"sha256": TEXT, "shape": [WHOLE]}
 OURS: dict[str, Any] = {"name": TEXT, "block": WHOLE, "seed": WHOLE, "matrix": TEXT + OR_NULL}
@@ -34,10 +48,6 @@ OPERATORS = ("identity", "block_gaussian")
 MOST_PIXELS = 2**28
 MOST_DRAWS = 100_000
 """Of one certificate, that --rerun makes again unless more are allowed (--max-draws)."""
-Range = tuple[Callable[[Any], bool], str]
-AT_LEAST_0: Range = (lambda v: v >= 0, "at least 0")
-AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
-BETWEEN: Range = (lambda v: 0 < v < 1, "between 0 and 1")
 RANGES: dict[str, Range] = {
     "sigma_b": AT_LEAST_0,
     "image.shape": (
@@ -101,14 +111,16 @@ def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: 
         yield f"{where}.shared_over: {shared!r} does not give whole numbers of eps, sigma and images"
 
 
-def out_of_range(value: dict[str, Any], kind: str = "", where: str = "") -> Iterator[str]:
-    """The values that RANGES does not allow, each with its place. ``value``: an object with the right fields."""
+def out_of_range(
+    value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "", where: str = ""
+) -> Iterator[str]:
+    """The values that ``ranges`` does not allow, each with its place. ``value``: an object with the right fields."""
     for name, entry in value.items():
         field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")
-        if field in RANGES and not RANGES[field][0](entry):
-            yield f"{place}: {entry!r} is not {RANGES[field][1]}"
+        if field in ranges and not ranges[field][0](entry):
+            yield f"{place}: {entry!r} is not {ranges[field][1]}"
         elif field in ("image", "operator"):
-            yield from out_of_range(entry, field, place)
+            yield from out_of_range(entry, ranges, field, place)
         elif field in ("certificates", "certificates.radii"):
             for i, one in enumerate(entry):
-                yield from out_of_range(one, name, f"{place}[{i}]")
+                yield from out_of_range(one, ranges, name, f"{place}[{i}]")

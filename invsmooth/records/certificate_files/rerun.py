@@ -27,7 +27,7 @@ from invsmooth.records.certificate_files.checks import message, name_of
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of
-from invsmooth.records.certificate_files.record import certificate_record, operator_sha256
+from invsmooth.records.certificate_files.record import certificate_record
 
 RELATIVE = 1e-4
 """How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide the rounding of single
@@ -121,7 +121,7 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
         raise CertificateFileError(f"operator: it cannot be made: {error}") from error
-    if (found := operator_sha256(operator)) != record["operator"]["sha256"]:
+    if (found := operator.sha256()) != record["operator"]["sha256"]:
         raise CertificateFileError(
             "operator.sha256: this is another operator than the one that was certified: "
             f"recorded {record['operator']['sha256']}, found {found}"
