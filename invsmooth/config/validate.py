@@ -22,7 +22,6 @@ from invsmooth.config.parts import (
     parameter_errors,
     parameter_names,
     plain_value,
-    required,
     shown,
     takes,
     value_errors,
@@ -132,16 +131,23 @@ def operator_conflicts(operator: DictConfig) -> Iterator[str]:
 
 def data_conflicts(data: DictConfig) -> Iterator[str]:
     """A set says which splits it has images for (``splits``)."""
-    alone = [option for option, target in packaged("data/test").items() if not required(load_class(target, "data"))]
-    if data.val not in (HOLDOUT, *alone):
-        yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *alone))}"
-    for name, node, split in (("data", data, "train"), ("data.test", data.test, "test")):
+    sets = packaged("data/test")
+    named = sets.get(data.val, data.val if "." in data.val else None)
+    if named is None and data.val != HOLDOUT:
+        yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}, or the dotted path of a class"
+    named_sets = [
+        ("data._target_", data.get("_target_"), "train"),
+        ("data.test._target_", data.test.get("_target_"), "test"),
+    ]
+    for key, target, split in [*named_sets, *([("data.val", named, "val")] if named else [])]:
         try:
-            kind = load_class(node.get("_target_"), name)
-        except ConfigError:  # said before
+            kind = load_class(target, key.removesuffix("._target_"))
+        except ConfigError as error:
+            if key == "data.val":  # of the others it is said before
+                yield str(error)
             continue
         if split not in getattr(kind, "splits", (split,)):
-            yield f"{name}._target_={node._target_} is not allowed: it has no images to {split} on"
+            yield f"{key}={target} is not allowed: it has no images to {split} on"
 
 
 def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:

@@ -28,7 +28,7 @@ from invsmooth.evaluation.job_plan import print_plans, write_plan
 from invsmooth.evaluation.module import EvaluationModule
 from invsmooth.evaluation.run import evaluate
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
+from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import build, keys
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
@@ -86,7 +86,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
     with ExitStack() as stack:
         record = stack.enter_context(recorded(build.plain(cfg), folder)) if shard.rank == 0 else {}
-        loggers = build_loggers(cfg, folder, trains) if shard.rank == 0 else []
+        loggers = run_loggers(cfg, folder, trains) if shard.rank == 0 else []
         try:
             if parts.module is not None:
                 record |= train_module(parts, parts.module, folder, loggers, shard)
@@ -99,6 +99,12 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         finally:
             close_loggers(loggers, failed=sys.exc_info()[0] is not None)
     print(f"\nrun folder: {folder.resolve()}")
+
+
+def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
+    """Raises: ConfigError: the logger's package is not installed, or its server cannot be reached."""
+    config = build.plain(cfg)
+    return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
 
 
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:
@@ -117,7 +123,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
-    module = build.build_module(cfg, estimator, settings) if trains else None
+    module = build.build_module(cfg, estimator) if trains else None
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store)

@@ -1,5 +1,5 @@
-"""Tables and figures from result rows. No torch network runs here."""
+"""Tables, figures and a page from result rows. Needs no torch."""
 
-from invsmooth.reporting.page import report
+from invsmooth.reporting.write import report
 
 __all__ = ["report"]

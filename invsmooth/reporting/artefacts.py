@@ -1,20 +1,18 @@
-"""All tables and figures that compare methods, and an index of what there is and what is missing."""
+"""All tables and figures that compare methods, and an index of what is written and what is missing."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pandas as pd
 from matplotlib.figure import Figure
 
 from invsmooth.records.run_record import write_text
-from invsmooth.reporting.cells import Cells
-from invsmooth.reporting.comparison_figure import comparison_figure, comparisons
-from invsmooth.reporting.compute_tables import compute_table, evaluation_table, seconds_table, trainings
-from invsmooth.reporting.figures import save
-from invsmooth.reporting.grid import Table
-from invsmooth.reporting.method_figures import (
+from invsmooth.reporting.averages import Averages
+from invsmooth.reporting.columns import PAPER
+from invsmooth.reporting.figures.comparison import comparison_figure, comparisons
+from invsmooth.reporting.figures.methods import (
     MAX_PANELS,
     PER_PAGE,
     curve_figure,
@@ -22,13 +20,15 @@ from invsmooth.reporting.method_figures import (
     figure1,
     figure1_panels,
     pages,
-)
+)  # fmt: skip
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.notes import notes
-from invsmooth.reporting.paper_tables import certified_psnr_table, median_table, samples_table, tradeoff_table
 from invsmooth.reporting.runs import Run
-from invsmooth.reporting.significance import significance_table
-from invsmooth.reporting.writers import latex, markdown, numbers
+from invsmooth.reporting.styles import save
+from invsmooth.reporting.tables.costs import compute_table, evaluation_table, seconds_table, trainings
+from invsmooth.reporting.tables.grid import Table
+from invsmooth.reporting.tables.paper import certified_psnr_table, median_table, samples_table, tradeoff_table
+from invsmooth.reporting.tables.significance import significance_table
+from invsmooth.reporting.tables.writers import latex, markdown, numbers
 
 FIGURES = {
     "figure1": "Figure 1: certified discrepancy, and PSNR of the draw of rank K, over σ, a curve for each method (bars: "
@@ -44,29 +44,29 @@ FIGURES = {
 TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation")
 
 
-def write_artefacts(rows: pd.DataFrame, runs: Mapping[str, Run], out: Path) -> list[Path]:
+def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence[str], out: Path) -> list[Path]:
     """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any number is not written.
 
     Args:
-        rows: with methods (:func:`invsmooth.reporting.methods.with_methods`).
+        averages: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`).
+        notes: on these rows, for index.md.
 
     Returns: the files written, index.md last.
     """
     remove_written(out)
-    cells = Cells(rows)
-    made_tables, table_lines, no_tables = write_tables(rows, runs, cells, out)
-    made_figures, figure_lines, no_figures = write_figures(rows, cells, out)
-    said = [line for note in notes(rows) for line in (note, "")]
-    lines = ["# What the runs show", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
+    written_tables, table_lines, no_tables = write_tables(averages, runs, out)
+    written_figures, figure_lines, no_figures = write_figures(averages, out)
+    said = [line for note in notes for line in (note, "")]
+    lines = ["# Results of the runs", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
     if absent := [*no_tables, *no_figures]:
         lines += ["", "## Not written", "", *absent]
     index = out / "index.md"
     write_text(index, "\n".join(lines))
-    return [*made_tables, *made_figures, index]
+    return [*written_tables, *written_figures, index]
 
 
 def remove_written(out: Path) -> None:
-    """What another report left there would pass for this one's."""
+    """Remove the files of an earlier report in this folder."""
     names = [*TABLES, "runs"]
     stale = [out / "tables" / f"{name}.{kind}" for name in names for kind in ("md", "tex", "csv")]
     for name in FIGURES:
@@ -79,52 +79,20 @@ Written = tuple[list[Path], list[str], list[str]]
 """Files, lines of the index about them, and about what was not written."""
 
 
-def write_tables(rows: pd.DataFrame, runs: Mapping[str, Run], cells: Cells, out: Path) -> Written:
+def write_tables(averages: Averages, runs: Mapping[str, Run], out: Path) -> Written:
     folder = out / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     written, lines, absent = [], [], []
-    for table in tables(rows, runs, cells):
+    for table in tables(averages, runs):
         if table.has_numbers():
             written += write_table(table, folder)
             files = ", ".join(f"[{kind}](tables/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
             lines.append(f"- {table.title}: {files}")
         else:
             absent.append(f"- {table.title}: no run has its numbers")
-    write_text(folder / "runs.csv", run_list(rows, runs).to_csv(index=False).rstrip("\n"))
-    lines.append("- The runs, and what each was trained with: [csv](tables/runs.csv)")
+    write_text(folder / "runs.csv", run_list(averages, runs).to_csv(index=False).rstrip("\n"))
+    lines.append("- The runs, and their training settings: [csv](tables/runs.csv)")
     return [*written, folder / "runs.csv"], lines, absent
-
-
-def write_figures(rows: pd.DataFrame, cells: Cells, out: Path) -> Written:
-    (out / "figures").mkdir(exist_ok=True)
-    written: list[Path] = []
-    links: dict[str, list[str]] = {}
-    for name, figure in figures(rows, cells):
-        written += save(figure, out / "figures" / name)
-        kind, _, page = name.partition("_")
-        link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
-        links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
-    lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()] + left_out(cells)
-    absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
-    return written, lines, absent
-
-
-WHY = {
-    "figure1": "have no certifier discrepancy", "psnr": "have a single ε", "figure2": "kept no pictures",
-    "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks",
-}  # fmt: skip
-
-
-def tables(rows: pd.DataFrame, runs: Mapping[str, Run], cells: Cells) -> Iterator[Table]:
-    trained, anywhere = trainings(rows, runs), set(rows["algo"])
-    yield tradeoff_table(cells)
-    yield median_table(cells)
-    yield seconds_table(trained, anywhere)
-    yield samples_table(cells)
-    yield certified_psnr_table(cells)
-    yield significance_table(cells)
-    yield compute_table(trained, anywhere)
-    yield evaluation_table(cells.table)
 
 
 def write_table(table: Table, folder: Path) -> list[Path]:
@@ -134,22 +102,55 @@ def write_table(table: Table, folder: Path) -> list[Path]:
     return [folder / f"{table.name}.{kind}" for kind in texts]
 
 
-def figures(rows: pd.DataFrame, cells: Cells) -> Iterator[tuple[str, Figure]]:
+def tables(averages: Averages, runs: Mapping[str, Run]) -> Iterator[Table]:
+    """All tables, also those without numbers."""
+    trained, anywhere = trainings(averages.rows, runs), set(averages.table["algo"])
+    yield tradeoff_table(averages)
+    yield median_table(averages)
+    yield seconds_table(trained, anywhere, averages.declared)
+    yield samples_table(averages)
+    yield certified_psnr_table(averages)
+    yield significance_table(averages)
+    yield compute_table(trained, anywhere, averages.declared)
+    yield evaluation_table(averages)
+
+
+def write_figures(averages: Averages, out: Path) -> Written:
+    (out / "figures").mkdir(exist_ok=True)
+    written: list[Path] = []
+    links: dict[str, list[str]] = {}
+    for name, figure in figures(averages):
+        written += save(figure, out / "figures" / name)
+        kind, _, page = name.partition("_")
+        link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
+        links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
+    lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()] + left_out(averages)
+    absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
+    return written, lines, absent
+
+
+WHY = {
+    "figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "figure2": "kept no pictures",
+    "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks",
+}  # fmt: skip
+
+
+def figures(averages: Averages) -> Iterator[tuple[str, Figure]]:
     """Each with the name of its files; later pages are NAME_2 and so on."""
-    anywhere = set(rows["algo"])
+    declared, anywhere = averages.declared, set(averages.table["algo"])
     for name, panels, draw in (
-        ("figure1", figure1_panels(cells), figure1),
-        ("psnr", curve_panels(cells), curve_figure),
+        ("figure1", figure1_panels(averages), figure1),
+        ("psnr", curve_panels(averages), curve_figure),
     ):
         for number, page in enumerate(pages(panels, PER_PAGE[name]), 1):
-            yield name if number == 1 else f"{name}_{number}", draw(page, anywhere)
-    for name, shown in comparisons(rows).items():
-        yield name, comparison_figure(shown, anywhere)
+            yield name if number == 1 else f"{name}_{number}", draw(page, anywhere, declared)
+    for name, shown in comparisons(averages.rows, declared).items():
+        yield name, comparison_figure(shown, anywhere, declared)
 
 
-def left_out(cells: Cells) -> list[str]:
-    """Settings that did not fit into a figure: said, since figures drop nothing in silence."""
-    counts = {"figure1": len(figure1_panels(cells)), "psnr": len(curve_panels(cells))}
+def left_out(averages: Averages) -> list[str]:
+    """A line for each figure that does not show all settings."""
+    counts = {"figure1": len(figure1_panels(averages)), "psnr": len(curve_panels(averages))}
     return [
         f"- {name} shows the first {MAX_PANELS} of {count} settings; narrow runs= to see others. The tables have all"
         for name, count in counts.items()
@@ -157,22 +158,14 @@ def left_out(cells: Cells) -> list[str]:
     ]
 
 
-def run_list(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One line for each run: what it is, and the training settings that are on record."""
+def run_list(averages: Averages, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """One line for each run: its names, and the training costs that are on record."""
+    rows = averages.rows
     columns = [
-        "folder",
-        "run_id",
-        "task",
-        "dataset",
-        "algo",
-        "method",
-        "sigma_tr",
-        "protocol",
-        "seed",
-        "estimator_sha256",
-    ]
+        "folder", "run_id", "task", "dataset", "algo", "method", "sigma_tr", "protocol", "seed", "estimator_sha256",
+    ]  # fmt: skip
     lines = rows[columns].drop_duplicates(["folder", "task", "dataset", "algo", "method"])
-    order = {method: k for k, method in enumerate(in_order(rows))}
+    order = {method: k for k, method in enumerate(in_order(rows, averages.declared))}
     lines = lines.sort_values(
         ["task", "dataset", "method", "folder"], key=lambda c: c.map(order) if c.name == "method" else c
     )

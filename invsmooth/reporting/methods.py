@@ -1,6 +1,6 @@
-"""What is compared: the training algorithms, told apart by their training settings where these differ.
+"""The methods that are compared: the training algorithms, labelled with the training settings in which they differ.
 
-Runs that differ in nothing but the seed are one method and are averaged; others never are."""
+Runs that differ only in the seed are one method and are averaged; others never are."""
 
 from __future__ import annotations
 
@@ -11,13 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.records.rows import KEY, Declared
 from invsmooth.reporting.runs import Run, Settings, read_run
 
-ALGORITHMS = ("ord", "jcb", "adv", "smt_adv", "smt_grad")
-"""In the order of the paper's tables."""
-
-SMOOTHED = ("smt_adv", "smt_grad")
-"""Those that train with smoothing noise."""
+REFERENCE = "ord"
+"""Ordinary training: what costs are relative to, and the paper's "Vanilla" reconstruction."""
 
 SYMBOLS = {
     "algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr", "algo.t_step": "T_step",
@@ -39,7 +38,8 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     - ``method``: the algorithm, and the training settings by which it differs from the other runs of its algorithm; the
       network (the start of its hash) where these are not on record;
     - ``sigma_tr``: smoothing noise of its training, grey levels; nan where there is none, or it is not on record;
-    - ``protocol``: the evaluation settings that differ between the runs on a data set and have no column.
+    - ``protocol``: the evaluation settings that differ between the runs on a data set and have no column;
+    - ``label``: see :func:`with_labels`.
     """
     networks = rows[NETWORK].drop_duplicates(ignore_index=True)
     known = trainings(networks, runs)
@@ -55,14 +55,16 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
                 for k in unknown:
                     labels[k] = f"network {str(same.loc[k, 'estimator_sha256'])[:8]}"
         networks.loc[group.index, "method"] = [named(str(algo), label) for label in labels]
-    return with_protocols(rows.merge(networks, on=NETWORK, how="left"), runs)
+    return with_labels(with_protocols(rows.merge(networks, on=NETWORK, how="left"), runs))
 
 
 def named(algo: str, label: str) -> str:
+    """A method."""
     return f"{algo} ({label})" if label else algo
 
 
 def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
+    """The rows with the column ``protocol``."""
     places = rows[["folder", "task", "dataset"]].drop_duplicates(ignore_index=True)
     places["protocol"] = ""
     for _, group in places.groupby(["task", "dataset"]):
@@ -101,7 +103,7 @@ def differing(settings: Sequence[Settings | None]) -> list[str]:
 
 
 def said(settings: Settings | None, keys: Sequence[str]) -> str:
-    """The values of ``keys`` in words, those with a symbol first."""
+    """The values of ``keys`` as text, those with a symbol first."""
     own = [key for key in keys if settings is not None and key in settings]
     return ", ".join(in_words(key, settings[key]) for key in sorted(own, key=lambda key: (key not in SYMBOLS, key)))  # type: ignore[index]
 
@@ -111,29 +113,40 @@ def in_words(key: str, value: Any) -> str:
     return f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}"
 
 
-def in_order(methods: pd.DataFrame) -> list[str]:
+def algorithm(declared: Declared, name: str) -> AlgorithmDeclaration:
+    """The declaration of an algorithm; the default one if it declared nothing."""
+    return declared.algorithms.get(name) or AlgorithmDeclaration(name)
+
+
+def in_order(methods: pd.DataFrame, declared: Declared) -> list[str]:
     """The methods of a frame with the columns algo, method, sigma_tr: by algorithm, the largest noise first."""
     once = methods[["algo", "method", "sigma_tr"]].drop_duplicates("method")
-    once = once.assign(rank=[rank(algo) for algo in once["algo"]])
+    once = once.assign(rank=[algorithm(declared, algo).order for algo in once["algo"]])
     return list(once.sort_values(["rank", "algo", "sigma_tr", "method"], ascending=[True, True, False, True])["method"])
 
 
-def rank(algo: str) -> int:
-    return ALGORITHMS.index(algo) if algo in ALGORITHMS else len(ALGORITHMS)
-
-
-def not_run(present: Iterable[str], anywhere: Iterable[str]) -> list[str]:
+def not_run(present: Iterable[str], anywhere: Iterable[str], declared: Declared) -> list[str]:
     """The algorithms that some run has and these do not."""
-    return sorted(set(anywhere) - set(present), key=lambda algo: (rank(algo), algo))
+    return sorted(set(anywhere) - set(present), key=lambda algo: (algorithm(declared, algo).order, algo))
 
 
-def label_methods(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of :func:`with_methods` whose column ``algo`` says all that must not be averaged together, for what groups by
-    it alone: the method, the evaluation settings, and the number of draws where there are several."""
-    several = (
-        rows[rows["certifier"] != "radius"].groupby(["task", "dataset", "certifier"])["n_samples"].nunique().max() > 1
-    )
-    # radius may stop at another number for each image.
-    draws = np.where(several & rows["certifier"].ne("radius"), ", S = " + rows["n_samples"].astype(str), "")
+def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows with the column ``label``: every setting that must not be averaged together (the method, the evaluation
+    settings, and the number of draws if there are several). Rows without methods get their algorithm as method."""
+    if "label" in rows:
+        return rows
+    if "method" not in rows:
+        rows = rows.assign(method=rows["algo"], sigma_tr=np.nan, protocol="")
+    draws = set_draws(rows)
+    several = draws.groupby([rows[c] for c in ("task", "dataset", "certifier")]).nunique().max() > 1
+    size = np.where(several & draws.notna(), ", S = " + rows["n_samples"].astype(str), "")
     protocol = np.where(rows["protocol"] != "", ", " + rows["protocol"], "")
-    return rows.assign(algo=rows["method"] + protocol + draws)
+    return rows.assign(label=rows["method"] + protocol + size)
+
+
+def set_draws(rows: pd.DataFrame) -> pd.Series:
+    """The number of draws that was set; nan for certifiers that choose it for each image."""
+    once = rows[~rows.duplicated(list(KEY), keep=False)]
+    sizes = once.groupby(["run_id", "certifier"], dropna=False)["n_samples"].nunique()
+    own = sizes[sizes > 1].index.get_level_values("certifier").unique()
+    return rows["n_samples"].astype("Float64").mask(rows["certifier"].isin(own)).astype("float64")

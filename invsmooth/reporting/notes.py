@@ -1,4 +1,4 @@
-"""What is certified, and with which confidence, in words for tables and figures."""
+"""Notes for tables and figures: confidence, published units, attacks without a direction."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from invsmooth.certificates import most_failures
 from invsmooth.core.units import PAPER_LABEL, Units
+from invsmooth.records.rows import Declared
 from invsmooth.reporting.together import AXES, counts, failure, paid, statements
 
 LEVEL = 0.99
@@ -20,7 +21,7 @@ SIGMA_PICKED = (
 )
 
 NAMES = {"networks": "network", "images": "image", "sigma": "σ", "eps": "ε"}
-"""The axes that certificates may be read together over, in words."""
+"""The names of the axes of :mod:`invsmooth.reporting.together`."""
 
 
 def unit_note(rows: pd.DataFrame) -> str:
@@ -28,13 +29,13 @@ def unit_note(rows: pd.DataFrame) -> str:
     return f"certificates: {PAPER_LABEL}" if (rows["units"] == Units.paper).any() else ""
 
 
-def notes(rows: pd.DataFrame) -> list[str]:
-    """All that is to be said of these rows beside their numbers."""
-    return [*confidence_notes(rows), *attack_notes(rows)]
+def notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
+    """All notes on these rows."""
+    return [*confidence_notes(rows, declared), *attack_notes(rows)]
 
 
 def attack_notes(rows: pd.DataFrame) -> list[str]:
-    """Whether there are attacks that had no direction to go in."""
+    """How many attacks had a zero gradient."""
     attacked = rows[rows["eps"] > 0]
     images = [*AXES["networks"], *AXES["images"]]
     without = attacked[attacked["attack_zero_gradient"].eq(True)]
@@ -47,10 +48,10 @@ def attack_notes(rows: pd.DataFrame) -> list[str]:
     ]
 
 
-def confidence_notes(rows: pd.DataFrame) -> list[str]:
-    """What is certain of the certificates of these rows, of however many runs: of those of each certifier, and of all of
-    them together (:mod:`invsmooth.reporting.together`). Nothing where no row has a sound certificate."""
-    found = statements(rows)
+def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
+    """The confidence of the certificates of these rows, of any number of runs: for each certifier, and of all together
+    (:mod:`invsmooth.reporting.together`). Empty if no row has a sound certificate."""
+    found = statements(rows, declared)
     certified = set(found.loc[found["bound"].notna(), "certifier"])
     if not certified:
         return []
@@ -62,7 +63,7 @@ def confidence_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def confidence_note(found: pd.DataFrame) -> str:
-    """Of the statements of one certifier: what holds together, what does not, and how many failures that allows."""
+    """For one certifier: which statements hold together, which do not, and how many failures to expect."""
     confidence, each = found["confidence"].min(), found["confidence_each"].min()
     together, several = paid(found, confidence), counts(found)
     apart = [axis for axis in NAMES if axis in several and axis not in together]
@@ -104,7 +105,7 @@ def listed(words: Iterable[str]) -> str:
 
 
 def everything(found: pd.DataFrame) -> str:
-    """Of all statements together, the union bound."""
+    """The union bound over all statements."""
     n, total = found["statement"].nunique(), failure(found)
     probability = math.floor(1e4 * (1 - total) + 1e-6) / 1e4  # never rounded up
     if probability <= 0:
@@ -112,9 +113,9 @@ def everything(found: pd.DataFrame) -> str:
     return f"All {n} statements together hold with probability at least {probability:g} (union bound)."
 
 
-def choice_note(rows: pd.DataFrame) -> str:
-    """What picking the best sigma afterwards costs, where it was not paid for over all sigma of these rows; "" elsewhere."""
-    found = statements(rows)
+def choice_note(rows: pd.DataFrame, declared: Declared) -> str:
+    """A warning if the best sigma is picked afterwards and not paid for over all sigma of these rows; else ""."""
+    found = statements(rows, declared)
     for _, own in found[found["bound"].notna()].groupby("certifier"):
         if "sigma" in counts(own) and "sigma" not in paid(own, own["confidence"].min()):
             return SIGMA_PICKED

@@ -1,5 +1,5 @@
-"""What a run folder says beside its rows: with which settings was trained and evaluated (config.yaml), and what a training
-batch took (metrics.csv). Either file may be missing; what is not on record is None or nan, never guessed."""
+"""A run folder beside its rows: the settings of training and evaluation (config.yaml), and the cost of a training batch
+(metrics.csv). Either file may be missing. Unknown values are None or nan, never guessed."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ Settings = Mapping[str, Any]
 """Config keys with dots to values; what a run was trained or evaluated with, but for its seed."""
 
 TRAINING = (
-    "algo.", "task.", "estimator.", "operator.train_", "operator.block", "operator.seed", "operator.matrix", "data.name",
+    "algo.", "task.", "estimator.", "operator.", "data.name",
     "data.limit", "data.augment", "data.holdout", "trainer.max_", "trainer.ema_decay", "trainer.precision",
     "trainer.gradient_clip_val", "ckpt",
 )  # fmt: skip
@@ -33,13 +33,20 @@ NOT_TRAINING = (
     "task.eps",
     "task.step_size",
     "task.n_iter",
+    "operator._target_",
+    "operator.name",
+    "operator.ratio",
+    "operator.sigma_b",
+    "operator.noise_seed",
 )
-"""The attack of the task is what algo.eps and its like are computed from; what does not attack has no use for it."""
+"""Settings of the test, and the attack of the task, from which algo.eps and its like are computed: without an attack it
+is not used."""
 
 EVALUATION = (
     "attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.", "operator.noise_seed",
 )  # fmt: skip
 NOT_EVALUATION = (
+    "attack._target_",
     "attack.eps",
     "attack.name",
     "attack.target",
@@ -47,7 +54,7 @@ NOT_EVALUATION = (
     "attack.check_samples",
     "data.test.root",
 )
-"""What has a column in the rows, and what leaves the numbers alone."""
+"""Settings with a column in the rows, and those that do not change the numbers."""
 
 METRICS = {"seconds": "train/seconds_per_batch", "evals": "train/network_evals", "memory": "train/peak_memory_mb"}
 

@@ -1,35 +1,103 @@
-"""How methods look in figures: Okabe and Ito's colours for the colour-blind, markers and dashes for grey print."""
+"""How curves look, the parts that all figures share, and writing them. Matplotlib without pyplot: no global state.
+
+Okabe and Ito's colours for the colour-blind; markers and dashes for grey print."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import itertools
+import os
+import textwrap
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-STYLES: Mapping[str, dict[str, Any]] = {
-    "ord": {"color": "#000000", "marker": "o", "linestyle": "-"},
-    "jcb": {"color": "#E69F00", "marker": "s", "linestyle": (0, (5, 1.5))},
-    "adv": {"color": "#0072B2", "marker": "^", "linestyle": (0, (5, 1.5, 1, 1.5))},
-    "smt_adv": {"color": "#009E73", "marker": "D", "linestyle": (0, (2.5, 1))},
-    "smt_grad": {"color": "#D55E00", "marker": "v", "linestyle": (0, (1, 1))},
-}
-OTHER = {"color": "#CC79A7", "marker": "P", "linestyle": (0, (7, 2))}
+from invsmooth.core.declarations import CertifierDeclaration
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.methods import algorithm
+
+Style = Mapping[str, Any]
+
+PALETTE: Sequence[dict[str, Any]] = (
+    {"color": "#000000", "marker": "o", "linestyle": "-"},
+    {"color": "#E69F00", "marker": "s", "linestyle": (0, (5, 1.5))},
+    {"color": "#0072B2", "marker": "^", "linestyle": (0, (5, 1.5, 1, 1.5))},
+    {"color": "#009E73", "marker": "D", "linestyle": (0, (2.5, 1))},
+    {"color": "#D55E00", "marker": "v", "linestyle": (0, (1, 1))},
+    {"color": "#CC79A7", "marker": "P", "linestyle": (0, (7, 2))},
+    {"color": "#56B4E9", "marker": "X", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
+)
+"""Of the algorithms, in their order."""
+
 FILLS = ("full", "left", "right", "top", "bottom")
-"""Of the markers of an algorithm's methods, in turn; none is for points of another kind."""
+"""Of the markers of an algorithm's methods, in turn; ``none`` is for other points."""
 
 
-def method_styles(methods: Sequence[tuple[str, str]]) -> dict[str, dict[str, Any]]:
+def method_styles(methods: Sequence[tuple[str, str]], declared: Declared) -> dict[str, dict[str, Any]]:
     """The style of each of (algorithm, method)."""
+    names = {*declared.algorithms, *(algo for algo, _ in methods)}
+    places = {a: k for k, a in enumerate(sorted(names, key=lambda name: (algorithm(declared, name).order, name)))}
     found: dict[str, dict[str, Any]] = {}
     seen: dict[str, int] = {}
     for algo, method in methods:
-        number = seen.get(algo, 0)
-        seen[algo] = number + 1
+        number = seen[algo] = seen.get(algo, -1) + 1
         look = {"markersize": 4, "linewidth": 1.2, "markeredgewidth": 0.9, "fillstyle": FILLS[number % len(FILLS)]}
-        found[method] = STYLES.get(algo, OTHER) | look
+        found[method] = PALETTE[places[algo] % len(PALETTE)] | look
     return found
+
+
+def certifier_style(certifier: CertifierDeclaration) -> dict[str, Any]:
+    return {"color": certifier.colour, "marker": certifier.marker}
+
+
+def eps_styles(values: Iterable[float]) -> dict[float, dict[str, Any]]:
+    """Colour and marker of the curve of each eps."""
+    radii = sorted(set(values))
+    colours = colormaps["viridis"](np.linspace(0, 0.85, len(radii)))
+    markers = itertools.cycle("osD^vPX*<>")
+    return {
+        eps: {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.3}
+        for eps, colour, marker in zip(radii, colours, markers, strict=False)
+    }
+
+
+def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Style) -> None:
+    """Averages that every image has a part in, with bars of half a standard deviation over the images. The curve breaks
+    where an image has no value."""
+    whole = lines[f"{quantity}_n"] == lines["images"]
+    if whole.any():
+        half = lines[f"{quantity}_std"].where(whole).fillna(0) / 2
+        bars: dict[str, Any] = {"capsize": 1.5, "elinewidth": 0.6, **style}
+        place.errorbar(lines[x], lines[quantity].where(whole), yerr=half, **bars)
+
+
+def with_unsmoothed(lines: pd.DataFrame, quantity: str, unsmoothed: str) -> pd.DataFrame:
+    """The averages over sigma > 0, and at sigma = 0 the quantity of the reconstruction without smoothing."""
+    names = {f"{quantity}{end}": lines[f"{unsmoothed}{end}"].iloc[:1] for end in ("", "_std", "_n")}
+    return pd.concat([lines.iloc[:1].assign(sigma=0.0, **names), lines[lines["sigma"] > 0].sort_values("sigma")])
+
+
+def listed(values: Iterable[float]) -> str:
+    return ", ".join(f"{value:g}" for value in sorted(values))
+
+
+def corner_text(axes: Axes, text: str, right: bool) -> None:
+    """Small text in a lower corner."""
+    x, side = (0.98, "right") if right else (0.02, "left")
+    axes.text(x, 0.02, text, transform=axes.transAxes, ha=side, va="bottom", fontsize=7)
+
+
+def head(figure: Figure, notes: Sequence[str], unit: str) -> None:
+    """Notes above a figure; ``unit``: the label of published certificates."""
+    width = int(13 * figure.get_figwidth())
+    text = "\n".join(textwrap.fill(line, width) for line in (unit, *notes) if line)
+    figure.suptitle(text, fontsize=9, color="firebrick" if unit else "black")
 
 
 def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]], shown: Sequence[str]) -> None:
@@ -40,3 +108,17 @@ def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]], shown: Se
     figure.legend(
         handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=3.5
     )
+
+
+def save(figure: Figure, path: Path) -> list[Path]:
+    """Write ``path``.png and ``path``.pdf, each all or nothing."""
+    written = []
+    for suffix in (".png", ".pdf"):
+        final = path.with_name(path.name + suffix)
+        temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
+        # A fixed date: the same rows give the same file.
+        figure.savefig(temporary, dpi=150, metadata={"CreationDate": None} if suffix == ".pdf" else None)
+        figure.set_layout_engine("none")  # the layout of the first file serves the second, too
+        os.replace(temporary, final)
+        written.append(final)
+    return written

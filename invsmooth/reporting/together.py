@@ -1,14 +1,13 @@
 """How certain it is that several certificates hold together, from their rows: the union bound. Numbers only, no torch.
 
-A statement is what holds or fails as one, with a failure probability of at most 1 - ``confidence_each``, over its draws:
+A statement holds or fails as one, with a failure probability of at most 1 - ``confidence_each``, over its draws:
 
 - one certificate: one row;
-- all radii of one measurement from one DKW band, of ``radius`` (its ``certified_eps`` says it all), or of ``mean``: one
-  statement, however many rows.
+- the certificates of all eps, where the certifier says that they are one statement (``joint_over_eps``).
 
-Statements fail together in any way; so all of some statements hold with probability at least 1 minus the sum of their
-failure probabilities. A statement that several runs have in common counts once. What was found to have no certificate only
-after looking at the draws counts: it could have failed. What can have none (K > S, sigma = 0) does not.
+Statements may depend on each other in any way, so all of some statements hold with probability at least 1 minus the sum of
+their failure probabilities. A statement that several runs have in common counts once. A cell without a certificate counts if
+that depends on the draws: it could have failed. A cell that can have none (``impossible``) does not.
 """
 
 from __future__ import annotations
@@ -17,8 +16,9 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.certificates.center_smoothing import center_index
-from invsmooth.certificates.order_statistics import order_statistic_index, shifted_quantile
+from invsmooth.core.declarations import CertifierDeclaration
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.columns import certifiers
 
 AXES = {
     "eps": ["eps"],
@@ -32,63 +32,47 @@ as the seed and the number of draws, is no axis: rows that differ in it alone ar
 PLACE = [column for columns in AXES.values() for column in columns]
 
 IDENTITY = [*(c for c in PLACE if c != "eps"), "certifier", "n_samples", "quantile", "seed", "confidence_each",
-            "psnr_median", "ball_radius", "certified_eps"]  # fmt: skip
-"""What statements differ in, whichever radius they are at. The last three depend on the draws."""
-
-IMPOSSIBLE = ("no certificate: eps/sigma", "no certificate: without noise", "no certificate: center smoothing always")
-"""How the reasons begin that do not depend on any draw (:func:`invsmooth.certificates.why_impossible`)."""
+            "psnr_median"]  # fmt: skip
+"""Columns in which statements differ, whichever eps they are at. psnr_median depends on the draws."""
 
 SLACK = 1e-9
 """Rounding of sums of failure probabilities."""
 
 
-def statements(rows: pd.DataFrame) -> pd.DataFrame:
+def statements(rows: pd.DataFrame, declared: Declared) -> pd.DataFrame:
     """The sound rows with a statement, with the columns ``statement`` (its number) and ``failure`` (its probability)."""
     known = rows["sound"].eq(True) & rows["confidence"].notna() & rows["confidence_each"].notna()
-    impossible = rows["reason"].fillna("").str.startswith(IMPOSSIBLE) & rows["certified_eps"].isna()
-    found = rows[known & ~(rows["bound"].isna() & impossible)]
-    whole = holds_at_all_radii(found)
+    nothing = rows["bound"].isna()
+    for certifier in certifiers(declared, rows["certifier"]):
+        nothing &= rows["certifier"].ne(certifier.name) | rows[certifier.column].isna()
+    found = rows[known & ~(rows["impossible"].eq(True) & nothing)]
+    whole = found["joint_over_eps"].eq(True)
     key = found[IDENTITY].assign(
-        whole=whole, eps=found["eps"].mask(whole), bound=pd.to_numeric(found["bound"]).mask(whole)
+        eps=found["eps"].mask(whole), bound=pd.to_numeric(found["bound"]).mask(whole), whole=whole
     )
-    # Where nothing was certified too little is known to tell that two runs say the same.
-    nothing = found["psnr_median"].isna() | (found["certifier"].eq("radius") & found["certified_eps"].isna())
-    key["run_id"] = found["run_id"].where(nothing)
+    unknown = found["psnr_median"].isna()
+    for certifier in certifiers(declared, found["certifier"]):
+        own = found["certifier"] == certifier.name
+        for column in of_the_draws(certifier, found[own & whole]):
+            key[column] = pd.to_numeric(found[column]).where(own)
+        if not certifier.per_eps:
+            unknown |= own & found[certifier.column].isna()
+    # Without a certificate too little is known to tell whether two runs make the same statement.
+    key["run_id"] = found["run_id"].where(unknown)
     return found.assign(
         statement=key.groupby(list(key.columns), dropna=False, sort=False).ngroup(),
         failure=1 - found["confidence_each"],
     )
 
 
-def holds_at_all_radii(rows: pd.DataFrame) -> pd.Series:
-    """Whether a row is part of a statement about all radii."""
-    # A radius that is decided radius by radius (anytime) has neither.
-    radius = rows["certifier"].eq("radius") & (rows["k_index"].notna() | rows["certified_eps"].notna())
-    return rows["certifier"].eq("mean") | radius | from_a_band(rows)
-
-
-RANK = ["certifier", "n_samples", "quantile", "eps_over_sigma", "confidence_each", "k_index"]
-
-
-def from_a_band(rows: pd.DataFrame) -> pd.Series:
-    """Whether a row is of a run and certifier of which some rank K is that of a DKW band, and not that of the exact rule."""
-    ranked = rows["k_index"].notna() & rows["certifier"].isin(["error", "center"])
-    ranked &= rows["simultaneous"].fillna("").str.contains("eps")
-    kinds = rows.loc[ranked, RANK].drop_duplicates()
-    bands = kinds.assign(band=[is_band(*kind) for kind in kinds.itertuples(index=False)])
-    found = rows[RANK].merge(bands, on=RANK, how="left")["band"]
-    band = pd.Series(found.eq(True).to_numpy() & ranked.to_numpy(), index=rows.index)
-    # A run is of one kind: also where center abstained, or both rules give the same rank.
-    return band.groupby([rows["run_id"], rows["certifier"]]).transform("any")
-
-
-def is_band(certifier: str, n_samples: int, quantile: float, ratio: float, confidence: float, k: int) -> bool:
-    def rank(dkw: bool) -> int | None:
-        if certifier == "center":
-            return center_index(n_samples, ratio, confidence, dkw=dkw)
-        return order_statistic_index(n_samples, shifted_quantile(quantile, ratio, 1), confidence, dkw=dkw)
-
-    return confidence >= 0.5 and rank(True) == k and rank(False) != k
+def of_the_draws(certifier: CertifierDeclaration, joint: pd.DataFrame) -> list[str]:
+    """The number columns of a certifier that depend on its draws and, in its rows that are joint over eps, not on eps."""
+    own = [c.name for c in certifier.columns if not c.certified and c.kind in ("real", "whole")]
+    if not certifier.per_eps:
+        own.append(certifier.column)
+    groups = joint[own].apply(pd.to_numeric).groupby([joint[c] for c in (*IDENTITY, "run_id")], dropna=False)
+    least, most = groups.min(), groups.max()
+    return [c for c in dict.fromkeys(own) if (least[c].eq(most[c]) | least[c].isna()).all()]
 
 
 def failure(found: pd.DataFrame) -> float:

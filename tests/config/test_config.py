@@ -55,7 +55,7 @@ def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None
 def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
     cfg = config(f"task={task}", f"estimator={estimator}")
     validate(cfg)
-    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    module = build_module(cfg, build_estimator(cfg, trains=True))
     assert module.batches_seen == 0
 
 
@@ -73,7 +73,7 @@ PRESETS = [
 def test_a_preset_for_each_algorithm_and_task(task: str, algo: str, overrides: list[str]) -> None:
     cfg = config(*overrides)
     validate(cfg)
-    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    module = build_module(cfg, build_estimator(cfg, trains=True))
     assert type(module).__name__.lower() == f"{algo.replace('_', '')}training"
     assert (cfg.task.name, cfg.algo.name) == (task, algo)
 
@@ -317,7 +317,7 @@ def test_training_from_given_weights(tmp_path: Path) -> None:
 
     small = ["task=cs_small", "estimator.n_phases=2", "estimator.channels=4"]
     cfg = config(*small)
-    trained = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    trained = build_module(cfg, build_estimator(cfg, trains=True))
     assert isinstance(trained, OrdTraining)
     path = tmp_path / "a.ckpt"
     description = {"estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 4}}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,13 @@ import numpy as np
 import pandas as pd
 
 from invsmooth.records.pictures import KINDS, picture_file
-from invsmooth.records.rows import SCHEMA, read_rows, write_rows
+from invsmooth.records.rows import read_rows, write_rows
+from invsmooth.reporting.averages import Averages
+from tests.reporting.declared import DECLARED
 
 
 def row(**values: Any) -> dict[str, Any]:
-    base: dict[str, Any] = dict.fromkeys(SCHEMA.names)
+    base: dict[str, Any] = dict.fromkeys(DECLARED.schema.names)
     base |= {
         "run_id": "a", "algo": "ord", "task": "cs", "dataset": "set", "operator": "block_gaussian", "image": "one",
         "eps": 0.1, "sigma": 25.0, "sigma_b": 0.0, "ratio": 0.1, "certifier": "discrepancy", "units": "matched",
@@ -34,8 +37,19 @@ NONE = {
 
 def stored(folder: Path, *rows: dict[str, Any]) -> pd.DataFrame:
     folder.mkdir(parents=True, exist_ok=True)
-    write_rows(folder / "results.parquet", rows)
-    return read_rows([folder])
+    write_rows(folder / "results.parquet", rows, DECLARED)
+    return read([folder])
+
+
+def read(folders: Sequence[Path]) -> pd.DataFrame:
+    """The rows of run folders, whose declarations are DECLARED."""
+    rows, declared = read_rows(folders)
+    assert declared == DECLARED
+    return rows
+
+
+def averages_of(rows: pd.DataFrame) -> Averages:
+    return Averages(rows, DECLARED)
 
 
 def keep_pictures(folder: Path, eps: float, sigma: float, **bands: np.ndarray) -> None:

@@ -17,6 +17,7 @@ from skimage.transform import resize
 
 from invsmooth.records.pictures import picture_file
 from invsmooth.records.rows import write_rows
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import NONE, row
 
 QUALITY = {"ord": 0.0, "adv": -0.6, "jcb": -0.9, "smt_adv": -0.4, "smt_grad": -0.2}
@@ -52,7 +53,7 @@ def make_runs(
             for eps in radii:
                 for sigma in sigmas:
                     rows += cell(folder, algo, name, x, place, eps, sigma)
-        write_rows(folder / "results.parquet", rows)
+        write_rows(folder / "results.parquet", rows, DECLARED)
         record = {
             "status": "finished", "seed": 0, "versions": {"invsmooth": "0.1.0", "torch": "2.13.0"},
             "git": {"commit": "0123456789abcdef0123456789abcdef01234567", "changed": False},

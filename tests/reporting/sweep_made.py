@@ -13,6 +13,7 @@ import yaml
 
 from invsmooth.records.pictures import KINDS, picture_file
 from invsmooth.records.rows import write_rows
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import row
 
 LEVEL = {"ord": 0.0, "jcb": 0.2, "adv": 0.3, "smt_adv": 0.5, "smt_grad": 0.7}
@@ -105,7 +106,7 @@ def write_run(folder: Path, algo: str, task: str, seed: int = 0, pictures: int =
     folder.mkdir(parents=True, exist_ok=True)
     rng = np.random.default_rng([seed, sum(map(ord, algo + task))])
     rows = run_rows(algo, task, rng, seed=seed, **arguments)
-    write_rows(folder / "results.parquet", rows)
+    write_rows(folder / "results.parquet", rows, DECLARED)
     for image in sorted({r["image"] for r in rows})[:pictures]:
         for r in (r for r in rows if r["image"] == image and r["certifier"] == "discrepancy"):
             path = picture_file(folder, image, r["ratio"], r["sigma_b"], r["eps"], r["sigma"])

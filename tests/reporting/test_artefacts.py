@@ -10,19 +10,20 @@ import pandas as pd
 import pytest
 
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.records.rows import KEY, read_rows
+from invsmooth.records.rows import KEY
 from invsmooth.reporting import artefacts, report
 from invsmooth.reporting.artefacts import tables, write_artefacts
-from invsmooth.reporting.cells import Cells
+from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.methods import read_runs, with_methods
-from tests.reporting.made import row, stored
+from tests.reporting.declared import DECLARED
+from tests.reporting.made import read, row, stored
 from tests.reporting.sweep_made import write_config, write_many, write_metrics, write_run
 
 
-def completed(folders: list[Path]) -> tuple[pd.DataFrame, dict[str, Any]]:
-    rows = read_rows(folders)
+def completed(folders: list[Path]) -> tuple[Averages, dict[str, Any]]:
+    rows = read(folders)
     runs = read_runs(rows)
-    return with_methods(rows, runs), runs
+    return Averages(with_methods(rows, runs), DECLARED), runs
 
 
 @pytest.fixture(scope="module")
@@ -48,10 +49,9 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module")
 def written(folders: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("out")
-    rows, runs = completed(folders)
     with pytest.MonkeyPatch.context() as patch:  # figures have their own tests
         patch.setattr(artefacts, "figures", lambda *_: iter(()))
-        write_artefacts(rows, runs, out)
+        write_artefacts(*completed(folders), [], out)
     return out
 
 
@@ -129,22 +129,22 @@ def test_nothing_of_an_earlier_report_is_left(
     folders: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(artefacts, "figures", lambda *_: iter(()))
-    write_artefacts(*completed(folders), tmp_path)
+    write_artefacts(*completed(folders), [], tmp_path)
     (tmp_path / "figures" / "figure1_2.png").touch()
     (tmp_path / "figures" / "mine.png").touch()
-    written = write_artefacts(*completed(folders[:1]), tmp_path)
+    written = write_artefacts(*completed(folders[:1]), [], tmp_path)
     assert not (tmp_path / "tables" / "significance.csv").exists()
     assert {p for p in tmp_path.rglob("*") if p.is_file()} == {*written, tmp_path / "figures" / "mine.png"}
-    assert {table.name for table in tables(*completed(folders), Cells(completed(folders)[0]))} == set(artefacts.TABLES)
+    assert {table.name for table in tables(*completed(folders))} == set(artefacts.TABLES)
 
 
 @pytest.mark.slow
 def test_hundreds_of_runs_are_aggregated_image_by_image(tmp_path: Path) -> None:
     """The numbers; how long it takes is for tests/benchmarks/report.py to say."""
-    rows, runs = completed(write_many(tmp_path, 500, images=2, eps=(0.1,), sigmas=(25.0, 40.0)))
+    cells, runs = completed(write_many(tmp_path, 500, images=2, eps=(0.1,), sigmas=(25.0, 40.0)))
+    rows = cells.rows
     assert (len(runs), rows["method"].nunique()) == (500, 5)
     assert not rows.duplicated(list(KEY)).any()
-    cells = Cells(rows)
     assert set(cells.table["runs"]) == {10}  # 500 runs: 2 tasks, 5 settings, 5 algorithms, 10 seeds
     chosen = {"task": "cs", "ratio": 0.3, "algo": "smt_grad", "certifier": "discrepancy", "eps": 0.1, "sigma": 40.0}
 
@@ -155,6 +155,6 @@ def test_hundreds_of_runs_are_aggregated_image_by_image(tmp_path: Path) -> None:
     images = [own["psnr_median"].to_numpy() for _, own in of(rows).groupby("image")]
     assert [len(values) for values in images] == [10, 10]
     assert cell["psnr_median"] == pytest.approx(np.mean([values.mean() for values in images]))
-    assert {t.name for t in tables(rows, runs, cells) if t.has_numbers()} == {
+    assert {t.name for t in tables(cells, runs) if t.has_numbers()} == {
         "table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation",
     }  # fmt: skip

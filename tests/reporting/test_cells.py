@@ -12,19 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.records.rows import SCHEMA
-from invsmooth.reporting.cells import Cells, best_sigma, soundness, title
+from invsmooth.reporting.averages import Averages, best_sigma, soundness, title
 from invsmooth.reporting.methods import with_methods
 from invsmooth.reporting.runs import Run
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import NONE, row
 
 
-def cells_of(*rows: dict[str, Any], folder: str = "run") -> Cells:
+def cells_of(*rows: dict[str, Any], folder: str = "run") -> Averages:
     """Of rows as they would be read, from the folder of their run_id."""
-    frame = pd.DataFrame(list(rows), columns=SCHEMA.names).assign(folder=[r["run_id"] for r in rows])
+    frame = pd.DataFrame(list(rows), columns=DECLARED.schema.names).assign(folder=[r["run_id"] for r in rows])
     frame["n_samples"] = frame["n_samples"].astype("Int64")
     runs = {name: Run(Path(name), None, None, None) for name in frame["folder"]}
-    return Cells(with_methods(frame, runs))
+    return Averages(with_methods(frame, runs), DECLARED)
 
 
 def test_seeds_are_averaged_for_each_image_first() -> None:

@@ -18,10 +18,10 @@ from PIL import Image
 
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.records.pictures import KINDS
-from invsmooth.records.rows import SCHEMA, read_rows
 from invsmooth.reporting import report
-from invsmooth.reporting.html_page import ASSETS, SCRIPTS, STYLES, write_page
-from tests.reporting.made import NONE, keep_pictures, row, stored
+from invsmooth.reporting.page.html import ASSETS, SCRIPTS, STYLES, write_page
+from tests.reporting.declared import DECLARED
+from tests.reporting.made import NONE, keep_pictures, read, row, stored
 from tests.reporting.page_runs import make_runs
 
 NASTY = "<script>window.hacked = 1</script><!-- & \"quoted\" 'b' {{rows}}"
@@ -47,11 +47,11 @@ def frame(page: Path) -> pd.DataFrame:
 
 @pytest.mark.parametrize("compress_from", [0, 10**9])
 def test_rows_come_back_out_of_the_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compress_from: int) -> None:
-    monkeypatch.setattr("invsmooth.reporting.html_page.embedded.__defaults__", (compress_from,))
-    rows = read_rows(make_runs(tmp_path / "runs", size=8, algos=("ord", "adv"), sigmas=(25.0,)))
+    monkeypatch.setattr("invsmooth.reporting.page.html.embedded.__defaults__", (compress_from,))
+    rows = read(make_runs(tmp_path / "runs", size=8, algos=("ord", "adv"), sigmas=(25.0,)))
     rows.loc[3, "eps_over_sigma"] = math.inf
-    found = frame(write_page(rows, tmp_path))
-    assert list(found) == [c for c in rows if c != "folder"] == SCHEMA.names
+    found = frame(write_page(rows, DECLARED, tmp_path))
+    assert list(found) == [c for c in rows if c != "folder"] == DECLARED.schema.names
     assert len(found) == len(rows)
     for name in found:
         for mine, its in zip(rows[name], found[name], strict=True):
@@ -62,8 +62,8 @@ def test_rows_come_back_out_of_the_page(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_pictures_come_back_and_those_that_are_the_same_are_there_once(tmp_path: Path) -> None:
-    rows = read_rows(make_runs(tmp_path / "runs", size=16, algos=("ord",), radii=(0.1, 2.0), sigmas=(25.0,)))
-    pictures = embedded(write_page(rows, tmp_path), "pictures")
+    rows = read(make_runs(tmp_path / "runs", size=16, algos=("ord",), radii=(0.1, 2.0), sigmas=(25.0,)))
+    pictures = embedded(write_page(rows, DECLARED, tmp_path), "pictures")
     assert (len(pictures["cells"]), pictures["left_out"]) == (6, 0)
     cell = next(
         c for c in pictures["cells"] if rows.loc[c["row"], "image"] == "coins" and rows.loc[c["row"], "eps"] == 0.1
@@ -88,9 +88,9 @@ def test_pictures_come_back_and_those_that_are_the_same_are_there_once(tmp_path:
 
 
 def test_pictures_beyond_the_limit_are_counted(tmp_path: Path) -> None:
-    rows = read_rows(make_runs(tmp_path / "runs", size=16, algos=("ord", "adv"), radii=(0.1, 0.2), sigmas=(25.0,)))
-    whole = write_page(rows, tmp_path).stat().st_size
-    pictures = embedded(write_page(rows, tmp_path, max_bytes=10_000), "pictures")
+    rows = read(make_runs(tmp_path / "runs", size=16, algos=("ord", "adv"), radii=(0.1, 0.2), sigmas=(25.0,)))
+    whole = write_page(rows, DECLARED, tmp_path).stat().st_size
+    pictures = embedded(write_page(rows, DECLARED, tmp_path, max_bytes=10_000), "pictures")
     assert sum(map(len, pictures["pngs"])) <= 10_000
     assert len(pictures["cells"]) + pictures["left_out"] == 12
     assert (tmp_path / "index.html").stat().st_size < whole
@@ -101,7 +101,7 @@ def test_pictures_beyond_the_limit_are_counted(tmp_path: Path) -> None:
 
 def test_text_from_the_rows_stays_text(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(image=NASTY, run_id="</script>"), row(image="two", reason=NASTY))
-    page = write_page(rows, tmp_path, [tmp_path / '"><img src=x>.md'])
+    page = write_page(rows, DECLARED, tmp_path, [tmp_path / '"><img src=x>.md'])
     text = page.read_text()
     assert "<script>window" not in text
     assert text.count("</script>") == len(SCRIPTS) + 2
@@ -110,7 +110,7 @@ def test_text_from_the_rows_stays_text(tmp_path: Path) -> None:
 
 
 def test_nothing_is_loaded(tmp_path: Path) -> None:
-    page = write_page(stored(tmp_path, row()), tmp_path).read_text()
+    page = write_page(stored(tmp_path, row()), DECLARED, tmp_path).read_text()
     assert re.findall(r"""(?:src|href|action)\s*=\s*["']?([^"'\s>]+)""", page.split("<style>")[0]) == ["data:,"]
     assert "@import" not in page
     assert "url(" not in page
@@ -124,12 +124,12 @@ def test_nothing_is_loaded(tmp_path: Path) -> None:
 
 def test_page_without_pictures_is_small_and_made_again_the_same(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(), row(sigma=12.0, **NONE))
-    first = write_page(rows, tmp_path).read_bytes()
+    first = write_page(rows, DECLARED, tmp_path).read_bytes()
     assert len(first) < 150_000
-    assert write_page(rows, tmp_path).read_bytes() == first
+    assert write_page(rows, DECLARED, tmp_path).read_bytes() == first
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
     many = rows.loc[[0] * 10_000].assign(image=[f"image {k}" for k in range(10_000)], psnr_clean=np.arange(10_000) / 7)
-    assert write_page(many, tmp_path).stat().st_size < len(first) + 60 * len(many)
+    assert write_page(many, DECLARED, tmp_path).stat().st_size < len(first) + 60 * len(many)
 
 
 def test_report_writes_the_page_with_runs_notes_and_links(tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.records.rows import read_rows
-from invsmooth.reporting.comparison_figure import comparison_figure, comparisons
-from invsmooth.reporting.method_figures import curve_figure, curve_panels, figure1, figure1_panels, pages
-from invsmooth.reporting.methods import ALGORITHMS, read_runs, with_methods
-from invsmooth.reporting.styles import STYLES, method_styles
-from tests.reporting.made import NONE, row
+from invsmooth.reporting.figures.comparison import comparison_figure, comparisons
+from invsmooth.reporting.figures.methods import curve_figure, curve_panels, figure1, figure1_panels, pages
+from invsmooth.reporting.methods import read_runs, with_methods
+from invsmooth.reporting.styles import PALETTE, method_styles
+from tests.reporting.declared import DECLARED
+from tests.reporting.made import NONE, read, row
 from tests.reporting.sweep_made import write_run
 from tests.reporting.test_cells import cells_of
 
@@ -43,7 +43,7 @@ def test_figure_1_draws_means_with_bars_of_half_a_standard_deviation() -> None:
     ]
     rows.append(row(run_id="b", algo="adv", ratio=0.2))
     panels = figure1_panels(cells_of(*rows))
-    figure = figure1(panels, {"ord", "adv"})
+    figure = figure1(panels, {"ord", "adv"}, DECLARED)
     top, bottom = figure.axes[0], figure.axes[2]
     ((x, y, bars),) = drawn(top)
     assert (x, y) == ([12.0, 25.0], pytest.approx([2e-3, 3e-3]))
@@ -60,7 +60,7 @@ def test_figure_1_draws_means_with_bars_of_half_a_standard_deviation() -> None:
 
 def test_figure_1_shows_the_median_where_no_certificate_exists_and_joins_nothing_over_it() -> None:
     rows = [row(sigma=12.0), row(sigma=25.0, psnr_median=24.0, **NONE), row(sigma=50.0)]
-    figure = figure1(figure1_panels(cells_of(*rows)), {"ord"})
+    figure = figure1(figure1_panels(cells_of(*rows)), {"ord"}, DECLARED)
     certified, medians = drawn(figure.axes[1])
     assert np.isnan(certified[1]).tolist() == [False, False, True, False]
     assert medians[:2] == ([25.0], [24.0])
@@ -69,7 +69,10 @@ def test_figure_1_shows_the_median_where_no_certificate_exists_and_joins_nothing
 
 def test_what_is_no_certificate_is_labelled_in_figures() -> None:
     cells = cells_of(*(row(units="paper", sound=False, eps=e) for e in (0.0, 0.1)))
-    for figure in (figure1(figure1_panels(cells), {"ord"}), curve_figure(curve_panels(cells), {"ord"})):
+    for figure in (
+        figure1(figure1_panels(cells), {"ord"}, DECLARED),
+        curve_figure(curve_panels(cells), {"ord"}, DECLARED),
+    ):
         assert PAPER_LABEL in " ".join(figure.axes[0].get_title().replace("\xa0", " ").split())
 
 
@@ -78,10 +81,10 @@ def test_attacked_and_certified_psnr_over_eps() -> None:
     for eps, attacked, certified in ((0.0, 30.0, 25.0), (0.1, 28.0, 20.0)):
         own = {"eps": eps, "psnr_attacked": attacked}
         rows += [row(**own), row(certifier="error", certified_psnr=certified, **own)]
-    figure = curve_figure(curve_panels(cells_of(*rows)), {"ord"})
+    figure = curve_figure(curve_panels(cells_of(*rows)), {"ord"}, DECLARED)
     labels = [a.get_ylabel().replace("\n", " ") for a in figure.axes]
     assert labels == [
-        "attacked, unsmoothed PSNR, dB", "attacked, smoothed median, PSNR, dB", "certified PSNR, dB (error: a fraction q)",
+        "attacked, unsmoothed PSNR, dB", "attacked, smoothed median, PSNR, dB", "certified PSNR, dB (error)",
     ]  # fmt: skip
     assert [drawn(a)[0][1] for a in figure.axes] == [[30.0, 28.0], [27.0, 27.0], [25.0, 20.0]]
     assert curve_panels(cells_of(row())) == []
@@ -93,13 +96,15 @@ def luminance(colour: str) -> float:
 
 def test_methods_are_told_apart_without_colour() -> None:
     """In grey print by marker and dashes; on white no colour is too light."""
-    assert set(STYLES) == set(ALGORITHMS)
-    assert len({style["marker"] for style in STYLES.values()}) == len(STYLES)
-    assert len({str(style["linestyle"]) for style in STYLES.values()}) == len(STYLES)
-    assert max(luminance(style["color"]) for style in STYLES.values()) < 0.75
-    styles = method_styles([("adv", "a"), ("adv", "b"), ("new", "c")])
+    assert len(PALETTE) > len(DECLARED.algorithms)
+    assert len({style["marker"] for style in PALETTE}) == len(PALETTE)
+    assert len({str(style["linestyle"]) for style in PALETTE}) == len(PALETTE)
+    assert max(luminance(style["color"]) for style in PALETTE) < 0.75
+    styles = method_styles([("adv", "a"), ("adv", "b"), ("new", "c")], DECLARED)
     assert styles["a"]["fillstyle"] != styles["b"]["fillstyle"]
-    assert styles["c"]["marker"] not in {style["marker"] for style in STYLES.values()}
+    known = method_styles([(name, name) for name in DECLARED.algorithms], DECLARED)
+    assert styles["a"]["marker"] == known["adv"]["marker"]
+    assert styles["c"]["marker"] not in {style["marker"] for style in known.values()}
 
 
 def test_hundreds_of_panels_are_not_drawn() -> None:
@@ -121,12 +126,12 @@ def pictured(tmp_path: Path) -> Any:
             tmp_path / name, algo, task, pictures=pictures, images=2, eps=(0.0, 0.2), sigmas=(12.0, 25.0), run_id=name,
             certifiers=("discrepancy",),
         )  # fmt: skip
-    rows = read_rows([p.parent for p in tmp_path.glob("*/results.parquet")])
+    rows = read([p.parent for p in tmp_path.glob("*/results.parquet")])
     return with_methods(rows, read_runs(rows))
 
 
 def test_figures_2_to_4_show_all_methods_under_the_strongest_attack(pictured: Any) -> None:
-    found = comparisons(pictured)
+    found = comparisons(pictured, DECLARED)
     assert {name: [(c.setting["task"], c.setting["image"]) for c in shown] for name, shown in found.items()} == {
         "figure2": [("cs", "image 00"), ("denoise", "image 00"), ("denoise", "image 01")],
     }  # fmt: skip
@@ -135,7 +140,7 @@ def test_figures_2_to_4_show_all_methods_under_the_strongest_attack(pictured: An
     own = own[own["algo"] != "adv"]
     best = own.groupby("sigma")["psnr_median"].mean().idxmax()
     assert (one.setting["eps"], one.sigma) == (0.2, best)
-    figure = comparison_figure([one], {"ord", "smt_adv", "adv"})
+    figure = comparison_figure([one], {"ord", "smt_adv", "adv"}, DECLARED)
     axes = figure.subfigs[0].axes
     smoothed = own[own["sigma"] == best].set_index("algo")
     captions = [a.get_xlabel() for a in axes]
@@ -150,15 +155,15 @@ def test_pictures_of_another_certifier_are_no_smoothed_median_of_the_attacked(tm
     write_run(
         tmp_path / "a", "ord", "cs", pictures=1, images=1, eps=(0.2,), sigmas=(25.0,), certifiers=("discrepancy",)
     )
-    rows = read_rows([tmp_path / "a"]).assign(certifier="mean")
-    (one,) = comparisons(with_methods(rows, read_runs(rows)))["figure2"]
+    rows = read([tmp_path / "a"]).assign(certifier="mean")
+    (one,) = comparisons(with_methods(rows, read_runs(rows)), DECLARED)["figure2"]
     assert one.smoothed.empty
-    assert comparison_figure([one], {"ord"}).subfigs[0].axes[-1].get_xlabel() == "not run"
+    assert comparison_figure([one], {"ord"}, DECLARED).subfigs[0].axes[-1].get_xlabel() == "not run"
 
 
 def test_what_was_not_run_and_what_has_no_certificate_are_told_apart() -> None:
     rows = [row(eps=e, certifier=c, ratio=r) for e in (0.0, 0.1) for c, r in (("discrepancy", 0.1), ("error", 0.2))]
     rows = [r | {"certified_psnr": 20.0} if r["certifier"] == "error" else r for r in rows]
     rows += [row(eps=e, certifier="error", ratio=0.3, **NONE) for e in (0.0, 0.1)]
-    axes = curve_figure(curve_panels(cells_of(*rows)), {"ord"}).axes
+    axes = curve_figure(curve_panels(cells_of(*rows)), {"ord"}, DECLARED).axes
     assert [[t.get_text() for t in a.texts] for a in axes] == [[], [], [], [], ["–"], ["–"], ["–"], [], ["none"]]

@@ -10,10 +10,11 @@ import pandas as pd
 import pytest
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.records.rows import read_rows, write_rows
-from invsmooth.reporting.methods import in_order, label_methods, read_runs, with_methods
+from invsmooth.records.rows import write_rows
+from invsmooth.reporting.methods import in_order, read_runs, with_methods
 from invsmooth.reporting.runs import read_metrics, read_run
-from tests.reporting.made import row
+from tests.reporting.declared import DECLARED
+from tests.reporting.made import read, row
 from tests.reporting.sweep_made import write_config, write_metrics
 
 
@@ -21,13 +22,13 @@ def written(root: Path, name: str, algo: str, **values: Any) -> Path:
     """A run folder with one row."""
     folder = root / name
     folder.mkdir(parents=True)
-    write_rows(folder / "results.parquet", [row(run_id=name, algo=algo, estimator_sha256=name, **values)])
+    write_rows(folder / "results.parquet", [row(run_id=name, algo=algo, estimator_sha256=name, **values)], DECLARED)
     return folder
 
 
 def methods(root: Path) -> dict[str, str]:
     """The method of each run folder in ``root``."""
-    rows = read_rows([p.parent for p in root.glob("*/results.parquet")])
+    rows = read([p.parent for p in root.glob("*/results.parquet")])
     found = with_methods(rows, read_runs(rows))
     return {Path(folder).name: method for folder, method in zip(found["folder"], found["method"], strict=True)}
 
@@ -59,7 +60,7 @@ def test_settings_of_an_evaluation_are_those_of_the_run_of_its_checkpoint(tmp_pa
     write_config(written(tmp_path, "lost", "smt_adv"), "smt_adv", sigma=10.0, ckpt="gone/checkpoints/best.ckpt")
     assert (read_run(tmp_path / "followed").training or {})["algo.sigma"] == 5.0
     assert read_run(tmp_path / "lost").training is None
-    rows = read_rows([tmp_path / "followed", tmp_path / "lost"])
+    rows = read([tmp_path / "followed", tmp_path / "lost"])
     found = with_methods(rows, read_runs(rows)).set_index("run_id")
     assert found.loc["followed", "sigma_tr"] == 5.0
     assert math.isnan(found.loc["lost", "sigma_tr"])
@@ -69,9 +70,11 @@ def test_settings_of_an_evaluation_are_those_of_the_run_of_its_checkpoint(tmp_pa
 def test_settings_of_the_very_same_weights_are_known(tmp_path: Path) -> None:
     write_config(written(tmp_path, "trained", "smt_adv"), "smt_adv", sigma=5.0)
     evaluated = written(tmp_path, "evaluated", "smt_adv")
-    write_rows(evaluated / "results.parquet", [row(run_id="evaluated", algo="smt_adv", estimator_sha256="trained")])
+    write_rows(
+        evaluated / "results.parquet", [row(run_id="evaluated", algo="smt_adv", estimator_sha256="trained")], DECLARED
+    )
     write_config(evaluated, "smt_adv", sigma=10.0, ckpt="gone/best.ckpt")
-    rows = read_rows([tmp_path / "trained", evaluated])
+    rows = read([tmp_path / "trained", evaluated])
     assert list(with_methods(rows, read_runs(rows))["sigma_tr"]) == [5.0, 5.0]
 
 
@@ -86,7 +89,7 @@ def test_networks_of_unknown_settings_are_kept_apart_and_no_config_is_no_error(t
 
 def test_a_config_of_another_algorithm_says_nothing_of_a_row(tmp_path: Path) -> None:
     write_config(written(tmp_path, "a", "ord"), "smt_adv", sigma=10.0)
-    rows = read_rows([tmp_path / "a"])
+    rows = read([tmp_path / "a"])
     assert with_methods(rows, read_runs(rows))["sigma_tr"].isna().all()
 
 
@@ -94,10 +97,10 @@ def test_evaluations_that_differ_are_kept_apart(tmp_path: Path) -> None:
     write_config(written(tmp_path, "a", "ord"), "ord", attack__n_iter=20)
     write_config(written(tmp_path, "b", "ord", n_samples=500), "ord", attack__n_iter=100)
     written(tmp_path, "c", "adv")
-    rows = read_rows([tmp_path / name for name in "abc"])
+    rows = read([tmp_path / name for name in "abc"])
     found = with_methods(rows, read_runs(rows))
     assert list(found["protocol"]) == ["attack gradients = 20", "attack gradients = 100", "evaluation settings unknown"]
-    assert list(label_methods(found)["algo"])[:2] == [
+    assert list(found["label"])[:2] == [
         "ord, attack gradients = 20, S = 50", "ord, attack gradients = 100, S = 500",
     ]  # fmt: skip
 
@@ -108,7 +111,7 @@ def test_methods_stand_in_the_order_of_the_paper(tmp_path: Path) -> None:
          ("ord", math.nan, "ord"), ("jcb", math.nan, "jcb")],
         columns=["algo", "sigma_tr", "method"],
     )  # fmt: skip
-    assert in_order(frame) == ["ord", "jcb", "adv", "g10", "g1", "zeta"]
+    assert in_order(frame, DECLARED) == ["ord", "jcb", "adv", "g10", "g1", "zeta"]
 
 
 def test_metrics_are_medians_and_the_largest_memory(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from invsmooth.reporting.notes import SIGMA_PICKED, attack_notes, choice_note, confidence_notes, notes
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import NONE, row, stored
 
 IMAGES = [f"image {k}" for k in range(20)]
@@ -47,35 +48,38 @@ def failures(n: int, p: float, level: float = 0.99) -> int:
 )  # fmt: skip
 def test_confidence_is_said_in_full(tmp_path: Path, values: dict[str, Any], said: str) -> None:
     rows = stored(tmp_path, *(row(image=i, eps=e, **values) for i in IMAGES for e in (0.1, 0.2)))
-    assert confidence_notes(rows)[:-1] == [said]
+    assert confidence_notes(rows, DECLARED)[:-1] == [said]
 
 
 def test_at_one_sigma_is_said_where_sigma_was_not_paid_for(tmp_path: Path) -> None:
     shared = {"confidence": 0.9, "confidence_each": 0.95, "simultaneous": "eps"}
     own = [{"image": i, "sigma": s, "eps": e} for i in IMAGES for s in (12.0, 25.0) for e in (0.1, 0.2)]
-    note, _ = confidence_notes(stored(tmp_path, *(row(**shared, **o) for o in own)))
+    note, _ = confidence_notes(stored(tmp_path, *(row(**shared, **o) for o in own)), DECLARED)
     assert "the certificates of one image and σ hold together over all ε (each with 0.95)" in note
     assert "Not paid for: reading them together over 2 σ and 20 images. Of 20 images, at one σ, at most 2 are" in note
 
 
 def test_certifiers_are_told_apart_where_they_differ(tmp_path: Path) -> None:
     rows = [row(), row(certifier="error"), row(certifier="mean", confidence=0.9, confidence_each=0.9)]
-    assert [n.split(":")[0] for n in confidence_notes(stored(tmp_path, *rows))][:2] == ["discrepancy, error", "mean"]
+    assert [n.split(":")[0] for n in confidence_notes(stored(tmp_path, *rows), DECLARED)][:2] == [
+        "discrepancy, error",
+        "mean",
+    ]
     # Of several confidences the least holds of all.
     several = stored(tmp_path / "two", row(), row(run_id="b", sigma=12.0, confidence=0.9, confidence_each=0.9))
-    assert confidence_notes(several)[0].startswith(
+    assert confidence_notes(several, DECLARED)[0].startswith(
         "With probability at least 0.9 a certificate holds, each on its own."
     )
-    assert confidence_notes(stored(tmp_path / "none", row(**NONE))) == []
-    assert confidence_notes(stored(tmp_path / "paper", row(units="paper", sound=False))) == []
+    assert confidence_notes(stored(tmp_path / "none", row(**NONE)), DECLARED) == []
+    assert confidence_notes(stored(tmp_path / "paper", row(units="paper", sound=False)), DECLARED) == []
 
 
 def test_a_sigma_picked_afterwards_is_said_unless_it_was_paid_for(tmp_path: Path) -> None:
     sigmas = {"sigma": 12.0}, {"sigma": 25.0}
-    assert choice_note(stored(tmp_path / "several", *(row(**s) for s in sigmas))) == SIGMA_PICKED
-    assert choice_note(stored(tmp_path / "one", row())) == ""
+    assert choice_note(stored(tmp_path / "several", *(row(**s) for s in sigmas)), DECLARED) == SIGMA_PICKED
+    assert choice_note(stored(tmp_path / "one", row()), DECLARED) == ""
     paid = {"simultaneous": "eps, sigma", "confidence_each": 0.995}
-    assert choice_note(stored(tmp_path / "paid", *(row(**s, **paid) for s in sigmas))) == ""
+    assert choice_note(stored(tmp_path / "paid", *(row(**s, **paid) for s in sigmas)), DECLARED) == ""
 
 
 def test_attacks_without_a_direction_are_said(tmp_path: Path) -> None:
@@ -86,5 +90,5 @@ def test_attacks_without_a_direction_are_said(tmp_path: Path) -> None:
     zero = [o | {"attack_zero_gradient": o["image"] == "b" and o["eps"] > 0} for o in own]
     rows = stored(tmp_path / "some", *(row(**o) for o in zero))
     assert attack_notes(rows)[0].startswith("For 1 of 3 images")
-    assert attack_notes(rows)[0] in notes(rows)
+    assert attack_notes(rows)[0] in notes(rows, DECLARED)
     assert attack_notes(stored(tmp_path / "none", *(row(**o, attack_zero_gradient=False) for o in own))) == []

@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.records.rows import read_rows
-from invsmooth.reporting.html_page import write_page
+from invsmooth.reporting.page.html import write_page
 from tests.reporting.browser import browser, chromium
-from tests.reporting.made import keep_pictures, row, stored
+from tests.reporting.declared import DECLARED
+from tests.reporting.made import keep_pictures, read, row, stored
 from tests.reporting.page_runs import make_runs
 from tests.reporting.test_html_page import NASTY
 from tests.reporting.test_report import all_certifiers
@@ -27,8 +27,8 @@ pytestmark = pytest.mark.skipif(chromium() is None, reason="no chromium, chromiu
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, Path]:
     """The rows of five runs, and their page."""
     folder = tmp_path_factory.mktemp("page")
-    rows = read_rows(make_runs(folder / "runs", size=16))
-    return rows, write_page(rows, folder)
+    rows = read(make_runs(folder / "runs", size=16))
+    return rows, write_page(rows, DECLARED, folder)
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +85,7 @@ def test_curves_are_the_means_of_the_rows_chosen(tab: Any, made: tuple[pd.DataFr
         for over, fixed in (("eps", mine[mine["sigma"] == sigma]), ("sigma", mine[mine["eps"] == eps])):
             means = fixed.groupby(["algo", over])["psnr_median"].mean()
             xs, *curves = drawn(tab, over, 1)
-            for algo, curve in zip(("ord", "adv", "jcb", "smt_adv", "smt_grad"), curves, strict=True):
+            for algo, curve in zip(("ord", "jcb", "adv", "smt_adv", "smt_grad"), curves, strict=True):
                 assert xs == list(means[algo].index)
                 assert curve == pytest.approx(list(means[algo]), rel=1e-5)
     assert re.search(r"sigma=50.*eps=0\.2", tab.url)
@@ -97,10 +97,10 @@ def test_what_is_not_certified_interrupts_a_curve_and_is_said(tab: Any, made: tu
     mine = rows[(rows["certifier"] == "discrepancy") & (rows["sigma"] == 25)]
     whole = mine.groupby(["algo", "eps"])["bound"].agg(lambda bounds: bounds.mean(skipna=False))
     _, *curves = drawn(tab, "eps", 2)
-    for algo, curve in zip(("ord", "adv", "jcb", "smt_adv", "smt_grad"), curves, strict=True):
+    for algo, curve in zip(("ord", "jcb", "adv", "smt_adv", "smt_grad"), curves, strict=True):
         assert [v is None for v in curve] == list(whole[algo].isna())
     said = tab.inner_text("#over-eps .certified figcaption")
-    assert "ε = 0.5, 2 (ord, adv, jcb, smt_adv); ε = 0.2, 0.5, 2 (smt_grad)" in said
+    assert "ε = 0.5, 2 (ord, jcb, adv, smt_adv); ε = 0.2, 0.5, 2 (smt_grad)" in said
     # Under the pointer, and from the keyboard.
     plot = tab.locator("#over-eps .certified .plot")
     plot.focus()
@@ -121,7 +121,9 @@ def test_each_certifier_has_its_panels(tab: Any, made: tuple[pd.DataFrame, Path]
     ]
     mine = rows[(rows["certifier"] == "mean") & (rows["sigma"] == 50) & (rows["algo"] == "ord")]
     assert drawn(tab, "eps", 2)[1] == pytest.approx(list(mine.groupby("eps")["certified_psnr_mean"].mean()), rel=1e-5)
-    assert "moves by at most the bound" in tab.inner_text("#certified-what")
+    assert "MSE that the smoothed mean can move. It is taken at the clean measurement." in tab.inner_text(
+        "#certified-what"
+    )
     assert tab.locator("#unsound").is_hidden()
 
 
@@ -190,7 +192,7 @@ def test_pictures_are_compared_with_a_divider(tab: Any, made: tuple[pd.DataFrame
 def test_published_certificates_are_labelled(tab: Any, tmp_path: Path) -> None:
     both = ((e, u) for e in (0.1, 0.2) for u in ("paper", "matched"))
     rows = stored(tmp_path, *(row(run_id=u, eps=e, units=u, sound=u != "paper") for e, u in both))
-    show(tab, write_page(rows, tmp_path))
+    show(tab, write_page(rows, DECLARED, tmp_path))
     assert tab.locator("#unsound").is_hidden()  # matched is what one sees first
     tab.select_option("#choose-units", "paper")
     for place in ("#unsound", "#over-eps .certified figcaption", "[aria-labelledby=rows-title] .unsound"):
@@ -201,7 +203,7 @@ def test_published_certificates_are_labelled(tab: Any, tmp_path: Path) -> None:
 def test_certifiers_without_any_value_are_drawn(tab: Any, tmp_path: Path) -> None:
     """All certifiers at one eps and sigma; center abstained everywhere."""
     rows = stored(tmp_path, *all_certifiers())
-    show(tab, write_page(rows, tmp_path))
+    show(tab, write_page(rows, DECLARED, tmp_path))
     panels = {"discrepancy": 6, "error": 6, "mean": 8, "center": 6, "radius": 5}
     for certifier, n in panels.items():
         tab.select_option("#choose-certifier", certifier)
@@ -217,7 +219,7 @@ def test_names_that_look_like_html_are_harmless(tab: Any, tmp_path: Path) -> Non
         tmp_path, row(image=NASTY, run_id=NASTY, algo=NASTY), row(run_id="b", image="<img src=x onerror='hacked=1'>")
     )
     keep_pictures(tmp_path, 0.1, 25.0)
-    show(tab, write_page(rows, tmp_path))
+    show(tab, write_page(rows, DECLARED, tmp_path))
     tab.locator("#over-eps .plot").first.focus()
     tab.keyboard.press("ArrowRight")
     assert sorted(column(tab, "image")) == sorted(rows["image"])

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.reporting.grid import Block, Entry, Table
-from invsmooth.reporting.paper_tables import certified_psnr_table, median_table, samples_table, tradeoff_table
+from invsmooth.reporting.tables.grid import Block, Entry, Table
+from invsmooth.reporting.tables.paper import certified_psnr_table, median_table, samples_table, tradeoff_table
 from tests.reporting.made import NONE, row
 from tests.reporting.test_cells import cells_of
 

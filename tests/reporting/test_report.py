@@ -13,9 +13,23 @@ from PIL import Image
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.records.rows import read_rows, write_rows
 from invsmooth.reporting import report
-from invsmooth.reporting.figures import certificate_figure, without_certificate
-from invsmooth.reporting.tables import averages, markdown, short
-from tests.reporting.made import NONE, row, stored
+from invsmooth.reporting.figures.certificate import certificate_figure, without_certificate
+from invsmooth.reporting.tables import overview
+from invsmooth.reporting.tables.writers import markdown
+from tests.reporting.declared import DECLARED
+from tests.reporting.made import NONE, averages_of, read, row, stored
+
+
+def averages(rows: pd.DataFrame) -> pd.DataFrame:
+    return averages_of(rows).table
+
+
+def text_of(rows: pd.DataFrame, *notes: str) -> str:
+    return markdown(overview.overview(averages_of(rows), notes))
+
+
+def short(rows: pd.DataFrame) -> tuple[list[str], list[list[str]]]:
+    return overview.short(averages_of(rows))
 
 
 def test_averages_are_over_images(tmp_path: Path) -> None:
@@ -34,16 +48,16 @@ def test_attacks_are_not_averaged_together(tmp_path: Path) -> None:
     base, mean = ({"attack": "pgd", "attack_target": target} for target in ("base", "mean"))
     rows = stored(tmp_path, row(**base), row(run_id="b", psnr_attacked=20.0, **mean))
     assert list(averages(rows)["psnr_attacked"]) == [28.0, 20.0]
-    lines = [line for line in markdown(rows).splitlines() if line.startswith("| cs")]
+    lines = [line for line in text_of(rows).splitlines() if line.startswith("| cs")]
     assert "| pgd | base |" in lines[0]
     assert "| pgd | mean |" in lines[1]
-    assert "attack on" not in markdown(stored(tmp_path / "one", row(**base)))
-    titles = [a.get_title() for a in certificate_figure(rows).axes if a.get_title()]
+    assert "attack on" not in text_of(stored(tmp_path / "one", row(**base)))
+    titles = [a.get_title() for a in certificate_figure(averages_of(rows)).axes if a.get_title()]
     assert [t.endswith("pgd on mean") for t in titles] == [False, True]
 
 
 def test_markdown_shows_missing_certificates_as_none(tmp_path: Path) -> None:
-    text = markdown(stored(tmp_path, row(), row(sigma=12.0, **NONE)))
+    text = text_of(stored(tmp_path, row(), row(sigma=12.0, **NONE)))
     lines = [line for line in text.splitlines() if line.startswith("| cs")]
     assert len(lines) == 2
     assert "none | 1.00e-03 | none" in lines[0]
@@ -53,8 +67,8 @@ def test_markdown_shows_missing_certificates_as_none(tmp_path: Path) -> None:
 
 def test_paper_units_are_labelled_everywhere(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = stored(tmp_path, row(units="paper", sound=False))
-    assert PAPER_LABEL in markdown(rows)
-    figure = certificate_figure(rows)
+    assert PAPER_LABEL in text_of(rows)
+    figure = certificate_figure(averages_of(rows))
     assert figure._suptitle is not None
     assert PAPER_LABEL in figure._suptitle.get_text()
     report([tmp_path], tmp_path / "out")
@@ -81,7 +95,7 @@ def all_certifiers(**values: Any) -> list[dict[str, Any]]:
 
 def test_all_certifiers_in_the_table(tmp_path: Path) -> None:
     """mean has no rank and has a certificate; center abstained; what belongs to another certifier is a dash."""
-    text = markdown(stored(tmp_path, *all_certifiers()), ["Said of the confidence."])
+    text = text_of(stored(tmp_path, *all_certifiers()), "Said of the confidence.")
     assert "\nSaid of the confidence.\n" in text
     lines = [[c.strip() for c in line.split("|")[1:-1]] for line in text.splitlines() if line.startswith("|")]
     table = {cells[6]: dict(zip(lines[0], cells, strict=True)) for cells in lines[2:]}
@@ -114,14 +128,17 @@ def test_all_certifiers_on_the_terminal(tmp_path: Path) -> None:
 
 
 def test_all_certifiers_in_the_certificate_figure(tmp_path: Path) -> None:
-    figure = certificate_figure(stored(tmp_path, *all_certifiers(), *all_certifiers(sigma=12.0)))
+    figure = certificate_figure(averages_of(stored(tmp_path, *all_certifiers(), *all_certifiers(sigma=12.0))))
     labels = [a.get_ylabel().split(":")[0] for a in figure.axes]
     assert labels[:5] == ["discrepancy", "error", "radius", "mean", "center"]
     assert len(labels) == 7  # and PSNR under the attack, and without one
     # discrepancy is taken at the attacked measurement, the others at the clean one.
     unsmoothed = [{line.get_ydata()[0] for line in a.lines} for a in figure.axes[5:]]
     assert unsmoothed == [{28.0}, {30.0}]
-    assert without_certificate(stored(tmp_path / "one", *all_certifiers())) == "no certificate at\nε = 0.1: σ = 25"
+    assert (
+        without_certificate(averages(stored(tmp_path / "one", *all_certifiers())))
+        == "no certificate at\nε = 0.1: σ = 25"
+    )
 
 
 def test_rows_of_a_sweep_are_not_counted_twice(tmp_path: Path) -> None:
@@ -130,12 +147,12 @@ def test_rows_of_a_sweep_are_not_counted_twice(tmp_path: Path) -> None:
     stored(tmp_path, row(), row(run_id="b"))
     for order in ([tmp_path, tmp_path / "0", tmp_path / "1"], [tmp_path / "1", tmp_path / "0", tmp_path]):
         # Each row once, from the job's folder, where its pictures are.
-        assert sorted(read_rows(order)["folder"]) == [str(tmp_path / "0"), str(tmp_path / "1")]
+        assert sorted(read(order)["folder"]) == [str(tmp_path / "0"), str(tmp_path / "1")]
 
 
 def test_figures_of_runs_without_pictures_and_with_nulls(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(**NONE), row(eps=0.0, sigma=12.0))
-    assert without_certificate(rows) == "no certificate at\nε = 0.1: σ = 25"
+    assert without_certificate(averages(rows)) == "no certificate at\nε = 0.1: σ = 25"
     written = report([tmp_path], tmp_path / "out")
     beside = {p.name for p in written if p.parent == tmp_path / "out"}
     assert beside == {"table.md", "certificate.png", "certificate.pdf", "index.md", "index.html"}
@@ -146,10 +163,10 @@ def test_figures_of_runs_without_pictures_and_with_nulls(tmp_path: Path) -> None
 
 def test_rows_are_checked_and_written_whole(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"differ in \['psnr'\]"):
-        write_rows(tmp_path / "results.parquet", [row(psnr=1.0)])
+        write_rows(tmp_path / "results.parquet", [row(psnr=1.0)], DECLARED)
     assert list(tmp_path.iterdir()) == []
     pd.DataFrame({"eps": [1.0]}).to_parquet(tmp_path / "results.parquet")
-    with pytest.raises(ValueError, match=r"lacks the columns abstained, algo"):
+    with pytest.raises(ValueError, match=r"does not declare its certifiers"):
         read_rows([tmp_path])
 
 

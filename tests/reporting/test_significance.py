@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invsmooth.reporting.grid import Entry
-from invsmooth.reporting.significance import (
+from invsmooth.reporting.tables.grid import Entry
+from invsmooth.reporting.tables.significance import (
     Difference,
     compare,
     paired_differences,

@@ -7,8 +7,8 @@ import re
 import pytest
 from matplotlib.mathtext import MathTextParser
 
-from invsmooth.reporting.grid import Block, Entry, Table
-from invsmooth.reporting.writers import MATH, escape, latex, markdown, numbers
+from invsmooth.reporting.tables.grid import Block, Entry, Table
+from invsmooth.reporting.tables.writers import MATH, escape, latex, markdown, numbers
 
 SOURCE = {"quantity": "bound", "value": 2.5e-4, "images": 3, "folders": "a;b"}
 TABLE = Table(

@@ -28,8 +28,8 @@ function drawAll(data) {
     place.hidden = !warning;
     place.textContent = warning;
   }
-  const what = CERTIFIED[view.chosen.certifier] || "";
-  byId("certified-what").textContent = what && warning ? `What would be certified if it were sound: ${what}` : what;
+  const { what } = CERTIFIERS.get(view.chosen.certifier);
+  byId("certified-what").textContent = warning ? `What would be certified if it were sound: ${what}` : what;
   drawCurves(data, view);
   drawGallery(data, view);
   drawTable(data, view);

@@ -11,8 +11,11 @@ from urllib.parse import quote
 
 import pandas as pd
 
+from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.records.rows import AT_ATTACKED
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.columns import certifiers, columns, taken_at
+from invsmooth.reporting.methods import in_order, with_labels
 from invsmooth.reporting.notes import notes
 
 DIGITS = 7
@@ -21,18 +24,57 @@ DIGITS = 7
 FEW = 4
 """A column is embedded as its distinct values and their positions where these are so many times fewer than the rows."""
 
+UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}
+"""Labels of axes."""
 
-def page_data(rows: pd.DataFrame, links: Sequence[str]) -> dict[str, Any]:
-    """Columns, runs, notes and relative links. ``rows`` are numbered from 0."""
+
+def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> dict[str, Any]:
+    """Everything that the page shows but the pictures. ``rows`` are numbered from 0."""
+    known = columns(declared)
+    names = [c for c in rows if c not in ("folder", "label", "method")]
+    labelled = with_labels(rows)
+    shown = labelled.assign(algo=labelled["label"], method=labelled["label"])
     return {
         "count": len(rows),
         "digits": DIGITS,
-        "columns": [column(rows[name]) for name in rows.columns if name != "folder"],
+        "columns": [column(shown[name]) for name in names],
+        "labels": {name: [with_unit(c), c.meaning, c.digits] for name, c in known.items()},
+        "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
+        "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
         "runs": [run(str(name), Path(folder)) for name, folder in run_folders(rows)],
-        "notes": notes(rows),
+        "notes": notes(rows, declared),
         "paper_label": PAPER_LABEL,
-        "at_attacked": AT_ATTACKED,
         "files": [{"name": link, "href": quote(link)} for link in links],
+    }
+
+
+def with_unit(column: Column) -> str:
+    """The heading with its unit."""
+    return f"{column.heading} ({column.unit})" if column.unit else column.heading
+
+
+def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) -> dict[str, Any]:
+    """What the page says of a certifier, and the panels of its certified values."""
+    at = "attacked" if certifier.at == "attacked" else "clean"
+    mine = {c.name for c in certifier.columns if c.heading}
+    panels = []
+    if not certifier.per_eps:
+        panels.append({"column": certifier.column, "title": f"Certified: {known[certifier.column].meaning}",
+                       "axis": with_unit(known[certifier.column]), "log": False, "over": "sigma"})  # fmt: skip
+    for measure in sorted(certifier.curves, reverse=True):
+        name = certifier.curves[measure]
+        what = known[name].meaning if name in mine else certifier.statement
+        panels.append({"column": name, "title": f"Certified: {what}", "axis": UNITS.get(known[name].unit, known[name].unit),
+                       "log": measure == "mse", "over": None})  # fmt: skip
+    return {
+        "name": certifier.name,
+        "what": f"{certifier.name} certifies, for every attack of norm at most ε: {certifier.statement}. "
+        f"It is taken at the {at} measurement.",
+        "at": taken_at(certifier),
+        "shown": certifier.shown,
+        "ranked": certifier.ranked,
+        "columns": [c.name for c in certifier.columns if c.heading],
+        "panels": panels,
     }
 
 

@@ -11,10 +11,10 @@ function openPicture(data, k) {
   if (!dialog.open) dialog.showModal();
 }
 
-// The kinds a cell has. mean and center deploy one image: no draw has a rank K.
+// The kinds a cell has. A certifier of one image has no draw of rank K.
 function kindsOf(data, cell) {
-  const one = data.columns.certifier[cell.row] in ONE_IMAGE;
-  return ORDER.filter((kind) => kind in cell.kinds && !(one && kind === "certified"));
+  const { ranked } = certifierOf(data, cell);
+  return ORDER.filter((kind) => kind in cell.kinds && (ranked || kind !== "certified"));
 }
 
 function drawCompare(data, k) {

@@ -14,7 +14,7 @@ function drawCurves(data, view) {
   byId("sigma-title").textContent = `Over σ, at ε = ${shown(chosen.eps)} (ℓ2 norm over one image, pixels in [0, 1])`;
   for (const over of ["eps", "sigma"]) {
     byId(`over-${over}`).replaceChildren();
-    for (const panel of panelsOf(chosen.certifier, data.at_attacked)) {
+    for (const panel of panelsOf(chosen.certifier)) {
       if (panel.over && panel.over !== over) continue;
       numbers.push(drawOne(data, view, fixed[over], over, panel, algos));
     }
@@ -33,7 +33,7 @@ function drawOne(data, view, rows, over, panel, algos) {
   const faint = panel.faint ? curvePoints(data, rows, over, panel.faint) : new Map();
   const xs = distinct(data.columns[over], rows), hide = hiddenAlgos();
   const curves = algos.filter((algo) => points.has(algo) && !hide.has(algo)).map((algo) => ({
-    algo, style: styleOf(algo, algos), points: points.get(algo), faint: faint.get(algo),
+    algo, style: styleOf(data, algo), points: points.get(algo), faint: faint.get(algo),
   }));
   const place = el("figure", { class: panel.certified ? "panel certified" : "panel" });
   byId(`over-${over}`).append(place);
@@ -68,7 +68,7 @@ function drawLegend(data, view, algos) {
       [...byId("legend").children].find((button) => button.dataset.algo === algo)?.focus();
     },
     "data-algo": algo,
-  }, swatch(styleOf(algo, algos)), algo)), el("span", { class: "hint" }, "× no certificate (hover: for how many images)"));
+  }, swatch(styleOf(data, algo)), algo)), el("span", { class: "hint" }, "× no certificate (hover: for how many images)"));
 }
 
 // A piece of a curve, as it is drawn.

@@ -2,22 +2,12 @@
 // Rows to the points of curves: means over the images. No drawing.
 
 // The panels of a certifier: a quantity, its axis, and whether the axis is logarithmic (MSE).
-function panelsOf(certifier, atAttacked) {
-  const at = certifier === atAttacked ? "of y(x+ξ)" : "of y(x)";
-  const smoothed = { mean: "mean", center: "centre" }[certifier] || "median draw";
-  const bound = (what) => ({ column: "bound", title: `Certified: ${what}`, axis: "MSE (pixels in [0, 1])", log: true, certified: true });
-  const inDb = (column, what) => ({ column, title: `Certified: ${what}`, axis: "PSNR (dB)", certified: true });
-  const certified = {
-    discrepancy: [bound("MSE of the draws to the reconstruction")],
-    error: [inDb("certified_psnr", "PSNR of the smoothed draws, at least")],
-    mean: [inDb("certified_psnr_mean", "PSNR of the smoothed mean, at least"), bound("MSE that the smoothed mean can move")],
-    center: [bound("MSE that the centre can move")],
-    radius: [{ column: "certified_eps", title: "Certified: ε up to which the threshold holds", axis: "ε (ℓ2 norm, pixels in [0, 1])", certified: true, over: "sigma" }],
-  };
+function panelsOf(name) {
+  const certifier = CERTIFIERS.get(name);
   return [
     { column: "psnr_attacked", faint: "psnr_clean", title: "Attacked, no smoothing (thin: clean)", axis: "PSNR (dB)" },
-    { column: "psnr_median", title: `Smoothed: ${smoothed} ${at}`, axis: "PSNR (dB)" },
-    ...(certified[certifier] || []),
+    { column: "psnr_median", title: `Smoothed: ${certifier.shown} of ${certifier.at}`, axis: "PSNR (dB)" },
+    ...certifier.panels.map((panel) => ({ ...panel, certified: true })),
   ];
 }
 
@@ -59,15 +49,12 @@ function pointText(point, column) {
   return point.missing === point.rows ? "none" : `none (${point.missing} of ${point.rows} without)`;
 }
 
-function styleOf(algo, algos) {
-  if (STYLES[algo]) return STYLES[algo];
-  const others = algos.filter((name) => !STYLES[name]);
-  return FURTHER[others.indexOf(algo) % FURTHER.length];
+function styleOf(data, algo) {
+  return STYLES[data.algorithms.indexOf(algo) % STYLES.length];
 }
 
-// The algorithms of the setting: the paper's five in their usual order, then others.
+// The algorithms of these rows, in the order of the page data.
 function algosOf(data, rows) {
-  const known = Object.keys(STYLES);
-  const place = (name) => (known.includes(name) ? known.indexOf(name) : known.length);
-  return distinct(data.columns.algo, rows).sort((a, b) => place(a) - place(b) || inOrder(a, b));
+  const there = new Set(rows.map((i) => data.columns.algo[i]));
+  return data.algorithms.filter((name) => there.has(name));
 }

@@ -1,4 +1,4 @@
-"""A table as it is before it is written as Markdown, LaTeX and CSV, so that all three have the same numbers."""
+"""The structure of a table. Markdown, LaTeX and CSV are written from it, so that all three have the same numbers."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.reporting.cells import CELL, CERTIFIED, RANKED
+from invsmooth.reporting.averages import KEYS, Averages
 
 MISSING = "–"
 """Not run, or not on record."""
@@ -70,26 +70,28 @@ class Table:
         )
 
 
-def entry(cell: Mapping[str, Any] | None, quantity: str, power: int = 0, spread: bool = False) -> Entry:
-    """A quantity of a cell (a line of :class:`Cells`), "–" where there is no such cell.
+def entry(
+    averages: Averages, cell: Mapping[str, Any] | None, quantity: str, power: int = 0, *, spread: bool = False
+) -> Entry:
+    """A quantity of a line of ``averages``; "–" without such a line.
 
     Args:
-        power: of ten, in which what is no PSNR is shown.
+        power: of ten, in which values other than PSNR are shown.
         spread: with the standard deviation over the images.
 
-    Where only some images have a value, it says how many: [k/n].
+    If only some images have a value, it says how many: [k/n].
     """
-    if cell is None:
+    if cell is None or quantity not in cell:
         return Entry(MISSING)
-    value, std = cell[quantity], cell[f"{quantity}_std"]
+    value, std, certified = cell[quantity], cell[f"{quantity}_std"], quantity in averages.certified
     source = {
         "quantity": quantity, "value": value, "std": std, "images": cell["images"],
         "images_with_value": cell[f"{quantity}_n"], "runs": cell["runs"], "networks": cell["networks"],
-        "rows": cell["rows"], "sound": cell["sound"] if quantity in CERTIFIED else None,
-        **{key: cell[key] for key in CELL}, "folders": cell["folders"],
+        "rows": cell["rows"], "sound": cell["sound"] if certified else None,
+        **{key: cell[key] for key in KEYS if key != "label"}, "folders": cell["folders"],
     }  # fmt: skip
     if pd.isna(value):
-        return Entry(NONE if quantity in (*CERTIFIED, RANKED) else MISSING, source)
+        return Entry(NONE if certified or quantity == "psnr_certified" else MISSING, source)
     digits, scale = (2, 1.0) if "psnr" in quantity else (3, 10.0**power)
     text = f"{value / scale:.{digits}f}" + (f" ± {std / scale:.{digits}f}" if spread else "")
     share = f" [{cell[f'{quantity}_n']}/{cell['images']}]" if cell[f"{quantity}_n"] < cell["images"] else ""

@@ -7,7 +7,7 @@ const CHOOSERS = [
   "confidence", "simultaneous", "run_id", "sigma", "eps",
 ];
 const ALL = "*"; // of the runs, any number may be looked at together
-const PREFERRED = { certifier: ["discrepancy", "mean", "error"], units: ["matched"], run_id: [ALL] };
+const PREFERRED = { units: "matched", run_id: ALL };
 
 const state = new Map(); // what the hash says
 
@@ -35,6 +35,7 @@ function resolve(data) {
   for (const name of CHOOSERS) {
     const values = data.columns[name];
     const found = distinct(values, rows);
+    if (name === "certifier") found.sort((a, b) => place(CERTIFIERS, a) - place(CERTIFIERS, b));
     if (name === "run_id" && found.length > 1) found.unshift(ALL);
     if (name === "sigma") setting = rows;
     if (name === "eps") {
@@ -48,13 +49,18 @@ function resolve(data) {
   return { chosen, offered, certified, setting, rows };
 }
 
+// The number of a key of a Map, in its order.
+function place(map, key) {
+  return [...map.keys()].indexOf(key);
+}
+
 function pick(name, values, certified) {
   const wanted = values.find((value) => String(value) === state.get(name));
   if (wanted !== undefined) return wanted;
   // The largest eps that has a certificate says more than 0 does.
   if (name === "eps") return values.filter((value) => certified.has(value)).pop() ?? values[values.length - 1];
   if (name === "sigma") return values[values.length >> 1]; // neither the easiest nor the hardest
-  return (PREFERRED[name] || []).find((value) => values.includes(value)) ?? values[0];
+  return values.includes(PREFERRED[name]) ? PREFERRED[name] : values[0];
 }
 
 function drawChoosers(view, onChange) {

@@ -1,5 +1,5 @@
-"""What the methods cost: Table 3 (seconds per training batch), the same relative to ord with evaluations and memory, and
-what attacks and certificates took."""
+"""Costs: Table 3 (seconds per training batch), the same relative to ordinary training with evaluations and memory, and the
+costs of attacks and certificates."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import pandas as pd
 
-from invsmooth.reporting.cells import grouped
-from invsmooth.reporting.grid import MISSING, Block, Entry, Table
-from invsmooth.reporting.methods import differing, in_order, named, not_run, said
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.averages import Averages, grouped
+from invsmooth.reporting.methods import REFERENCE, differing, in_order, named, not_run, said
 from invsmooth.reporting.runs import Run, Settings
+from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table
 
 PLACE = ["task", "estimator", "trained_on", "batch_size", "accelerator"]
-"""What timings that are compared have in common; on which machine is in run.json."""
+"""What timings that are compared have in common. The machine is in run.json."""
 
 COLUMNS = {
     "estimator": "estimator._target_", "trained_on": "data.name", "batch_size": "task.batch_size",
@@ -36,7 +37,7 @@ TIMED = (
 
 
 def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One line for each run that trained: PLACE, algo, method (told apart by COSTLY settings alone), sigma_tr, folder,
+    """One line for each run that trained: PLACE, algo, method (labelled with the COSTLY settings only), sigma_tr, folder,
     seconds, evals, memory."""
     lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
     lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
@@ -74,10 +75,10 @@ def cost_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", referen
     return Entry(form.format(value), source | {"relative_to": reference} | keys)
 
 
-def seconds_table(trained: pd.DataFrame, anywhere: set[str]) -> Table:
+def seconds_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared) -> Table:
     """Table 3."""
-    methods = in_order(trained)
-    header = ["estimator and training set", "batch size", "on", *methods, *not_run(trained["algo"], anywhere)]
+    methods = in_order(trained, declared)
+    header = ["estimator and training set", "batch size", "on", *methods, *not_run(trained["algo"], anywhere, declared)]
     lines: list[list[str | Entry]] = []
     for place, group in grouped(trained, PLACE):
         task, estimator, data, batch, accelerator = place
@@ -89,31 +90,33 @@ def seconds_table(trained: pd.DataFrame, anywhere: set[str]) -> Table:
     return Table("table3", "Table 3: seconds per training batch", notes, blocks)
 
 
-def compute_table(trained: pd.DataFrame, anywhere: set[str]) -> Table:
+def compute_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared) -> Table:
+    """Costs of training."""
     blocks = []
     for place, group in grouped(trained, PLACE):
-        of_ord = group[group["method"] == "ord"]
+        of_reference = group[group["method"] == REFERENCE]
         lines: list[list[str | Entry]] = [
-            [method, *compute_entries(group[group["method"] == method], of_ord)] for method in in_order(group)
+            [method, *compute_entries(group[group["method"] == method], of_reference)]
+            for method in in_order(group, declared)
         ]
-        lines += [[algo, *[Entry(MISSING)] * 5] for algo in not_run(group["algo"], anywhere)]
+        lines += [[algo, *[Entry(MISSING)] * 5] for algo in not_run(group["algo"], anywhere, declared)]
         task, estimator, data, batch, accelerator = place
-        header = ["algorithm", "seconds", "× ord", "evaluations", "× ord", "peak memory, MB"]
+        header = ["algorithm", "seconds", f"× {REFERENCE}", "evaluations", f"× {REFERENCE}", "peak memory, MB"]
         heading = f"{task}: {estimator} trained on {data}, batches of {batch}, {accelerator}"
         blocks.append(Block(heading, header, lines, [("", 1), ("per batch", 2), ("per image and batch", 2), ("", 1)]))
     notes = (
         TIMED,
-        "Evaluations: forward passes of the network for each image of a batch. × ord: relative to ordinary training of the "
-        "same network, data and batch size. Peak memory: of the tensors on a GPU, of the whole process on a CPU.",
+        f"Evaluations: forward passes of the network for each image of a batch. × {REFERENCE}: relative to ordinary "
+        "training of the same network, data and batch size. Peak memory: of the tensors on a GPU, of the whole process on a CPU.",
         "Rows of each number: `compute.csv`.",
     )
     return Table("compute", "What a training batch costs", notes, blocks)
 
 
-def compute_entries(own: pd.DataFrame, of_ord: pd.DataFrame) -> list[Entry]:
+def compute_entries(own: pd.DataFrame, of_reference: pd.DataFrame) -> list[Entry]:
     entries = []
     for quantity, form in (("seconds", "{:.3g}"), ("evals", "{:.4g}")):
-        reference = float(of_ord[quantity].mean()) if len(of_ord) else math.nan
+        reference = float(of_reference[quantity].mean()) if len(of_reference) else math.nan
         entries += [cost_entry(own, quantity, form), cost_entry(own, quantity, "{:.3g}", reference)]
     return [*entries, cost_entry(own, "memory", "{:.0f}")]
 
@@ -121,15 +124,14 @@ def compute_entries(own: pd.DataFrame, of_ord: pd.DataFrame) -> list[Entry]:
 EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
 
 
-def evaluation_table(cells: pd.DataFrame) -> Table:
-    """What attacks and certificates took, from the cells."""
+def evaluation_table(averages: Averages) -> Table:
+    """Costs of attacks and certificates."""
     blocks = []
-    for (task, dataset, protocol), group in grouped(cells, ["task", "dataset", "protocol"]):
+    for (task, dataset, protocol), group in grouped(averages.table, ["task", "dataset", "protocol"]):
         lines: list[list[str | Entry]] = []
         keys = ["method", "certifier", "n_samples", "attack", "attack_target"]
-        ranks = {method: k for k, method in enumerate(in_order(group))}
-        groups = [(ranks[str(key[0])], key, own) for key, own in grouped(group, keys)]
-        for _, (method, certifier, n_samples, attack, target), own in sorted(groups, key=lambda found: found[0]):
+        # In the order of the averages.
+        for (method, certifier, n_samples, attack, target), own in group.groupby(keys, dropna=False, sort=False):
             attacked = own[own["eps"] > 0]
             size = MISSING if pd.isna(n_samples) else f"{n_samples:g}"
             attack_name = MISSING if pd.isna(attack) else f"{attack} on {target}"
@@ -143,9 +145,11 @@ def evaluation_table(cells: pd.DataFrame) -> Table:
         spans = [("", 3), ("certificate, per image and σ", 2), ("attack, per image and ε", 2)]
         heading = ", ".join(part for part in (f"{task} on {dataset}", protocol) if part)
         blocks.append(Block(heading, header, lines, spans))
+    attacked_names = [c.name for c in averages.certifiers() if c.at == "attacked"]
+    but = f", except for {', '.join(attacked_names)}, whose measurement is attacked" if attacked_names else ""
     notes = (
         "Evaluations: forward passes of the network for each image that a certifier takes alone; several certifiers of a "
-        "run share their draws, and one set serves all ε but for discrepancy, whose measurement is attacked. Seconds as "
+        f"run share their draws, and one set serves all ε{but}. Seconds as "
         "measured, shared equally. Means over all ε, σ and measurement settings.",
         f"{MISSING}: not on record. Rows of each number: `evaluation.csv`.",
     )
@@ -153,7 +157,7 @@ def evaluation_table(cells: pd.DataFrame) -> Table:
 
 
 def evaluation_entry(lines: pd.DataFrame, quantity: str, form: str) -> Entry:
-    """The mean over cells, each with as many rows as it has."""
+    """The mean over lines of averages, weighted by their images."""
     known = lines[lines[quantity].notna()]
     if known.empty:
         return Entry(MISSING)

@@ -15,11 +15,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from invsmooth.records.rows import AT_ATTACKED
-from invsmooth.reporting.cells import CELL, SETTING, Cells, best_sigma, soundness, title
-from invsmooth.reporting.grid import MISSING, Block, Entry, Table, power_of_ten
+from invsmooth.reporting.averages import KEYS, SETTING, Averages, best_sigma, soundness, title
+from invsmooth.reporting.columns import PAPER, psnr_columns
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.paper_tables import CERTIFIED_PSNR
+from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table, power_of_ten
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999
@@ -86,23 +85,30 @@ def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tupl
     return found
 
 
-COLUMNS = {
-    "psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy",
-    "certified_psnr": "certified PSNR (error)", "certified_psnr_mean": "certified PSNR (mean)",
-}  # fmt: skip
+PAPERS = {"psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy"}
+"""Quantities of the paper's tables, and their headings."""
+
+SIDE_BY_SIDE = 3
+"""Certified PSNR columns that fit the width of a page."""
 
 
-def significance_table(cells: Cells) -> Table:
+def significance_table(averages: Averages) -> Table:
+    certified = psnr_columns(averages.declared, averages.table["certifier"])
+    certifiers = {column: certifier for certifier, column in certified.items()}
+    names = PAPERS | {column: f"certified PSNR ({certifier})" for column, certifier in certifiers.items()}
+    own = list(certifiers)
+    groups = [list(PAPERS), *(own[k : k + SIDE_BY_SIDE] for k in range(0, len(own), SIDE_BY_SIDE))]
     blocks = []
-    for setting, lines in cells.blocks([*SETTING, "n_samples", "eps"]):
-        methods = in_order(lines)
-        if len(methods) > 1 and (setting["eps"] > 0 or not (cells.table["eps"] > 0).any()):
-            for quantities in SIDE_BY_SIDE:
-                chosen = {q: own for q in quantities if len(own := compared(lines, q))}
+    for setting, lines in averages.blocks([*SETTING, "n_samples", "eps"]):
+        methods = in_order(lines, averages.declared)
+        if len(methods) > 1 and (setting["eps"] > 0 or not (averages.table["eps"] > 0).any()):
+            for quantities in groups:
+                found = {q: compared(lines, q, certifiers.get(q)) for q in quantities}
+                chosen = {names[q]: (q, own) for q, own in found.items() if len(own)}
                 if chosen:
-                    of = "PSNR" if set(chosen) & {*CERTIFIED_PSNR.values()} else "discrepancy"
+                    of = "PSNR" if set(quantities) & set(certifiers) else "discrepancy"
                     heading = f"{title(setting)}: {soundness(lines, of)}"
-                    blocks.append(significance_block(heading, chosen, cells.per_image, methods))
+                    blocks.append(significance_block(heading, chosen, averages.per_image, methods))
     notes = (
         f"Mean over the images of the difference, first minus second method; in brackets its {CONFIDENCE:.0%} percentile "
         f"bootstrap interval ({N_RESAMPLES} resamples of the images, scipy.stats.bootstrap, seed fixed). PSNR in dB: "
@@ -117,44 +123,40 @@ def significance_table(cells: Cells) -> Table:
     return Table("significance", "Differences between methods, paired by image", notes, blocks)
 
 
-SIDE_BY_SIDE = (("psnr_attacked", "psnr_median", "bound"), ("certified_psnr", "certified_psnr_mean"))
-"""What fits the width of a page."""
-
-
 def significance_block(
-    heading: str, chosen: dict[str, pd.DataFrame], per_image: pd.DataFrame, methods: list[str]
+    heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], per_image: pd.DataFrame, methods: list[str]
 ) -> Block:
-    """Of all pairs of methods; ``chosen``: for each quantity the cell of each method."""
+    """Of all pairs of methods; ``chosen``: for each heading the quantity, and the line of averages of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
-    found = {}
-    for quantity, own in chosen.items():
+    found = []
+    for quantity, own in chosen.values():
         of = per_image.loc[per_image.index.get_level_values("cell").isin(own.index), quantity].unstack("cell")
-        found[quantity] = compare(of.rename(columns=own["method"].to_dict()), pairs)
+        found.append(compare(of.rename(columns=own["method"].to_dict()), pairs))
     shown: list[list[str | Entry]] = []
     for pair in pairs:
-        own_found = [found[q].get(pair) for q in chosen]
-        counts = sorted({d.n for d in own_found if d is not None})
+        differences = [of_pairs.get(pair) for of_pairs in found]
+        counts = sorted({d.n for d in differences if d is not None})
         n = "–".join(str(c) for c in (counts[:1] if len(counts) < 2 else (counts[0], counts[-1]))) or MISSING
         entries = [
-            difference_entry(d, q, pair, chosen[q]) if d is not None else Entry(MISSING)
-            for q, d in zip(chosen, own_found, strict=True)
+            difference_entry(d, q, pair, own) if d is not None else Entry(MISSING)
+            for (q, own), d in zip(chosen.values(), differences, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
-    at = {q: "σ = 0" if q == "psnr_attacked" else f"σ = {own['sigma'].iloc[0]:g}" for q, own in chosen.items()}
-    spans = [("", 2), *((sigma, 1) for sigma in at.values())]
-    return Block(heading, ["pair", "n", *(COLUMNS[q] for q in chosen)], shown, spans)
+    at = ["σ = 0" if q == "psnr_attacked" else f"σ = {own['sigma'].iloc[0]:g}" for q, own in chosen.values()]
+    return Block(heading, ["pair", "n", *chosen], shown, [("", 2), *((sigma, 1) for sigma in at)])
 
 
-def compared(lines: pd.DataFrame, quantity: str) -> pd.DataFrame:
-    """The cell of each method that its value is taken from; none where no method has one."""
-    certifiers = {column: certifier for certifier, column in CERTIFIED_PSNR.items()}
+def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.DataFrame:
+    """The line of averages of each method that its value is taken from; none if no method has a value.
+
+    ``certifier``: of a certified PSNR; None for a quantity of the paper's tables.
+    """
     if quantity == "psnr_attacked":
         own = lines
     else:
-        certifier = certifiers.get(quantity, AT_ATTACKED)
-        sigma = best_sigma(lines, certifier, quantity if quantity in certifiers else "psnr_median")
-        own = lines[(lines["certifier"] == certifier) & (lines["sigma"] == sigma)]
+        sigma = best_sigma(lines, certifier or PAPER, quantity if certifier else "psnr_median")
+        own = lines[(lines["certifier"] == (certifier or PAPER)) & (lines["sigma"] == sigma)]
     own = own.drop_duplicates("method")
     return own if own[quantity].notna().any() else own.iloc[:0]
 
@@ -162,7 +164,7 @@ def compared(lines: pd.DataFrame, quantity: str) -> pd.DataFrame:
 def difference_entry(difference: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame) -> Entry:
     cells = own[own["method"].isin(pair)]
     folders = sorted({folder for joined in cells["folders"] for folder in joined.split(";")})
-    keys = {key: cells[key].iloc[0] for key in CELL if key not in ("algo", "method")}
+    keys = {key: cells[key].iloc[0] for key in KEYS if key not in ("algo", "method", "label")}
     source = {
         "quantity": quantity, "first": pair[0], "second": pair[1], "value": difference.mean, "low": difference.low,
         "high": difference.high, "low_bonferroni": difference.low_together, "high_bonferroni": difference.high_together,

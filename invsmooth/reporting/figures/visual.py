@@ -10,25 +10,24 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units
 from invsmooth.records.pictures import KINDS
-from invsmooth.records.rows import AT_ATTACKED
-from invsmooth.reporting.figures import measurement
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.averages import PANEL, grouped, parts
+from invsmooth.reporting.columns import certifier, taken_at
+from invsmooth.reporting.methods import with_labels
 from invsmooth.reporting.notes import choice_note
 from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
-from invsmooth.reporting.tables import SETTING
-
-ONE_IMAGE = {"mean": "smoothed mean", "center": "centre"}
-"""Certifiers that show one image, and what it is."""
 
 
-def visual_figure(rows: pd.DataFrame) -> Figure | None:
+def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
     """The stages of one image for each setting, PSNR and SSIM below: at the largest eps, and at the largest that has a
     certificate; there with the sigma of the best smoothed PSNR. None where the runs kept no pictures."""
-    kept = with_pictures(rows)
+    kept = with_pictures(with_labels(rows))
     if kept.empty:
         return None
-    shown = [row for _, group in kept.groupby(SETTING, dropna=False) for row in telling_rows(group)]
+    shown = [row for _, group in grouped(kept, [*PANEL, "certifier"]) for row in telling_rows(group)]
     drawn = [read(picture_of(row)) for row in shown]
     n_columns = len(KINDS) + any("bands" in pictures for pictures in drawn)
     figure = Figure(figsize=(1.9 * n_columns, 0.7 + 2.2 * len(shown)), layout="constrained")
@@ -37,16 +36,16 @@ def visual_figure(rows: pd.DataFrame) -> Figure | None:
     for places, row, pictures in zip(axes, shown, drawn, strict=True):
         for place, kind in zip(places, (*KINDS, "bands"), strict=False):
             if row["certifier"] != above:
-                place.set_title(title(kind, row["certifier"]), fontsize=8)
+                place.set_title(title(kind, certifier(declared, row["certifier"])), fontsize=8)
             if kind == "bands":
                 draw_bands(figure, place, pictures)
             else:
-                draw_picture(place, row, kind, pictures)
+                draw_picture(place, row, kind, pictures, certifier(declared, row["certifier"]))
         above = row["certifier"]
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
-        label = f"{row['task']}, {measurement(row)}\nε = {row['eps']:g}, σ = {row['sigma']:g}{paper}"
-        places[0].set_ylabel(label, fontsize=8)
-    figure.supxlabel(textwrap.fill(choice_note(kept), int(15 * figure.get_figwidth())), fontsize=8)
+        place, cell = (", ".join(parts(row[names])) for names in (["ratio", "sigma_b"], ["eps", "sigma"]))
+        places[0].set_ylabel(f"{row['task']}, {place}\n{cell}{paper}", fontsize=8)
+    figure.supxlabel(textwrap.fill(choice_note(kept, declared), int(15 * figure.get_figwidth())), fontsize=8)
     return figure
 
 
@@ -61,28 +60,30 @@ def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
     return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
 
 
-def title(kind: str, certifier: str) -> str:
-    """What a picture shows. What is smoothed is at the attacked measurement or at the clean one."""
-    at = "y(x+ξ)" if certifier == AT_ATTACKED else "y(x)"
-    one = ONE_IMAGE.get(certifier)
+def title(kind: str, certifier: CertifierDeclaration) -> str:
+    """The name of a picture."""
+    at = taken_at(certifier)
     return {
         "clean": "clean x",
         "measured": "measured Aᵀy",
         "reconstructed": "reconstruction\nof y(x)",
         "attacked": "reconstruction\nof y(x+ξ)",
-        "median": f"{one or 'smoothed median'}\nof {at}",
-        "certified": "the same, and by how\nmuch it can move" if one else f"draw of rank K\nof {at}",
+        "median": f"{certifier.shown}\nof {at}",
+        "certified": f"draw of rank K\nof {at}" if certifier.ranked else "the same, and by how\nmuch it can move",
         "bands": f"intervals of the\npixels of {at}: width",
     }[kind]
 
 
-def draw_picture(place: Axes, row: pd.Series, kind: str, pictures: Mapping[str, np.ndarray]) -> None:
+def draw_picture(
+    place: Axes, row: pd.Series, kind: str, pictures: Mapping[str, np.ndarray], certifier: CertifierDeclaration
+) -> None:
+    """One stage; "none" if the run kept no picture of it."""
     place.set(xticks=[], yticks=[], box_aspect=1)
     if kind in pictures:
         place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
     else:
         place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
-    place.set_xlabel(caption(row, kind), fontsize=8)
+    place.set_xlabel(caption(row, kind, certifier), fontsize=8)
 
 
 def draw_bands(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) -> None:
@@ -102,11 +103,11 @@ def draw_bands(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) 
     place.set_xlabel(f"median {np.median(width):.3f}, pixels in [0, 1]\n{label}", fontsize=6)
 
 
-def caption(row: pd.Series, kind: str) -> str:
-    """PSNR and SSIM under a picture; what is certified of the one image that mean and center show."""
+def caption(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
+    """PSNR and SSIM of a picture. For a certifier that shows one image, of its last picture: how far that can move."""
     if kind == "clean":
         return str(row["image"])
-    if kind == "certified" and row["certifier"] in ONE_IMAGE and pd.notna(row["bound"]):
+    if kind == "certified" and not certifier.ranked and pd.notna(row["bound"]):
         return f"moves ≤ {row['bound']:.1e} (MSE)"
     column = {"measured": "measured", "reconstructed": "clean"}.get(kind, kind)
     if pd.isna(row[f"psnr_{column}"]):

@@ -9,15 +9,18 @@ function source(data, cell, kind) {
   return "data:image/png;base64," + data.pictures.pngs[cell.kinds[kind]];
 }
 
-// What a picture shows, of a cell whose pictures belong to the certifier of its row.
+// The name of a picture of a cell. The pictures belong to the certifier of the cell's row.
 function kindName(data, cell, kind) {
-  const certifier = data.columns.certifier[cell.row];
-  const at = certifier === data.at_attacked ? "y(x+ξ)" : "y(x)";
+  const { shown, at } = certifierOf(data, cell);
   return {
     clean: "clean x", measured: "measured Aᵀy", reconstructed: "reconstruction of y(x)",
-    attacked: "reconstruction of y(x+ξ)", median: `${ONE_IMAGE[certifier] || "smoothed median"} of ${at}`,
+    attacked: "reconstruction of y(x+ξ)", median: `${shown} of ${at}`,
     certified: `draw of rank K of ${at}`, bands: "width of the pixel intervals",
   }[kind];
+}
+
+function certifierOf(data, cell) {
+  return CERTIFIERS.get(data.columns.certifier[cell.row]);
 }
 
 // PSNR and SSIM from the row; "" where the row has none.
@@ -26,8 +29,8 @@ function quality(data, cell, kind) {
   if (!column) return "";
   const psnr = data.columns[`psnr_${column}`][cell.row], ssim = (data.columns[`ssim_${column}`] || [])[cell.row];
   const said = [];
-  if (psnr !== null && psnr !== undefined) said.push(`${shown(psnr, "psnr")} dB`);
-  if (ssim !== null && ssim !== undefined) said.push(`SSIM ${shown(ssim, "ssim")}`);
+  if (psnr !== null && psnr !== undefined) said.push(`${shown(psnr, "psnr_clean")} dB`);
+  if (ssim !== null && ssim !== undefined) said.push(`SSIM ${shown(ssim, "ssim_clean")}`);
   return said.join(", ");
 }
 

@@ -1,4 +1,5 @@
-"""Figures 2 to 4: what each method makes of the same attacked image, without smoothing and with; PSNR / SSIM below."""
+"""Figures 2 to 4: the reconstructions of the same attacked image by each method, without smoothing and with; PSNR / SSIM
+below."""
 
 from __future__ import annotations
 
@@ -13,11 +14,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units
-from invsmooth.records.rows import AT_ATTACKED
-from invsmooth.reporting.cells import SETTING, title
-from invsmooth.reporting.grid import MISSING
-from invsmooth.reporting.methods import in_order, not_run
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.averages import SETTING, grouped, title
+from invsmooth.reporting.columns import certifiers
+from invsmooth.reporting.methods import REFERENCE, in_order, not_run
 from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
+from invsmooth.reporting.tables.grid import MISSING
 
 PER_FIGURE = 3
 """Images in one figure, as in the paper."""
@@ -42,18 +44,19 @@ class Comparison:
     sigma: float
 
 
-def comparisons(rows: pd.DataFrame) -> dict[str, list[Comparison]]:
-    """What Figures 2 to 4 show: the first image of up to three settings, tasks in turn; more of denoising; more of the
+def comparisons(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Comparison]]:
+    """The images of Figures 2 to 4: the first image of up to three settings, tasks in turn; more of denoising; more of the
     other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods` completes them."""
     kept = with_pictures(rows[rows["eps"] > 0])
     found: list[tuple[int, int, Comparison]] = []
     settings: dict[tuple[Any, ...], int] = {}
     of_task: dict[str, int] = {}
-    for key, group in kept.groupby(WHERE, dropna=False, sort=True):
+    at_attacked = [c.name for c in certifiers(declared, kept["certifier"]) if c.at == "attacked"]
+    for key, group in grouped(kept, WHERE):
         number = settings[key[:-1]] = settings.get(key[:-1], -1) + 1
         task = str(key[0])
         turn = of_task[task] = of_task.get(task, -1) + (number == 0)
-        found.append((number, turn, comparison(dict(zip(WHERE, key, strict=True)), group)))
+        found.append((number, turn, comparison(dict(zip(WHERE, key, strict=True)), group, at_attacked)))
     ordered = [c for _, _, c in sorted(found, key=lambda item: item[:2])]
     rest = ordered[PER_FIGURE:]
     denoising = [c for c in rest if c.setting["task"] == "denoise"]
@@ -62,28 +65,25 @@ def comparisons(rows: pd.DataFrame) -> dict[str, list[Comparison]]:
     return {name: chosen for name, chosen in figures.items() if chosen}
 
 
-def comparison(setting: dict[str, Any], group: pd.DataFrame) -> Comparison:
+def comparison(setting: dict[str, Any], group: pd.DataFrame, at_attacked: Sequence[str]) -> Comparison:
     """At the largest eps that most methods have; of several seeds the first."""
     counts = group.groupby("eps")["method"].nunique()
     eps = float(counts[counts == counts.max()].index.max())
     at_eps = group[group["eps"] == eps]
-    # Other certifiers' pictures are of what they make of the clean measurement.
-    table = at_eps[at_eps["certifier"] == AT_ATTACKED].pivot_table(
-        index="method", columns="sigma", values="psnr_median"
-    )
+    # The smoothed pictures of other certifiers are of the clean measurement.
+    of_attacked = at_eps[at_eps["certifier"].isin(at_attacked)]
+    table = of_attacked.pivot_table(index="method", columns="sigma", values="psnr_median")
     most = table.loc[:, table.count() == table.count().max()]
     best: Any = most.mean().idxmax() if most.size else np.nan
     sigma = float(best)
-    smoothed = at_eps[(at_eps["sigma"] == sigma) & (at_eps["certifier"] == AT_ATTACKED)]
-    return Comparison(
-        {**setting, "eps": eps}, at_eps.drop_duplicates("method"), smoothed.drop_duplicates("method"), sigma
-    )
+    smoothed = of_attacked[of_attacked["sigma"] == sigma].drop_duplicates("method")
+    return Comparison({**setting, "eps": eps}, at_eps.drop_duplicates("method"), smoothed, sigma)
 
 
-def comparison_figure(shown: Sequence[Comparison], anywhere: set[str]) -> Figure:
+def comparison_figure(shown: Sequence[Comparison], anywhere: set[str], declared: Declared) -> Figure:
     """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla: ord without attack."""
     lines = pd.concat([c.attacked for c in shown])
-    columns = in_order(lines) + not_run(lines["algo"], anywhere)
+    columns = in_order(lines, declared) + not_run(lines["algo"], anywhere, declared)
     figure = Figure(figsize=(0.4 + 1.35 * (1 + len(columns)), 3.9 * len(shown)), layout="constrained")
     parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
     for part, one in zip(parts, shown, strict=True):
@@ -104,18 +104,18 @@ def comparison_figure(shown: Sequence[Comparison], anywhere: set[str]) -> Figure
 
 
 def in_lines(method: str) -> list[str]:
-    """The algorithm, and below it what tells it apart."""
+    """The algorithm, and below it the settings in its label."""
     algo, bracket, rest = method.partition(" (")
     return [algo, *textwrap.wrap(bracket.strip() + rest, 22)]
 
 
 def draw_references(above: Axes, below: Axes, one: Comparison) -> None:
-    """What ordinary training makes of the clean measurement, and the clean image."""
+    """The reconstruction of the clean measurement after ordinary training, and the clean image."""
     first = one.attacked.iloc[0]
     draw(below, first, "clean", "PSNR / SSIM")
     below.set_title("clean x", fontsize=8)
-    ordinary = one.attacked[one.attacked["algo"] == "ord"]
-    above.set_title("Vanilla\n(ord, ε = 0)", fontsize=8)
+    ordinary = one.attacked[one.attacked["algo"] == REFERENCE]
+    above.set_title(f"Vanilla\n({REFERENCE}, ε = 0)", fontsize=8)
     if len(ordinary):
         draw(above, ordinary.iloc[0], "reconstructed", quality(ordinary.iloc[0], "clean"))
     else:

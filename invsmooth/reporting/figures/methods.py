@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -11,11 +11,12 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from invsmooth.records.rows import AT_ATTACKED
-from invsmooth.reporting.cells import SETTING, Cells, soundness, title
-from invsmooth.reporting.grid import MISSING, NONE
+from invsmooth.records.rows import Declared
+from invsmooth.reporting.averages import SETTING, Averages, soundness, title
+from invsmooth.reporting.columns import PAPER, certifiers, columns, psnr_columns
 from invsmooth.reporting.methods import in_order, not_run
-from invsmooth.reporting.styles import legend_below, method_styles
+from invsmooth.reporting.styles import errorbar, legend_below, listed, method_styles, with_unsmoothed
+from invsmooth.reporting.tables.grid import MISSING, NONE
 
 BLOCK = [*SETTING, "n_samples"]
 PER_LINE, MAX_PANELS = 4, 24
@@ -26,16 +27,16 @@ PANEL = (2.35, 1.75)
 Panel = tuple[dict[str, Any], pd.DataFrame]
 
 
-def figure1_panels(cells: Cells) -> list[Panel]:
-    """Of each setting and eps the cells of the discrepancy's certificate."""
-    of = [(s, c[c["certifier"] == AT_ATTACKED]) for s, c in cells.blocks([*BLOCK, "eps"])]
-    attacked = (cells.table["eps"] > 0).any()
+def figure1_panels(averages: Averages) -> list[Panel]:
+    """Of each setting and eps the averages of the paper's certificate."""
+    of = [(s, c[c["certifier"] == PAPER]) for s, c in averages.blocks([*BLOCK, "eps"])]
+    attacked = (averages.table["eps"] > 0).any()
     return [(s, c) for s, c in of if len(c) and (s["eps"] > 0 or not attacked)]
 
 
-def curve_panels(cells: Cells) -> list[Panel]:
-    """Of each setting and sigma the cells over eps, where there are several."""
-    of = [(s, c[c["sigma"] == s["sigma"]]) for s, c in cells.blocks([*BLOCK, "sigma"])]
+def curve_panels(averages: Averages) -> list[Panel]:
+    """Of each setting and sigma the averages over eps, where there are several."""
+    of = [(s, c[c["sigma"] == s["sigma"]]) for s, c in averages.blocks([*BLOCK, "sigma"])]
     return [(s, c) for s, c in of if c["eps"].nunique() > 1]
 
 
@@ -45,76 +46,78 @@ def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
         yield panels[start : start + per_page]
 
 
-def figure1(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
+def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
     """For each panel above the certified discrepancy over sigma, below the PSNR of the draw of rank K; at
     sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no certificate exists."""
-    figure, grid, styles = canvas(panels, 2)
+    figure, grid, styles = canvas(panels, 2, declared)
     for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
         none: list[float] = []
         for method, own in cells[cells["sigma"] > 0].groupby("method"):
             style, own = styles[str(method)], own.sort_values("sigma")
             errorbar(top, own, "sigma", "bound", style)
             without = own[own["bound_n"] == 0]
-            names = {f"psnr_certified{end}": own[f"psnr_attacked{end}"].iloc[:1] for end in ("", "_std", "_n")}
-            unsmoothed = own.iloc[:1].assign(sigma=0.0, **names)
-            errorbar(bottom, pd.concat([unsmoothed, own]), "sigma", "psnr_certified", style)
+            errorbar(bottom, with_unsmoothed(own, "psnr_certified", "psnr_attacked"), "sigma", "psnr_certified", style)
             hollow = style | {"linestyle": "", "fillstyle": "none"}
             errorbar(bottom, without, "sigma", "psnr_median", hollow)
             none += [sigma for sigma in without["sigma"] if sigma not in none]
-        head(top, setting, cells, anywhere, "discrepancy", f"no certificate at σ = {listed(none)}" if none else "")
+        absent = not_run(cells["algo"], anywhere, declared)
+        head(top, setting, cells, absent, "discrepancy", f"no certificate at σ = {listed(none)}" if none else "")
         say_if_empty(top, NONE)
         top.set_yscale("log")
         share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
     label_left(grid, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
-    finish(figure, panels, styles)
+    legend_below(figure, styles, list(styles))
     return figure
 
 
-CURVES = {
-    "attacked, unsmoothed\nPSNR, dB": (None, "psnr_attacked"),
-    "attacked, smoothed\nmedian, PSNR, dB": (AT_ATTACKED, "psnr_median"),
-    "certified PSNR, dB\n(error: a fraction q)": ("error", "certified_psnr"),
-    "certified PSNR, dB\n(mean)": ("mean", "certified_psnr_mean"),
-}
-"""The lines of the figure of curves over eps: certifier and column."""
-
-
-def curve_figure(panels: Sequence[Panel], anywhere: set[str]) -> Figure:
-    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and with, and what is
-    certified for every attack."""
+def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
+    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and with, and the PSNR that
+    is certified for every attack."""
+    every = pd.concat([cells for _, cells in panels])
+    headings, certified = columns(declared), psnr_columns(declared, every["certifier"])
+    at_attacked = [c for c in certifiers(declared, every["certifier"]) if c.at == "attacked"]
+    attacked = [(c, f" ({c.name})" if len(at_attacked) > 1 else "") for c in at_attacked]
+    lines = [
+        ("attacked, unsmoothed PSNR, dB", None, "psnr_attacked"),
+        *((f"attacked, {c.shown}, PSNR, dB{of}", c.name, "psnr_median") for c, of in attacked),
+        *((f"{headings[column].heading}, dB ({name})", name, column) for name, column in certified.items()),
+    ]
     used = {
-        label: (certifier, column)
-        for label, (certifier, column) in CURVES.items()
-        if any(of_certifier(cells, certifier)[column].notna().any() for _, cells in panels)
+        "\n".join(textwrap.wrap(label, 24)): (certifier, column)
+        for label, certifier, column in lines
+        if of_certifier(every, certifier)[column].notna().any()
     }
-    figure, grid, styles = canvas(panels, len(used))
+    figure, grid, styles = canvas(panels, len(used), declared)
     for (setting, cells), places in zip(panels, grid, strict=False):
-        head(places[0], setting, cells, anywhere, "PSNR")
+        absent = not_run(cells["algo"], anywhere, declared)
+        head(places[0], setting, cells, absent, "PSNR")
         for place, (certifier, column) in zip(places, used.values(), strict=True):
             own = of_certifier(cells, certifier)
             for method, mine in own.groupby("method"):
                 errorbar(place, mine.sort_values("eps"), "eps", column, styles[str(method)])
-            if column.startswith("certified") and len(own):
+            if certifier in certified and len(own):
                 none = sorted(own.loc[own["bound_n"] == 0, "eps"].unique())
                 place.set_title(f"no certificate at ε = {listed(none)}" if none else "", fontsize=7)
             say_if_empty(place, MISSING if own.empty else NONE)
         share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
     label_left(grid, tuple(used))
-    finish(figure, panels, styles)
+    legend_below(figure, styles, list(styles))
     return figure
 
 
 def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
-    """Without one: the first, since what is not smoothed is the same for all."""
+    """The averages of a certifier; for None of the first one, since values without smoothing are the same for all."""
     if certifier is None:
         return cells.drop_duplicates(["method", "eps"])
     return cells[cells["certifier"] == certifier]
 
 
-def canvas(panels: Sequence[Panel], n_plots: int) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
-    """A figure, for each panel its plots one below the other, and the methods' styles."""
+def canvas(
+    panels: Sequence[Panel], n_plots: int, declared: Declared
+) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
+    """A figure, for each panel its plots one below the other, and the styles of the methods in order."""
     per_line = min(PER_LINE, len(panels))
     n_lines = -(-len(panels) // per_line)
     width = max(PANEL[0] * per_line + 0.5, 4.2)
@@ -132,37 +135,23 @@ def canvas(panels: Sequence[Panel], n_plots: int) -> tuple[Figure, list[list[Axe
         grid.append(places)
     lines = pd.concat([cells for _, cells in panels])
     algos = dict(zip(lines["method"], lines["algo"], strict=True))
-    return figure, grid, method_styles([(algos[m], m) for m in in_order(lines)])
+    return figure, grid, method_styles([(algos[m], m) for m in in_order(lines, declared)], declared)
 
 
 def head(
-    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, anywhere: set[str], of: str, note: str = ""
+    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: Sequence[str], of: str, note: str = ""
 ) -> None:
-    """What a panel is about, whether its certificates hold, and what is missing in it."""
-    absent = not_run(cells["algo"], anywhere)
+    """Title of a panel: its setting, whether its certificates hold, and the algorithms that are missing."""
     parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.
     lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 38)]
     place.set_title("\n".join(lines), fontsize=7)
 
 
-def listed(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:g}" for value in sorted(values))
-
-
 def share_x(places: Sequence[Axes], values: pd.Series) -> None:
     """All plots of a panel from 0 to the largest value."""
     for place in places:
         place.set_xlim(-0.04 * values.max(), 1.04 * values.max() or 1)
-
-
-def errorbar(place: Axes, cells: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
-    """Means that every image has a part in, with bars of half a standard deviation over the images. The line breaks where
-    there is none."""
-    whole = cells[f"{quantity}_n"] == cells["images"]
-    if whole.any():
-        half = cells[f"{quantity}_std"].where(whole).fillna(0) / 2
-        place.errorbar(cells[x], cells[quantity].where(whole), yerr=half, capsize=1.5, elinewidth=0.6, **style)
 
 
 def say_if_empty(place: Axes, word: str) -> None:
@@ -176,8 +165,3 @@ def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:
         if number % PER_LINE == 0:
             for place, label in zip(places, labels, strict=True):
                 place.set_ylabel(label, fontsize=8)
-
-
-def finish(figure: Figure, panels: Sequence[Panel], styles: Mapping[str, dict[str, Any]]) -> None:
-    shown = in_order(pd.concat([cells for _, cells in panels]))
-    legend_below(figure, styles, shown)

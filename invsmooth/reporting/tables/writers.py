@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Sequence
 
 import pandas as pd
 
-from invsmooth.reporting.grid import Block, Entry, Table
+from invsmooth.reporting.tables.grid import Block, Entry, Table
 
 MATH = {
     "σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}", "σ_b": r"\sigma_b",
@@ -15,7 +16,7 @@ MATH = {
     "σ": r"\sigma", "ε": r"\varepsilon", "ξ": r"\xi", "δ": r"\delta", "β": r"\beta", "±": r"\pm", "×": r"\times",
     "≤": r"\leq", "≥": r"\geq", "−": "-", "→": r"\to", "Δ": r"\Delta", "ℓ2": r"\ell_2", "⌈": r"\lceil ", "⌉": r"\rceil ",
 }  # fmt: skip
-"""What stands in mathematics, longest first; everything else is text."""
+"""Signs that LaTeX needs in mathematics, longest first."""
 
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
@@ -42,11 +43,17 @@ def markdown(table: Table) -> str:
     for note in table.notes:
         lines += [note, ""]
     for number, block in enumerate(table.blocks):
-        above = [heading for heading, width in block.spans for _ in range(width)] or [""] * len(block.header)
-        header = [", ".join(part for part in pair if part) for pair in zip(above, block.header, strict=True)]
-        lines += [f"**{letter(number, table)}{block.title}**", "", row(header), "|" + " --- |" * len(header)]
+        header = [", ".join(filter(None, pair)) for pair in headings(block)]
+        lines += [f"**{letter(number, table)}{block.title}**", ""] if block.title else []
+        lines += [row(header), "|" + " --- |" * len(header)]
         lines += [*(row([text_of(cell) for cell in line]) for line in block.lines), ""]
     return "\n".join(lines)
+
+
+def headings(block: Block) -> list[tuple[str, str]]:
+    """The heading above each column, and its own."""
+    above = [heading for heading, width in block.spans for _ in range(width)] or [""] * len(block.header)
+    return list(zip(above, block.header, strict=True))
 
 
 def row(cells: Sequence[str]) -> str:
@@ -77,28 +84,30 @@ def plain(text: str) -> str:
 
 
 def latex_block(block: Block) -> list[str]:
+    """The tabular environment."""
     labels = [not any(isinstance(line[k], Entry) for line in block.lines) for k in range(len(block.header))]
-    lines = [rf"\begin{{tabular}}{{{''.join('l' if label else 'r' for label in labels)}}}", r"\toprule"]
-    if any(heading for heading, _ in block.spans):
-        above = [rf"\multicolumn{{{width}}}{{c}}{{{escape(heading)}}}" for heading, width in block.spans]
-        lines += [" & ".join(above) + r" \\", *rules(block.spans)]
-    lines += [latex_row(block.header), r"\midrule", *(latex_row([text_of(c) for c in line]) for line in block.lines)]
-    return [*lines, r"\bottomrule", r"\end{tabular}"]
+    pairs = [(escape(above), escape(name)) for above, name in headings(block)]
+    spanned = any(above for above, _ in pairs)
+    columns = pd.MultiIndex.from_tuples(pairs) if spanned else pd.Index([name for _, name in pairs])
+    frame = pd.DataFrame([[guarded(text_of(cell)) for cell in line] for line in block.lines], columns=columns)
+    formats = "".join("l" if label else "r" for label in labels)
+    lines = frame.style.hide(axis="index").to_latex(column_format=formats, hrules=True, multicol_align="c").splitlines()
+    return [*lines[:3], rules([above for above, _ in pairs]), *lines[3:]] if spanned else lines
 
 
-def latex_row(cells: Sequence[str]) -> str:
-    # A line that starts with [ would be taken for the argument of the \\ before it.
-    return " & ".join(f"{{}}{escape(cell)}" if cell.startswith("[") else escape(cell) for cell in cells) + r" \\"
+def guarded(text: str) -> str:
+    """Escaped text. A line that starts with [ would be taken for the argument of the \\\\ before it."""
+    return f"{{}}{escape(text)}" if text.startswith("[") else escape(text)
 
 
-def rules(spans: Sequence[tuple[str, int]]) -> list[str]:
+def rules(above: Sequence[str]) -> str:
     """A rule below each heading."""
-    found, start = [], 1
-    for heading, width in spans:
-        if heading:
-            found.append(rf"\cmidrule(lr){{{start}-{start + width - 1}}}")
-        start += width
-    return ["".join(found)]
+    found, start = "", 1
+    for heading, columns in itertools.groupby(above):
+        end = start + len(list(columns))
+        found += rf"\cmidrule(lr){{{start}-{end - 1}}}" if heading else ""
+        start = end
+    return found
 
 
 def escape(text: str) -> str:
@@ -117,14 +126,13 @@ WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")
 
 
 def numbers(table: Table) -> pd.DataFrame:
-    """One line for each number of the table: where it stands, as what it is shown, and all of its source. What was not run
-    has a line without a value."""
+    """One line for each number of the table: its place, its text, and its source. A number that was not run has no
+    value."""
     found = []
     for number, block in enumerate(table.blocks):
-        above = [heading for heading, width in block.spans for _ in range(width)] or [""] * len(block.header)
         for line in block.lines:
             label = ", ".join(cell for cell in line if isinstance(cell, str))
-            for heading, name, cell in zip(above, block.header, line, strict=True):
+            for (heading, name), cell in zip(headings(block), line, strict=True):
                 if isinstance(cell, Entry):
                     place = {
                         "block": number + 1,

@@ -2,11 +2,13 @@
 // The table of rows: sort by a click on a header, filter, page by page, export.
 
 const PAGE = 50; // rows drawn at once
-const USUAL = [
-  "image", "algo", "eps", "sigma", "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_median", "bound",
-  "discrepancy_median", "truth", "certified_psnr", "certified_psnr_mean", "certified_eps", "ssim_clean", "ssim_attacked",
-  "ssim_median", "k_index", "reason",
-];
+const BEFORE = ["image", "algo", "eps", "sigma", "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_median", "bound", "truth"];
+const AFTER = ["ssim_clean", "ssim_attacked", "ssim_median", "k_index", "reason"];
+
+// The columns that are shown at first: those of all certifiers, with those that the certifiers declare in between.
+function usual(data) {
+  return [...new Set([...BEFORE, ...data.certifiers.flatMap((certifier) => certifier.columns), ...AFTER])];
+}
 
 const table = { page: 0, rows: [], names: [] };
 
@@ -19,7 +21,7 @@ function drawTable(data, view) {
   const everything = state.has("all");
   const rows = everything ? view.setting : view.rows;
   const has = (name) => rows.some((i) => data.columns[name][i] !== null && data.columns[name][i] !== "");
-  table.names = state.has("columns") ? data.names : USUAL.filter((name) => name === "bound" || (data.kinds[name] && has(name)));
+  table.names = state.has("columns") ? data.names : usual(data).filter((name) => name === "bound" || (data.kinds[name] && has(name)));
   table.all = rows;
   table.page = 0;
   drawTools(data, view);

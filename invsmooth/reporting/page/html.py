@@ -1,4 +1,4 @@
-"""One self-contained index.html to look at rows and pictures in a browser: no network, no build step."""
+"""One self-contained index.html with rows and pictures: no network, no build step."""
 
 from __future__ import annotations
 
@@ -13,9 +13,10 @@ from typing import Any
 
 import pandas as pd
 
+from invsmooth.records.rows import Declared
 from invsmooth.records.run_record import write_text
-from invsmooth.reporting.page_data import page_data
-from invsmooth.reporting.page_pictures import MAX_BYTES, page_pictures
+from invsmooth.reporting.page.data import page_data
+from invsmooth.reporting.page.pictures import MAX_BYTES, page_pictures
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = (
@@ -29,18 +30,20 @@ COMPRESS_FROM = 1_000_000
 """Characters of JSON above which the rows are embedded compressed."""
 
 
-def write_page(rows: pd.DataFrame, out: Path, files: Sequence[Path] = (), max_bytes: int = MAX_BYTES) -> Path:
+def write_page(
+    rows: pd.DataFrame, declared: Declared, out: Path, files: Sequence[Path] = (), *, max_bytes: int = MAX_BYTES
+) -> Path:
     """Write ``out``/index.html, all or nothing.
 
     Args:
-        rows: as :func:`invsmooth.records.rows.read_rows` gives them; all of them are embedded.
+        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are embedded.
         files: the other files of the report, below ``out``, which the page links to.
         max_bytes: of pictures, as they are embedded. The page says how many are left out.
     """
     rows = rows.reset_index(drop=True)
     links = [path.relative_to(out).as_posix() for path in files]
     path = out / "index.html"
-    write_text(path, html(page_data(rows, links), page_pictures(rows, max_bytes)))
+    write_text(path, html(page_data(rows, declared, links), page_pictures(rows, max_bytes)))
     return path
 
 

@@ -27,6 +27,7 @@ async function loadData() {
   data.columns = columns;
   columns.attacked_by = columns.attack.map((attack, i) => attackName(attack, columns.attack_target[i]));
   data.kinds.attacked_by = "text";
+  readLabels(data);
   data.pictures = await embeddedValue("pictures");
   indexPictures(data);
   return data;

@@ -1,0 +1,104 @@
+"""The figure of certificates over sigma."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from invsmooth.core.declarations import CertifierDeclaration
+from invsmooth.reporting.averages import PANEL, Averages, grouped, panel_title
+from invsmooth.reporting.columns import estimates
+from invsmooth.reporting.notes import confidence_notes, unit_note
+from invsmooth.reporting.styles import certifier_style, corner_text, eps_styles, errorbar, head, listed, with_unsmoothed
+
+Styles = Mapping[float, dict[str, Any]]
+
+
+def certificate_figure(averages: Averages) -> Figure:
+    """Over sigma, a column for each setting: the certificate of each certifier, a curve for each eps, and below the PSNR of
+    what is smoothed. Bars: half a standard deviation over the images."""
+    settings, certifiers = grouped(averages.table, PANEL), averages.certifiers()
+    attacked = [c for c in certifiers if c.at == "attacked"]
+    clean = [c for c in certifiers if c.at != "attacked" and not repeats(c, certifiers)]
+    n_lines = len(certifiers) + len(attacked) + bool(clean)
+    figure = Figure(figsize=(1.2 + 3.6 * len(settings), 0.6 + 2.9 * n_lines), layout="constrained")
+    axes = figure.subplots(n_lines, len(settings), squeeze=False, sharex="col")
+    styles = eps_styles(averages.table["eps"])
+    for column, (key, group) in enumerate(settings):
+        of = {c.name: group[group["certifier"] == c.name].sort_values(["eps", "sigma"]) for c in certifiers}
+        places = iter(axes[:, column])
+        for certifier in certifiers:
+            draw_certificate(next(places), of[certifier.name], certifier, styles)
+        for certifier in attacked:
+            draw_attacked_quality(next(places), of[certifier.name], certifier, styles)
+        if clean:
+            draw_clean_quality(next(places), [(c, of[c.name]) for c in clean])
+        axes[0, column].set_title(panel_title(dict(zip(PANEL, key, strict=True))), fontsize=9)
+        axes[-1, column].set_xlabel("σ (grey levels)")
+        for place in axes[:, column] if column else ():
+            place.set_ylabel("")
+    for labelled in {tuple(names): place for place in axes.flat[::-1] if (names := legend_labels(place))}.values():
+        labelled.legend(fontsize=8)  # each legend once
+    head(figure, confidence_notes(averages.rows, averages.declared), unit_note(averages.rows))
+    return figure
+
+
+def repeats(certifier: CertifierDeclaration, certifiers: list[CertifierDeclaration]) -> bool:
+    """Whether the picture that it shows is that of another certifier."""
+    others = [c for c in certifiers if c.per_eps and c.at == certifier.at]
+    return not certifier.per_eps and certifier.shown in [c.shown for c in others]
+
+
+def legend_labels(axes: Axes) -> list[str]:
+    return axes.get_legend_handles_labels()[1]
+
+
+def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
+    """The main value of a certifier, and dotted its estimates."""
+    dotted = estimates(certifier) if certifier.column == "bound" else []
+    said = "".join(f" (dotted: {column.heading})" for column in dotted if column.heading not in certifier.axis)
+    axes.set_ylabel(textwrap.fill(f"{certifier.name}: {certifier.axis}{said}", 34))
+    if not certifier.per_eps:
+        style = certifier_style(certifier) | {"markersize": 4}
+        errorbar(axes, lines.drop_duplicates("sigma"), "sigma", certifier.column, style)
+    else:
+        for eps, at_eps in lines.groupby("eps"):
+            style = styles[float(eps)]  # type: ignore[arg-type]
+            errorbar(axes, at_eps, "sigma", certifier.column, style | {"label": f"ε = {eps:g}"})
+            for column in dotted:
+                errorbar(axes, at_eps, "sigma", column.name, style | {"linestyle": ":", "marker": "", "linewidth": 1})
+    if certifier.column == "bound":
+        axes.set_yscale("log")
+    if nulls := without_certificate(lines):
+        corner_text(axes, nulls, right=certifier.column == "bound")
+
+
+def draw_attacked_quality(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
+    """PSNR of the picture of the attacked measurement of each eps."""
+    axes.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
+    for eps, at_eps in lines.groupby("eps"):
+        errorbar(
+            axes, with_unsmoothed(at_eps, "psnr_median", "psnr_attacked"), "sigma", "psnr_median", styles[float(eps)]
+        )  # type: ignore[arg-type]
+
+
+def draw_clean_quality(axes: Axes, of: list[tuple[CertifierDeclaration, pd.DataFrame]]) -> None:
+    """PSNR of the pictures of the clean measurement."""
+    axes.set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
+    for certifier, lines in of:
+        if len(lines):
+            once = with_unsmoothed(lines.drop_duplicates("sigma"), "psnr_median", "psnr_clean")
+            style = certifier_style(certifier) | {"markersize": 4, "linewidth": 1.3, "label": certifier.shown}
+            errorbar(axes, once, "sigma", "psnr_median", style)
+
+
+def without_certificate(lines: pd.DataFrame) -> str:
+    """The cells where some image has no certificate, in words."""
+    nulls = lines[lines["bound_n"] < lines["images"]].groupby("eps")["sigma"].unique()
+    found = [f"ε = {eps:g}: σ = {listed(sigmas)}" for eps, sigmas in nulls.items()]
+    return "\n".join(["no certificate at", *found]) if found else ""

@@ -1,0 +1,1 @@
+"""Tables: the averages, the paper's tables, differences between methods, costs."""
