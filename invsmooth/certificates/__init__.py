@@ -27,11 +27,11 @@ from invsmooth.certificates.radius import DecidedCertificate, Decision, Radius, 
 
 if TYPE_CHECKING:
     from invsmooth.certificates.certifiers import certify, certify_all, certify_threshold
-    from invsmooth.certificates.pixel_intervals import PixelIntervals, pixel_intervals
+    from invsmooth.certificates.pixels import PixelIntervals, pixel_intervals
 
 WITH_TORCH = {
     "certifiers": ("certify", "certify_all", "certify_threshold"),
-    "pixel_intervals": ("PixelIntervals", "pixel_intervals"),
+    "pixels": ("PixelIntervals", "pixel_intervals"),
 }
 
 __all__ = [

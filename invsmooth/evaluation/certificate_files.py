@@ -45,6 +45,7 @@ class CertificateFiles:
     ) -> dict[str, bytes]:
         """The files of every image of a batch, by their names in the run's folder."""
         names, arrays = measurement_names(measured, certificates)
+        named = list(zip(certificates, names, strict=True))
         setting, found = measured.setting, dict[str, bytes]()
         operator = {"sha256": setting.operator.sha256(), "ratio": setting.ratio} | self.operator
         for i, key in enumerate(measured.names):
@@ -57,7 +58,7 @@ class CertificateFiles:
                 "estimator": {"sha256": estimator_sha256, **self.estimator},
                 "operator": operator, "sigma_b": to_grey_levels(setting.sigma_b),
                 "measurements": {"file": f"{stem}.npz", "arrays": {k: array_record(a) for k, a in own.items()}},
-                "certificates": [record_of(evaluation, c, name, i) for c, name in zip(certificates, names, strict=True)],
+                "certificates": [record_of(evaluation, c, name, i) for c, name in named],
             }  # fmt: skip
             if any(c.certifier.records_image for c in certificates):
                 own["x"] = x

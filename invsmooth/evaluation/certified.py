@@ -71,8 +71,13 @@ def certify_at(
 
 
 def check_truth(
-    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified, eps: float
-) -> TruthCheck | None:  # fmt: skip
+    estimator: Checked,
+    measured: Measured,
+    evaluation: Evaluation,
+    attacked: AttackedImages,
+    certified: Certified,
+    eps: float,
+) -> TruthCheck | None:
     """Compare the certificate at one radius with the truth under the attack. None if there is nothing to check: at eps = 0,
     without a bound, or if the evaluation does not check this certifier."""
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))

@@ -46,9 +46,9 @@ def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, si
     results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean")
     each = {c: cache.evaluation.each(c, sigma) for c in certifiers}
     draws = prepared(draws_of(estimator, cache, measured, sigma), each, None, measured.x)
-    uses = {(u.kind, results.key(u.kind, u.content)): u.draws for c in certifiers for u in c.uses(draws, measured.x, each[c])}
+    uses = [use for c in certifiers for use in c.uses(draws, measured.x, each[c])]
     made, shared = 0, draws.shared
-    for (kind, key), needed in uses.items():
+    for (kind, key), needed in {(u.kind, results.key(u.kind, u.content)): u.draws for u in uses}.items():
         cached = results.store.has(kind, key)
         room = 0 if shared is None else shared.buffer.file_bytes
         yield Cost("draws", key, max(0, needed - made), cached=cached, file_bytes=room)

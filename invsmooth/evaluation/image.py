@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -63,16 +64,17 @@ def evaluate_image(
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     with torch.no_grad(), frozen(estimator):
         known = checked(estimator, operator, measured.y, x)
+        certify = partial(certify_at, estimator=known, measured=measured, evaluation=evaluation, remember=remember)
         attacks = attack_all(known, measured, evaluation, remember)
         clean = {
-            sigma: certify_at("clean", known, measured, evaluation, remember, y=measured.y, eps=evaluation.eps, sigma=sigma)
+            sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma)
             for sigma in evaluation.sigma
-        }  # fmt: skip
+        }
         result.certificates.extend(c for found in clean.values() for c in found)
         same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
         for eps, sigma in evaluation.cells:
             attacked = attacks[eps, evaluation.target_of(eps, sigma)]
-            own = certify_at("attacked", known, measured, evaluation, remember, y=attacked.y, eps=[eps], sigma=sigma)
+            own = certify("attacked", y=attacked.y, eps=[eps], sigma=sigma)
             result.certificates.extend(own)
             found = {c.certifier.name: c for c in (*clean[sigma], *own)}
             for certified in (found[c.name] for c in evaluation.certifiers):
@@ -104,8 +106,8 @@ def rows_of(
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
     each, sigma = evaluation.each(certifier, certified.sigma), to_grey_levels(certified.sigma)
     common = {
-        "eps": eps, "sigma": sigma, "sigma_b": to_grey_levels(measured.setting.sigma_b), "ratio": measured.setting.ratio,
-        "certifier": certifier.name, "units": evaluation.units.value,
+        "eps": eps, "sigma": sigma, "ratio": measured.setting.ratio, "certifier": certifier.name,
+        "sigma_b": to_grey_levels(measured.setting.sigma_b), "units": evaluation.units.value,
         "eps_over_sigma": eps_over_sigma(eps, sigma, evaluation.units),
         "quantile": evaluation.quantile, "seed": evaluation.seed,
         "confidence": evaluation.confidence, "confidence_each": each.confidence,
@@ -122,8 +124,9 @@ def rows_of(
     for i, name in enumerate(measured.names):
         yield {
             **common, **{k: v[i] for k, v in values.items()},
-            "image": name, "n_samples": certificate.n_drawn_for(i, evaluation.n_samples), "k_index": certificate.k_index[i], "reason": certificate.reason[i],
-            "bound": float(certificate.bound[i]), "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
+            "image": name, "k_index": certificate.k_index[i], "reason": certificate.reason[i],
+            "bound": float(certificate.bound[i]), "n_samples": certificate.n_drawn_for(i, evaluation.n_samples),
+            "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
             **certifier.row(certificate, i, evaluation.units),
         }  # fmt: skip
 

@@ -97,9 +97,9 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
 
 
 CAPTION = (
-    "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, cached "
-    "(computed before), shared (with a job above): network evaluations. about: one job after the other, by a pass that was "
-    "timed"
+    "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, "
+    "cached (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
+    "pass that was timed"
 )
 
 

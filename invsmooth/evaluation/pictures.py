@@ -16,8 +16,13 @@ from invsmooth.records.pictures import KINDS
 
 
 def picture_arrays(
-    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified, eps: float
-) -> dict[str, np.ndarray]:  # fmt: skip
+    estimator: Checked,
+    measured: Measured,
+    evaluation: Evaluation,
+    attacked: AttackedImages,
+    certified: Certified,
+    eps: float,
+) -> dict[str, np.ndarray]:
     """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first image of a batch. Images
     that are not finite are left out."""
     certificate = certified.certificate.at(certified.eps.index(eps))
@@ -25,7 +30,8 @@ def picture_arrays(
         measured.x, measured.setting.operator.A_adjoint(measured.y), estimator.x_hat, attacked.x_hat,
         certificate.reconstruction_median, certificate.reconstruction_certified,
     )  # fmt: skip
-    found = {kind: to_8_bit(image[0, 0]) for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
+    finite = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
+    found = {kind: to_8_bit(image) for kind, image in finite.items()}
     return found | interval_arrays(estimator, measured, evaluation, certified, eps)
 
 

@@ -44,7 +44,9 @@ class Part:
     violation: bool = False
 
 
-def evaluate(trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule, callback: EvaluationCallback) -> dict[str, int]:
+def evaluate(
+    trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule, callback: EvaluationCallback
+) -> dict[str, int]:
     """Run the test loop on the shard of this process. Several processes evaluate every image once.
 
     Args:

@@ -94,7 +94,8 @@ class Evaluation:
     @property
     def confidence_alone(self) -> float:
         """Confidence of a certificate at one radius alone. If ``over_eps`` asks for all radii together, Bonferroni pays."""
-        return self.confidence_over_eps if self.over_eps == "none" else bonferroni(self.confidence_over_eps, len(self.eps))
+        n_eps = 1 if self.over_eps == "none" else len(self.eps)
+        return bonferroni(self.confidence_over_eps, n_eps)
 
     @property
     def simultaneous(self) -> str:
@@ -111,8 +112,8 @@ class Evaluation:
     def smoothing(self, sigma: float) -> Smoothing:
         """Of all certificates of one image at one sigma together."""
         return Smoothing(
-            sigma=sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps, q=self.quantile, simultaneous=self.over_eps,
-            seed=self.seed, chunk_size=self.chunk_size,
+            sigma=sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps, q=self.quantile,
+            simultaneous=self.over_eps, seed=self.seed, chunk_size=self.chunk_size,
         )  # fmt: skip
 
     def each(self, certifier: Certifier, sigma: float) -> Smoothing:
@@ -125,8 +126,8 @@ class Evaluation:
 
     def is_checked(self, certifier: Certifier) -> bool:
         """Whether its certificates get a truth check: not as published, and not if another check covers it."""
-        published = self.units is Units.paper
-        return self.check_samples > 0 and not published and certifier.covered_by not in [c.name for c in self.certifiers]
+        covered = certifier.covered_by in [c.name for c in self.certifiers]
+        return self.check_samples > 0 and self.units is Units.matched and not covered
 
     def why_impossible(self, certifier: Certifier, eps: float, sigma: float) -> str:
         """Why no draws give a certificate in this cell; ``""`` if they can."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.core.rng import standard_normal
-from invsmooth.core.units import to_unit_scale
+from invsmooth.core.units import to_grey_levels
 from invsmooth.operators.base import LinearOperator
 
 
@@ -20,7 +20,7 @@ class Setting:
     Attributes:
         operator: A.
         ratio: m/n, as in the config and the rows.
-        sigma_b: standard deviation of b in grey levels, as in the config and the rows.
+        sigma_b: standard deviation of b, [0, 1] pixel scale.
         noise_seed: of b.
     """
 
@@ -30,7 +30,7 @@ class Setting:
     noise_seed: int = 0
 
     def __str__(self) -> str:
-        return f"m/n = {self.ratio:g}, sigma_b = {self.sigma_b:g}"
+        return f"m/n = {self.ratio:g}, sigma_b = {to_grey_levels(self.sigma_b):g}"
 
 
 @dataclass(frozen=True)
@@ -51,5 +51,5 @@ def measure(setting: Setting, names: Sequence[str], x: Tensor) -> Measured:
     if setting.sigma_b == 0:
         return Measured(setting, names, x, torch.zeros_like(y), y)
     noise = torch.stack([standard_normal(y.shape[1:], setting.noise_seed, "b", name) for name in names])
-    b = to_unit_scale(setting.sigma_b) * noise.to(y)
+    b = setting.sigma_b * noise.to(y)
     return Measured(setting, names, x, b, y + b)

@@ -24,6 +24,7 @@ from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import ImageArrays, default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.data.files import Files
+from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.checkpoint import check_reloads, check_resumable
 from invsmooth.estimators.fill import check_fit
@@ -107,8 +108,10 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
     test = parts.build("data.test", data.test, OPEN["data.test"].keys, **test_places)
     train = parts.build("data", data, OPEN["data"].keys, **places) if trains else None
-    val_class = parts.packaged("data/test").get(data.val)  # None: data.val=holdout
-    val = parts.construct(parts.load_class(val_class, "data.val"), {}, "data.val", places) if trains and val_class else None
+    val = None
+    if trains and data.val != HOLDOUT:
+        val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
+        val = parts.construct(val_class, {}, "data.val", places)
     splits = find_splits(train, val, test, data.holdout)
     return ImageDataModule(
         name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
@@ -122,19 +125,22 @@ def first(files: Files, limit: int | None) -> ImageArrays:
     return load(dict(list(files.items())[:limit]), default_root() / "prepared")
 
 
-def build_module(cfg: DictConfig, estimator: nn.Module, settings: list[Setting]) -> ReconstructionModule:
+def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     """The algorithm that trains the estimator."""
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     setup = TrainingSetup(
-        estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b, settings=settings,
+        estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b,
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps, clip=cfg.trainer.gradient_clip_val, seed=cfg.seed,
         description=redact(training_record(plain(cfg), choices, {r: op.sha256() for r, op in trained.items()})),
     )  # fmt: skip
-    module: ReconstructionModule = parts.build("algo", cfg.algo, OPEN["algo"].keys, setup=setup)
+    kind, given = parts.load_class(cfg.algo.get("_target_"), "algo"), parts.free_parameters(cfg.algo, OPEN["algo"].keys)
+    grey = [k for k in getattr(kind, "grey_levels", ()) if isinstance(given.get(k), int | float)]
+    given |= {k: to_unit_scale(given[k]) for k in grey}
+    module: ReconstructionModule = parts.construct(kind, given, "algo", {"setup": setup})
     return module
 
 
@@ -153,8 +159,8 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
         attack.target, n_samples=attack.n_samples, draws=attack.draws, q=certify.quantile, n_around=attack.n_around,
         chunk_size=attack.chunk_size,
     )  # fmt: skip
-    same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images", "pixel_intervals",
-            "pictures", "files")  # fmt: skip
+    same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images",
+            "pixel_intervals", "pictures", "files")  # fmt: skip
     evaluation = Evaluation(
         eps=[float(e) for e in as_list(attack.eps)], sigma=[to_unit_scale(s) for s in as_list(certify.sigma)],
         attack=parts.build("attack", attack, OPEN["attack"].keys), target=target, check_samples=attack.check_samples,

@@ -32,15 +32,15 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
         operator, ratio = setting.operator, float(setting.ratio)
         if not origin.sha256 and next(operator.buffers(), None) is not None:
             raise ConfigError(
-                f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, so "
-                "that another could be taken for it; train again (ckpt= of invsmooth.train starts from its weights)"
+                f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, "
+                "so that another could be taken for it; train again (ckpt= of invsmooth.train starts from its weights)"
             )
         recorded, found = origin.sha256.get(ratio), operator.sha256()
         if recorded not in (None, found):
             how = ", ".join(f"operator.{k}={v}" for k, v in trained.items() if k not in ("name", "_target_"))
             raise ConfigError(
-                f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be evaluated "
-                f"with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
+                f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be "
+                f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
                 "operator.matrix=PATH, a copy of its matrix. If you gave none of them, the file has changed, or this "
                 "version makes other matrices from a seed: evaluate with the version that trained, or train again"
             )

@@ -38,7 +38,8 @@ def part_key(group: str, node: DictConfig) -> dict[str, Any]:
 def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule) -> str:
     """The key of all that determines the weights that a training ends with."""
     task, trainer = OmegaConf.to_container(cfg.task, resolve=True), OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(task, dict) and isinstance(trainer, dict)
+    assert isinstance(task, dict)
+    assert isinstance(trainer, dict)
     attack = ("eps", "step_size", "n_iter", "eps_size")  # these reach the training as parameters of the algorithm
     images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
     operators = [op.sha256() for op in module.train_operators if isinstance(op, LinearOperator)]

@@ -123,7 +123,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
-    module = build.build_module(cfg, estimator, settings) if trains else None
+    module = build.build_module(cfg, estimator) if trains else None
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-import torch
+from typing import ClassVar
+
 from torch import Tensor
 
 from invsmooth.attacks import PGD, Objective, ReconstructionError
 from invsmooth.attacks.pgd import Schedule
 from invsmooth.attacks.search import Init, Keep
+from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.core.parameters import Count, NotNegative, Positive, Whole, check_parameters
 from invsmooth.core.rng import stream_key
 from invsmooth.estimators.frozen import frozen
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
 
 
-class Adv(AlgorithmMixin):
-    """Mixin: minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
+class AdvTraining(ReconstructionModule):
+    """Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
 
     The estimator is in eval mode with frozen weights while it is attacked. The target is the clean patch.
 
@@ -24,36 +27,39 @@ class Adv(AlgorithmMixin):
         setup: of the backbone.
         eps: l2 radius over one training PATCH, [0, 1] pixel scale.
         n_iter: gradients of each attack (T_itr).
-        step_size, schedule, normalize, init, keep: of the attack; see :func:`invsmooth.attacks.pgd`.
-        warm_start: begin at the perturbation that the same place of the batch had before, instead of ``init``.
+        step_size, schedule, normalize, init, keep: of the attack; see :class:`invsmooth.attacks.PGD`.
+        warm_start: start at the perturbation of the same place in the batch before, instead of ``init``.
         eps_warmup: batches over which the radius grows linearly from 0 to eps.
     Raises:
-        ValueError: a setting outside its range.
+        ValueError: a parameter outside its range.
     """
 
+    declared: ClassVar = AlgorithmDeclaration("adv", order=2)
     needs_input_gradient = True
+    carried = ("last_xi",)
 
     def __init__(
         self,
         setup: TrainingSetup,
         *,
-        eps: float,
-        n_iter: int,
-        step_size: float | None = None,
+        eps: NotNegative,
+        n_iter: Count,
+        step_size: Positive | None = None,
         schedule: Schedule = "constant",
         normalize: bool = True,
         init: Init = "zero",
         keep: Keep = "last",
         warm_start: bool = False,
-        eps_warmup: int = 0,
+        eps_warmup: Whole = 0,
     ) -> None:
         super().__init__(setup)
-        if eps_warmup < 0:
-            raise ValueError(f"eps_warmup={eps_warmup} has to be >= 0 (batches)")
+        check_parameters(AdvTraining, {"eps": eps, "eps_warmup": eps_warmup, "warm_start": warm_start})
         self.search = PGD(
             n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep
         )
-        self.eps, self.eps_warmup, self.warm_start = eps, eps_warmup, warm_start
+        self.eps, self.n_iter, self.step_size, self.schedule = eps, n_iter, step_size, schedule
+        self.normalize, self.init, self.keep = normalize, init, keep
+        self.eps_warmup, self.warm_start = eps_warmup, warm_start
         self.last_xi: Tensor | None = None
 
     @property
@@ -84,16 +90,3 @@ class Adv(AlgorithmMixin):
         loss = mse(self.estimator(operator.A(x + xi) + b, operator).to(x.dtype), x).mean()
         self.manual_backward(loss)
         return loss.detach()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["last_xi"] = self.last_xi
-
-    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        last_xi = checkpoint.get("last_xi")
-        self.last_xi = last_xi.to(self.device) if isinstance(last_xi, torch.Tensor) else None
-
-
-class AdvTraining(Adv, ReconstructionModule):
-    """Adversarial training over the reconstruction backbone."""

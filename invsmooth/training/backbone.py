@@ -1,26 +1,25 @@
-"""The reconstruction backbone: all that the training algorithms share. Each algorithm is a mixin in front of it."""
+"""The reconstruction backbone: what all training algorithms share. Each algorithm is a subclass."""
 
 from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, ClassVar
 
 import lightning as L
 import torch
 from torch import Tensor, nn
 
+from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.errors import ConfigError, DivergedError
 from invsmooth.core.rng import generator_for, standard_normal
-from invsmooth.core.units import to_unit_scale
 from invsmooth.data.datamodule import NamedImages
-from invsmooth.estimators.premises import checked
 from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
-from invsmooth.operators.measurement import Measured, Setting, measure
+from invsmooth.operators.measurement import Setting, measure
 
 
 @dataclass(frozen=True)
@@ -30,23 +29,21 @@ class TrainingSetup:
     Attributes:
         estimator: the network.
         train_operators: one is drawn for each batch (the compression ratio).
-        train_sigma_b: standard deviation of b in training, grey levels.
-        settings: measurement settings of the test.
+        train_sigma_b: standard deviation of b in training, [0, 1] pixel scale.
         learning_rate: of Adam.
-        val_settings: measurement settings of validation: those of training, so that which weights are the best does not
-            depend on what they are tested on. () takes ``settings``.
+        val_settings: measurement settings of validation. They are those of training, so that the choice of the best weights
+            does not depend on the test.
         schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to zero over the training).
         halve_every: epochs.
         max_batches: training stops after so many batches; None: after the trainer's epochs.
-        clip: gradient norm that is clipped to; None for no clipping.
-        seed: of everything drawn.
-        description: plain values kept in the checkpoint, from which the estimator is rebuilt.
+        clip: gradients are clipped to this norm; None for no clipping.
+        seed: of all random numbers.
+        description: plain values for the checkpoint, from which the estimator is rebuilt.
     """
 
     estimator: nn.Module
     train_operators: Sequence[LinearOperator]
     train_sigma_b: float
-    settings: Sequence[Setting]
     learning_rate: float
     val_settings: Sequence[Setting] = ()
     schedule: str = "constant"
@@ -58,20 +55,26 @@ class TrainingSetup:
 
 
 class ReconstructionModule(L.LightningModule):
-    """Trains ``estimator(y, operator)`` on patches and measures test images.
+    """Trains ``estimator(y, operator)`` on patches.
 
-    An algorithm mixin gives :meth:`accumulate_gradients`, and may take several optimiser steps for each batch. Everything
-    drawn in training (operator, b, smoothing noise, starts of attacks) is determined by (seed, number of the batch), so
-    that a resumed run draws what an uninterrupted one would.
-
-    The optimisation is manual because an algorithm decides how many optimiser steps a batch gets and how their gradients
-    are gathered; schedules and counts go by batches and epochs all the same.
+    A subclass is a training algorithm. It has :meth:`accumulate_gradients`, ``declared``, and ``__init__(setup, …)`` with
+    its parameters. It may take several optimiser steps for each batch: the optimisation is manual, while schedules and
+    counts go by batches and epochs. Everything drawn in training (operator, b, smoothing noise, starts of attacks) is
+    determined by (seed, number of the batch), so that a resumed run draws what an uninterrupted one would.
     """
 
+    declared: ClassVar[AlgorithmDeclaration]
+    """How reports name and sort the algorithm."""
+    grey_levels: ClassVar[tuple[str, ...]] = ()
+    """Parameters that the config gives in grey levels and the class takes in [0, 1]."""
+    needs_input_gradient: ClassVar[bool] = False
+    """Whether the algorithm differentiates the estimator in its input."""
+    why_not_compiled: ClassVar[str] = ""
+    """Why ``trainer.compile=true`` is not allowed; "" if it is."""
+    carried: ClassVar[tuple[str, ...]] = ()
+    """Attributes (a tensor or None) that go on from batch to batch. Checkpoints hold them."""
     updates_per_batch = 1
     """Optimiser steps for each batch."""
-    needs_input_gradient = False
-    """Whether the algorithm differentiates the estimator in its input."""
 
     def __init__(self, setup: TrainingSetup) -> None:
         super().__init__()
@@ -79,10 +82,8 @@ class ReconstructionModule(L.LightningModule):
         self.setup_ = setup
         self.estimator, self.seed = setup.estimator, setup.seed
         self.train_operators = nn.ModuleList(setup.train_operators)
-        self.settings = list(setup.settings)
-        # Registered as well, so that the operators of the settings move with the module.
-        self.test_operators = nn.ModuleList(s.operator for s in (*setup.settings, *setup.val_settings))
-        self.recall: Callable[[Measured, int], Any] = nothing_recalled
+        # Registered, so that the operators move to the device with the module.
+        self.val_operators = nn.ModuleList(s.operator for s in setup.val_settings)
         self.batches_seen = 0
         self.forward_images, self.counting = 0, False
         self.save_hyperparameters(setup.description)
@@ -98,10 +99,10 @@ class ReconstructionModule(L.LightningModule):
         Args:
             x: clean patches (B, 1, H, W): the target, always.
             b: measurement noise in the shape of y.
-            operator: the one drawn for this batch; the estimator is told its ratio by being given it.
+            operator: the one drawn for this batch.
             update: 0 … updates_per_batch - 1.
         """
-        raise NotImplementedError(f"{type(self).__name__} mixes in no training algorithm")
+        raise NotImplementedError(f"{type(self).__name__} is no training algorithm: it has no accumulate_gradients")
 
     def training_step(self, x: Tensor, batch_idx: int) -> None:
         started, number, images_before = time.perf_counter(), self.batches_seen, self.forward_images
@@ -112,11 +113,11 @@ class ReconstructionModule(L.LightningModule):
         optimizer = self.optimizers()
         losses = []
         for update in range(self.updates_per_batch):
-            b = to_unit_scale(self.setup_.train_sigma_b) * self.draw(operator.A(x).shape, "train b", update).to(x)
+            b = self.setup_.train_sigma_b * self.draw(operator.A(x).shape, "train b", update).to(x)
             optimizer.zero_grad()  # type: ignore[union-attr]
             try:
                 loss = self.accumulate_gradients(x, b, operator, update)
-            except FloatingPointError as error:  # the attack came to a loss that is not a number
+            except FloatingPointError as error:  # the attack met a loss that is not finite
                 raise self.diverged(str(error), x, b, operator) from error
             if not loss.isfinite():
                 raise self.diverged(f"the training loss is {float(loss)}", x, b, operator)
@@ -136,7 +137,7 @@ class ReconstructionModule(L.LightningModule):
         return standard_normal(shape, self.seed, "train", self.batches_seen, self.global_rank, *keys)
 
     def step(self, optimizer: Any) -> None:
-        """One optimiser step on the gradients gathered, clipped if asked for."""
+        """One optimiser step, on clipped gradients if ``setup.clip`` is set."""
         if self.setup_.clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None:  # fp16: the gradients are scaled until the step, unless they are unscaled before
@@ -150,7 +151,7 @@ class ReconstructionModule(L.LightningModule):
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
     def diverged(self, what: str, x: Tensor, b: Tensor, operator: LinearOperator) -> DivergedError:
-        """Save the batch at which training came to a loss that is not a number; the error names it."""
+        """Save the batch at which the loss is not finite; the error names the file."""
         path = Path(self.trainer.default_root_dir) / f"bad_batch_{self.batches_seen}.pt"
         torch.save({"x": x, "b": b, "ratio": operator.ratio, "state_dict": self.estimator.state_dict()}, path)
         return DivergedError(
@@ -165,7 +166,7 @@ class ReconstructionModule(L.LightningModule):
         if self.needs_input_gradient:
             self.check_differentiable()
 
-    @torch.compiler.disable  # a count in the compiled graph would compile it anew at every call
+    @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
     def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
         self.forward_images += len(arguments[0])
 
@@ -186,24 +187,12 @@ class ReconstructionModule(L.LightningModule):
 
     def validation_step(self, batch: NamedImages, batch_idx: int) -> None:
         values = []
-        for setting in self.setup_.val_settings or self.settings:
+        for setting in self.setup_.val_settings:
             measured = measure(setting, batch.names, batch.x)
             values.append(psnr(self.estimator(measured.y, setting.operator).to(batch.x.dtype), batch.x))
         value = torch.cat(values).mean()
         self.log("val/psnr", value, prog_bar=True, on_epoch=True, batch_size=len(batch.names), sync_dist=True)
         self.log("train/batch", float(self.batches_seen), reduce_fx="max", batch_size=len(batch.names), sync_dist=True)
-
-    def test_step(self, batch: NamedImages, batch_idx: int, dataloader_idx: int = 0) -> dict[str, Any]:
-        """Measure and reconstruct. The attack and certificate sweeps are callbacks that go on from what this returns:
-        ``measured`` (:class:`Measured`), ``x_hat`` (B, 1, H, W) and ``estimator``, which was checked; or ``recalled``,
-        where all was computed before."""
-        measured: Measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
-        recalled = self.recall(measured, batch_idx)
-        if recalled is not None:
-            return {"measured": measured, "recalled": recalled}
-        # Once for all that is attacked and certified of these measurements.
-        estimator = checked(self.estimator, measured.setting.operator, measured.y, measured.x)
-        return {"measured": measured, "estimator": estimator, "x_hat": estimator.x_hat}
 
     def configure_optimizers(self) -> Any:
         setup = self.setup_
@@ -217,13 +206,13 @@ class ReconstructionModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         checkpoint["batches_seen"] = self.batches_seen
+        checkpoint.update({name: getattr(self, name) for name in self.carried})
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.batches_seen = checkpoint["batches_seen"]
-
-
-def nothing_recalled(measured: Measured, batch_idx: int) -> None:
-    """No test image was evaluated before."""
+        for name in self.carried:
+            value = checkpoint.get(name)
+            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else None)
 
 
 def peak_memory_mb(device: torch.device) -> float:
@@ -231,11 +220,3 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-if TYPE_CHECKING:
-    AlgorithmMixin = ReconstructionModule
-else:
-
-    class AlgorithmMixin:
-        """Base of the algorithm mixins: to the type checker they are the backbone that they will stand in front of."""

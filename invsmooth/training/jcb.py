@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from invsmooth.attacks.ball import norm as image_norm
 from invsmooth.attacks.ball import steepest
+from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.core.parameters import Count, NotNegative, Positive, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator, Operator
-from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
-
-NORMS = ("spectral", "frobenius")
-REDUCES = ("max", "mean")
+from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
 
 
-class Jcb(AlgorithmMixin):
-    """Mixin: minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
+class JcbTraining(ReconstructionModule):
+    """Minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
 
-    Spectral norm: by power iteration on the Jacobian of each patch, the left vector kept for each place of the batch from
-    step to step. The penalty is the length of the last product J v with v fixed, and only that product is differentiated:
-    at a singular vector this is the gradient of the singular value itself. The same forward pass gives f(A x + b).
+    Spectral norm: by power iteration on the Jacobian of each patch, with the left vector of the batch before as a
+    start. The penalty is the length of the last product J v with v fixed, and only that product is differentiated: at a
+    singular vector this is the gradient of the singular value itself. The same forward pass gives f(A x + b).
     Frobenius norm: Hutchinson's estimate, the root mean square of ||J v|| over normal v.
 
     Args:
@@ -34,31 +34,27 @@ class Jcb(AlgorithmMixin):
         reduce: penalty of the batch, ``"max"`` or ``"mean"`` over its patches.
         n_iter: power iterations (or probes of the Frobenius norm) for each batch.
     Raises:
-        ValueError: a setting outside its range, or a training operator without an adjoint.
+        ValueError: a parameter outside its range, or a training operator without an adjoint.
     """
 
+    why_not_compiled = "torch.compile has no forward-mode derivative"
+    declared: ClassVar = AlgorithmDeclaration("jcb", order=1)
     needs_input_gradient = True
+    why_not_compiled = "torch.compile has no forward-mode derivative"
+    carried = ("left",)
 
     def __init__(
         self,
         setup: TrainingSetup,
         *,
-        beta: float | None = None,
-        gamma: float = 20.0,
-        norm: str = "spectral",
-        reduce: str = "max",
-        n_iter: int = 1,
+        beta: NotNegative | None = None,
+        gamma: Positive = 20.0,
+        norm: Literal["spectral", "frobenius"] = "spectral",
+        reduce: Literal["max", "mean"] = "max",
+        n_iter: Count = 1,
     ) -> None:
         super().__init__(setup)
-        if beta is not None and not (beta >= 0 and math.isfinite(beta)):
-            raise ValueError(f"beta={beta} has to be a number >= 0, or null for the automatic weight")
-        if not gamma > 0:
-            raise ValueError(f"gamma={gamma} has to be > 0")
-        if n_iter < 1:
-            raise ValueError(f"n_iter={n_iter} has to be at least 1")
-        for name, value, allowed in (("norm", norm, NORMS), ("reduce", reduce, REDUCES)):
-            if value not in allowed:
-                raise ValueError(f"{name}={value!r} is none of {', '.join(allowed)}")
+        check_parameters(JcbTraining, {"beta": beta, "gamma": gamma, "norm": norm, "reduce": reduce, "n_iter": n_iter})
         if not all(isinstance(o, Operator) for o in setup.train_operators):
             raise ValueError("jcb needs operators with an adjoint (A_adjoint)")
         self.beta, self.gamma, self.norm, self.reduce, self.n_iter = beta, gamma, norm, reduce, n_iter
@@ -88,25 +84,14 @@ class Jcb(AlgorithmMixin):
             penalty = squares.sqrt()
         penalty = penalty.max() if self.reduce == "max" else penalty.mean()
         error = mse(x_hat, x).mean()
-        beta = (
-            automatic_beta(float(error.detach()), float(penalty.detach()), self.gamma)
-            if self.beta is None
-            else self.beta
-        )
+        beta = self.beta
+        if beta is None:
+            beta = automatic_beta(float(error.detach()), float(penalty.detach()), self.gamma)
         loss = error + beta * penalty
         self.manual_backward(loss)
         self.log("train/penalty", penalty.detach(), batch_size=len(x))
         self.log("train/beta", beta, batch_size=len(x))
         return loss.detach()
-
-    def on_save_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        super().on_save_checkpoint(checkpoint)
-        checkpoint["left"] = self.left
-
-    def on_load_checkpoint(self, checkpoint: dict[str, object]) -> None:
-        super().on_load_checkpoint(checkpoint)
-        left = checkpoint.get("left")
-        self.left = left.to(self.device) if isinstance(left, torch.Tensor) else None
 
 
 def jvp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
@@ -144,9 +129,5 @@ def unit(vector: Tensor, otherwise: Tensor) -> Tensor:
 
 def automatic_beta(error: float, penalty: float, gamma: float) -> float:
     """10^floor(log10(error / penalty)) / gamma: brings the penalty to the power of ten below the error, divided by gamma.
-    0 where the penalty is 0."""
+    0 if the penalty is 0."""
     return 10.0 ** math.floor(math.log10(error / penalty)) / gamma if error > 0 and penalty > 0 else 0.0
-
-
-class JcbTraining(Jcb, ReconstructionModule):
-    """Jacobian-regularised training over the reconstruction backbone."""

@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
+from typing import ClassVar, Literal
+
 from torch import Tensor
 
 from invsmooth.attacks import SmoothedError
-from invsmooth.attacks.objectives import SMOOTHINGS
 from invsmooth.attacks.pgd import Schedule
 from invsmooth.attacks.search import Init, Keep
-from invsmooth.core.units import to_unit_scale
+from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.core.parameters import Count, NotNegative, Positive, Whole, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.adv import Adv
-from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
-
-NOISES = ("fresh", "shared")
+from invsmooth.training.adv import AdvTraining
+from invsmooth.training.backbone import TrainingSetup
 
 
-class SmtAdv(Adv):
-    """Mixin: as adversarial training, but the attack maximises the error of the SMOOTHED reconstruction.
+class SmtAdvTraining(AdvTraining):
+    """As adversarial training, but the attack maximises the error of the SMOOTHED reconstruction.
 
     ``noise="fresh"`` (Algorithm 1): fresh draws at each attack step; the weights are then updated on f(y_{x+xi*}) without
     smoothing noise. ``noise="shared"`` (Salman et al. 2019): the same draws at all attack steps and in the update, which
     minimises the loss that was attacked.
 
-    Args beyond those of :class:`Adv`:
-        sigma: standard deviation of the smoothing noise, grey levels.
+    Args beyond those of :class:`AdvTraining`:
+        sigma: standard deviation of the smoothing noise, [0, 1] pixel scale.
         n_samples: draws S.
         smoothing: ``"mean"``, the loss of the mean reconstruction, or ``"loss"``, the mean of the losses.
         noise: ``"fresh"`` or ``"shared"``.
         chunk_size: draws at a time in the attack, which bounds its memory; None for all. The gradient is the same.
     Raises:
-        ValueError: a setting outside its range.
+        ValueError: a parameter outside its range.
     """
+
+    declared: ClassVar = AlgorithmDeclaration("smt_adv", order=3, smooths=True)
+    grey_levels = ("sigma",)
 
     def __init__(
         self,
         setup: TrainingSetup,
         *,
-        eps: float,
-        n_iter: int,
-        sigma: float,
-        n_samples: int,
-        step_size: float | None = None,
+        eps: NotNegative,
+        n_iter: Count,
+        sigma: NotNegative,
+        n_samples: Count,
+        step_size: Positive | None = None,
         schedule: Schedule = "constant",
         normalize: bool = True,
         init: Init = "zero",
         keep: Keep = "last",
         warm_start: bool = False,
-        eps_warmup: int = 0,
-        smoothing: str = "mean",
-        noise: str = "fresh",
-        chunk_size: int | None = None,
+        eps_warmup: Whole = 0,
+        smoothing: Literal["mean", "loss"] = "mean",
+        noise: Literal["fresh", "shared"] = "fresh",
+        chunk_size: Count | None = None,
     ) -> None:
         super().__init__(
             setup, eps=eps, n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init,
             keep=keep, warm_start=warm_start, eps_warmup=eps_warmup,
         )  # fmt: skip
-        check_smoothing(sigma, n_samples, smoothing, SMOOTHINGS, chunk_size)
-        if noise not in NOISES:
-            raise ValueError(f"noise={noise!r} is none of {', '.join(NOISES)}")
-        self.sigma, self.n_samples, self.smoothing = to_unit_scale(sigma), n_samples, smoothing
+        smoothed = {
+            "sigma": sigma,
+            "n_samples": n_samples,
+            "smoothing": smoothing,
+            "noise": noise,
+            "chunk_size": chunk_size,
+        }
+        check_parameters(SmtAdvTraining, smoothed)
+        self.sigma, self.n_samples, self.smoothing = sigma, n_samples, smoothing
         self.noise, self.chunk_size = noise, chunk_size
 
     @property
@@ -93,21 +101,3 @@ class SmtAdv(Adv):
             loss = per_image.mean()
         self.manual_backward(loss)
         return loss.detach()
-
-
-def check_smoothing(
-    sigma: float, n_samples: int, smoothing: str, allowed: tuple[str, ...], chunk_size: int | None
-) -> None:
-    """Raises ValueError: a setting of the smoothing outside its range."""
-    if not sigma >= 0:
-        raise ValueError(f"sigma={sigma} has to be >= 0 (grey levels)")
-    if n_samples < 1:
-        raise ValueError(f"n_samples={n_samples} has to be at least 1")
-    if smoothing not in allowed:
-        raise ValueError(f"smoothing={smoothing!r} is none of {', '.join(allowed)}")
-    if chunk_size is not None and chunk_size < 1:
-        raise ValueError(f"chunk_size={chunk_size} has to be at least 1, or null")
-
-
-class SmtAdvTraining(SmtAdv, ReconstructionModule):
-    """Smoothed adversarial training over the reconstruction backbone."""

@@ -61,7 +61,7 @@ def step_seconds(task: str, patches: Tensor, n_steps: int) -> float:
     """Median seconds of a step of ordinary training on ``patches``, without any loading."""
     with initialize_config_module("invsmooth.conf", version_base="1.3"):
         cfg = compose("train", [f"task={task}"])
-    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    module = build_module(cfg, build_estimator(cfg, trains=True))
     optimizer = torch.optim.Adam(module.estimator.parameters())
     module.manual_backward = lambda loss: loss.backward()  # type: ignore[method-assign,assignment]
     operator = module.train_operators[0]

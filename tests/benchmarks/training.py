@@ -49,7 +49,7 @@ def measure(task: str, algo: str, n_batches: int) -> tuple[float, float]:
             "operator.train_ratio=[0.1]",
         ]
         cfg = compose("train", [o for o in overrides if task == "cs" or "ratio" not in o])
-    module = build_module(cfg, build_estimator(cfg, trains=True), build_settings(cfg.operator))
+    module = build_module(cfg, build_estimator(cfg, trains=True))
     clock = Clock()
     trainer = L.Trainer(
         accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False, limit_val_batches=0,

@@ -8,9 +8,10 @@ import pytest
 import torch
 
 from invsmooth.cache import Results, Store
-from invsmooth.certificates import certify_all, draw_buffer
+from invsmooth.certificates import draw_buffer
 from invsmooth.estimators import DPDNN
 from invsmooth.operators import Identity
+from tests.certificates.together import certify_all
 
 SIGMA = 25 / 255
 EPS = [0.0, 0.05, 0.1]

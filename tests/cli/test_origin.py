@@ -184,7 +184,7 @@ def test_a_kept_training_is_one_of_the_same_name() -> None:
     keys = set()
     for name in ("a", "b"):
         cfg = config("task=denoise_small", f"task.name={name}", "estimator.n_steps=1", "estimator.channels=2")
-        module = build_module(cfg, DPDNN(1, 2, 1), build_settings(cfg.operator))
+        module = build_module(cfg, DPDNN(1, 2, 1))
         for p in module.estimator.parameters():
             torch.nn.init.zeros_(p)
         keys.add(training_key(cfg, module, data))  # type: ignore[arg-type]

@@ -191,7 +191,7 @@ def test_mean_smoothing_and_loss_smoothing_differ_by_the_spread_of_the_draws() -
 @pytest.mark.parametrize("noise", ["fresh", "shared"])
 def test_smoothed_adversarial_training_draws_and_updates_as_it_says(noise: str) -> None:
     spy = Gain(0.5)
-    trained = alone("SmtAdv", spy, eps=0.3, n_iter=3, sigma=20.0, n_samples=4, noise=noise)
+    trained = alone("SmtAdv", spy, eps=0.3, n_iter=3, sigma=20 / 255, n_samples=4, noise=noise)
     operator, x = trained.train_operators[0], torch.rand(2, 1, 8, 8)
     b = 0.02 * torch.randn(operator.A(x).shape)
     loss = trained.accumulate_gradients(x, b, operator, 0)
@@ -214,7 +214,7 @@ def test_smoothed_adversarial_training_draws_and_updates_as_it_says(noise: str) 
 def test_smoothed_gradient_training_by_hand() -> None:
     """x_hat = g (x + sigma_j delta + b) and plain gradient descent: every one of the T_step updates computed by hand."""
     net = Gain(0.2)
-    trained = alone("SmtGrad", net, {"train_operators": [Identity()]}, sigma=25.5, n_samples=5, t_step=3, chunk_size=2)
+    trained = alone("SmtGrad", net, {"train_operators": [Identity()]}, sigma=0.1, n_samples=5, t_step=3, chunk_size=2)
     x, b = torch.rand(4, 1, 8, 8), 0.05 * torch.randn(4, 1, 8, 8)
     g, rate = 0.2, 0.5
     optimizer = torch.optim.SGD(net.parameters(), lr=rate)
@@ -233,7 +233,9 @@ def test_averaged_gradients_are_the_gradient_of_the_averaged_loss() -> None:
     """The paper calls loss smoothing the less effective variant of Algorithm 2; by linearity it is the same step."""
     gradients = []
     for smoothing, chunk_size in (("gradient", 1), ("gradient", 3), ("loss", None)):
-        trained = alone("SmtGrad", None, sigma=20.0, n_samples=5, t_step=2, smoothing=smoothing, chunk_size=chunk_size)
+        trained = alone(
+            "SmtGrad", None, sigma=20 / 255, n_samples=5, t_step=2, smoothing=smoothing, chunk_size=chunk_size
+        )
         operator, x = trained.train_operators[0], torch.rand(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
         trained.accumulate_gradients(x, torch.zeros_like(operator.A(x)), operator, 1)
         gradients.append(torch.cat([p.grad.flatten() for p in trained.estimator.parameters()]))
@@ -251,17 +253,17 @@ def test_averaged_gradients_are_the_gradient_of_the_averaged_loss() -> None:
         ("Adv", {"eps_warmup": -1}, "eps_warmup=-1"),
         ("Jcb", {"beta": -1.0}, "beta=-1.0"),
         ("Jcb", {"gamma": 0.0}, "gamma=0.0"),
-        ("Jcb", {"norm": "nuclear"}, "norm='nuclear' is none of spectral, frobenius"),
+        ("Jcb", {"norm": "nuclear"}, "norm='nuclear' is not allowed; allowed: spectral, frobenius"),
         ("Jcb", {"reduce": "sum"}, "reduce='sum'"),
         ("Jcb", {"n_iter": 0}, "n_iter=0"),
         ("SmtAdv", {"n_samples": 0}, "n_samples=0"),
         ("SmtAdv", {"sigma": -1.0}, "sigma=-1.0"),
-        ("SmtAdv", {"smoothing": "median"}, "smoothing='median' is none of mean, loss"),
-        ("SmtAdv", {"noise": "none"}, "noise='none' is none of fresh, shared"),
+        ("SmtAdv", {"smoothing": "median"}, "smoothing='median' is not allowed; allowed: mean, loss"),
+        ("SmtAdv", {"noise": "none"}, "noise='none' is not allowed; allowed: fresh, shared"),
         ("SmtAdv", {"chunk_size": 0}, "chunk_size=0"),
         ("SmtGrad", {"t_step": 0}, "t_step=0"),
         ("SmtGrad", {"n_samples": 0}, "n_samples=0"),
-        ("SmtGrad", {"smoothing": "mean"}, "smoothing='mean' is none of gradient, loss"),
+        ("SmtGrad", {"smoothing": "mean"}, "smoothing='mean' is not allowed; allowed: gradient, loss"),
     ],
 )
 def test_bad_settings(name: str, change: dict, message: str) -> None:

@@ -41,7 +41,7 @@ def train(
         cfg = compose("train", [*given, *overrides])
     L.seed_everything(0, verbose=False)
     settings = build_settings(cfg.operator)
-    module = build_module(cfg, build_estimator(cfg, trains=True), settings)
+    module = build_module(cfg, build_estimator(cfg, trains=True))
     if cfg.trainer.channels_last:
         module.estimator.to(memory_format=torch.channels_last)
     if cfg.trainer.compile:

@@ -12,6 +12,7 @@ from invsmooth.core.rng import standard_normal
 from invsmooth.data.datamodule import NamedImages
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.frozen import state_sha256
+from invsmooth.evaluation.module import EvaluationModule
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.measurement import Setting, measure
@@ -100,7 +101,9 @@ def test_ordinary_training_compares_with_the_clean_image() -> None:
 
 def test_noise_is_that_of_the_config_and_fresh_for_each_batch(tmp_path: Path) -> None:
     spy = Gain()
-    trained = module("Ord", spy, setup={"train_operators": [Identity()], "settings": [Setting(Identity(), 1.0, 0.0)]})
+    trained = module(
+        "Ord", spy, setup={"train_operators": [Identity()], "val_settings": [Setting(Identity(), 1.0, 0.0)]}
+    )
     datamodule = data()
     runner = trainer(tmp_path, 5)
     runner.fit(trained, datamodule=datamodule)
@@ -143,22 +146,21 @@ def test_an_estimator_without_input_gradient_is_refused_before_the_first_step(tm
 def test_measurement_noise_belongs_to_the_image() -> None:
     """The same b whatever the batch; common over sigma_b; its own for each image and noise seed."""
     x = torch.rand(2, 1, 8, 8)
-    weak, strong = (measure(Setting(Identity(), 1.0, s), ["a", "b"], x) for s in (5.0, 10.0))
+    weak, strong = (measure(Setting(Identity(), 1.0, s), ["a", "b"], x) for s in (5 / 255, 10 / 255))
     torch.testing.assert_close(strong.b, 2 * weak.b)
-    torch.testing.assert_close(measure(Setting(Identity(), 1.0, 5.0), ["b"], x[1:]).b, weak.b[1:])
+    torch.testing.assert_close(measure(Setting(Identity(), 1.0, 5 / 255), ["b"], x[1:]).b, weak.b[1:])
     assert not torch.allclose(weak.b[0], weak.b[1])
-    assert not torch.allclose(measure(Setting(Identity(), 1.0, 5.0, noise_seed=1), ["a", "b"], x).b, weak.b)
+    assert not torch.allclose(measure(Setting(Identity(), 1.0, 5 / 255, noise_seed=1), ["a", "b"], x).b, weak.b)
     torch.testing.assert_close(weak.y, x + weak.b)
 
 
 @pytest.mark.parametrize("name", ["Ord", "Adv"])
 def test_measurement_of_a_test_image_is_the_same_for_every_algorithm_and_seed(name: str) -> None:
-    trained = module(name, setup={"seed": 3 if name == "Ord" else 4, "settings": [Setting(Identity(), 1.0, 5.0)]},
-                     **SETTINGS[name])  # fmt: skip
-    trained.log = lambda *args, **kwargs: None
+    trained = module(name, setup={"seed": 3 if name == "Ord" else 4}, **SETTINGS[name])
+    tested = EvaluationModule(trained.estimator, [Setting(Identity(), 1.0, 5 / 255)])
     batch = NamedImages(["a"], torch.full((1, 1, 16, 16), 0.5))
     expected = 0.5 + 5 / 255 * standard_normal((1, 16, 16), 0, "b", "a")
-    torch.testing.assert_close(trained.test_step(batch, 0)["measured"].y[0], expected)
+    torch.testing.assert_close(tested.test_step(batch, 0).y[0], expected)
 
 
 @pytest.mark.parametrize("name", ["Ord", "SmtGrad"])

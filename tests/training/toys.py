@@ -25,19 +25,19 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Ord": {},
     "Adv": {"eps": 0.2, "n_iter": 3, "init": "sphere", "warm_start": True, "eps_warmup": 4},
     "Jcb": {},
-    "SmtAdv": {"eps": 0.2, "n_iter": 2, "sigma": 10.0, "n_samples": 3, "chunk_size": 2},
-    "SmtGrad": {"sigma": 10.0, "n_samples": 3, "t_step": 2, "chunk_size": 2},
+    "SmtAdv": {"eps": 0.2, "n_iter": 2, "sigma": 10 / 255, "n_samples": 3, "chunk_size": 2},
+    "SmtGrad": {"sigma": 10 / 255, "n_samples": 3, "t_step": 2, "chunk_size": 2},
 }
 """A setting of each algorithm that uses all that is drawn and kept from batch to batch."""
 
 
 def module(name: str = "Ord", estimator: torch.nn.Module | None = None, setup: dict | None = None, **own: Any) -> Any:
-    """An algorithm over a small network, by the name of its mixin."""
+    """An algorithm over a small network, by the name of its class without "Training"."""
     torch.manual_seed(0)
     operators = [BlockGaussian(r, block=4) for r in RATIOS]
     arguments: dict[str, Any] = {
-        "estimator": estimator or ISTANetPP(2, 4), "train_operators": operators, "train_sigma_b": 5.0,
-        "settings": [Setting(operators[0], RATIOS[0], 0.0)], "learning_rate": 1e-2, "schedule": "cosine",
+        "estimator": estimator or ISTANetPP(2, 4), "train_operators": operators, "train_sigma_b": 5 / 255,
+        "val_settings": [Setting(operators[0], RATIOS[0], 0.0)], "learning_rate": 1e-2, "schedule": "cosine",
         "max_batches": 12, "seed": 3,
         "description": {"estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 4}},
     }  # fmt: skip
