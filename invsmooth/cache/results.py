@@ -98,7 +98,7 @@ class Results:
         with self.store.once(kind, key):
             found = self.cached(kind, key, expected)
             if found is not None:
-                self.counts[f"{kind} recalled"] += 1
+                self.counts[f"{kind} cached"] += 1
                 return {name: value.to(self.device) for name, value in found.items()}
             computed = compute()
             self.store.put(kind, key, to_bytes(computed))
