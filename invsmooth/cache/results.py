@@ -6,16 +6,18 @@ import io
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from invsmooth.cache.content import content_key
 from invsmooth.cache.store import Store
 
-Tensors = Mapping[str, Tensor]
+if TYPE_CHECKING:  # verify needs the keys of this package, and no torch
+    import torch
+    from torch import Tensor
+
+Tensors: TypeAlias = "Mapping[str, Tensor]"
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Results:
         with self.store.once(kind, key):
             found = self.cached(kind, key, expected)
             if found is not None:
-                self.counts[f"{kind} recalled"] += 1
+                self.counts[f"{kind} cached"] += 1
                 return {name: value.to(self.device) for name, value in found.items()}
             computed = compute()
             self.store.put(kind, key, to_bytes(computed))
@@ -105,6 +107,8 @@ class Results:
 
     def cached(self, kind: str, key: str, expected: Expected | None) -> Tensors | None:
         """The cached result, if it is as expected. Anything else is dropped, with a warning."""
+        import torch
+
         content = self.store.get(kind, key)
         if content is None:
             return None

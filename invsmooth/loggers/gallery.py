@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def galleries(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Picture]
     are there once."""
     cells = rows.drop_duplicates(CELL)  # pictures are those of a run's first certifier, whose row comes first
     cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
-    groups = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))
+    groups: list[Any] = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))
     if len(groups) > GALLERIES:
         log.warning("the logger takes the pictures of %d of %d images and settings", GALLERIES, len(groups))
     return {setting_name(*key): list(pictures(group, declared)) for key, group in groups[:GALLERIES]}

@@ -76,7 +76,7 @@ def test_errors_and_moments_serve_any_number_of_predictions(results: Results) ->
         certify_all(Counting(), Identity(), x, certifiers=("error", "mean", "center"), sigma=SIGMA, eps=EPS, n_samples=50,
                     n_pred=n_pred, x=x, remember=results)  # fmt: skip
     assert dict(results.counts) == {
-        "errors computed": 1, "errors recalled": 1, "moments computed": 1, "moments recalled": 1, "centre computed": 2,
+        "errors computed": 1, "errors cached": 1, "moments computed": 1, "moments cached": 1, "centre computed": 2,
     }  # fmt: skip
 
 

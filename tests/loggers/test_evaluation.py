@@ -127,7 +127,9 @@ def test_an_attack_on_the_smoothed_network_is_named_with_its_sigma(tmp_path: Pat
     ]
     rows = stored(tmp_path, *cells)
     assert summary(rows, DECLARED)["eval/ratio0.1_b0/psnr_attacked/eps0.2_sigma2"] == pytest.approx(18.2)
-    lines = {line.label for chart in charts(rows, DECLARED) for line in chart.lines if chart.name.endswith("psnr_over_eps")}
+    lines = {
+        line.label for chart in charts(rows, DECLARED) for line in chart.lines if chart.name.endswith("psnr_over_eps")
+    }
     assert {"attacked, sigma = 1", "attacked, sigma = 2"} <= lines
 
 

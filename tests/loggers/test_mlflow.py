@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.loggers.runs import read, N_BATCHES, run, run_that_does_little
+from tests.loggers.runs import N_BATCHES, read, run, run_that_does_little
 
 pytestmark = pytest.mark.skipif(  # imported by ours first, which keeps it out of the home folder
     find_spec("mlflow") is None, reason="needs the package mlflow-skinny: pip install -e '.[mlflow]'"

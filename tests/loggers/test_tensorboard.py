@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.loggers.runs import read, N_BATCHES, run
+from tests.loggers.runs import N_BATCHES, read, run
 
 accumulators = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator",

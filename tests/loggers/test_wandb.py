@@ -21,7 +21,7 @@ from invsmooth.loggers import wandb_run as backend
 from invsmooth.pipeline.run import run_loggers
 from invsmooth.records.rows import read_rows
 from tests.config.test_config import config
-from tests.loggers.runs import read, N_BATCHES, TINY, run, run_that_does_little
+from tests.loggers.runs import N_BATCHES, TINY, read, run, run_that_does_little
 from tests.loggers.wandb_file import OfflineRun, offline_runs
 
 KEY = "0" * 40

@@ -17,6 +17,7 @@ from invsmooth.core.errors import CertificateViolation, ConfigError
 from invsmooth.sweeps import report_at_end as sweep
 from invsmooth.sweeps.outcomes import exit_code, outcomes, summary, write_failure, write_lost
 from invsmooth.sweeps.report_at_end import ReportAtSweepEnd
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import row
 
 
@@ -79,7 +80,7 @@ def test_rows_are_those_of_the_jobs_that_finished(
     from invsmooth.records.rows import write_rows
 
     for name, status in (("0_a", "finished"), ("1_b", "running")):
-        write_rows(job(tmp_path, name, status) / "results.parquet", [row(run_id=name)])
+        write_rows(job(tmp_path, name, status) / "results.parquet", [row(run_id=name)], DECLARED)
 
     def broken(*args: object) -> None:
         raise OSError("disk full")
