@@ -172,8 +172,6 @@ def run_list(averages: Averages, runs: Mapping[str, Run]) -> pd.DataFrame:
     counts = rows.groupby("folder").agg(rows=("image", "size"), images=("image", "nunique"))
     found = lines.merge(counts, on="folder")
     trained = [runs[folder].training is not None for folder in found["folder"]]
-    costs = {
-        name: [getattr(runs[folder], name) for folder in found["folder"]] for name in ("seconds", "evals", "memory")
-    }
     names = {"seconds": "seconds_per_batch", "evals": "network_evals_per_image", "memory": "peak_memory_mb"}
-    return found.assign(settings_on_record=trained, **{names[k]: v for k, v in costs.items()})
+    costs = {name: [getattr(runs[folder], of) for folder in found["folder"]] for of, name in names.items()}
+    return found.assign(settings_on_record=trained, **costs)

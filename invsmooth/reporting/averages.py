@@ -12,7 +12,7 @@ import pandas as pd
 
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.rows import Declared
-from invsmooth.reporting.columns import certified_columns, certifier, certifiers
+from invsmooth.reporting.columns import certified_columns, certifier, certifiers, columns
 from invsmooth.reporting.methods import in_order, set_draws, with_labels
 
 SETTING = ["task", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target", "protocol"]
@@ -42,6 +42,7 @@ class Averages:
             the truth in dB (``truth_psnr`` …). In order of task, method, …, certifier.
         rows: as they were given, completed by :func:`invsmooth.reporting.methods.with_labels`.
         declared: the declarations of the rows.
+        certified, decibels: the quantities that are certified, and those in dB.
         per_image: for each line of ``table`` and image the means over the runs; index (cell, image), the cell being the
             index of the line.
     """
@@ -49,7 +50,8 @@ class Averages:
     def __init__(self, rows: pd.DataFrame, declared: Declared) -> None:
         rows = with_labels(rows)
         self.rows, self.declared = rows, declared
-        self.certified = {*certified_columns(declared)}
+        self.certified = set(certified_columns(declared))
+        self.decibels = {c.name for c in columns(declared).values() if c.unit == "dB"}
         of_certifiers = [c.name for d in declared.certifiers.values() for c in d.columns if c.kind in ("real", "whole")]
         quantities = list(dict.fromkeys([*BASE, *of_certifiers]))
         values = rows.reindex(columns=quantities).apply(pd.to_numeric).astype("float64")

@@ -103,6 +103,16 @@ def psnr_columns(declared: Declared, names: Iterable[str]) -> dict[str, str]:
     return {c.name: c.curves["psnr"] for c in certifiers(declared, names) if "psnr" in c.curves}
 
 
+def clause(certifier: CertifierDeclaration) -> str:
+    """Its statement, as a part of a sentence."""
+    return certifier.statement.replace(": ", ", ")
+
+
+def meaning(column: Column) -> str:
+    """Its meaning, as a part of a sentence."""
+    return column.meaning.rstrip(".")
+
+
 def taken_at(certifier: CertifierDeclaration) -> str:
     """The measurement that its draws are of, as a symbol."""
     return "y(x+ξ)" if certifier.at == "attacked" else "y(x)"

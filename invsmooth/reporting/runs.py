@@ -21,24 +21,13 @@ Settings = Mapping[str, Any]
 """Config keys with dots to values; what a run was trained or evaluated with, but for its seed."""
 
 TRAINING = (
-    "algo.", "task.", "estimator.", "operator.", "data.name",
-    "data.limit", "data.augment", "data.holdout", "trainer.max_", "trainer.ema_decay", "trainer.precision",
-    "trainer.gradient_clip_val", "ckpt",
+    "algo.", "task.", "estimator.", "operator.", "data.name", "data.limit", "data.augment", "data.holdout",
+    "trainer.max_", "trainer.ema_decay", "trainer.precision", "trainer.gradient_clip_val", "ckpt",
 )  # fmt: skip
 NOT_TRAINING = (
-    "algo._target_",
-    "algo.name",
-    "algo.chunk_size",
-    "task.name",
-    "task.eps",
-    "task.step_size",
-    "task.n_iter",
-    "operator._target_",
-    "operator.name",
-    "operator.ratio",
-    "operator.sigma_b",
-    "operator.noise_seed",
-)
+    "algo._target_", "algo.name", "algo.chunk_size", "task.name", "task.eps", "task.step_size", "task.n_iter",
+    "operator._target_", "operator.name", "operator.ratio", "operator.sigma_b", "operator.noise_seed",
+)  # fmt: skip
 """Settings of the test, and the attack of the task, from which algo.eps and its like are computed: without an attack it
 is not used."""
 
@@ -46,14 +35,9 @@ EVALUATION = (
     "attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.", "operator.noise_seed",
 )  # fmt: skip
 NOT_EVALUATION = (
-    "attack._target_",
-    "attack.eps",
-    "attack.name",
-    "attack.target",
-    "attack.chunk_size",
-    "attack.check_samples",
+    "attack._target_", "attack.eps", "attack.name", "attack.target", "attack.chunk_size", "attack.check_samples",
     "data.test.root",
-)
+)  # fmt: skip
 """Settings with a column in the rows, and those that do not change the numbers."""
 
 METRICS = {"seconds": "train/seconds_per_batch", "evals": "train/network_evals", "memory": "train/peak_memory_mb"}
@@ -86,13 +70,8 @@ def read_run(folder: Path) -> Run:
     config = read_config(folder)
     if config is None:
         return Run(folder, None, None, None, **read_metrics(folder))
-    return Run(
-        folder,
-        config,
-        training=trained_with(folder, config),
-        evaluation=chosen(config, EVALUATION, NOT_EVALUATION),
-        **read_metrics(folder),
-    )
+    evaluation = chosen(config, EVALUATION, NOT_EVALUATION)
+    return Run(folder, config, trained_with(folder, config), evaluation, **read_metrics(folder))
 
 
 def trained_with(folder: Path, config: Settings) -> Settings | None:
@@ -143,8 +122,4 @@ def read_metrics(folder: Path) -> dict[str, float]:
     except (pd.errors.ParserError, UnicodeDecodeError) as error:
         raise ConfigError(f"{folder / 'metrics.csv'} is no CSV: {error}; leave the run out of runs=") from error
     found = {name: logged[column].dropna() for name, column in METRICS.items() if column in logged}
-    return {
-        name: float(values.max() if name == "memory" else values.median())
-        for name, values in found.items()
-        if len(values)
-    }
+    return {name: float(v.max() if name == "memory" else v.median()) for name, v in found.items() if len(v)}

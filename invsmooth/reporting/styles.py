@@ -41,14 +41,17 @@ FILLS = ("full", "left", "right", "top", "bottom")
 
 def method_styles(methods: Sequence[tuple[str, str]], declared: Declared) -> dict[str, dict[str, Any]]:
     """The style of each of (algorithm, method)."""
-    names = {*declared.algorithms, *(algo for algo, _ in methods)}
-    places = {a: k for k, a in enumerate(sorted(names, key=lambda name: (algorithm(declared, name).order, name)))}
+    # An algorithm has the same style in every report, unless it shares its place with another one.
+    places: dict[str, int] = {}
+    for order, name in sorted((algorithm(declared, a).order, a) for a in {*declared.algorithms, *dict(methods)}):
+        free = [k for k in range(len(PALETTE)) if k not in places.values()] or [order % len(PALETTE)]
+        places[name] = order if order in free else free[-1]
     found: dict[str, dict[str, Any]] = {}
     seen: dict[str, int] = {}
     for algo, method in methods:
         number = seen[algo] = seen.get(algo, -1) + 1
         look = {"markersize": 4, "linewidth": 1.2, "markeredgewidth": 0.9, "fillstyle": FILLS[number % len(FILLS)]}
-        found[method] = PALETTE[places[algo] % len(PALETTE)] | look
+        found[method] = PALETTE[places[algo]] | look
     return found
 
 

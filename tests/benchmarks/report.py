@@ -17,7 +17,7 @@ from typing import Any
 from invsmooth.records.rows import read_rows
 from invsmooth.reporting import report
 from invsmooth.reporting.artefacts import tables
-from invsmooth.reporting.cells import Cells
+from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.methods import read_runs, with_methods
 from tests.reporting.sweep_made import write_many
 
@@ -32,12 +32,12 @@ def timed(name: str, run: Callable[[], Any]) -> Any:
 def main(n_runs: int = 500) -> None:
     with tempfile.TemporaryDirectory() as folder:
         folders = timed(f"(making {n_runs} runs)", lambda: write_many(Path(folder), n_runs))
-        rows = timed("read rows", lambda: read_rows(folders))
+        rows, declared = timed("read rows", lambda: read_rows(folders))
         runs = timed("read configs and metrics", lambda: read_runs(rows))
         rows = timed("tell methods apart", lambda: with_methods(rows, runs))
-        cells = timed(f"aggregate {len(rows)} rows", lambda: Cells(rows))
+        averages = timed(f"aggregate {len(rows)} rows", lambda: Averages(rows, declared))
         made = timed(
-            f"tables of {len(cells.table)} cells, bootstraps included", lambda: list(tables(rows, runs, cells))
+            f"tables of {len(averages.table)} averages, bootstraps included", lambda: list(tables(averages, runs))
         )
         print(f"{sum(table.has_numbers() for table in made)} tables")
 

@@ -9,11 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
+from invsmooth.reporting.page.html import write_page
 from PIL import Image
 
 from invsmooth.records.rows import read_rows
 from invsmooth.report import find_runs
-from invsmooth.reporting.html_page import write_page
 from tests.reporting.browser import browser
 from tests.reporting.page_runs import make_runs
 
@@ -25,7 +25,7 @@ def screenshot(pattern: str, out: Path) -> None:
     with tempfile.TemporaryDirectory() as name, browser() as chrome:
         folder = Path(name)
         runs = make_runs(folder / "runs", size=160) if pattern == "synthetic" else find_runs(pattern)
-        path = write_page(read_rows(runs), folder)
+        path = write_page(*read_rows(runs), folder)
         tab = chrome.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         tab.goto(f"file://{path}")
         tab.wait_for_selector("[data-ready]")

@@ -98,6 +98,7 @@ def cell(
                 "bound": shift,
                 "certified_psnr_mean": clean - 0.03 * sigma - 2 * math.log1p(ratio),
                 "k_index": None,
+                "joint_over_eps": True,
             }
         else:
             own |= draws[certifier] if ratio <= limit else none

@@ -89,7 +89,8 @@ def run_rows(
                     if certifier == "error":
                         own |= {"certified_psnr": clean - 2 * ratio - 1, "psnr_median": clean - 0.5}
                     if certifier == "mean":
-                        own |= {"certified_psnr_mean": clean - ratio - 0.5, "psnr_median": clean - 0.3, "k_index": None}
+                        own |= {"certified_psnr_mean": clean - ratio - 0.5, "psnr_median": clean - 0.3, "k_index": None,
+                                "joint_over_eps": True}  # fmt: skip
                     if certifier != "mean" and ratio > 1.3:
                         own |= {
                             "bound": math.nan,

@@ -116,12 +116,12 @@ def test_each_certifier_has_its_panels(tab: Any, made: tuple[pd.DataFrame, Path]
     show(tab, page, certifier="mean", sigma=50)
     titles = tab.eval_on_selector_all("#over-eps h4", "all => all.map(e => e.textContent)")
     assert titles[2:] == [
-        "Certified: PSNR of the smoothed mean, at least",
-        "Certified: MSE that the smoothed mean can move",
+        "Certified: PSNR of the mean estimator under every attack",
+        "Certified: smoothed mean, MSE by which it can move",
     ]
     mine = rows[(rows["certifier"] == "mean") & (rows["sigma"] == 50) & (rows["algo"] == "ord")]
     assert drawn(tab, "eps", 2)[1] == pytest.approx(list(mine.groupby("eps")["certified_psnr_mean"].mean()), rel=1e-5)
-    assert "MSE that the smoothed mean can move. It is taken at the clean measurement." in tab.inner_text(
+    assert "mean: smoothed mean, MSE by which it can move, certified for every attack" in tab.inner_text(
         "#certified-what"
     )
     assert tab.locator("#unsound").is_hidden()

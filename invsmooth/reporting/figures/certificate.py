@@ -61,17 +61,18 @@ def legend_labels(axes: Axes) -> list[str]:
 def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
     """The main value of a certifier, and dotted its estimates."""
     dotted = estimates(certifier) if certifier.column == "bound" else []
-    said = "".join(f" (dotted: {column.heading})" for column in dotted if column.heading not in certifier.axis)
-    axes.set_ylabel(textwrap.fill(f"{certifier.name}: {certifier.axis}{said}", 34))
+    axis = " ".join(certifier.axis.removeprefix(f"{certifier.name}: ").split())
+    said = "" if "dotted" in axis else "".join(f" (dotted: {column.heading})" for column in dotted)
+    axes.set_ylabel(textwrap.fill(f"{certifier.name}: {axis}{said}", 34))
     if not certifier.per_eps:
         style = certifier_style(certifier) | {"markersize": 4}
         errorbar(axes, lines.drop_duplicates("sigma"), "sigma", certifier.column, style)
     else:
-        for eps, at_eps in lines.groupby("eps"):
-            style = styles[float(eps)]  # type: ignore[arg-type]
-            errorbar(axes, at_eps, "sigma", certifier.column, style | {"label": f"ε = {eps:g}"})
+        for (eps,), at_eps in grouped(lines, ["eps"]):
+            errorbar(axes, at_eps, "sigma", certifier.column, styles[eps] | {"label": f"ε = {eps:g}"})
             for column in dotted:
-                errorbar(axes, at_eps, "sigma", column.name, style | {"linestyle": ":", "marker": "", "linewidth": 1})
+                look = styles[eps] | {"linestyle": ":", "marker": "", "linewidth": 1}
+                errorbar(axes, at_eps, "sigma", column.name, look)
     if certifier.column == "bound":
         axes.set_yscale("log")
     if nulls := without_certificate(lines):
@@ -81,10 +82,9 @@ def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclar
 def draw_attacked_quality(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
     """PSNR of the picture of the attacked measurement of each eps."""
     axes.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
-    for eps, at_eps in lines.groupby("eps"):
-        errorbar(
-            axes, with_unsmoothed(at_eps, "psnr_median", "psnr_attacked"), "sigma", "psnr_median", styles[float(eps)]
-        )  # type: ignore[arg-type]
+    for (eps,), at_eps in grouped(lines, ["eps"]):
+        every = with_unsmoothed(at_eps, "psnr_median", "psnr_attacked")
+        errorbar(axes, every, "sigma", "psnr_median", styles[eps])
 
 
 def draw_clean_quality(axes: Axes, of: list[tuple[CertifierDeclaration, pd.DataFrame]]) -> None:

@@ -96,8 +96,8 @@ def comparison_figure(shown: Sequence[Comparison], anywhere: set[str], declared:
         draw_references(above[0], below[0], one)
         smoothed = f"median, σ = {one.sigma:g}" if one.sigma == one.sigma else ""
         for column, method in enumerate(columns, 1):
-            draw_method(above[column], one.attacked, method, "attacked")
-            draw_method(below[column], one.smoothed, method, "median")
+            draw(above[column], one.attacked[one.attacked["method"] == method], "attacked", "attacked")
+            draw(below[column], one.smoothed[one.smoothed["method"] == method], "median", "median")
             above[column].set_title("\n".join([*in_lines(method), "σ = 0"]), fontsize=8)
             below[column].set_title(smoothed, fontsize=8)
     return figure
@@ -111,38 +111,20 @@ def in_lines(method: str) -> list[str]:
 
 def draw_references(above: Axes, below: Axes, one: Comparison) -> None:
     """The reconstruction of the clean measurement after ordinary training, and the clean image."""
-    first = one.attacked.iloc[0]
-    draw(below, first, "clean", "PSNR / SSIM")
+    draw(below, one.attacked, "clean", "")
     below.set_title("clean x", fontsize=8)
-    ordinary = one.attacked[one.attacked["algo"] == REFERENCE]
+    draw(above, one.attacked[one.attacked["algo"] == REFERENCE], "reconstructed", "clean")
     above.set_title(f"Vanilla\n({REFERENCE}, ε = 0)", fontsize=8)
-    if len(ordinary):
-        draw(above, ordinary.iloc[0], "reconstructed", quality(ordinary.iloc[0], "clean"))
-    else:
-        missing(above)
 
 
-def draw_method(place: Axes, rows: pd.DataFrame, method: str, kind: str) -> None:
-    own = rows[rows["method"] == method]
-    if own.empty:
-        missing(place)
-    else:
-        draw(place, own.iloc[0], kind, quality(own.iloc[0], kind))
-
-
-def draw(place: Axes, row: pd.Series, kind: str, caption: str) -> None:
-    pictures: Mapping[str, np.ndarray] = read(picture_of(row))
-    if kind in pictures:
-        place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
-        place.set_xlabel(caption, fontsize=8)
-    else:
-        missing(place)
-
-
-def quality(row: pd.Series, kind: str) -> str:
-    return f"{row[f'psnr_{kind}']:.2f} dB / {row[f'ssim_{kind}']:.3f}"
-
-
-def missing(place: Axes) -> None:
-    place.text(0.5, 0.5, MISSING, ha="center", va="center", transform=place.transAxes)
-    place.set_xlabel("not run", fontsize=8)
+def draw(place: Axes, rows: pd.DataFrame, kind: str, column: str) -> None:
+    """A picture of the first of some rows, with PSNR and SSIM of ``column`` below."""
+    pictures = read(picture_of(rows.iloc[0])) if len(rows) else {}
+    if kind not in pictures:
+        place.text(0.5, 0.5, MISSING, ha="center", va="center", transform=place.transAxes)
+        place.set_xlabel("not run", fontsize=8)
+        return
+    row = rows.iloc[0]
+    place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
+    quality = f"{row[f'psnr_{column}']:.2f} dB / {row[f'ssim_{column}']:.3f}" if column else "PSNR / SSIM"
+    place.set_xlabel(quality, fontsize=8)

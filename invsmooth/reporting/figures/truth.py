@@ -16,12 +16,12 @@ from matplotlib.ticker import MaxNLocator
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import Averages, grouped, panel_title
-from invsmooth.reporting.columns import columns
+from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.curves import PANEL_SIGMA, curve_points
 from invsmooth.reporting.notes import confidence_notes, unit_note
 from invsmooth.reporting.styles import certifier_style, corner_text, head, listed
 
-UNSMOOTHED: Mapping[str, dict[str, Any]] = {
+UNSMOOTHED: dict[str, dict[str, Any]] = {
     "clean": {"color": "black", "marker": "", "linestyle": (0, (1, 3)), "label": "network without smoothing"},
     "noise": {"color": "dimgrey", "marker": "+", "linestyle": "-.", "label": "the same, random noise of norm ε"},
     "attacked": {"color": "black", "marker": "x", "linestyle": "-.", "label": "the same, under the attack"},
@@ -47,7 +47,7 @@ def truth_figure(averages: Averages) -> Figure:
     """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean image. Solid: certified
     for every attack. Dashed: the truth under the attack found, shaded between its confidence limits."""
     points = curve_points(averages)
-    styles = {c.name: certifier_style(c) for c in averages.certifiers()} | UNSMOOTHED
+    styles = {**{c.name: certifier_style(c) for c in averages.certifiers()}, **UNSMOOTHED}
     panels = grouped(points, PANEL_SIGMA)
     single = {key: single_values(own, averages) for key, own in grouped(averages.rows, PANEL_SIGMA)}
     n_sigma = averages.table["sigma"].nunique()
@@ -57,7 +57,7 @@ def truth_figure(averages: Averages) -> Figure:
     axes = figure.subplots(2 * n_lines, per_line, squeeze=False)
     for number in range(n_lines * per_line):
         line, column = divmod(number, per_line)
-        pair = axes[2 * line : 2 * line + 2, column]
+        pair = list(axes[2 * line : 2 * line + 2, column])
         if number < len(panels):
             key, own = panels[number]
             draw_panel(pair, dict(zip(PANEL_SIGMA, key, strict=True)), own, styles, single.get(key, ""))
@@ -149,7 +149,7 @@ def legends(
         for certifier in averages.certifiers():
             if certifier.name in there:
                 column = certifier.curves.get(measure, "bound")
-                what = certifier.statement if column == "bound" else headings[column].heading
+                what = clause(certifier) if column == "bound" else headings[column].heading
                 label = textwrap.fill(f"{certifier.name}: {what}", 40)
                 handles.append(Line2D([], [], label=label, **styles[certifier.name] | KINDS["certified"]))
         handles += [Line2D([], [], **look | KINDS["unsmoothed"]) for name, look in UNSMOOTHED.items() if name in there]

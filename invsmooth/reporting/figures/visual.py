@@ -43,7 +43,7 @@ def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
                 draw_picture(place, row, kind, pictures, certifier(declared, row["certifier"]))
         above = row["certifier"]
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
-        place, cell = (", ".join(parts(row[names])) for names in (["ratio", "sigma_b"], ["eps", "sigma"]))
+        place, cell = (", ".join(parts(dict(row[names]))) for names in (["ratio", "sigma_b"], ["eps", "sigma"]))
         places[0].set_ylabel(f"{row['task']}, {place}\n{cell}{paper}", fontsize=8)
     figure.supxlabel(textwrap.fill(choice_note(kept, declared), int(15 * figure.get_figwidth())), fontsize=8)
     return figure

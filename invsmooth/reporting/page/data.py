@@ -14,7 +14,7 @@ import pandas as pd
 from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.records.rows import Declared
-from invsmooth.reporting.columns import certifiers, columns, taken_at
+from invsmooth.reporting.columns import certifiers, clause, columns, meaning, taken_at
 from invsmooth.reporting.methods import in_order, with_labels
 from invsmooth.reporting.notes import notes
 
@@ -38,7 +38,7 @@ def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> d
         "count": len(rows),
         "digits": DIGITS,
         "columns": [column(shown[name]) for name in names],
-        "labels": {name: [with_unit(c), c.meaning, c.digits] for name, c in known.items()},
+        "labels": {name: [with_unit(c), meaning(c), c.digits] for name, c in known.items()},
         "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
         "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
         "runs": [run(str(name), Path(folder)) for name, folder in run_folders(rows)],
@@ -59,17 +59,17 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
     mine = {c.name for c in certifier.columns if c.heading}
     panels = []
     if not certifier.per_eps:
-        panels.append({"column": certifier.column, "title": f"Certified: {known[certifier.column].meaning}",
+        panels.append({"column": certifier.column, "title": f"Certified: {meaning(known[certifier.column])}",
                        "axis": with_unit(known[certifier.column]), "log": False, "over": "sigma"})  # fmt: skip
     for measure in sorted(certifier.curves, reverse=True):
         name = certifier.curves[measure]
-        what = known[name].meaning if name in mine else certifier.statement
+        what = meaning(known[name]) if name in mine else clause(certifier)
         panels.append({"column": name, "title": f"Certified: {what}", "axis": UNITS.get(known[name].unit, known[name].unit),
                        "log": measure == "mse", "over": None})  # fmt: skip
     return {
         "name": certifier.name,
-        "what": f"{certifier.name} certifies, for every attack of norm at most ε: {certifier.statement}. "
-        f"It is taken at the {at} measurement.",
+        "what": f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε "
+        f"at the {at} measurement.",
         "at": taken_at(certifier),
         "shown": certifier.shown,
         "ranked": certifier.ranked,
@@ -113,19 +113,12 @@ def run_folders(rows: pd.DataFrame) -> list[tuple[str, str]]:
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:
-    """What run.json says of a run; no paths of the machine that it ran on."""
+    """The record of a run (run.json), without paths of the machine."""
     try:
         record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         record = {}
-    versions, git = record.get("versions") or {}, record.get("git") or {}
-    return {
-        "run_id": name,
-        "folder": folder.name,
-        "status": record.get("status"),
-        "seed": record.get("seed"),
-        "invsmooth": versions.get("invsmooth"),
-        "torch": versions.get("torch"),
-        "commit": git.get("commit"),
-        "changed": git.get("changed"),
-    }
+    own: dict[str, Any] = {key: record.get(key) for key in ("status", "seed")}
+    for group, keys in {"versions": ("invsmooth", "torch"), "git": ("commit", "changed")}.items():
+        own |= {key: (record.get(group) or {}).get(key) for key in keys}
+    return {"run_id": name, "folder": folder.name, **own}

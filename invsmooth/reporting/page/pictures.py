@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from invsmooth.records.pictures import KINDS
-from invsmooth.reporting.saved_pictures import CELL, picture_of, read
+from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
 MAX_BYTES = 32 * 2**20
 """Of embedded pictures, unless told otherwise."""
@@ -48,13 +47,8 @@ def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
 
 
 def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Number of the row and pictures of each cell that has some: of each run's first image, then of the second ones, …"""
-    # The pictures are those of the first certifier of a run, whose row comes first.
-    cells = rows.drop_duplicates(CELL)[CELL]
-    cells = cells[cells["folder"].map({f: (Path(f) / "pictures").is_dir() for f in cells["folder"].unique()})]
-    if cells.empty:
-        return
-    cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
+    """Number of the row and pictures of each cell: of the first image of each run, then of the second ones, …"""
+    cells = with_pictures(rows)
     setting = ["folder", "ratio", "sigma_b"]
     rank = cells.groupby(setting, dropna=False)["image"].transform(lambda images: pd.factorize(images)[0])
     for number, row in cells.loc[rank.sort_values(kind="stable").index].iterrows():
@@ -67,7 +61,7 @@ def png(picture: np.ndarray) -> str:
 
 
 def bands(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
-    """What to say of the intervals' widths (unit: pixels in [0, 1]), and the widths in colours from 0 to the
+    """Statistics of the widths of the intervals (unit: pixels in [0, 1]), and their picture in colours from 0 to the
     largest."""
     width = pictures["upper"].astype(float) - pictures["lower"]
     known = width[np.isfinite(width)]

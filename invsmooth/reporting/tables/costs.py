@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from invsmooth.records.rows import Declared
@@ -47,7 +48,7 @@ def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
         for name, key in COLUMNS.items()
     }
     costs = {name: [getattr(run, name) for run in found] for name in ("seconds", "evals", "memory")}
-    lines = lines.assign(**settings, **costs, method=lines["algo"])
+    lines = lines.assign(**settings, **costs, method=lines["algo"], folders=lines["folder"], images=1)
     for algo, group in lines.groupby("algo"):
         own = {folder: costly(runs[folder]) for folder in group["folder"]}
         of_tasks = [[own[folder] for folder in same["folder"]] for _, same in group.groupby(["task", "estimator"])]
@@ -60,19 +61,20 @@ def costly(run: Run) -> Settings:
     return {key: value for key, value in (run.training or {}).items() if key.startswith(COSTLY)}
 
 
-def cost_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:
-    """The mean of a quantity over runs, relative to ``reference``."""
-    values = lines[quantity].dropna()
-    if values.empty:
+def mean_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:
+    """The mean of a quantity over runs, or over lines of averages weighted by their images, relative to ``reference``."""
+    known = lines[lines[quantity].notna()]
+    if known.empty or math.isnan(reference):
         return Entry(MISSING)
-    value, std = float(values.mean()) / reference, float(values.std(ddof=0)) / reference
-    if math.isnan(value):
-        return Entry(MISSING)
-    folders = ";".join(sorted(lines["folder"].unique()))
-    source = {"quantity": quantity, "value": value, "std": std, "runs": lines["folder"].nunique(), "folders": folders}
-    first = lines.iloc[0]
-    keys = {key: first[key] for key in (*PLACE, "algo", "method", *EVALUATED) if key in lines}
-    return Entry(form.format(value), source | {"relative_to": reference} | keys)
+    value = float(np.average(known[quantity], weights=known["images"]))
+    std = math.sqrt(np.average((known[quantity] - value) ** 2, weights=known["images"]))
+    folders = sorted({folder for joined in known["folders"].unique() for folder in joined.split(";")})
+    source = {"quantity": quantity, "value": value / reference, "std": std / reference, "relative_to": reference,
+              "runs": len(folders), "folders": ";".join(folders)}  # fmt: skip
+    if "rows" in known:
+        source["rows"] = int(known["rows"].sum())
+    keys = {key: known.iloc[0][key] for key in (*PLACE, "algo", "method", *EVALUATED) if key in known}
+    return Entry(form.format(value / reference), source | keys)
 
 
 def seconds_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared) -> Table:
@@ -83,7 +85,7 @@ def seconds_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared)
     for place, group in grouped(trained, PLACE):
         task, estimator, data, batch, accelerator = place
         own = {method: mine for (method,), mine in grouped(group, ["method"])}
-        entries = [cost_entry(own[m], "seconds", "{:.3g} s") if m in own else Entry(MISSING) for m in header[3:]]
+        entries = [mean_entry(own[m], "seconds", "{:.3g} s") if m in own else Entry(MISSING) for m in header[3:]]
         lines.append([f"{estimator} and {data} ({task})", batch, accelerator, *entries])
     notes = (TIMED, "Rows of each number: `table3.csv`.")
     blocks = [Block("seconds per training batch", header, lines)] if lines else []
@@ -107,7 +109,8 @@ def compute_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared)
     notes = (
         TIMED,
         f"Evaluations: forward passes of the network for each image of a batch. × {REFERENCE}: relative to ordinary "
-        "training of the same network, data and batch size. Peak memory: of the tensors on a GPU, of the whole process on a CPU.",
+        "training of the same network, data and batch size. Peak memory: of the tensors on a GPU, of the whole process on a "
+        "CPU.",
         "Rows of each number: `compute.csv`.",
     )
     return Table("compute", "What a training batch costs", notes, blocks)
@@ -117,8 +120,8 @@ def compute_entries(own: pd.DataFrame, of_reference: pd.DataFrame) -> list[Entry
     entries = []
     for quantity, form in (("seconds", "{:.3g}"), ("evals", "{:.4g}")):
         reference = float(of_reference[quantity].mean()) if len(of_reference) else math.nan
-        entries += [cost_entry(own, quantity, form), cost_entry(own, quantity, "{:.3g}", reference)]
-    return [*entries, cost_entry(own, "memory", "{:.0f}")]
+        entries += [mean_entry(own, quantity, form), mean_entry(own, quantity, "{:.3g}", reference)]
+    return [*entries, mean_entry(own, "memory", "{:.0f}")]
 
 
 EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
@@ -131,16 +134,14 @@ def evaluation_table(averages: Averages) -> Table:
         lines: list[list[str | Entry]] = []
         keys = ["method", "certifier", "n_samples", "attack", "attack_target"]
         # In the order of the averages.
-        for (method, certifier, n_samples, attack, target), own in group.groupby(keys, dropna=False, sort=False):
+        groups: Any = group.groupby(keys, dropna=False, sort=False)
+        for (method, certifier, n_samples, attack, target), own in groups:
             attacked = own[own["eps"] > 0]
             size = MISSING if pd.isna(n_samples) else f"{n_samples:g}"
             attack_name = MISSING if pd.isna(attack) else f"{attack} on {target}"
-            costs: list[Any] = [
-                evaluation_entry(own, "network_evals", "{:.4g}"),
-                evaluation_entry(own, "seconds", "{:.3g}"),
-            ]
-            costs += [attack_name, evaluation_entry(attacked, "attack_grad_evals", "{:.4g}")]
-            lines.append([method, certifier, size, *costs])
+            evaluations, seconds = mean_entry(own, "network_evals", "{:.4g}"), mean_entry(own, "seconds")
+            gradients = mean_entry(attacked, "attack_grad_evals", "{:.4g}")
+            lines.append([method, certifier, size, evaluations, seconds, attack_name, gradients])
         header = ["algorithm", "certifier", "S", "evaluations", "seconds", "attack", "gradients"]
         spans = [("", 3), ("certificate, per image and σ", 2), ("attack, per image and ε", 2)]
         heading = ", ".join(part for part in (f"{task} on {dataset}", protocol) if part)
@@ -154,15 +155,3 @@ def evaluation_table(averages: Averages) -> Table:
         f"{MISSING}: not on record. Rows of each number: `evaluation.csv`.",
     )
     return Table("evaluation", "What attacks and certificates cost", notes, blocks)
-
-
-def evaluation_entry(lines: pd.DataFrame, quantity: str, form: str) -> Entry:
-    """The mean over lines of averages, weighted by their images."""
-    known = lines[lines[quantity].notna()]
-    if known.empty:
-        return Entry(MISSING)
-    folders = ";".join(sorted({folder for joined in known["folders"].unique() for folder in joined.split(";")}))
-    value = float((known[quantity] * known["images"]).sum() / known["images"].sum())
-    keys = {key: known.iloc[0][key] for key in ("task", "algo", "method", *EVALUATED)}
-    source = {"quantity": quantity, "value": value, "rows": int(known["rows"].sum()), "folders": folders}
-    return Entry(form.format(value), source | keys)

@@ -92,7 +92,7 @@ def entry(
     }  # fmt: skip
     if pd.isna(value):
         return Entry(NONE if certified or quantity == "psnr_certified" else MISSING, source)
-    digits, scale = (2, 1.0) if "psnr" in quantity else (3, 10.0**power)
+    digits, scale = (2, 1.0) if quantity in averages.decibels else (3, 10.0**power)
     text = f"{value / scale:.{digits}f}" + (f" ± {std / scale:.{digits}f}" if spread else "")
     share = f" [{cell[f'{quantity}_n']}/{cell['images']}]" if cell[f"{quantity}_n"] < cell["images"] else ""
     return Entry(text + share, source)

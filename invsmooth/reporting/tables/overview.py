@@ -10,7 +10,7 @@ import pandas as pd
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import PANEL, Averages, grouped
-from invsmooth.reporting.columns import columns, of_certificate
+from invsmooth.reporting.columns import clause, columns, of_certificate
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
@@ -37,7 +37,7 @@ def overview(averages: Averages, notes: Sequence[str] = ()) -> Table:
         names[2:2] = ATTACK
     names += dict.fromkeys([*PSNR, *estimates, "truth", "bound", *certified, "eps_over_sigma", "certified", "images"])
     names = [n for n in names if n == "bound" or not table[n].isna().all()]
-    legend = "; ".join(f"{c.name}: {c.statement}" for c in averages.certifiers())
+    legend = "; ".join(f"{c.name}: {clause(c)}" for c in averages.certifiers())
     said = [LEGEND[0], LEGEND[1].format(legend), *notes]
     if (table["units"] == Units.paper).any():
         said.append(f"**Certified values are {PAPER_LABEL}** (certificate.units=paper).")

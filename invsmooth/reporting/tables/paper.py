@@ -11,7 +11,7 @@ import pandas as pd
 
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import SETTING, Averages, best_sigma, grouped, lookup, soundness, title
-from invsmooth.reporting.columns import PAPER, columns, psnr_columns
+from invsmooth.reporting.columns import PAPER, columns, meaning, psnr_columns
 from invsmooth.reporting.methods import algorithm, in_order, not_run
 from invsmooth.reporting.notes import confidence_notes
 from invsmooth.reporting.tables.grid import (
@@ -116,7 +116,7 @@ def certified_psnr_table(averages: Averages) -> Table:
                 by_eps = ByEps(averages, lines, certifier, quantity, {quantity: "certified"}, labels)
                 blocks += by_eps.blocks(f"{certifier}: {block_title(setting, lines, 'PSNR')}", "algorithm")
     known = columns(averages.declared)
-    which = "; ".join(f"{certifier}: {known[quantity].meaning}" for certifier, quantity in certified.items())
+    which = "; ".join(f"{certifier}: {meaning(known[quantity])}" for certifier, quantity in certified.items())
     own = (
         "Attacked: PSNR of the attacked reconstruction without smoothing. Certified: no attack of norm ε can push the "
         f"smoothed reconstruction below ({which}), at the σ best for all methods together.",

@@ -108,7 +108,7 @@ def significance_table(averages: Averages) -> Table:
                 if chosen:
                     of = "PSNR" if set(quantities) & set(certifiers) else "discrepancy"
                     heading = f"{title(setting)}: {soundness(lines, of)}"
-                    blocks.append(significance_block(heading, chosen, averages.per_image, methods))
+                    blocks.append(significance_block(averages, heading, chosen, methods))
     notes = (
         f"Mean over the images of the difference, first minus second method; in brackets its {CONFIDENCE:.0%} percentile "
         f"bootstrap interval ({N_RESAMPLES} resamples of the images, scipy.stats.bootstrap, seed fixed). PSNR in dB: "
@@ -124,12 +124,12 @@ def significance_table(averages: Averages) -> Table:
 
 
 def significance_block(
-    heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], per_image: pd.DataFrame, methods: list[str]
+    averages: Averages, heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], methods: list[str]
 ) -> Block:
     """Of all pairs of methods; ``chosen``: for each heading the quantity, and the line of averages of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
-    found = []
+    found, per_image = [], averages.per_image
     for quantity, own in chosen.values():
         of = per_image.loc[per_image.index.get_level_values("cell").isin(own.index), quantity].unstack("cell")
         found.append(compare(of.rename(columns=own["method"].to_dict()), pairs))
@@ -139,7 +139,7 @@ def significance_block(
         counts = sorted({d.n for d in differences if d is not None})
         n = "–".join(str(c) for c in (counts[:1] if len(counts) < 2 else (counts[0], counts[-1]))) or MISSING
         entries = [
-            difference_entry(d, q, pair, own) if d is not None else Entry(MISSING)
+            difference_entry(d, q, pair, own, decibels=q in averages.decibels) if d is not None else Entry(MISSING)
             for (q, own), d in zip(chosen.values(), differences, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
@@ -161,7 +161,9 @@ def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.Da
     return own if own[quantity].notna().any() else own.iloc[:0]
 
 
-def difference_entry(difference: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame) -> Entry:
+def difference_entry(
+    difference: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame, *, decibels: bool
+) -> Entry:
     cells = own[own["method"].isin(pair)]
     folders = sorted({folder for joined in cells["folders"] for folder in joined.split(";")})
     keys = {key: cells[key].iloc[0] for key in KEYS if key not in ("algo", "method", "label")}
@@ -170,7 +172,7 @@ def difference_entry(difference: Difference, quantity: str, pair: tuple[str, str
         "high": difference.high, "low_bonferroni": difference.low_together, "high_bonferroni": difference.high_together,
         "images": difference.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
     }  # fmt: skip
-    return Entry(shown_difference(difference, decimals="psnr" in quantity), source)
+    return Entry(shown_difference(difference, decimals=decibels), source)
 
 
 def shown_difference(d: Difference, decimals: bool) -> str:

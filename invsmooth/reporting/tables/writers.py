@@ -134,12 +134,8 @@ def numbers(table: Table) -> pd.DataFrame:
             label = ", ".join(cell for cell in line if isinstance(cell, str))
             for (heading, name), cell in zip(headings(block), line, strict=True):
                 if isinstance(cell, Entry):
-                    place = {
-                        "block": number + 1,
-                        "title": block.title,
-                        "line": label,
-                        "column": f"{heading} {name}".strip(),
-                    }
-                    found.append({**place, "shown": cell.text, **(cell.source or {})})
+                    place = {"block": number + 1, "title": block.title, "line": label}
+                    column = {"column": f"{heading} {name}".strip(), "shown": cell.text}
+                    found.append(place | column | dict(cell.source or {}))
     frame = pd.DataFrame(found)
     return frame.astype({name: "Int64" for name in WHOLE if name in frame})
