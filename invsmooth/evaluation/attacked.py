@@ -21,7 +21,8 @@ from invsmooth.operators.measurement import Measured
 log = logging.getLogger(__name__)
 
 CONTROL = -1
-"""Number of the control among the random perturbations of an image. Those of the attack's starts are 0, 1, …"""
+"""Number of the control among the random perturbations of an image. Those of the attack's starts
+are 0, 1, …"""
 
 Quality = dict[str, list[float]]
 """Columns of the rows -> the value of each image."""

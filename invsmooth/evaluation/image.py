@@ -1,4 +1,5 @@
-"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is written here."""
+"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is
+written here."""
 
 from __future__ import annotations
 
@@ -49,7 +50,8 @@ class ImageResult:
 def evaluate_image(
     estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
 ) -> ImageResult:
-    """Attack the images and certify the smoothed reconstructions of their measurements, in every cell (eps, sigma).
+    """Attack the images and certify the smoothed reconstructions of their measurements, in every
+    cell (eps, sigma).
 
     Each certificate is compared with the attack that was found (``evaluation.check_samples``).
 
@@ -57,19 +59,18 @@ def evaluate_image(
         estimator: any ``estimator(y, operator)``; it is in eval mode with frozen weights meanwhile.
         measured: a batch of measured images, usually of one.
         remember: caches attacks, and errors and moments of draws.
-        number: of the image in its measurement setting: the first ``evaluation.pictures`` get pictures.
+        number: of the image in its measurement setting: the first ``evaluation.pictures`` get
+            pictures.
     Raises:
-        PremiseError: attacks or certificates of this estimator, operator or image would mean nothing.
+        PremiseError: attacks or certificates of this estimator, operator or image would mean
+            nothing.
     """
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     with torch.no_grad(), frozen(estimator):
         known = checked(estimator, operator, measured.y, x)
         certify = partial(certify_at, estimator=known, measured=measured, evaluation=evaluation, remember=remember)
         attacks = attack_all(known, measured, evaluation, remember)
-        clean = {
-            sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma)
-            for sigma in evaluation.sigma
-        }
+        clean = {sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma) for sigma in evaluation.sigma}
         result.certificates.extend(c for found in clean.values() for c in found)
         same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
         for eps, sigma in evaluation.cells:

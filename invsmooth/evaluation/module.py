@@ -13,7 +13,8 @@ from invsmooth.operators.measurement import Measured, Setting, measure
 
 
 class EvaluationModule(L.LightningModule):
-    """Measures the test images of :class:`invsmooth.data.ImageDataModule`. :class:`EvaluationCallback` does the rest.
+    """Measures the test images of :class:`invsmooth.data.ImageDataModule`.
+    :class:`EvaluationCallback` does the rest.
 
     Args:
         estimator: any torch module with ``forward(y, operator)``, a LightningModule among them.

@@ -23,8 +23,8 @@ def picture_arrays(
     certified: Certified,
     eps: float,
 ) -> dict[str, np.ndarray]:
-    """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first image of a batch. Images
-    that are not finite are left out."""
+    """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first
+    image of a batch. Images that are not finite are left out."""
     certificate = certified.certificate.at(certified.eps.index(eps))
     images = (
         measured.x, measured.setting.operator.A_adjoint(measured.y), estimator.x_hat, attacked.x_hat,
@@ -43,12 +43,11 @@ def to_8_bit(image: Tensor) -> np.ndarray:
 def interval_arrays(
     estimator: Checked, measured: Measured, evaluation: Evaluation, certified: Certified, eps: float
 ) -> dict[str, np.ndarray]:
-    """The certified interval of each pixel of the first image, at the measurement of the certificate. Empty without
-    ``certify.pixel_intervals``.
+    """The certified interval of each pixel of the first image, at the measurement of the
+    certificate. Empty without ``certify.pixel_intervals``.
 
-    Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under ``over_eps=dkw``,
-    Bonferroni pays for the radii here.
-    """
+    Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under
+    ``over_eps=dkw``, Bonferroni pays for the radii here."""
     kind = evaluation.pixel_intervals
     if kind == "none":
         return {}

@@ -61,11 +61,12 @@ def build_settings(cfg: DictConfig) -> list[Setting]:
 
 
 def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
-    """To train: the network that the config describes, with the weights in ``ckpt`` to start from. To evaluate: the network
-    in ``ckpt``, whatever the config says.
+    """To train: the network that the config describes, with the weights in ``ckpt`` to start from.
+    To evaluate: the network in ``ckpt``, whatever the config says.
 
     Raises:
-        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from its checkpoints.
+        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from
+            its checkpoints.
         CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit.
     """
     # Who names the estimator's class on the command line may have it imported for a file, too.
@@ -101,8 +102,8 @@ def has_weights(estimator: nn.Module) -> bool:
 
 
 def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
-    """The data module. Published sets are fetched if need be. A network that is only evaluated gets every image of a folder
-    as a test image."""
+    """The data module. Published sets are fetched if need be. A network that is only evaluated gets
+    every image of a folder as a test image."""
     data, task = cfg.data, cfg.task
     places = {"root": data.root, "mirror": data.mirror}
     test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
@@ -150,7 +151,8 @@ def trainer_settings(cfg: DictConfig) -> TrainerSettings:
 
 
 def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
-    """The settings of the evaluation of ``n_images`` test images, those of every measurement setting counted.
+    """The settings of the evaluation of ``n_images`` test images, those of every measurement
+    setting counted.
 
     Raises: ConfigError: a certifier refuses its parameters.
     """
@@ -177,7 +179,8 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
 
 
 def build_files(cfg: DictConfig, estimator: nn.Module, folder: Path) -> CertificateFiles:
-    """The certificate files of a run: they name what is needed to make the estimator and the operator again."""
+    """The certificate files of a run: they name what is needed to make the estimator and the
+    operator again."""
     operator = describe_operator(cfg.operator)
     if not has_weights(estimator):
         return CertificateFiles(folder, operator, None, redact(describe_estimator(cfg)))

@@ -1,4 +1,5 @@
-"""Whether a network is evaluated with the operator that it was trained with, and how the run describes the network."""
+"""Whether a network is evaluated with the operator that it was trained with, and how the run
+describes the network."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ from invsmooth.records.origin import Origin
 
 
 def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> None:
-    """Check that a network is evaluated with what it was trained with: the same kind of operator, and at each ratio that it
-    was trained on the same matrix.
+    """Check that a network is evaluated with what it was trained with: the same kind of operator,
+    and at each ratio that it was trained on the same matrix.
 
     Args:
         name: of the operator of ``settings``.
@@ -52,5 +53,7 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
         return dict(origin.estimator)
     if cfg.ckpt is not None:  # published weights, whose sizes tell the network
         sizes: Sequence[str] = getattr(type(estimator), "published_sizes", ())
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {k: getattr(estimator, k) for k in sizes}
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {
+            k: getattr(estimator, k) for k in sizes
+        }
     return describe_estimator(cfg)

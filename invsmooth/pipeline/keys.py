@@ -28,7 +28,8 @@ from invsmooth.training import ReconstructionModule
 
 
 def part_key(group: str, node: DictConfig) -> dict[str, Any]:
-    """What determines a part of the config: class, free parameters, the content of files, and code that is not ours."""
+    """What determines a part of the config: class, free parameters, the content of files, and code
+    that is not ours."""
     free = parts.free_parameters(node, OPEN[group].keys)
     content = {k: file_key(v) if isinstance(v, str) and Path(v).is_file() else v for k, v in free.items()}
     module = str(node._target_).rpartition(".")[0]
@@ -88,7 +89,8 @@ def build_cache(
 
 
 def declared(cfg: DictConfig, evaluation: Evaluation) -> Declared:
-    """By our certifiers and algorithms, and by those of the config. (An evaluation needs no algorithm.)"""
+    """By our certifiers and algorithms, and by those of the config. (An evaluation needs no
+    algorithm.)"""
     certifiers = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
     algorithms: dict[str, AlgorithmDeclaration] = {}
     for name, target in [*parts.packaged("algo").items(), (cfg.algo.name, cfg.algo._target_)]:

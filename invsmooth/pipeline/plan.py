@@ -1,4 +1,5 @@
-"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest would take."""
+"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest
+would take."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from invsmooth.training.kept_trainings import Training
 def plan_training(
     module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, cached: Training | None, key: str
 ) -> tuple[str, Cost | None]:
-    """The state of the training in words, and its cost; None for a finished one, whose weights are loaded.
+    """The state of the training in words, and its cost; None for a finished one, whose weights are
+    loaded.
 
     Args:
         key: of the training.
@@ -81,8 +83,8 @@ def timed(costs: Sequence[Cost], estimator: nn.Module, y: Tensor, operator: Line
 
 
 def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tuple[float, float]:
-    """Seconds of a forward pass, and of one with a gradient through it, for each image of y. Measured once for each network
-    and size."""
+    """Seconds of a forward pass, and of one with a gradient through it, for each image of y.
+    Measured once for each network and size."""
     key = content_key([architecture(estimator), list(y.shape), type(operator).__name__])
     if key not in SECONDS:
         found = []

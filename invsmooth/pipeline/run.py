@@ -74,7 +74,8 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 
 
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
-    """A whole run in ``folder``. Every error that can be known beforehand is raised before the first network evaluation."""
+    """A whole run in ``folder``. Every error that can be known beforehand is raised before the
+    first network evaluation."""
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
@@ -102,13 +103,15 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
 
 
 def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
-    """Raises: ConfigError: the logger's package is not installed, or its server cannot be reached."""
+    """Raises: ConfigError: the logger's package is not installed, or its server cannot be
+    reached."""
     config = build.plain(cfg)
     return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
 
 
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:
-    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or the parts do not fit together."""
+    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or the parts do not
+    fit together."""
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains)
     if trains and not build.has_weights(estimator):
         raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
@@ -118,7 +121,8 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         origin = read_origin(cfg.ckpt)
         if origin is not None:
             check_operators(origin, settings, cfg.operator.name)
-        # Only now that the network is known: an estimator in the config is imported when the config is checked.
+        # Only now that the network is known: an estimator in the config is imported when the config
+        # is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
@@ -138,7 +142,8 @@ def announce(evaluation: Evaluation) -> None:
 
 
 def cached_training(parts: Parts) -> Training | None:
-    """The folder of the training in the cache; None if nothing is cached, or a checkpoint is resumed."""
+    """The folder of the training in the cache; None if nothing is cached, or a checkpoint is
+    resumed."""
     if parts.module is None or parts.store.folder is None or parts.cfg.resume is not None:
         return None
     key = keys.training_key(parts.cfg, parts.module, parts.data)
@@ -161,7 +166,8 @@ def train_module(
 
 
 def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
-    """Write ``folder/results.parquet``. Returns how many results were computed, and how many were cached."""
+    """Write ``folder/results.parquet``. Returns how many results were computed, and how many were
+    cached."""
     cfg, trainer = parts.cfg, parts.cfg.trainer
     cache = keys.build_cache(cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings)
     files = build.build_files(cfg, parts.estimator, folder) if cfg.certify.files else None
@@ -177,7 +183,8 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
 
 
 def plan(parts: Parts, folder: Path) -> None:
-    """``sweep=plan``: write the cost estimate to ``folder``, and show it unless a sweep shows it with those of its jobs."""
+    """``sweep=plan``: write the cost estimate to ``folder``, and show it unless a sweep shows it
+    with those of its jobs."""
     cfg, training, costs = parts.cfg, "", []
     identity: nn.Module | str = parts.estimator
     if parts.module is not None:

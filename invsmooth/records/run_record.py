@@ -1,4 +1,5 @@
-"""The record of a run: run.json with command, versions, seed, git state and outcome, and config.yaml."""
+"""The record of a run: run.json with command, versions, seed, git state and outcome, and
+config.yaml."""
 
 from __future__ import annotations
 
@@ -25,8 +26,9 @@ PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torch
 
 @contextmanager
 def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write config.yaml and run.json to ``folder``, without credentials. At the end run.json gets the outcome of the block
-    (finished, failed or interrupted, and why), and what the block added to the record that it got.
+    """Write config.yaml and run.json to ``folder``, without credentials. At the end run.json gets
+    the outcome of the block (finished, failed or interrupted, and why), and what the block added to
+    the record that it got.
 
     Args:
         config: plain values.
@@ -72,7 +74,8 @@ def version(package: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a git checkout."""
+    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a
+    git checkout."""
     here = Path(__file__).parent
 
     def git(*args: str) -> str:

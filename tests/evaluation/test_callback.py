@@ -1,4 +1,5 @@
-"""The evaluation of test images in Lightning's test loop: what the callback writes, and of whose modules."""
+"""The evaluation of test images in Lightning's test loop: what the callback writes, and of whose
+modules."""
 
 from __future__ import annotations
 
