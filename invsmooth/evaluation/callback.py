@@ -37,15 +37,14 @@ class EvaluationCallback(L.Callback):
     Args:
         folder: of the run.
         cache: the evaluation, the run's columns, and the cached results.
-        settings: measurement settings, one for each test loader. Not needed where the test step
-            returns the measured images (:class:`Measured`).
+        settings: measurement settings, one for each test loader.
         files: writes the certificate files; None for none.
         shard: of the test images, if several processes evaluate together. Each writes a file with
             its rows.
     """
 
     def __init__(
-        self, folder: Path, cache: ResultCache, settings: Sequence[Setting] = (), files: CertificateFiles | None = None,
+        self, folder: Path, cache: ResultCache, settings: Sequence[Setting], files: CertificateFiles | None = None,
         shard: Shard = ALL,
     ) -> None:  # fmt: skip
         self.folder, self.cache, self.settings, self.files, self.shard = folder, cache, settings, files, shard
@@ -65,9 +64,7 @@ class EvaluationCallback(L.Callback):
     ) -> None:  # fmt: skip
         """Raises CertificateViolation, once the rows and the evidence are written: an attack
         refutes a certificate."""
-        measured = outputs
-        if not isinstance(measured, Measured):
-            measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
+        measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
         number = self.shard.number(batch_idx)
         with self.cache.image(measured, number, self.folder) as found:
             if found is not None:

@@ -68,7 +68,7 @@ def evaluate(
         part = Part({}, f"{type(error).__name__}: {error}", isinstance(error, CertificateViolation))
     parts = gather(shard, part)
     if shard.rank == 0:
-        settings = [(s.ratio, to_grey_levels(s.sigma_b)) for s in module.settings]
+        settings = [(s.ratio, to_grey_levels(s.sigma_b)) for s in callback.settings]
         merge_rows(callback.folder, shard.world, settings, images)
         raise_errors(parts)
     return pooled(parts)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -91,11 +92,10 @@ def build_cache(
 def declared(cfg: DictConfig, evaluation: Evaluation) -> Declared:
     """By our certifiers and algorithms, and by those of the config. (An evaluation needs no
     algorithm.)"""
-    certifiers = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
+    packaged: list[Any] = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
     algorithms: dict[str, AlgorithmDeclaration] = {}
     for name, target in [*parts.packaged("algo").items(), (cfg.algo.name, cfg.algo._target_)]:
-        try:
-            algorithms[name] = parts.load_class(target, "algo").declared
-        except (ConfigError, AttributeError):
-            continue
-    return Declared({c.name: c.declared for c in (*certifiers, *evaluation.certifiers)}, algorithms)
+        with suppress(ConfigError, AttributeError):
+            kind: Any = parts.load_class(target, "algo")
+            algorithms[name] = kind.declared
+    return Declared({c.name: c.declared for c in [*packaged, *evaluation.certifiers]}, algorithms)

@@ -171,7 +171,7 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
     cfg, trainer = parts.cfg, parts.cfg.trainer
     cache = keys.build_cache(cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings)
     files = build.build_files(cfg, parts.estimator, folder) if cfg.certify.files else None
-    callback = EvaluationCallback(folder, cache, files=files, shard=shard)
+    callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
     runner = L.Trainer(
         accelerator=trainer.accelerator, devices=shard.devices or devices_of_job(trainer, one=True),
         logger=loggers if shard.rank == 0 else False,

@@ -68,10 +68,6 @@ SCHEMA = pa.schema(
 METADATA = b"invsmooth"
 """Key of the declarations in the metadata of a file."""
 
-AT_ATTACKED = "discrepancy"
-"""The certifier that is taken at the attacked measurement. To be replaced by
-``CertifierDeclaration.at``."""
-
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
 """Columns that identify a row."""
 
