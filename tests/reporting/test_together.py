@@ -10,9 +10,9 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from invsmooth.certificates import why_impossible
-from invsmooth.certificates.impossible import why_not_decided_below
+from invsmooth.certificates import Center, why_impossible
 from invsmooth.certificates.order_statistics import order_statistic_index, shifted_quantile
+from invsmooth.certificates.radius import why_not_decided_below
 from invsmooth.reporting.notes import SIGMA_PICKED, choice_note, confidence_notes
 from invsmooth.reporting.together import failure, paid, statements
 from tests.reporting.made import NONE, row, stored
@@ -151,7 +151,7 @@ def test_what_can_have_no_certificate_is_no_statement_but_what_the_draws_refused
     assert total(tmp_path / "b", one(**EACH | impossible, certifier="radius", certified_eps=0.1)) == pytest.approx(0.1)
     none = {"reason": why_impossible("mean", math.inf, 50, 0.9)}
     assert total(tmp_path / "c", one(**EACH | NONE | none, certifier="mean")) == 0
-    none = {"reason": why_impossible("center", 0.1, 50, 0.9, n_pred=9)}
+    none = {"reason": why_impossible(Center(n_pred=9), 0.1, 50, 0.9)}
     assert total(tmp_path / "d", one(**EACH | NONE | none, certifier="center")) == 0
     for k, below in enumerate((None, False)):
         refused = NONE | {"reason": why_not_decided_below(below, 40, 0.1), "certifier": "radius"}
