@@ -49,7 +49,7 @@ def test_lies_about_them_are_found(path: Path) -> None:
     for change, said in (
         ({"parameters": {"factor": 2.0}}, "bound: recorded"),
         ({"parameters": {"factor": 0.5}}, "factor=0.5 has to be at least 1"),
-        ({"parameters": {"factors": 2.0}}, "bound: recorded"),
+        ({"parameters": {"factors": 2.0}}, "cannot be made"),
         ({"parameters": 3}, "cannot be made"),
         ({"certifier": "error"}, "is no certifier named 'error'"),
         ({"_target_": "os.system"}, "is not imported"),
