@@ -1,8 +1,7 @@
 """Certificates by randomized smoothing.
 
-The arithmetic and the certifiers need no torch: whoever only computes bounds from numbers does not wait for it. What draws
-reconstructions is imported on its first use.
-"""
+The arithmetic and the certifiers need no torch: whoever only computes bounds from numbers does not
+wait for it. What draws reconstructions is imported on its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

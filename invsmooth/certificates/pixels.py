@@ -24,7 +24,8 @@ from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
 EXTREME_BYTES = 2**28
-"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over the draws."""
+"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over
+the draws."""
 
 
 @dataclass(frozen=True)
@@ -32,9 +33,10 @@ class PixelIntervals:
     """Certified intervals of the q-quantile of every pixel.
 
     Attributes:
-        lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W), [0, 1] pixel scale but
-            not clipped to it; nan where no bound exists.
-        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each radius; None for none.
+        lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W),
+            [0, 1] pixel scale but not clipped to it; nan where no bound exists.
+        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each
+            radius; None for none.
         reason: for each radius why there is no interval, "" where there is.
         network_evals: for each image.
     """
@@ -62,14 +64,17 @@ def pixel_intervals(
     chunk_size: int | None = None,
     image_keys: ImageKeys | None = None,
 ) -> PixelIntervals:
-    """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within eps of the observed z.
+    """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within
+    eps of the observed z.
 
-    The theorem of :mod:`invsmooth.certificates.order_statistics` with F the value of one pixel, and with minus that value
-    for the lower end; either end fails with probability at most (1 - c)/2. ``simultaneous="none"`` is pointwise: each
-    pixel's interval holds with probability c, so a share of up to 1 - c of them is expected not to.
-    ``"bonferroni"`` makes all pixels of an image hold together. Each radius on its own.
+    The theorem of :mod:`invsmooth.certificates.order_statistics` with F the value of one pixel, and
+    with minus that value for the lower end; either end fails with probability at most (1 - c)/2.
+    ``simultaneous="none"`` is pointwise: each pixel's interval holds with probability c, so a share
+    of up to 1 - c of them is expected not to. ``"bonferroni"`` makes all pixels of an image hold
+    together. Each radius on its own.
 
-    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or ``"bonferroni"``.
+    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or
+    ``"bonferroni"``.
     Raises: ValueError: a value outside its range.
     """
     radii = as_radii(eps)

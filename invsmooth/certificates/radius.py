@@ -1,8 +1,7 @@
 """The certifier ``radius``: up to which eps a certified MSE stays at most a threshold.
 
-With ``anytime`` it only decides, for each eps, whether that is so, and stops drawing as soon as it knows. The guarantee
-survives the stopping (:func:`invsmooth.certificates.confidence.looks`).
-"""
+With ``anytime`` it only decides, for each eps, whether that is so, and stops drawing as soon as it
+knows. The guarantee survives the stopping (:func:`invsmooth.certificates.confidence.looks`)."""
 
 from __future__ import annotations
 
@@ -37,8 +36,8 @@ class RadiusCertificate(Certificate):
     """``bound`` is the threshold wherever it is certified.
 
     Attributes:
-        certified_eps: the largest eps at which the certified value is at most the threshold, shape (B,); nan if it is not
-            even at eps = 0.
+        certified_eps: the largest eps at which the certified value is at most the threshold, shape
+            (B,); nan if it is not even at eps = 0.
     """
 
     certified_eps: Tensor
@@ -46,12 +45,14 @@ class RadiusCertificate(Certificate):
 
 @dataclass(frozen=True)
 class DecidedCertificate(Certificate):
-    """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. All fields per radius, object arrays.
+    """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. All fields per
+    radius, object arrays.
 
     Attributes:
         n_drawn: draws that the decision took.
         n_below: how many of them are at most the threshold.
-        below: the decision: True (certified), False (no number of draws would certify it), None (undecided).
+        below: the decision: True (certified), False (no number of draws would certify it), None
+            (undecided).
     """
 
     RADIUS_AXIS = (*Certificate.RADIUS_AXIS, "n_drawn", "n_below", "below")
@@ -78,7 +79,7 @@ class Radius(Percentile):
         name="radius", statement="the threshold, up to the certified ε", order=30, colour="#E69F00", marker="v", ranked=True,
         column="certified_eps", axis="radius: certified ε", short="ε ≤ {:.2g}", per_eps=False, curves={},
         columns=(
-            Column("certified_eps", "l2, [0, 1] pixels", "Largest eps at which the threshold is certified, in the unit of eps.",
+            Column("certified_eps", "l2, [0, 1] pixels", "Largest eps at which the threshold is certified.",
                    certified=True, heading="certified ε"),
         ),
     )  # fmt: skip
@@ -237,8 +238,8 @@ class Decision:
     """Whether the certified value is at most the threshold.
 
     Attributes:
-        below: for each image True (certified), False (no number of draws would certify it), or None (undecided). Object
-            array.
+        below: for each image True (certified), False (no number of draws would certify it), or None
+            (undecided). Object array.
         n_samples: draws that the decision took, for each image.
         n_below: how many of them are at most the threshold.
         reason: why no image could be certified whatever was drawn; "" where it could.
@@ -280,7 +281,8 @@ def first_look(each: Smoothing) -> Smoothing:
 
 
 def largest_eps(n_below: int, each: Smoothing) -> float:
-    """The largest eps at which the threshold is certified, if ``n_below`` of the S draws are at most that; nan for none."""
+    """The largest eps at which the threshold is certified, if ``n_below`` of the S draws are at
+    most that; nan for none."""
     ratio = certified_ratio(n_below, each.n_samples, each.confidence, each.q, dkw=each.dkw)
     # Without noise all draws are the same, and nothing is known of any other signal.
     return math.nan if ratio < 0 else ratio * each.sigma
@@ -292,7 +294,8 @@ def why_above(certified: float, threshold: float) -> str:
 
 
 def why_not_decided_below(below: bool | None, n_drawn: int, threshold: float) -> str:
-    """Why a decision (:func:`invsmooth.certificates.confidence.decide`) certifies nothing; "" where it does."""
+    """Why a decision (:func:`invsmooth.certificates.confidence.decide`) certifies nothing; ""
+    where it does."""
     if below:
         return ""
     undecided = f"undecided after {n_drawn} draws"

@@ -16,12 +16,13 @@ from pathlib import Path
 
 import torch
 
-from invsmooth.certificates import certify, certify_all
+from invsmooth.certificates import certify
 from invsmooth.config.cli import keep_memory
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, MatchedFilter
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
+from tests.certificates.together import certify_all
 
 N_SAMPLES, CHUNK, SIDE = 64, 8, 165
 EPS = [0.002 * k for k in range(20)]

@@ -13,14 +13,15 @@ import torch
 from torch import Tensor
 
 from invsmooth.attacks.ball import steepest
-from invsmooth.certificates import MeanCertificate, certify_all
-from invsmooth.checks.truth import check_mean
+from invsmooth.certificates import MeanCertificate
 from invsmooth.config.cli import keep_memory
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.data import read_image
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators import BlockGaussian
+from tests.certificates.together import certify_all
+from tests.checks.cases import check_mean
 
 SIGMA, RATIOS = 25 / 255, (0.1, 0.5, 1.0, 2.0, 3.0)
 STEPS, N_ATTACK, N_CHECK = 8, 32, 200

@@ -16,11 +16,12 @@ from torch import Tensor
 
 from invsmooth.attacks import pgd
 from invsmooth.attacks.ball import project, steepest
-from invsmooth.certificates import MeanCertificate, certify_all
+from invsmooth.certificates import MeanCertificate
 from invsmooth.config.cli import keep_memory
 from invsmooth.data import image_files, read_image
 from invsmooth.estimators import load_checkpoint
 from invsmooth.operators import BlockGaussian
+from tests.certificates.together import certify_all
 
 SIDE, SIGMA, N_DRAWS, BATCH = 33, 25 / 255, 12, 8
 N_AGAIN = 256

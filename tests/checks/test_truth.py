@@ -10,29 +10,12 @@ from scipy import stats
 from scipy.integrate import quad
 
 from invsmooth.attacks.targets import attack_draws
-from invsmooth.certificates import Smoothing
-from invsmooth.checks import truth
 from invsmooth.checks.mean_lower_bound import mean_lower_bound
-from invsmooth.checks.truth import Attacked, TruthCheck, check_seed, interval_ranks
+from invsmooth.checks.truth import check_seed, interval_ranks
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
 from tests.attacks.oracles import Linear, certificate_noise
-
-
-def case(setting: tuple, options: dict) -> tuple[Attacked, Smoothing]:
-    """Case and settings of a check, from ``(estimator, operator, x, b, xi)`` and keywords of both."""
-    n_samples, image_keys = options.pop("n_samples"), options.pop("image_keys", None)
-    names = ("sigma", "seed", "chunk_size", "q")
-    smoothing = Smoothing(n_samples=1, **{name: options.pop(name) for name in names if name in options})
-    return Attacked(*setting, x_hat=None, n_samples=n_samples, image_keys=image_keys), smoothing
-
-
-def check_error(*setting: object, certified: torch.Tensor, **options: object) -> TruthCheck:
-    return truth.check_error(*case(setting, options), certified, **options)  # type: ignore[arg-type]
-
-
-def check_mean(*setting: object, certified: torch.Tensor, **options: object) -> TruthCheck:
-    return truth.check_mean(*case(setting, options), certified, **options)  # type: ignore[arg-type]
+from tests.checks.cases import check_error, check_mean
 
 
 def at_most(k: int, n: int, q: Fraction) -> Fraction:

@@ -1,4 +1,5 @@
-"""What belongs in a certificate file: the fields of each object and what kind of value each has. No torch."""
+"""What belongs in a certificate file: the fields of each object and what kind of value each has.
+No torch."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ from invsmooth.certificates.fields import (
 ARRAY = {"sha256": TEXT, "shape": [WHOLE]}
 OURS: dict[str, Any] = {"name": TEXT, "block": WHOLE, "seed": WHOLE, "matrix": TEXT + OR_NULL}
 FROM_OUTSIDE: dict[str, Any] = {"_target_": TEXT, "parameters": ANYTHING}
-"""What names an operator, or a certifier, that is not ours: dotted class, and parameters by name."""
+"""What names an operator, or a certifier, that is not ours: dotted class, and parameters by
+name."""
 FILE: dict[str, Any] = {
     "format": TEXT, "version": WHOLE, "units": TEXT, "label": TEXT,
     "image": {"key": TEXT, **ARRAY},
@@ -40,7 +42,8 @@ SETTINGS: dict[str, Any] = {
     "measurement": TEXT, "sigma": NUMBER, "n_samples": WHOLE, "confidence": NUMBER, "shared_over": ANYTHING,
     "confidence_each": NUMBER, "simultaneous": TEXT, "seed": WHOLE,
 }  # fmt: skip
-"""Of a certificate. sigma in grey levels; shared_over: how many eps, sigma and images the confidence is shared out over."""
+"""Of a certificate. sigma in grey levels; shared_over: how many eps, sigma and images the
+confidence is shared out over."""
 COMMON = SETTINGS | {"certifier": TEXT, "anytime": FLAG, "sound": FLAG}
 RADIUS: dict[str, Any] = {"eps": NUMBER, "ratio": REAL, "bound": REAL, "reason": TEXT}
 
@@ -102,7 +105,8 @@ def file_errors(record: dict[str, Any]) -> Iterator[str]:
 
 
 def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: str) -> Iterator[str]:
-    """What is wrong with the fields of a certificate. ``own``: those that its certifier declares."""
+    """What is wrong with the fields of a certificate. ``own``: those that its certifier
+    declares."""
     yield from wrong_fields(certificate, COMMON | own | {"radii": [RADIUS | row for row in own["radii"]]}, where)
     shared = certificate.get("shared_over")
     if not isinstance(shared, dict) or not all(
@@ -114,7 +118,8 @@ def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: 
 def out_of_range(
     value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "", where: str = ""
 ) -> Iterator[str]:
-    """The values that ``ranges`` does not allow, each with its place. ``value``: an object with the right fields."""
+    """The values that ``ranges`` does not allow, each with its place. ``value``: an object with
+    the right fields."""
     for name, entry in value.items():
         field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")
         if field in ranges and not ranges[field][0](entry):
