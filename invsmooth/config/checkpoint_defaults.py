@@ -161,7 +161,7 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     OmegaConf.set_struct(node, False)
     for key in (*taken, *ratios, *(["_target_"] if not same else [])):
         node[key] = target if key == "_target_" else trained[key]
-    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]
+    OmegaConf.set_struct(node, None)
 
 
 def defaults_of(target: str | None) -> Mapping[str, Any] | None:

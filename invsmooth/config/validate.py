@@ -15,7 +15,6 @@ from invsmooth.config.parts import (
     class_path,
     did_you_mean,
     free_parameters,
-    hints_of,
     load_class,
     no_parameter,
     packaged,
@@ -31,6 +30,7 @@ from invsmooth.config.renamed import renamed
 from invsmooth.config.schema import OPEN, Open, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.parameters import hints_of
 from invsmooth.data.splits import HOLDOUT
 
 

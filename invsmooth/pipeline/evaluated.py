@@ -9,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import ConfigError
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline.describe import describe_estimator
@@ -24,6 +25,7 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
     Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was.
     """
     trained, ckpt = origin.operator, f"ckpt={origin.path}"
+    free = {k: v for k, v in trained.items() if k not in ("_target_", *OPEN["operator"].keys)}
     if name != trained["name"]:
         raise ConfigError(
             f"{ckpt} was trained with operator.name={trained['name']} (task={origin.choices['task']}) and cannot be "
@@ -38,7 +40,7 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
             )
         recorded, found = origin.sha256.get(ratio), operator.sha256()
         if recorded not in (None, found):
-            how = ", ".join(f"operator.{k}={v}" for k, v in trained.items() if k not in ("name", "_target_"))
+            how = ", ".join(f"operator.{k}={v}" for k, v in free.items())
             raise ConfigError(
                 f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be "
                 f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "

@@ -159,7 +159,7 @@ def a_ratio(value: object) -> float:
 
 
 def ratios(value: object, what: str) -> None:
-    found = value if isinstance(value, list) else [value]
+    found: list[Any] = value if isinstance(value, list) else [value]
     if not found or not all(type(v) in (int, float) and 0 < v <= 1 for v in found):
         raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
 

@@ -1,9 +1,11 @@
-"""What every operator has to do. An operator of ours joins by one line in OPERATORS (test_operators.py); a test of anybody calls :func:`check`:
+"""What every operator has to do.
 
-from tests.operators.conformance import check
+One of ours joins by one line in OPERATORS (test_operators.py). A test of anybody's own::
 
-def test_my_operator() -> None:
-    check(Mask(every=3))
+    from tests.operators.conformance import check
+
+    def test_my_operator() -> None:
+        check(Mask(every=3))
 """
 
 from __future__ import annotations

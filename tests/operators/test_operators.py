@@ -55,7 +55,7 @@ def test_plain_objects_are_wrapped() -> None:
 
 
 def test_hashes() -> None:
-    """Those of ours are in checkpoints and certificate files: they stay as they are. Others say class and parameters, too."""
+    """Those of ours are in checkpoints and certificate files, and stay. Others hash class and parameters as well."""
     assert Identity().sha256() == "a19a9f5af6b08046903c781f11cb968111a236ad7ff59f6f4cdf48e37ab194d1"
     assert (
         BlockGaussian(0.3, block=11, seed=3).sha256()
