@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 NO_DISTRIBUTED_JOBS = (
-    "several devices for each job do not go together with --multirun: each further process would run the command, and the "
-    "whole sweep with it, again. Either trainer.devices=1 (each job its own GPU), or trainer.strategy=ddp_spawn, or no "
+    "several devices for each job do not go together with --multirun: each further process would run the command, and "
+    "the whole sweep with it, again. Either trainer.devices=1 (each job its own GPU), or trainer.strategy=ddp_spawn, or no "
     "--multirun: one command for each job"
 )
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from invsmooth.records.run_record import write_text
+from invsmooth.core.files import write_text
 
 FILE = "plan.json"
 

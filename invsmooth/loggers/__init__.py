@@ -47,9 +47,9 @@ def build_loggers(settings: Mapping[str, Any], folder: Path, description: Descri
             # Imported only now, since its package may be missing.
             loggers.append(import_module(name).build(folder, description, **own))
         except ModuleNotFoundError as error:
+            extra = settings["name"]
             raise ConfigError(
-                f"logger={settings['name']} needs a package that is not installed: pip install -e '.[{settings['name']}]' "
-                f"({error})"
+                f"logger={extra} needs a package that is not installed: pip install -e '.[{extra}]' ({error})"
             ) from error
     return loggers
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from invsmooth.core.files import write_bytes
+from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
 
 PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scipy", "pandas")
@@ -59,11 +59,6 @@ def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]
     finally:
         record["seconds"] = round(time.time() - started, 3)
         write_text(path, json.dumps(redact(record), indent=2))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, all or nothing."""
-    write_bytes(path, (text + "\n").encode())
 
 
 def version(package: str) -> str | None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from invsmooth.records.run_record import write_text
+from invsmooth.core.files import write_text
 from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.columns import PAPER
 from invsmooth.reporting.figures.comparison import comparison_figure, comparisons

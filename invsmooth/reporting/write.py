@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from invsmooth.core.files import write_text
 from invsmooth.records.rows import read_rows
-from invsmooth.records.run_record import write_text
 from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.averages import PANEL, Averages
 from invsmooth.reporting.figures.certificate import certificate_figure

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,8 +50,9 @@ def write_failure(folder: Path, error: BaseException, exit_code: int) -> None:
 
 
 def clear_failure(folder: Path) -> None:
-    """A job that starts (again) has not failed."""
+    """A job that starts (again) has not failed, and is not lost."""
     (folder / FAILED).unlink(missing_ok=True)
+    shutil.rmtree(folder.with_name(f"{job_number(folder)}_lost"), ignore_errors=True)
 
 
 def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseException) -> None:

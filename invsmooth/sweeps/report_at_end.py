@@ -56,8 +56,7 @@ class ReportAtSweepEnd(Callback):
             clear_failure(Path(config.hydra.runtime.output_dir))
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
-        """In the job's process: note its error and hide it from Hydra, which would end the
-        sweep."""
+        """In the job's process: note its error, and hide it from Hydra, which would end all."""
         job_return.overrides = redact(list(job_return.overrides or ()))  # Hydra prints them if a job failed
         if job_return.status is not JobStatus.FAILED or config.hydra.mode != RunMode.MULTIRUN:
             return
@@ -103,9 +102,7 @@ def conclude(config: DictConfig) -> int:
         write_results(folder, [f for f in finished if (f / "results.parquet").is_file()], config.report)
     except Exception as error:
         known = cli.mistake(error)
-        message = (
-            "the report failed; the rows are in the folders of the jobs: python -m invsmooth.report reads them: %s"
-        )
+        message = "the report failed; the rows are in the folders of the jobs, for python -m invsmooth.report: %s"
         log.error(message, cli.message(known or error), exc_info=None if known else error)
         code = code or (2 if known else 1)
     print("\n" + "\n".join(summary(ended)))

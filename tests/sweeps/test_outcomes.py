@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth import reporting
 from invsmooth.core.errors import CertificateViolation, ConfigError
 from invsmooth.sweeps import report_at_end as sweep
-from invsmooth.sweeps.outcomes import exit_code, outcomes, summary, write_failure, write_lost
+from invsmooth.sweeps.outcomes import clear_failure, exit_code, outcomes, summary, write_failure, write_lost
 from invsmooth.sweeps.report_at_end import ReportAtSweepEnd
 from tests.reporting.declared import DECLARED
 from tests.reporting.made import row
@@ -101,6 +101,8 @@ def test_a_job_that_was_lost_before_it_began(tmp_path: Path, capsys: pytest.Capt
         ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
     assert end.value.code == 1
     assert "1 of 2 jobs finished, 1 did not:\n  1_lost: algo=adv seed=1\n" in capsys.readouterr().out
+    clear_failure(job(tmp_path, "1_b", None))  # it starts in a second try
+    assert [o.folder.name for o in outcomes(tmp_path)] == ["0_a", "1_b"]
 
 
 @pytest.mark.parametrize("launcher_fails", [False, True])

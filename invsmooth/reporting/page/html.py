@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from invsmooth.core.files import write_text
 from invsmooth.records.rows import Declared
-from invsmooth.records.run_record import write_text
 from invsmooth.reporting.page.data import page_data
 from invsmooth.reporting.page.pictures import MAX_BYTES, page_pictures
 
