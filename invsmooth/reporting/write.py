@@ -26,8 +26,8 @@ MOST = 16
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``, print a short table and
-    the paths of the files.
+    """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``,
+    print a short table and the paths of the files.
 
     Returns: the files written.
 

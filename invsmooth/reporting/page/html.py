@@ -36,7 +36,8 @@ def write_page(
     """Write ``out``/index.html, all or nothing.
 
     Args:
-        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are embedded.
+        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are
+            embedded.
         files: the other files of the report, below ``out``, which the page links to.
         max_bytes: of pictures, as they are embedded. The page says how many are left out.
     """
