@@ -1,4 +1,5 @@
-"""``python -m invsmooth.verify FILE...``: recompute the bounds of certificate files; with ``--rerun`` draw them again."""
+"""``python -m invsmooth.verify FILE...``: recompute the bounds of certificate files; with
+``--rerun`` draw them again."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""What an attack maximises: the reconstruction error of an estimator, or of its smoothed version, image by image."""
+"""What an attack maximises, image by image: the error of an estimator, or of its smoothed version."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Literal, Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +12,6 @@ from torch import Tensor
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.metrics import mse
 from invsmooth.operators.base import Operator
-
-SMOOTHINGS = ("mean", "loss")
 
 
 class Objective(Protocol):
@@ -61,15 +59,15 @@ class SmoothedError:
     ``smoothing="loss"``: (1/S) sum_k l( f(y_{x+xi+delta_k}), x ), the variant that the paper names as less effective.
     They differ by the spread of the draws: the loss variant is larger by tr(their covariance)/n.
 
-    The gradient is exact for every chunk size: the loss of the mean needs the mean first, and then it is a sum of
-    vector-Jacobian products with the fixed cotangent 2 (mean - x) / (n S).
+    The gradient is exact for every chunk size. That of ``"mean"`` needs the mean first, and is then a sum of vector-Jacobian
+    products with the fixed cotangent 2 (mean - x) / (n S).
 
     Attributes:
         estimator, operator, x, b: as in :class:`ReconstructionError`.
         sigma: standard deviation of delta, [0, 1] pixel scale.
-        draw: gives the unit noise of one evaluation, shape (B, S, C, H, W); called once for each value or gradient.
+        draw: returns the unit noise of one evaluation, shape (B, S, C, H, W); called once for each value or gradient.
         smoothing: ``"mean"`` or ``"loss"``.
-        chunk_size: draws at a time; None for all. Memory grows with it; with all draws in one chunk one pass is enough.
+        chunk_size: draws at a time; None for all. Memory grows with it. One chunk saves the pass for the mean.
     """
 
     estimator: Estimator
@@ -78,7 +76,7 @@ class SmoothedError:
     b: Tensor | None
     sigma: float
     draw: Callable[[], Tensor]
-    smoothing: str = "mean"
+    smoothing: Literal["mean", "loss"] = "mean"
     chunk_size: int | None = None
 
     def reconstructions(self, xi: Tensor, noise: Tensor) -> Tensor:
@@ -89,53 +87,55 @@ class SmoothedError:
             y = y + self.b.repeat_interleave(noise.shape[1], dim=0)
         return self.estimator(y, self.operator).to(self.x.dtype).unflatten(0, noise.shape[:2])
 
-    def chunks(self, noise: Tensor) -> Iterator[Tensor]:
-        yield from noise.split(self.chunk_size or noise.shape[1], dim=1)
+    def chunks(self, noise: Tensor) -> tuple[Tensor, ...]:
+        return noise.split(self.chunk_size or noise.shape[1], dim=1)
 
     def value(self, xi: Tensor) -> Tensor:
         noise = self.draw()
         with torch.no_grad():
-            return self.loss_of(self.summary(xi, noise))
-
-    def summary(self, xi: Tensor, noise: Tensor) -> Tensor:
-        """Without gradients: the mean reconstruction (B, C, H, W), or the mean loss (B,)."""
-        total = torch.zeros_like(self.x) if self.smoothing == "mean" else self.x.new_zeros(len(self.x))
-        for part in self.chunks(noise):
-            x_hat = self.reconstructions(xi, part)
-            total += x_hat.sum(1) if self.smoothing == "mean" else self.losses(x_hat).sum(1)
-        return total / noise.shape[1]
-
-    def losses(self, x_hat: Tensor) -> Tensor:
-        """l of each draw, shape (B, s)."""
-        return (x_hat - self.x[:, None]).square().flatten(2).mean(2)
-
-    def loss_of(self, summary: Tensor) -> Tensor:
-        return mse(summary, self.x) if self.smoothing == "mean" else summary
+            return mse(self.mean(xi, noise), self.x) if self.smoothing == "mean" else self.losses(xi, noise).mean(1)
 
     def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
         noise = self.draw()
-        n_samples = noise.shape[1]
+        if self.smoothing == "loss":
+            losses, gradient = self.losses_and_gradient(xi, noise)
+            return losses.mean(1), gradient
         xi = xi.detach().requires_grad_()
-        parts = list(self.chunks(noise))
+        parts = self.chunks(noise)
         if len(parts) == 1:
-            x_hat = self.reconstructions(xi, noise)
-            loss = mse(x_hat.mean(1), self.x) if self.smoothing == "mean" else self.losses(x_hat).mean(1)
+            loss = mse(self.reconstructions(xi, noise).mean(1), self.x)
             return loss.detach(), gradient_of(loss.sum(), xi)
+        with torch.no_grad():
+            mean = self.mean(xi, noise)
+        cotangent = 2 * (mean - self.x) / (self.x[0].numel() * noise.shape[1])
         gradient = torch.zeros_like(xi)
-        if self.smoothing == "mean":
-            with torch.no_grad():
-                mean = self.summary(xi, noise)
-            cotangent = 2 * (mean - self.x) / (self.x[0].numel() * n_samples)
-            for part in parts:
-                x_hat = self.reconstructions(xi, part)
-                gradient += gradient_of((x_hat * cotangent[:, None]).sum(), xi)
-            return mse(mean, self.x), gradient
-        value = self.x.new_zeros(len(self.x))
         for part in parts:
-            losses = self.losses(self.reconstructions(xi, part)).sum(1) / n_samples
-            gradient += gradient_of(losses.sum(), xi)
-            value += losses.detach()
-        return value, gradient
+            gradient += gradient_of((self.reconstructions(xi, part) * cotangent[:, None]).sum(), xi)
+        return mse(mean, self.x), gradient
+
+    def mean(self, xi: Tensor, noise: Tensor) -> Tensor:
+        """The mean reconstruction, shape (B, C, H, W)."""
+        total = torch.zeros_like(self.x)
+        for part in self.chunks(noise):
+            total += self.reconstructions(xi, part).sum(1)
+        return total / noise.shape[1]
+
+    def losses(self, xi: Tensor, noise: Tensor) -> Tensor:
+        """l of each draw, shape (B, S)."""
+        return torch.cat([self.losses_of(self.reconstructions(xi, part)) for part in self.chunks(noise)], 1)
+
+    def losses_of(self, x_hat: Tensor) -> Tensor:
+        """l of each reconstruction (B, s, C, H, W), shape (B, s)."""
+        return (x_hat - self.x[:, None]).square().flatten(2).mean(2)
+
+    def losses_and_gradient(self, xi: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
+        """l of each draw, shape (B, S), and the gradient of their mean, in the shape of xi."""
+        xi = xi.detach().requires_grad_()
+        losses, gradient = [], torch.zeros_like(xi)
+        for part in self.chunks(noise):
+            losses.append(self.losses_of(self.reconstructions(xi, part)))
+            gradient += gradient_of(losses[-1].sum() / noise.shape[1], xi)
+        return torch.cat(losses, 1).detach(), gradient
 
 
 def gradient_of(total: Tensor, xi: Tensor) -> Tensor:

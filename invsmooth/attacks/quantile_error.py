@@ -1,4 +1,4 @@
-"""The error that the percentile certificates bound, as an attack's loss: a quantile over draws of the per-draw error."""
+"""The quantile over draws of the per-draw error, which the percentile certificates bound, as an attack's loss."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from invsmooth.attacks.objectives import SmoothedError, gradient_of
+from invsmooth.attacks.objectives import SmoothedError
 
 
 @dataclass(frozen=True)
 class QuantileError:
     """The q-quantile (rank ceil(q S) of S, the lower median for q = 1/2) of l( f(y_{x+xi+delta_k}), x ) over draws delta_k.
 
-    The gradient of one draw says little about the others. The search follows the mean gradient of all draws instead, or of
-    the ``n_around`` draws with the ranks nearest to the quantile's; 1 gives the exact gradient.
+    The gradient of one draw says little about the others. The search therefore follows the mean gradient of all draws, or
+    of the ``n_around`` draws with the ranks nearest to the quantile's; 1 gives the exact gradient.
 
     Attributes:
         smoothed: f, A, x, b, sigma, the draws and their chunks.
@@ -30,32 +30,18 @@ class QuantileError:
 
     def value(self, xi: Tensor) -> Tensor:
         with torch.no_grad():
-            return self.quantile(self.losses(xi, self.smoothed.draw()))
+            return self.quantile(self.smoothed.losses(xi, self.smoothed.draw()))
 
     def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
         noise = self.smoothed.draw()
         if self.n_around is None:
-            losses, gradient = self.losses_and_gradient(xi, noise)
+            losses, gradient = self.smoothed.losses_and_gradient(xi, noise)
         else:
             with torch.no_grad():
-                losses = self.losses(xi, noise)
+                losses = self.smoothed.losses(xi, noise)
             chosen = torch.stack([n[k] for n, k in zip(noise, self.around(losses, self.n_around), strict=True)])
-            _, gradient = self.losses_and_gradient(xi, chosen)
+            _, gradient = self.smoothed.losses_and_gradient(xi, chosen)
         return self.quantile(losses), gradient
-
-    def losses_and_gradient(self, xi: Tensor, noise: Tensor) -> tuple[Tensor, Tensor]:
-        """l of each draw, shape (B, S), and the gradient of their mean, in the shape of xi."""
-        xi = xi.detach().requires_grad_()
-        losses, gradient = [], torch.zeros_like(xi)
-        for part in self.smoothed.chunks(noise):
-            losses.append(self.smoothed.losses(self.smoothed.reconstructions(xi, part)))
-            gradient += gradient_of(losses[-1].sum() / noise.shape[1], xi)
-        return torch.cat(losses, 1).detach(), gradient
-
-    def losses(self, xi: Tensor, noise: Tensor) -> Tensor:
-        """l of each draw, shape (B, S)."""
-        parts = [self.smoothed.losses(self.smoothed.reconstructions(xi, n)) for n in self.smoothed.chunks(noise)]
-        return torch.cat(parts, 1)
 
     def quantile(self, losses: Tensor) -> Tensor:
         return losses.kthvalue(quantile_rank(self.q, losses.shape[1]), dim=1).values

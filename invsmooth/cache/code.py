@@ -1,4 +1,4 @@
-"""Keys of code: of this package, and of the user's code that a network or an algorithm is made of."""
+"""Hashes of source code: of this package, and of the user's code behind a network or algorithm."""
 
 from __future__ import annotations
 
@@ -20,19 +20,18 @@ PACKAGE = Path(__file__).parents[1]
 STDLIB = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
 INSTALLED = ("site-packages", "dist-packages")
 UNKNOWN = f"unknown {secrets.token_hex(16)}"
-"""In place of code that cannot be read, such as a class that was typed into an interpreter: no other process has it."""
+"""The hash of code that cannot be read (an interactive session): differs in every process."""
 
 
 @functools.cache
 def package_key() -> str:
-    """Hash of all source of this package. No list says which files count, so none can be forgotten."""
+    """Hash of all source of this package: no list of files that could be incomplete."""
     return content_key({f.relative_to(PACKAGE).as_posix(): source_key(f) for f in sorted(PACKAGE.rglob("*.py"))})
 
 
 @functools.cache
 def source_key(path: Path) -> str:
-    """Hash of a file of code; comments and layout do not count. Read once in a process: the code that runs is what was
-    loaded, whatever becomes of the file."""
+    """Hash of a source file without comments and layout. Read once: it is the code that runs."""
     try:
         content = path.read_bytes()
     except OSError:
@@ -42,7 +41,7 @@ def source_key(path: Path) -> str:
 
 
 def parsed(content: bytes) -> ast.Module | None:
-    """None for what is no Python source, such as a compiled module."""
+    """None if it is no Python source."""
     try:
         return ast.parse(content)
     except (SyntaxError, ValueError):
@@ -50,14 +49,14 @@ def parsed(content: bytes) -> ast.Module | None:
 
 
 def code_of(modules: Iterable[str], more: Iterable[str] = ()) -> dict[str, str]:
-    """Name -> hash of the source of ``modules``, and of all that they import, directly or not. Left out are this package
-    (:func:`package_key`), the standard library and what is installed in site-packages, but for ``modules`` themselves.
+    """Name -> hash of the source of ``modules``, and of all that they import, directly or not.
+    Without this package (:func:`package_key`), the standard library and installed packages, unless
+    they are among ``modules`` themselves.
 
-    Which imports there are is read off the source, so that it does not depend on what else this process has imported.
+    The imports are read from the source: other imports of this process do not matter.
 
     Args:
-        modules: names of modules whose code certainly counts.
-        more: further names, left out where they are installed.
+        more: further names; those that are installed are left out.
     """
     roots = set(modules)
     found: dict[str, str] = {}
@@ -68,11 +67,9 @@ def code_of(modules: Iterable[str], more: Iterable[str] = ()) -> dict[str, str]:
             continue
         seen.add(name)
         path, is_package = locate(name)
-        if path is None:
-            if name in roots:
-                found[name] = UNKNOWN
-            continue
-        if is_installed(path) and name not in roots:
+        if path is None and name in roots:
+            found[name] = UNKNOWN
+        if path is None or (is_installed(path) and name not in roots):
             continue
         found[name] = source_key(path)
         if not is_installed(path) and found[name] != UNKNOWN:
@@ -86,7 +83,7 @@ def is_installed(path: Path) -> bool:
 
 
 def locate(name: str) -> tuple[Path | None, bool]:
-    """The file of a module, and whether it is a package. None where it has no file, or where there is no such module."""
+    """The file of a module (None if there is none), and whether it is a package."""
     module = sys.modules.get(name)
     if module is not None and getattr(module, "__file__", None):
         return Path(str(module.__file__)).absolute(), hasattr(module, "__path__")
@@ -97,13 +94,12 @@ def locate(name: str) -> tuple[Path | None, bool]:
 
 
 def find_spec(name: str) -> ModuleSpec | None:
-    """Where an import would find a module. Unlike importlib's, this imports nothing, not even the package above."""
+    """As importlib.util.find_spec, but without importing the parent package."""
     spec = getattr(sys.modules.get(name), "__spec__", None)
     if isinstance(spec, ModuleSpec):
         return spec
-    above, _, _ = name.rpartition(".")
     places = None
-    if above:
+    if above := name.rpartition(".")[0]:
         package = find_spec(above)
         if package is None or package.submodule_search_locations is None:
             return None
@@ -113,7 +109,7 @@ def find_spec(name: str) -> ModuleSpec | None:
 
 
 def imported(path: Path, name: str, is_package: bool) -> Iterator[str]:
-    """The modules that a source file imports, wherever in it. A name that is imported from a package may be a module."""
+    """The modules that a source file imports. A name imported from a package may be one."""
     tree = parsed(path.read_bytes())
     package = name if is_package else name.rpartition(".")[0]
     for node in ast.walk(tree) if tree else ():
@@ -127,13 +123,12 @@ def imported(path: Path, name: str, is_package: bool) -> Iterator[str]:
                 yield from (f"{base}.{alias.name}" for alias in names if base and alias.name != "*")
             case ast.Call(
                 func=ast.Name(id=called) | ast.Attribute(attr=called), args=[ast.Constant(value=str(text)), *_]
-            ):
-                if called in ("import_module", "__import__"):
-                    yield from with_parents(absolute(text, package))
+            ) if called in ("import_module", "__import__"):
+                yield from with_parents(absolute(text, package))
 
 
 def absolute(name: str, package: str) -> str:
-    """A relative name made absolute; "" where it leads out of the topmost package."""
+    """A relative name made absolute; "" above the topmost package."""
     try:
         return resolve_name(name, package)
     except ImportError:
@@ -147,8 +142,8 @@ def with_parents(name: str) -> Iterator[str]:
 
 
 def in_namespace(name: str) -> Iterator[str]:
-    """The modules of what a module has in its namespace, which finds those that importlib imported by a computed name. The
-    submodules of a package are left out: whoever imports them puts them there."""
+    """The modules of the values in a module's namespace (imported by computed names), but for its
+    own submodules, which any other module may have imported."""
     for value in list(vars(sys.modules[name]).values()) if name in sys.modules else ():
         other = value.__name__ if isinstance(value, ModuleType) else getattr(value, "__module__", None)
         if isinstance(other, str) and not other.startswith(f"{name}."):

@@ -14,16 +14,16 @@ import numpy as np
 
 
 def content_key(value: Any) -> str:
-    """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences, data classes, enums, paths
-    (as text), numpy arrays and torch tensors (type, shape and every bit).
+    """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences,
+    data classes, enums, paths, numpy arrays and torch tensors (type, shape and every bit).
 
-    Raises: TypeError: something else is in it, whose content we cannot know.
+    Raises: TypeError: it holds something else.
     """
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:32]
 
 
 def plain(value: Any) -> Any:
-    """``value`` as JSON has it. A number says whether it is whole: 1 and 1.0 may mean different things."""
+    """``value`` as JSON. Whole numbers and floats differ: 1 and 1.0 may mean different things."""
     if isinstance(value, enum.Enum):
         return plain(value.value)
     if value is None or isinstance(value, bool | int | float | str):
@@ -35,9 +35,9 @@ def plain(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, np.ndarray):
-        kept = np.ascontiguousarray(value)
-        return ["array", kept.dtype.str, list(kept.shape), hashlib.sha256(kept.tobytes()).hexdigest()]
-    if hasattr(value, "detach"):  # torch, which this module does without
+        array = np.ascontiguousarray(value)
+        return ["array", array.dtype.str, list(array.shape), hashlib.sha256(array.tobytes()).hexdigest()]
+    if hasattr(value, "detach"):  # a torch tensor; this module does not import torch
         return plain(value.detach().cpu().numpy())
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}

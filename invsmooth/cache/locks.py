@@ -1,4 +1,4 @@
-"""Locks between processes, on a file system that may be shared by many machines."""
+"""Locks between processes, on a file system that many machines may share."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """One process at a time is in this block; others wait before it. The lock of a process that is killed is free.
-
-    Where the file system knows no locks nobody waits: two processes may then compute the same thing, with the same result.
+    """One process at a time is in this block; the lock of a killed process is free. Without file
+    locks nobody waits.
 
     Args:
-        path: of the lock's file; its folder is made.
-        what: is computed, for the log of one that waits.
+        path: of the lock file; its folder is made.
+        what: is computed, for the log of a process that waits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)

@@ -28,8 +28,8 @@ def parameters(part: Any) -> dict[str, Any]:
     for name in names:
         if not hasattr(part, name):
             raise ConfigError(
-                f"{class_path(type(part))} does not store its parameter {name}; add self.{name} = {name} to __init__, so that "
-                "results of other values are not mistaken for its own"
+                f"{class_path(type(part))} does not store its parameter {name}; add self.{name} = {name} to __init__, so "
+                "that results of other values are not mistaken for its own"
             )
     return {name: getattr(part, name) for name in names}
 

@@ -1,4 +1,4 @@
-"""Tensors that were computed before, by what determined them."""
+"""Cached tensors, by what determines them."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import io
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from invsmooth.cache.content import content_key
 from invsmooth.cache.store import Store
 
+if TYPE_CHECKING:  # verify needs the keys of this package, and no torch
+    import torch
+    from torch import Tensor
+
+Tensors: TypeAlias = "Mapping[str, Tensor]"
+
 
 @dataclass(frozen=True)
 class Like:
-    """What a tensor that is recalled has to be.
+    """What a cached tensor has to be.
 
     Attributes:
         shape: None for an axis of any length.
-        dtype: None for any kind of real floating-point numbers.
-        finite: whether all its values are.
+        dtype: None for any floating-point type.
+        finite: all values have to be finite.
     """
 
     shape: tuple[int | None, ...] = ()
@@ -31,11 +35,10 @@ class Like:
     finite: bool = True
 
     def problem(self, name: str, value: Tensor) -> str:
-        """What is wrong with ``value``; "" if nothing is."""
-        fits = len(value.shape) == len(self.shape) and all(
-            n in (None, m) for n, m in zip(self.shape, value.shape, strict=True)
-        )
-        if not fits:
+        """How ``value`` differs; "" if it does not."""
+        if len(value.shape) != len(self.shape) or any(
+            n not in (None, m) for n, m in zip(self.shape, value.shape, strict=True)
+        ):
             return f"{name} has the shape {tuple(value.shape)} instead of {self.shape}"
         if value.dtype != self.dtype if self.dtype else not value.is_floating_point():
             return f"{name} is {value.dtype} instead of {self.dtype or 'floating point'}"
@@ -47,19 +50,18 @@ Expected = Mapping[str, Like]
 
 
 class Remember(Protocol):
-    """Looks up what ``of`` determines, or computes and keeps it. What was kept and is not as ``expected`` is computed again;
-    None expects nothing."""
+    """Returns the cached result that ``of`` determines, or computes and caches it. A cached result
+    that is not as ``expected`` is computed again; None expects nothing."""
 
     def __call__(
-        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]],
-        expected: Expected | None = None,
-    ) -> Mapping[str, Tensor]: ...  # fmt: skip
+        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Tensors], expected: Expected | None = None
+    ) -> Tensors: ...
 
 
 def not_kept(
-    kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]], expected: Expected | None = None
-) -> Mapping[str, Tensor]:
-    """A :class:`Remember` that computes always."""
+    kind: str, of: Mapping[str, Any], compute: Callable[[], Tensors], expected: Expected | None = None
+) -> Tensors:
+    """A :class:`Remember` that always computes."""
     return compute()
 
 
@@ -67,12 +69,11 @@ class Results:
     """A :class:`Remember` over a store.
 
     Args:
-        base: what determines all of them: the estimator, the code, the kind of device.
-        device: on which the tensors are given back.
-        counts: goes on counting there; None starts anew.
+        base: determines all results: estimator, code, kind of device.
+        device: of the results.
 
     Attributes:
-        counts: how many were computed, and how many recalled, of each kind.
+        counts: how many results of each kind were computed, and how many were cached.
     """
 
     def __init__(
@@ -82,57 +83,54 @@ class Results:
         self.counts: Counter[str] = Counter() if counts is None else counts
 
     def within(self, device: torch.device, **more: Any) -> Results:
-        """Those that ``more`` determines, too; given back on ``device``."""
+        """Results that ``more`` determines, too, on ``device``. They share the counts."""
         return Results(self.store, self.base | more, device, self.counts)
 
     def key(self, kind: str, of: Mapping[str, Any]) -> str:
         return content_key({"base": self.base, "kind": kind, "of": of})
 
     def __call__(
-        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Mapping[str, Tensor]],
-        expected: Expected | None = None,
-    ) -> Mapping[str, Tensor]:  # fmt: skip
+        self, kind: str, of: Mapping[str, Any], compute: Callable[[], Tensors], expected: Expected | None = None
+    ) -> Tensors:
         if self.store.folder is None:
             return compute()
         key = self.key(kind, of)
         with self.store.once(kind, key):
-            found = self.recalled(kind, key, expected)
+            found = self.cached(kind, key, expected)
             if found is not None:
-                self.counts[f"{kind} recalled"] += 1
+                self.counts[f"{kind} cached"] += 1
                 return {name: value.to(self.device) for name, value in found.items()}
             computed = compute()
             self.store.put(kind, key, to_bytes(computed))
             self.counts[f"{kind} computed"] += 1
             return computed
 
-    def recalled(self, kind: str, key: str, expected: Expected | None) -> dict[str, Tensor] | None:
-        """What is kept, if it is as expected. Whatever else is there is dropped, with a warning."""
+    def cached(self, kind: str, key: str, expected: Expected | None) -> Tensors | None:
+        """The cached result, if it is as expected. Anything else is dropped, with a warning."""
+        import torch
+
         content = self.store.get(kind, key)
         if content is None:
             return None
         try:
-            found = from_bytes(content)
+            with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
+                found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
             if expected is not None:
                 check(found, expected)
-        except Exception as error:  # numpy raises a different one for each way in which a file can be wrong
+        except Exception as error:  # numpy raises many kinds
             self.store.distrust(kind, key, f"{type(error).__name__}: {error}")
             return None
         return found
 
 
-def to_bytes(tensors: Mapping[str, Tensor]) -> bytes:
+def to_bytes(tensors: Tensors) -> bytes:
     buffer = io.BytesIO()
     arrays = {name: np.asarray(value.detach().cpu().numpy()) for name, value in tensors.items()}
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
 
 
-def from_bytes(content: bytes) -> dict[str, Tensor]:
-    with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-        return {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-
-
-def check(found: Mapping[str, Tensor], expected: Expected) -> None:
+def check(found: Tensors, expected: Expected) -> None:
     """Raises ValueError: ``found`` is not as expected."""
     if found.keys() != expected.keys():
         raise ValueError(f"it has {', '.join(sorted(found)) or 'nothing'} instead of {', '.join(sorted(expected))}")

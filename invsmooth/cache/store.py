@@ -1,4 +1,4 @@
-"""Files by key in a folder that any number of processes use at once."""
+"""Files by key in a folder that many processes use at once."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 
 class Store:
-    """Keeps bytes by (kind, key). What is found is what was put: a file begins with a hash of its place and of the rest, is
-    written under another name and renamed, and is dropped when it does not fit its hash.
+    """Keeps bytes by (kind, key). Writes are atomic, and reads are verified: each file starts with
+    a hash of kind, key and content, and a file that does not fit its hash is dropped.
 
     Args:
-        folder: made when something is put; None keeps nothing.
+        folder: is made by the first write; None stores nothing.
     """
 
     def __init__(self, folder: Path | None) -> None:
@@ -39,15 +39,14 @@ class Store:
         return self.folder is not None and self.path(kind, key).is_file()
 
     def get(self, kind: str, key: str) -> bytes | None:
-        """What was put, or None. Whatever else is in its place counts as none, with a warning."""
+        """What :meth:`put` stored, or None. A damaged entry is dropped with a warning."""
         if self.folder is None:
             return None
-        path = self.path(kind, key)
         try:
-            content = path.read_bytes()
+            content = self.path(kind, key).read_bytes()
         except FileNotFoundError:
             return None
-        except OSError as error:  # a folder, a link to itself, a file that may not be read
+        except OSError as error:  # a folder, a link to itself, a file without read permission
             self.distrust(kind, key, f"cannot be read: {error.strerror}")
             return None
         if digest(kind, key, content[HASH_BYTES:]) == content[:HASH_BYTES]:
@@ -56,14 +55,13 @@ class Store:
         return None
 
     def distrust(self, kind: str, key: str, why: str) -> None:
-        """Drop an entry that is not what was put, and say so."""
+        """Drop a damaged entry, with a warning."""
         log.warning("%s is damaged (%s): it is computed again", self.path(kind, key), why)
-        with contextlib.suppress(OSError):  # what cannot be removed here is replaced, or is an error then
+        with contextlib.suppress(OSError):  # then put replaces it, or raises an error
             remove(self.path(kind, key))
 
     def put(self, kind: str, key: str, payload: bytes) -> None:
-        """Keep ``payload``, all or nothing, instead of what is there. Raises OSError: the disk is full, or cannot be
-        written."""
+        """Store ``payload``, replacing what is there. Raises OSError: a full or read-only disk."""
         if self.folder is not None:
             path = self.path(kind, key)
             make_way(path, self.folder)
@@ -71,7 +69,7 @@ class Store:
 
     @contextlib.contextmanager
     def once(self, kind: str, key: str) -> Iterator[None]:
-        """While one process is in this block, others that want the same key wait before it."""
+        """One process at a time is in this block for each key."""
         if self.folder is None:
             yield
             return
@@ -79,24 +77,21 @@ class Store:
         make_way(path, self.folder)
         with locked(path, f"the same {kind}"):
             yield
-            if self.has(kind, key):  # who still waits for this lock, or makes it anew, finds the result
-                with contextlib.suppress(OSError):  # some systems remove no open file
+            if self.has(kind, key):  # no process needs the lock again: each finds the result
+                with contextlib.suppress(OSError):  # some systems cannot remove an open file
                     path.unlink()
 
 
 def digest(kind: str, key: str, payload: bytes) -> bytes:
-    """With kind and key in it, an entry is damaged in the place of another."""
+    """With kind and key, so that an entry in the place of another counts as damaged."""
     return hashlib.sha256(f"{kind} {key}\n".encode() + payload).digest()
 
 
 def make_way(path: Path, root: Path) -> None:
-    """Make the folder of a file below ``root``, and remove what is in its way: folders in the place of the file, files in
-    the place of folders."""
+    """Make the folder of a file below ``root``. Remove files and folders that are in the way."""
     for above in (p for p in reversed(path.parents) if p.is_relative_to(root) and p != root):
         if os.path.lexists(above) and not above.is_dir():
-            with contextlib.suppress(
-                IsADirectoryError, PermissionError
-            ):  # another process has made the folder meanwhile
+            with contextlib.suppress(IsADirectoryError, PermissionError):  # another process just made the folder
                 above.unlink()
     path.parent.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
@@ -104,7 +99,7 @@ def make_way(path: Path, root: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, a link (not what it points to), or a folder with all in it, if it is there."""
+    """Remove a file, a link (not its target), or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -121,6 +116,6 @@ def pack(files: Mapping[str, bytes]) -> bytes:
 
 
 def unpack(packed: bytes) -> dict[str, bytes]:
-    """Raises an error of zipfile's: it was not packed like this."""
+    """The inverse of :func:`pack`. Raises zipfile.BadZipFile: the bytes are no zip archive."""
     with zipfile.ZipFile(io.BytesIO(packed)) as archive:
         return {name: archive.read(name) for name in archive.namelist()}

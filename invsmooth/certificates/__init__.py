@@ -1,8 +1,7 @@
 """Certificates by randomized smoothing.
 
-The arithmetic and the certifiers need no torch: whoever only computes bounds from numbers does not wait for it. What draws
-reconstructions is imported on its first use.
-"""
+The arithmetic and the certifiers need no torch: whoever only computes bounds from numbers does not
+wait for it. What draws reconstructions is imported on its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -27,11 +26,11 @@ from invsmooth.certificates.radius import DecidedCertificate, Decision, Radius, 
 
 if TYPE_CHECKING:
     from invsmooth.certificates.certifiers import certify, certify_all, certify_threshold
-    from invsmooth.certificates.pixel_intervals import PixelIntervals, pixel_intervals
+    from invsmooth.certificates.pixels import PixelIntervals, pixel_intervals
 
 WITH_TORCH = {
     "certifiers": ("certify", "certify_all", "certify_threshold"),
-    "pixel_intervals": ("PixelIntervals", "pixel_intervals"),
+    "pixels": ("PixelIntervals", "pixel_intervals"),
 }
 
 __all__ = [

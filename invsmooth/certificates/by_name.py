@@ -12,7 +12,8 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 
 
 def certifiers_in(module: str) -> dict[str, type[Certifier]]:
-    """The certifiers that a module of this package defines, by name; {} also for one that needs torch where there is none."""
+    """The certifiers that a module of this package defines, by name; {} also for one that needs
+    torch where there is none."""
     try:
         found = vars(import_module(f"{__package__}.{module}"))
     except ImportError:
@@ -45,7 +46,8 @@ def certifier_class(name: str) -> type[Certifier]:
 
 
 def as_certifier(certifier: str | type[Certifier] | Certifier, given: Mapping[str, Any] | None = None) -> Certifier:
-    """A certifier from a name of ours or a class, with those of the ``given`` parameters that it has and that are not None.
+    """A certifier from a name of ours or a class, with those of the ``given`` parameters that it
+    has and that are not None.
 
     Raises: ValueError: an unknown name, or a parameter that is missing.
     """
@@ -63,10 +65,11 @@ def why_impossible(
     certifier: str | Certifier, ratio: float, n_samples: int, confidence: float, q: float = 0.5, *,
     simultaneous: str = "none", n_radii: int = 1,
 ) -> str:  # fmt: skip
-    """Why ``certifier`` can give no bound at eps/sigma = ``ratio``, whatever the network, and what would; "" where it can.
+    """Why ``certifier`` can give no bound at eps/sigma = ``ratio``, whatever the network, and what
+    would; "" where it can.
 
-    The other arguments are those of :func:`invsmooth.certificates.certify`, with ``n_radii`` radii asked for together.
-    """
+    The other arguments are those of :func:`invsmooth.certificates.certify`, with ``n_radii`` radii
+    asked for together."""
     chosen = as_certifier(certifier)
     smoothing = Smoothing(sigma=1, n_samples=n_samples, confidence=confidence, q=q, simultaneous=simultaneous)
     smoothing.check()

@@ -1,17 +1,17 @@
 """The certifier ``center``: center smoothing (Kumar & Goldstein 2021; SPEC 6.4).
 
-The smoothed reconstruction of a measurement is a draw in the middle of the others. The statement: with probability at least
-c, the centre found at ANY z' within eps, by the same procedure with fresh draws and unless it abstains there, is at most
-3 R-hat away from the one found here. (The ball of radius R-hat around this centre holds more than half of the draws at z'.
-So the least median distance there is at most 2 R-hat, and the two balls meet.)
-"""
+The smoothed reconstruction of a measurement is a draw in the middle of the others. The statement:
+with probability at least c, the centre found at ANY z' within eps, by the same procedure with fresh
+draws and unless it abstains there, is at most 3 R-hat away from the one found here. (The ball of
+radius R-hat around this centre holds more than half of the draws at z'. So the least median
+distance there is at most 2 R-hat, and the two balls meet.)"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 import numpy as np
 from pydantic import Field
@@ -26,7 +26,7 @@ from invsmooth.certificates.center_smoothing import (
 )
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.certifier import Certifier, Smoothing, Use
-from invsmooth.certificates.fields import FLAG, NUMBER, WHOLE, real
+from invsmooth.certificates.fields import AT_LEAST_1, FLAG, NUMBER, SHARE, WHOLE, real
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.percentile import ORDERED, draws_errors, ordered_record
 from invsmooth.core.declarations import CertifierDeclaration, Column
@@ -40,8 +40,9 @@ if TYPE_CHECKING:
 
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
-"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. That none of 64 candidates lies in a ball that
-holds more than half of the draws has a probability below 2^-73: the price of fewer candidates than n_pred."""
+"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. That none of 64
+candidates lies in a ball that holds more than half of the draws has a probability below 2^-73:
+the price of fewer candidates than n_pred."""
 SLACK = 1e-6
 """Relative rounding of the recorded share in the ball."""
 
@@ -67,7 +68,8 @@ class Centre:
 
     Attributes:
         share: of a second sample of n_pred draws, those within the least median distance.
-        distances: of a third sample of S draws to the centre, squared and divided by n, in ascending order.
+        distances: of a third sample of S draws to the centre, squared and divided by n, in
+            ascending order.
     """
 
     picture: Tensor
@@ -76,10 +78,11 @@ class Centre:
 
 
 class Center(Certifier):
-    """The centres of center smoothing at z and at any z' within eps are at most ``bound`` (MSE) apart, unless one abstains.
+    """The centres of center smoothing at z and at any z' within eps are at most ``bound`` (MSE)
+    apart, unless one abstains.
 
-    Three independent samples: n_pred draws choose the centre, n_pred decide whether to abstain (alpha_1), S give R-hat
-    (alpha_2).
+    Three independent samples: n_pred draws choose the centre, n_pred decide whether to abstain
+    (alpha_1), S give R-hat (alpha_2).
 
     Args:
         n_pred: None takes the fewest that seldom abstain at the confidence (4794 at 0.99).
@@ -91,6 +94,8 @@ class Center(Certifier):
         axis="center: MSE that\nthe centre can move",
         columns=(Column("abstained", "", "The draws did not show that a small ball holds half of them.", kind="flag"),),
     )  # fmt: skip
+
+    ranges: ClassVar = {"n_pred": AT_LEAST_1, "share_in_ball": SHARE}
 
     def __init__(self, n_pred: Annotated[int, Field(ge=1, description="a whole number >= 1")] | None = None) -> None:
         self.n_pred = n_pred
@@ -157,7 +162,8 @@ class Center(Certifier):
     def verdict(
         self, share: float, ratios: Sequence[float], each: Smoothing
     ) -> tuple[bool, list[int | None], list[str]]:
-        """Whether it abstains with this share in the ball; for each eps/sigma the rank of R-hat, and why there is no bound."""
+        """Whether it abstains with this share in the ball; for each eps/sigma the rank of R-hat,
+        and why there is no bound."""
         alone = why_abstained(share, self.n_first(each), each.confidence)
         k = [None if alone else center_index(each.n_samples, r, each.confidence, dkw=each.dkw) for r in ratios]
         given = Center(self.n_first(each))
@@ -168,7 +174,8 @@ class Center(Certifier):
         return {"abstained": bool(certificate.abstained[i])}
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
-        """Of the ball of radius R-hat, a quantile of the distances to the centre; times 3 as in the bound."""
+        """Of the ball of radius R-hat, a quantile of the distances to the centre; times 3 as in
+        the bound."""
         from invsmooth.checks.truth import check_error
 
         bound = certificate.bound / BALL_FACTOR
@@ -205,9 +212,7 @@ class Center(Certifier):
     def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
         yield from draws_errors(record)
         share, n_pred = record["share_in_ball"], record["n_pred"]
-        if not 0 <= share <= 1:
-            yield f"share_in_ball: {share!r} is not in [0, 1]"
-        elif record["sigma"] > 0 and abs(share * n_pred - round(share * n_pred)) > SLACK * n_pred:
+        if record["sigma"] > 0 and abs(share * n_pred - round(share * n_pred)) > SLACK * n_pred:
             yield f"share_in_ball: {share!r} is no share of n_pred = {n_pred} draws"
 
     def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
@@ -256,8 +261,9 @@ def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:
 
 
 def least_median_distance(draws: Draws, n_pred: int) -> tuple[Tensor, Tensor]:
-    """The candidate with the least median distance (rank ceil(n_pred/2)) to n_pred draws, itself among them, as a float64
-    vector, and the square of that distance. Memory: the candidates and their distances to all draws."""
+    """The candidate with the least median distance (rank ceil(n_pred/2)) to n_pred draws, itself
+    among them, as a float64 vector, and the square of that distance. Memory: the candidates and
+    their distances to all draws."""
     import torch
 
     fit = CANDIDATE_BYTES // (8 * draws.image_shape.numel())

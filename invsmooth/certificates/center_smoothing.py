@@ -1,9 +1,10 @@
-"""Center smoothing: the thresholds of Kumar & Goldstein (2021), "Center Smoothing: Certified Robustness for Networks with
-Structured Outputs", with the exact binomial rule in place of their interpolated quantile plus Hoeffding (SPEC 6.4).
+"""Center smoothing: the thresholds of Kumar & Goldstein (2021), "Center Smoothing: Certified
+Robustness for Networks with Structured Outputs", with the exact binomial rule in place of their
+interpolated quantile plus Hoeffding (SPEC 6.4).
 
-The failure probability 1 - c is split in halves: alpha_1 for the two Hoeffding bounds, alpha_2 for the order statistic.
-Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it.
-"""
+The failure probability 1 - c is split in halves: alpha_1 for the two Hoeffding bounds, alpha_2 for
+the order statistic. Numbers in, numbers out: nothing here needs torch, so that a bound can be
+checked again without it."""
 
 from __future__ import annotations
 
@@ -24,22 +25,24 @@ def split_alpha(confidence: float) -> tuple[float, float]:
 
 
 def hoeffding_slack(n_pred: int, confidence: float) -> float:
-    """Delta_1 = sqrt(ln(2/alpha_1) / (2 n_pred)): a share among n_pred draws is this close to its probability, on one
-    side with probability 1 - alpha_1/2."""
+    """Delta_1 = sqrt(ln(2/alpha_1) / (2 n_pred)): a share among n_pred draws is this close to
+    its probability, on one side with probability 1 - alpha_1/2."""
     return math.sqrt(math.log(2 / split_alpha(confidence)[0]) / (2 * n_pred))
 
 
 def default_n_pred(confidence: float) -> int:
-    """The fewest candidates with Delta_1 <= Delta/2: the other half is left for the share in the ball to scatter, so that
-    few images are abstained from. 4794 at c = 0.99."""
+    """The fewest candidates with Delta_1 <= Delta/2: the other half is left for the share in the
+    ball to scatter, so that few images are abstained from. 4794 at c = 0.99."""
     return math.ceil(math.log(2 / split_alpha(confidence)[0]) / (2 * (DELTA / 2) ** 2))
 
 
 def why_abstained(share_in_ball: float, n_pred: int, confidence: float) -> str:
-    """Why no centre is returned, "" where one is: Delta_1 and Delta_2 = 1/2 - (share - Delta_1) must be at most Delta.
+    """Why no centre is returned, "" where one is: Delta_1 and Delta_2 = 1/2 - (share - Delta_1)
+    must be at most Delta.
 
     Args:
-        share_in_ball: of n_pred FRESH draws, the share within the least median distance of the centre.
+        share_in_ball: of n_pred FRESH draws, the share within the least median distance of the
+            centre.
     """
     delta_1 = hoeffding_slack(n_pred, confidence)
     delta_2 = 0.5 - (share_in_ball - delta_1)
@@ -54,8 +57,8 @@ def why_abstained(share_in_ball: float, n_pred: int, confidence: float) -> str:
 
 
 def center_index(n_samples: int, ratio: float, confidence: float, *, dkw: bool = False) -> int | None:
-    """Rank of the distance R-hat: it bounds the Phi(Phi^{-1}(1/2 + Delta) + eps/sigma)-quantile of the distances to the
-    centre with probability 1 - alpha_2; None where no draw does."""
+    """Rank of the distance R-hat: it bounds the Phi(Phi^{-1}(1/2 + Delta) + eps/sigma)-quantile
+    of the distances to the centre with probability 1 - alpha_2; None where no draw does."""
     if math.isinf(ratio):
         return None
     return order_statistic_index(
@@ -66,7 +69,8 @@ def center_index(n_samples: int, ratio: float, confidence: float, *, dkw: bool =
 def why_no_center(
     ratio: float, n_samples: int, confidence: float, n_pred: int | None = None, *, dkw: bool = False
 ) -> str:
-    """Why the certifier ``center`` can give no bound at eps/sigma = ``ratio``, whatever the network; "" where it can."""
+    """Why the certifier ``center`` can give no bound at eps/sigma = ``ratio``, whatever the
+    network; "" where it can."""
     if n_pred is not None and hoeffding_slack(n_pred, confidence) > DELTA:
         needed = math.ceil(math.log(2 / split_alpha(confidence)[0]) / (2 * DELTA**2))
         return (

@@ -16,23 +16,26 @@ if TYPE_CHECKING:
 class Certificate:
     """Certificates of a batch of images over a grid of radii.
 
-    The fields in RADIUS_AXIS are indexed ``[image]`` where eps was given as a number, and ``[image, radius]`` where it was a
-    sequence. The others are per image. MSE on the [0, 1] pixel scale.
+    The fields in RADIUS_AXIS are indexed ``[image]`` where eps was given as a number, and ``[image,
+    radius]`` where it was a sequence. The others are per image. MSE on the [0, 1] pixel scale.
 
     Attributes:
         bound: certified MSE, nan where none exists. What it bounds: see the certifier.
-        k_index: rank K among the S draws in ascending order, 1-based, of the draw that gives the bound; None where no draw
-            does. Object array.
-        median: MSE of the median draw (rank ceil(S/2)) to the reference: an estimate, without confidence.
-        reconstruction_median: the reconstruction of that draw, shape (…, C, H, W) (paper, Algorithm 3).
-        reconstruction_certified: the reconstruction of rank K; nan where none exists. A certifier that shows one image has it
-            in both of these.
+        k_index: rank K among the S draws in ascending order, 1-based, of the draw that gives the
+            bound; None where no draw does. Object array.
+        median: MSE of the median draw (rank ceil(S/2)) to the reference: an estimate, without
+            confidence.
+        reconstruction_median: the reconstruction of that draw, shape (…, C, H, W) (paper, Algorithm
+            3).
+        reconstruction_certified: the reconstruction of rank K; nan where none exists. A certifier
+            that shows one image has it in both of these.
         reason: why there is no bound, and what would give one; "" where there is one. Object array.
         sound: whether the bound holds for all ||xi||_2 <= eps as given.
         network_evals: network evaluations for each image that this certifier takes alone.
-        shown: the image deployed, shape (B, C, H, W): f(y), the mean c of the first draws, or the centre.
-        draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are taken of; S = 0 where the
-            bound is none of them.
+        shown: the image deployed, shape (B, C, H, W): f(y), the mean c of the first draws, or the
+            centre.
+        draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are
+            taken of; S = 0 where the bound is none of them.
     """
 
     RADIUS_AXIS: ClassVar[tuple[str, ...]] = (
@@ -56,7 +59,8 @@ class Certificate:
         return replace(self, **changes)
 
     def n_drawn_for(self, i: int, n_samples: int) -> int:
-        """Draws behind the certificate of image i at one radius, where S = ``n_samples`` were allowed."""
+        """Draws behind the certificate of image i at one radius, where S = ``n_samples`` were
+        allowed."""
         return n_samples
 
 

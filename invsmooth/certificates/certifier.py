@@ -1,9 +1,9 @@
 """What a certifier is: the class that ours and anyone's derive from.
 
-One certifier is one class in one file, with one yaml (``conf/certify/NAME.yaml``). All that the rest of the program needs
-to know of it is here: rows, plan, reports, certificate files and the truth check read it and know no certifier by name.
-Importing a certifier needs no torch (functions import it where they draw): a certificate file is checked without it.
-"""
+One certifier is one class in one file, with one yaml (``conf/certify/NAME.yaml``). All that the
+rest of the program needs to know of it is here: rows, plan, reports, certificate files and the
+truth check read it and know no certifier by name. Importing a certifier needs no torch (functions
+import it where they draw): a certificate file is checked without it."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from invsmooth.certificates.confidence import SIMULTANEOUS, bonferroni
+from invsmooth.certificates.fields import Range
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import Units
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Smoothing:
-    """The settings of certification that all certifiers share. Everything on the [0, 1] pixel scale.
+    """The settings of certification that all certifiers share. Everything on the [0, 1] pixel
+    scale.
 
     Attributes:
         sigma: standard deviation of the smoothing noise per pixel.
         n_samples: S, draws for each image.
-        confidence: c, one-sided. In the methods of a certifier: of each certificate (:meth:`Certifier.each`).
+        confidence: c, one-sided. In the methods of a certifier: of each certificate
+            (:meth:`Certifier.each`).
         q: the quantile that percentile certifiers bound.
         simultaneous: over the radii: ``"none"``, ``"bonferroni"`` or ``"dkw"``.
         seed: of the draws.
@@ -83,7 +86,8 @@ class Use:
 
 
 class Certifier(ABC):
-    """A certifier with its own parameters. ``__init__`` stores its arguments under their names and does nothing else."""
+    """A certifier with its own parameters. ``__init__`` stores its arguments under their names
+    and does nothing else."""
 
     name: ClassVar[str]
     declared: ClassVar[CertifierDeclaration]
@@ -101,35 +105,39 @@ class Certifier(ABC):
         return False
 
     def check(self, smoothing: Smoothing) -> None:  # noqa: B027 (most certifiers have nothing to check)
-        """Raises ValueError: parameters of this certifier that are out of range, alone or with these settings."""
+        """Raises ValueError: parameters of this certifier that are out of range, alone or with
+        these settings."""
 
     @abstractmethod
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
-        """Why no draws give a bound at eps/sigma = ``ratio``, and what would; ``""`` where they can."""
+        """Why no draws give a bound at eps/sigma = ``ratio``, and what would; ``""`` where they
+        can."""
 
     def over_eps(self, how: str, *, apart: bool | None = None) -> str:
         """How it pays for all radii together where ``certify.over_eps`` is ``how``.
 
         Args:
-            apart: each radius is certified at a measurement of its own; None: as the declaration says. A DKW band is of the
-                draws at one measurement, so that Bonferroni pays there.
+            apart: each radius is certified at a measurement of its own; None: as the declaration
+                says. A DKW band is of the draws at one measurement, so that Bonferroni pays there.
         """
         apart = self.declared.at == "attacked" if apart is None else apart
         return "bonferroni" if how == "dkw" and apart else how
 
     def each(self, smoothing: Smoothing, n_radii: int, *, apart: bool | None = None) -> Smoothing:
-        """The settings of each certificate of ``n_radii`` radii, once it pays for what ``simultaneous`` says of them."""
+        """The settings of each certificate of ``n_radii`` radii, once it pays for what
+        ``simultaneous`` says of them."""
         how = self.over_eps(smoothing.simultaneous, apart=apart)
         confidence = bonferroni(smoothing.confidence, n_radii) if how == "bonferroni" else smoothing.confidence
         return replace(smoothing, confidence=confidence, simultaneous="dkw" if how == "dkw" else "none")
 
     def joint_over_eps(self, each: Smoothing) -> bool:
-        """Whether the certificates of all radii, with these settings of each, are one statement: they hold or fail together."""
+        """Whether the certificates of all radii, with these settings of each, are one statement:
+        they hold or fail together."""
         return each.dkw
 
     def stops(self, each: Smoothing) -> tuple[int, ...]:
-        """How many draws, counted from draw 0, each of its stages takes, ascending; those are kept. () for a certifier that
-        passes over its draws once and keeps none."""
+        """How many draws, counted from draw 0, each of its stages takes, ascending; those are
+        kept. () for a certifier that passes over its draws once and keeps none."""
         return (each.n_drawn,)
 
     @property
@@ -142,8 +150,9 @@ class Certifier(ABC):
         return each.n_samples
 
     def references(self, shown: Tensor | None, x: Tensor | None) -> dict[str, Tensor]:
-        """Fixed images, shape (B, C, H, W), which every draw is compared with: :meth:`Draws.errors` has their errors, computed
-        once for all certifiers. By names that tell what they are (``"shown"``: f(y), ``"x"``); what is None is left out."""
+        """Fixed images, shape (B, C, H, W), which every draw is compared with:
+        :meth:`Draws.errors` has their errors, computed once for all certifiers. By names that
+        tell what they are (``"shown"``: f(y), ``"x"``); what is None is left out."""
         return {}
 
     @abstractmethod
@@ -174,15 +183,16 @@ class Certifier(ABC):
 
     @property
     def covered_by(self) -> str:
-        """Certifier whose truth check, from the same draws, is stricter: this one is not checked if that one is; "" for none."""
+        """Certifier whose truth check, from the same draws, is stricter: this one is not checked
+        if that one is; "" for none."""
         return ""
 
     truth_evals: ClassVar[int] = 1
     """Network evaluations for each fresh draw of the truth check."""
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
-        """Try to refute a certificate at one radius with the attack that was found, in the unit of the bound; None where there
-        is nothing to check."""
+        """Try to refute a certificate at one radius with the attack that was found, in the unit
+        of the bound; None where there is nothing to check."""
         return None
 
     # Its certificate file. Numbers only, no torch.
@@ -192,25 +202,30 @@ class Certifier(ABC):
         """Whether its record is about the clean image, which is kept beside the file then."""
         return self.needs_image
 
+    ranges: ClassVar[Mapping[str, Range]] = {}
+    """Fields of the record -> what may stand in them."""
     follows: ClassVar[tuple[str, ...]] = ()
-    """Fields of the record, beside bound and reason, that follow from the evidence: not compared when redrawn."""
+    """Fields of the record, beside bound and reason, that follow from the evidence: not compared
+    when redrawn."""
     scales: ClassVar[Mapping[str, str]] = {"draws": "mse", "median": "mse"}
-    """Fields of the record -> ``"mse"``, ``"length"`` or ``"squared length"``, l2 norms over the image: rounding of the
-    reconstructions shows in them. Other numbers are compared relatively."""
+    """Fields of the record -> ``"mse"``, ``"length"`` or ``"squared length"``, l2 norms over the
+    image: rounding of the reconstructions shows in them. Other numbers are compared relatively."""
 
     @classmethod
     def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
-        """Fields of a record beside the common ones -> kind of value (:mod:`invsmooth.certificates.fields`); ``radii`` -> [the
-        own fields of each radius]."""
+        """Fields of a record beside the common ones -> kind of value
+        (:mod:`invsmooth.certificates.fields`); ``radii`` -> [the own fields of each radius]."""
         raise NotImplementedError(f"{cls.__name__} writes no certificate file; set certify.files=false")
 
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
-        """Its own fields for image i, with the list ``radii``; but for its parameters and the settings."""
+        """Its own fields for image i, with the list ``radii``; but for its parameters and the
+        settings."""
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")
 
     def quantile(self, q: float) -> float | None:
-        """The quantile that eps/sigma shifts; None for none. If there is one, the shifted quantile is the field ``q_bar`` of
-        each radius, which :meth:`fields` has to declare. ``q``: of the settings."""
+        """The quantile that eps/sigma shifts; None for none. If there is one, the shifted
+        quantile is the field ``q_bar`` of each radius, which :meth:`fields` has to declare.
+        ``q``: of the settings."""
         return None
 
     def expected(
@@ -237,7 +252,8 @@ class Certifier(ABC):
         return math.sqrt(record.get("median", math.inf) * n)
 
     def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
-        """Whether a field (its last name) may differ when redrawn: a draw can lie within rounding of a limit.
+        """Whether a field (its last name) may differ when redrawn: a draw can lie within rounding
+        of a limit.
 
         Args:
             narrow: all draws lie within rounding of each other.

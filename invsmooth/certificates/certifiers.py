@@ -1,12 +1,12 @@
 """Certify how far any attack of radius eps can move a smoothed reconstruction (SPEC section 6).
 
-y is the observed measurement of a signal z, y_z' that of z' with the same noise b, f the network, and
-delta ~ N(0, sigma² I). Each bound holds with probability at least ``confidence`` over the draws, for EVERY signal z' within
-eps of z (the clean signal among them, if an attack of at most eps separates the two). What is bounded, as an MSE, is said
-by each certifier: :mod:`discrepancy <invsmooth.certificates.discrepancy>`, :mod:`error <invsmooth.certificates.error>`,
-:mod:`radius <invsmooth.certificates.radius>`, :mod:`mean <invsmooth.certificates.mean>` and
-:mod:`center <invsmooth.certificates.center>`.
-"""
+y is the observed measurement of a signal z, y_z' that of z' with the same noise b, f the network,
+and delta ~ N(0, sigma² I). Each bound holds with probability at least ``confidence`` over the
+draws, for EVERY signal z' within eps of z (the clean signal among them, if an attack of at most eps
+separates the two). What is bounded, as an MSE, is said by each certifier: :mod:`discrepancy
+<invsmooth.certificates.discrepancy>`, :mod:`error <invsmooth.certificates.error>`, :mod:`radius
+<invsmooth.certificates.radius>`, :mod:`mean <invsmooth.certificates.mean>` and :mod:`center
+<invsmooth.certificates.center>`."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def certify(
     n_centre: int | None = None,
     n_pred: int | None = None,
 ) -> Certificate:
-    """Certify the smoothed reconstructions of measurements ``y`` at every radius of ``eps``, from one set of draws.
+    """Certify the smoothed reconstructions of measurements ``y`` at every radius of ``eps``, from
+    one set of draws.
 
     Args:
         estimator, operator: the reconstruction ``estimator(y, operator)``.
@@ -60,19 +61,26 @@ def certify(
         n_samples: S, draws for each image.
         confidence: c, one-sided.
         q: the quantile of the smoothed reconstructions that percentile certifiers bound.
-        certifier: the name of one of ours, a class, or ``Mean(n_centre=100)``: a certifier with its parameters.
+        certifier: the name of one of ours, a class, or ``Mean(n_centre=100)``: a certifier with its
+            parameters.
         x: clean images, shape (B, C, H, W); the error needs them.
         seed: of the draws.
-        chunk_size: draws at a time, which bounds the memory; the result does not depend on it (but for rounding).
-        image_keys: a name for each image, which seeds its draws; left out, its position in the batch.
-        simultaneous: over the radii, ``"none"`` (each holds on its own with the confidence given), ``"bonferroni"`` (all
-            those given hold together) or ``"dkw"`` (all there are, and all q). ``mean`` holds at all radii anyway.
-        threshold, radius_of, n_centre, n_pred: parameters of a certifier that is given by name or class; None for its default.
+        chunk_size: draws at a time, which bounds the memory; the result does not depend on it (but
+            for rounding).
+        image_keys: a name for each image, which seeds its draws; left out, its position in the
+            batch.
+        simultaneous: over the radii, ``"none"`` (each holds on its own with the confidence given),
+            ``"bonferroni"`` (all those given hold together) or ``"dkw"`` (all there are, and all
+            q). ``mean`` holds at all radii anyway.
+        threshold, radius_of, n_centre, n_pred: parameters of a certifier that is given by name or
+            class; None for its default.
     Returns: a :class:`Certificate`; of ``radius``, ``mean`` and ``center`` the subclass.
     Raises:
-        ValueError: a value outside its range, an unknown certifier, or one that lacks ``x`` or ``threshold``.
-        PremiseError (a ValueError): estimator, operator, y or x are such that a certificate would mean nothing; see
-            :func:`invsmooth.estimators.premises.checked`. It evaluates the estimator twice more for each batch.
+        ValueError: a value outside its range, an unknown certifier, or one that lacks ``x`` or
+            ``threshold``.
+        PremiseError (a ValueError): estimator, operator, y or x are such that a certificate would
+            mean nothing; see :func:`invsmooth.estimators.premises.checked`. It evaluates the
+            estimator twice more for each batch.
     """
     given = {"threshold": threshold, "radius_of": radius_of, "n_centre": n_centre, "n_pred": n_pred}
     chosen = as_certifier(certifier, given)
@@ -96,14 +104,15 @@ def certify_all(
     image_keys: ImageKeys | None = None,
     remember: Remember = not_kept,
 ) -> dict[str, Certificate]:
-    """Several certifiers; see :func:`certify`. They share one set of draws, of which each takes the first ones: together they
-    cost as much as the one that needs the most.
+    """Several certifiers; see :func:`certify`. They share one set of draws, of which each takes the
+    first ones: together they cost as much as the one that needs the most.
 
     Args:
-        smoothing: settings that they share; the confidence is that of each certificate, or of all radii together, as
-            ``simultaneous`` says.
-        remember: caches the errors and moments of the draws, from which certificates at other radii, confidences and quantiles
-            follow without further draws. It has to know which estimator and operator they are of.
+        smoothing: settings that they share; the confidence is that of each certificate, or of all
+            radii together, as ``simultaneous`` says.
+        remember: caches the errors and moments of the draws, from which certificates at other
+            radii, confidences and quantiles follow without further draws. It has to know which
+            estimator and operator they are of.
     Returns: name -> certificate with the radius axis, each with the confidence given on its own.
     """
     smoothing.check()
@@ -125,7 +134,8 @@ def smoothed(
     estimator: Estimator, operator: Operator, y: Tensor, smoothing: Smoothing, x: Tensor | None = None,
     image_keys: ImageKeys | None = None,
 ) -> Iterator[tuple[Draws, Tensor]]:  # fmt: skip
-    """The smoothed reconstructions of ``y`` and f(y), without gradients, once the arguments were checked."""
+    """The smoothed reconstructions of ``y`` and f(y), without gradients, once the arguments were
+    checked."""
     known = checked(estimator, operator, y, x)
     known.check_sigma(smoothing.sigma, y)
     keys = list(range(len(y))) if image_keys is None else list(image_keys)
@@ -138,8 +148,9 @@ def smoothed(
 
 
 def prepared(draws: Draws, each: Mapping[Certifier, Smoothing], shown: Tensor | None, x: Tensor | None) -> Draws:
-    """The draws for several certifiers (with the settings of each): compared with all their references in one pass, and kept
-    if one reads them again, or several pass over them, or the memory holds them."""
+    """The draws for several certifiers (with the settings of each): compared with all their
+    references in one pass, and kept if one reads them again, or several pass over them, or the
+    memory holds them."""
     references = {name: r for c in each for name, r in c.references(shown, x).items()}
     draws, stops = replace(draws, references=references), {c: c.stops(own) for c, own in each.items()}
     ends = sorted({stop for own in stops.values() for stop in own})
@@ -165,14 +176,16 @@ def certify_threshold(
     chunk_size: int | None = None,
     image_keys: ImageKeys | None = None,
 ) -> Decision:
-    """Decide, image by image, whether the q̄-quantile of the MSE to f(y), or to ``x`` if that is given, is at most
-    ``threshold``, with as few draws as it takes.
+    """Decide, image by image, whether the q̄-quantile of the MSE to f(y), or to ``x`` if that is
+    given, is at most ``threshold``, with as few draws as it takes.
 
-    The draws are looked at when there are 1, 2, 4, … times as many as a first answer needs, at last ``max_samples``. The
-    failure probability is spread over the looks (:func:`invsmooth.certificates.confidence.looks`): an answer is wrong with
-    probability at most 1 - c, whenever it comes. True certifies: for every z' within eps, at least a fraction q of the
-    smoothed reconstructions has an MSE of at most ``threshold``. False says that the q̄-quantile at the observed signal
-    is above it, so that no certificate of this kind exists, not that an attack does.
+    The draws are looked at when there are 1, 2, 4, … times as many as a first answer needs, at last
+    ``max_samples``. The failure probability is spread over the looks
+    (:func:`invsmooth.certificates.confidence.looks`): an answer is wrong with probability at most 1
+    - c, whenever it comes. True certifies: for every z' within eps, at least a fraction q of the
+    smoothed reconstructions has an MSE of at most ``threshold``. False says that the q̄-quantile at
+    the observed signal is above it, so that no certificate of this kind exists, not that an attack
+    does.
 
     Args: as for :func:`certify`.
     Raises: ValueError: a value outside its range.

@@ -1,10 +1,14 @@
-"""Confidence of several certificates together, and of certificates that stop drawing early. Numbers only, no torch.
+"""Confidence of several certificates together, and of certificates that stop drawing early. Numbers
+only, no torch.
 
-One certificate fails (its bound is below the truth) with probability at most 1 - c, where c is its confidence:
+One certificate fails (its bound is below the truth) with probability at most 1 - c, where c is its
+confidence:
 
 - Picked from a grid of n (the best sigma, say), or read off together: :func:`bonferroni`.
-- All radii and quantiles of one set of draws: the DKW band (:func:`invsmooth.certificates.order_statistic_index`).
-- Over a data set the expected share that fails is at most 1 - c; :func:`most_failures` bounds their number.
+- All radii and quantiles of one set of draws: the DKW band
+  (:func:`invsmooth.certificates.order_statistic_index`).
+- Over a data set the expected share that fails is at most 1 - c; :func:`most_failures` bounds their
+  number.
 - Looked at repeatedly while drawing: :func:`looks` and :func:`decide`.
 """
 
@@ -17,34 +21,34 @@ from scipy.stats import binom
 from invsmooth.certificates.order_statistics import check_sampling
 
 SIMULTANEOUS = ("none", "bonferroni", "dkw")
-"""Over the radii of one certificate: each on its own; all those given; all there are (and all quantiles)."""
+"""Over the radii of one certificate: each on its own; all those given; all there are (and all
+quantiles)."""
 
 
 def bonferroni(confidence: float, n: int) -> float:
-    """The confidence 1 - (1 - c)/n that each of n certificates needs so that all hold together with confidence c, however
-    they depend on each other."""
+    """The confidence 1 - (1 - c)/n that each of n certificates needs so that all hold together
+    with confidence c, however they depend on each other."""
     check_sampling(n, confidence)
     return 1 - (1 - confidence) / n
 
 
 def most_failures(n_certificates: int, confidence: float, level: float = 0.99) -> int:
-    """With probability at least ``level`` no more than this many of n certificates with INDEPENDENT draws fail.
+    """With probability at least ``level`` no more than this many of n certificates with INDEPENDENT
+    draws fail.
 
-    The expected number is at most n (1 - c). Images of a data set have independent draws; the radii and the sigmas of
-    one image do not.
-    """
+    The expected number is at most n (1 - c). Images of a data set have independent draws; the radii
+    and the sigmas of one image do not."""
     check_sampling(n_certificates, confidence)
     check_sampling(1, level)
     return int(binom.ppf(level, n_certificates, 1 - confidence))
 
 
 def looks(first: int, max_samples: int, confidence: float) -> Iterator[tuple[int, float]]:
-    """When to look, and the failure probability spent there: S = first, 2 first, 4 first, … and last max_samples, with
-    (1 - c)/(j (j + 1)) at the j-th look.
+    """When to look, and the failure probability spent there: S = first, 2 first, 4 first, … and
+    last max_samples, with (1 - c)/(j (j + 1)) at the j-th look.
 
-    These sum to less than 1 - c over any number of looks, so that whatever is concluded at whichever look one stops is
-    wrong with probability at most 1 - c (union bound).
-    """
+    These sum to less than 1 - c over any number of looks, so that whatever is concluded at
+    whichever look one stops is wrong with probability at most 1 - c (union bound)."""
     check_sampling(first, confidence)
     n_samples, j = min(first, max_samples), 1
     while True:
@@ -55,7 +59,8 @@ def looks(first: int, max_samples: int, confidence: float) -> Iterator[tuple[int
 
 
 def decide(n_below: int, n_samples: int, q_bar: float, alpha: float) -> bool | None:
-    """Whether the q̄-quantile is at most t, by two exact binomial tests of which each errs with probability <= alpha.
+    """Whether the q̄-quantile is at most t, by two exact binomial tests of which each errs with
+    probability <= alpha.
 
     Args:
         n_below: how many of S independent draws are at most t.

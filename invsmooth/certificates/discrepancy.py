@@ -1,4 +1,5 @@
-"""The certifier ``discrepancy``: how far the smoothed reconstructions can be from the one just made."""
+"""The certifier ``discrepancy``: how far the smoothed reconstructions can be from the one just
+made."""
 
 from __future__ import annotations
 
@@ -16,9 +17,10 @@ if TYPE_CHECKING:
 
 
 class Discrepancy(Percentile):
-    """For every signal z' within eps of the observed one, at least a fraction q of the smoothed reconstructions f(y_{z'+delta})
-    is within ``bound`` (MSE) of f(y). That reference is fixed: it depends neither on delta nor on z'. In the paper's
-    Corollary 3.2 it moves with the attack, and the claim is false.
+    """For every signal z' within eps of the observed one, at least a fraction q of the smoothed
+    reconstructions f(y_{z'+delta}) is within ``bound`` (MSE) of f(y). That reference is fixed: it
+    depends neither on delta nor on z'. In the paper's Corollary 3.2 it moves with the attack, and
+    the claim is false.
 
     An evaluation takes it at the attacked measurement, as the paper does.
     """
@@ -26,8 +28,8 @@ class Discrepancy(Percentile):
     name = "discrepancy"
     reference = "shown"
     declared = CertifierDeclaration(
-        name="discrepancy", statement="smoothed draws: MSE to what was reconstructed", order=10, colour="#0072B2", marker="o",
-        at="attacked", ranked=True, axis="discrepancy: MSE to what\nwas reconstructed (dotted: median)", truth_in=("mse",),
+        name="discrepancy", statement="smoothed draws: MSE to what was reconstructed", order=10, colour="#0072B2",
+        at="attacked", ranked=True, truth_in=("mse",), axis="discrepancy: MSE to what\nwas reconstructed (dotted: median)",
         columns=(
             Column("discrepancy_median", "MSE", "Of the draw of rank ceil(S/2) to the reconstruction: an estimate.",
                    heading="discrepancy median", digits=".2e"),
@@ -42,7 +44,8 @@ class Discrepancy(Percentile):
         }
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
-        """Certified at x + xi, with the reconstruction there as reference; checked at x, which is as far away."""
+        """Certified at x + xi, with the reconstruction there as reference; checked at x, which
+        is as far away."""
         from invsmooth.checks.truth import check_error
 
         at_clean = replace(attacked, xi=attacked.xi * 0)

@@ -1,4 +1,5 @@
-"""Reconstructions that are needed more than once: kept in memory, or in a temporary file where they are many."""
+"""Reconstructions that are needed more than once: kept in memory, or in a temporary file where
+they are many."""
 
 from __future__ import annotations
 
@@ -88,7 +89,8 @@ def fits_memory(count: int, like: Tensor) -> bool:
 
 
 def folder() -> str:
-    """Where large temporary files go: TMPDIR, else /var/tmp, which is on a disk where /tmp may be memory."""
+    """Where large temporary files go: TMPDIR, else /var/tmp, which is on a disk where /tmp may
+    be memory."""
     return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
 
 

@@ -20,20 +20,23 @@ from invsmooth.operators.base import Operator
 T = TypeVar("T")
 
 PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
-"""Network input pixels at a time if no chunk size is given. 8 images of 256 x 256 fill the cores of a CPU; more only cost
-cache. A GPU takes many."""
+"""Network input pixels at a time if no chunk size is given. 8 images of 256 x 256 fill the cores
+of a CPU; more only cost cache. A GPU takes many."""
 
 ImageKeys = Sequence[str | int]
-"""The name of each image of a batch, which seeds its noise: the noise does not depend on the batch."""
+"""The name of each image of a batch, which seeds its noise: the noise does not depend on the
+batch."""
 
 
 @dataclass(frozen=True)
 class Draws:
-    """The smoothed reconstructions f(y + A delta_k), k = 0, 1, 2, …, delta_k ~ N(0, sigma² I), of a batch of images.
+    """The smoothed reconstructions f(y + A delta_k), k = 0, 1, 2, …, delta_k ~ N(0, sigma² I), of a
+    batch of images.
 
-    Draw k of an image depends on (seed, its key, k) alone and not on the chunks. Different k are independent, and
-    delta_k/sigma is common to all sigma. The noise A delta_k is added to the measurement, and nothing is clamped. For an A
-    with orthonormal rows this is the same as adding N(0, sigma²) to y.
+    Draw k of an image depends on (seed, its key, k) alone and not on the chunks. Different k are
+    independent, and delta_k/sigma is common to all sigma. The noise A delta_k is added to the
+    measurement, and nothing is clamped. For an A with orthonormal rows this is the same as adding
+    N(0, sigma²) to y.
 
     Attributes:
         estimator, operator: f and A.
@@ -41,7 +44,8 @@ class Draws:
         image_shape: (C, H, W).
         chunk_size: draws of every image at a time; None chooses it by the image size.
         shared: keeps the first draws, which several certifiers use; None for none.
-        remember: caches what follows from the draws (errors, moments), which is far less than the draws.
+        remember: caches what follows from the draws (errors, moments), which is far less than the
+            draws.
         references: images (B, C, H, W), by name, that :meth:`errors` compares every draw with.
         known: what :meth:`once` computed.
     """
@@ -64,7 +68,8 @@ class Draws:
         return len(self.y)
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B, len(k), C, H, W).
+        """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B,
+        len(k), C, H, W).
 
         Raises: NotFiniteError: a reconstruction is not finite.
         """
@@ -95,7 +100,8 @@ class Draws:
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
     def sharing(self, *stops: int) -> Draws:
-        """The same draws; the first ones, up to the last of ``stops``, are made once, when first needed, and kept."""
+        """The same draws; the first ones, up to the last of ``stops``, are made once, when first
+        needed, and kept."""
         buffer = DrawBuffer(len(self), stops[-1], self.image_shape, self.y)
         return replace(self, shared=SharedDraws(self, stops, buffer, slice(0, len(self))))
 
@@ -107,7 +113,8 @@ class Draws:
         return found
 
     def errors(self, n_drawn: int) -> Mapping[str, Tensor]:
-        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass over the draws."""
+        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass over
+        the draws."""
         expected = {name: Like((len(self), n_drawn)) for name in self.references}
         return self.once(
             ("errors", n_drawn),
@@ -132,8 +139,8 @@ class Draws:
         return self.content(n_drawn) | {"references": self.references}
 
     def content(self, stop: int) -> dict[str, Any]:
-        """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit: rounding depends on the
-        size of the chunks and on where they end."""
+        """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit:
+        rounding depends on the size of the chunks and on where they end."""
         batch, ends = self, {stop}
         if self.shared is not None:
             batch, ends = self.shared.draws, {stop, *(s for s in self.shared.stops if s < stop)}
@@ -145,7 +152,8 @@ class Draws:
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
-        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H, W).
+        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H,
+        W).
 
         Of shared draws the same as :meth:`chunks` gives, to the last bit; else each is made alone.
         """
@@ -161,8 +169,8 @@ class Draws:
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 
     def pick_shared(self, k: Tensor, shared: SharedDraws) -> Tensor:
-        """:meth:`pick` of draws before the last stop. Only the chunks of draws that were not made yet (the results of their
-        certifiers were cached) are made."""
+        """:meth:`pick` of draws before the last stop. Only the chunks of draws that were not
+        made yet (the results of their certifiers were cached) are made."""
         found = self.y.new_empty(*k.shape, *self.image_shape)
         for first, last in sorted({shared.chunk_of(d) for d in k.flatten().tolist()}):
             chunk = shared.read(first, last) if last <= shared.buffer.filled else self.chunk(first, last)
@@ -198,8 +206,8 @@ class SharedDraws:
 
     Attributes:
         draws: of the batch.
-        stops: how many draws each certifier takes, ascending. No chunk goes beyond one: what a certifier gets does not depend
-            on the others, to the last bit.
+        stops: how many draws each certifier takes, ascending. No chunk goes beyond one: what a
+            certifier gets does not depend on the others, to the last bit.
         images: of the batch, whose draws are read.
     """
 

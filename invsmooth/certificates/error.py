@@ -1,4 +1,5 @@
-"""The certifier ``error``: certified MSE, and so certified PSNR, of the smoothed reconstructions."""
+"""The certifier ``error``: certified MSE, and so certified PSNR, of the smoothed
+reconstructions."""
 
 from __future__ import annotations
 
@@ -11,8 +12,9 @@ from invsmooth.core.units import Units
 
 
 class Error(Percentile):
-    """For every signal z' within eps of the observed one, at least a fraction q of the smoothed reconstructions f(y_{z'+delta})
-    has an MSE of at most ``bound`` to the clean image x. For evaluations only: x has to be known."""
+    """For every signal z' within eps of the observed one, at least a fraction q of the smoothed
+    reconstructions f(y_{z'+delta}) has an MSE of at most ``bound`` to the clean image x. For
+    evaluations only: x has to be known."""
 
     name = "error"
     reference = "x"

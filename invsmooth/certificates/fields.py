@@ -33,3 +33,11 @@ KINDS: dict[str, Callable[[Any], bool]] = {
     REAL: lambda v: number(v) or (isinstance(v, str) and v in NOT_FINITE),
     ANYTHING: lambda v: True,
 }
+
+Range = tuple[Callable[[Any], bool], str]
+"""What may stand in a field, and that in words."""
+AT_LEAST_0: Range = (lambda v: v >= 0, "at least 0")
+AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
+AT_LEAST_2: Range = (lambda v: v >= 2, "at least 2")
+BETWEEN: Range = (lambda v: 0 < v < 1, "between 0 and 1")
+SHARE: Range = (lambda v: 0 <= v <= 1, "in [0, 1]")

@@ -8,13 +8,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
 from invsmooth.certificates.certificate import Certificate, object_rows
 from invsmooth.certificates.certifier import Certifier, Smoothing, Use
-from invsmooth.certificates.fields import NUMBER, REAL, WHOLE, real
+from invsmooth.certificates.fields import AT_LEAST_2, NUMBER, REAL, WHOLE, real
 from invsmooth.certificates.order_statistics import ratio_of
 from invsmooth.certificates.variance_constrained import check_confidence, movement
 from invsmooth.core.declarations import CertifierDeclaration, Column
@@ -43,13 +43,17 @@ LENGTHS = ("lambda_hat", "trace_hat", "radius", "mean_offset", "centre_error", "
 class MeanCertificate(Certificate):
     """``bound`` is the square of the largest shift ||m~(z') - m~(z)||, divided by n.
 
-    m~ is the mean of the smoothed reconstructions, clipped to the ball of radius R around c (= ``shown``).
+    m~ is the mean of the smoothed reconstructions, clipped to the ball of radius R around c (=
+    ``shown``).
 
     Attributes:
         bound_to_shown: MSE bound of m~(z') to c, per radius.
-        certified_error: MSE bound of m~(z') to the clean image x, per radius; nan if x was not given.
-        chi_square, total_variation, trace: ``bound`` by simpler arguments, per radius; inf where out of float range.
-        lambda_hat: upper bound of the largest eigenvalue of the second moment of the S draws about c, shape (B,).
+        certified_error: MSE bound of m~(z') to the clean image x, per radius; nan if x was not
+            given.
+        chi_square, total_variation, trace: ``bound`` by simpler arguments, per radius; inf where
+            out of float range.
+        lambda_hat: upper bound of the largest eigenvalue of the second moment of the S draws about
+            c, shape (B,).
         trace_hat: its trace, shape (B,).
         radius: R, an l2 norm, shape (B,).
         mean_offset: ||c - m^||, m^ the mean of the S draws, shape (B,).
@@ -76,11 +80,12 @@ class MeanCertificate(Certificate):
 
 
 class Mean(Certifier):
-    """The mean of the smoothed reconstructions, clipped to a ball that the observation fixes, moves by at most ``bound`` (MSE)
-    from z to any z' within eps. It bounds at every eps.
+    """The mean of the smoothed reconstructions, clipped to a ball that the observation fixes, moves
+    by at most ``bound`` (MSE) from z to any z' within eps. It bounds at every eps.
 
-    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at least c
-    over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold together, at all radii.
+    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1.
+    With probability at least c over the latter ``bound``, ``bound_to_shown`` and
+    ``certified_error`` hold together, at all radii.
 
     Args:
         n_centre: S_0, draws beside the S; None takes DEFAULT_CENTRE, at most S.
@@ -104,6 +109,7 @@ class Mean(Certifier):
     truth_evals = 2
     rereads = True
     records_image = True
+    ranges: ClassVar = {"n_centre": AT_LEAST_2}
     follows = BOUNDS
     scales = {"median": "mse", "lambda_hat": "squared length", "trace_hat": "squared length"} | dict.fromkeys(
         ("radius", "mean_offset", "centre_error", "mean_error"), "length"
@@ -215,7 +221,8 @@ class Mean(Certifier):
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         assert isinstance(certificate, MeanCertificate)
         return {
-            "median": float(certificate.median[i, 0]), "n_centre": certificate.n_centre, "clipped": int(certificate.clipped[i]),
+            "median": float(certificate.median[i, 0]), "n_centre": certificate.n_centre,
+            "clipped": int(certificate.clipped[i]),
             **{name: real(float(getattr(certificate, name)[i])) for name in LENGTHS},
             "radii": [{name: real(float(getattr(certificate, name)[i, j])) for name in BOUNDS}
                       for j in range(certificate.bound.shape[1])],
@@ -238,7 +245,8 @@ class Mean(Certifier):
         for lesser, greater in (("lambda_hat", "trace_hat"), ("trace_hat", "radius"), ("mean_offset", "trace_hat")):
             a, b = (numbers[k] ** (2 if k in ("radius", "mean_offset") else 1) for k in (lesser, greater))
             if a > b * longest:
-                yield f"{lesser} and {greater}: {lesser} = {numbers[lesser]!r} is too large for {greater} = {numbers[greater]!r}"
+                small, large = (f"{k} = {numbers[k]!r}" for k in (lesser, greater))
+                yield f"{lesser} and {greater}: {small} is too large for {large}"
         centre, mean = float(record["centre_error"]), float(record["mean_error"])
         if abs(centre - mean) > longest * numbers["mean_offset"] + SLACK * centre or centre < 0 or mean < 0:
             yield f"centre_error and mean_error: {centre!r} and {mean!r} are further apart than mean_offset"

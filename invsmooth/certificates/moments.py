@@ -23,7 +23,8 @@ RADIUS_MARGIN = 1.05
 
 @dataclass(frozen=True)
 class Moments:
-    """What the draws of one image give. Lengths are l2 norms over the image; the names are those of MeanCertificate."""
+    """What the draws of one image give. Lengths are l2 norms over the image; the names are those
+    of MeanCertificate."""
 
     centre: Tensor
     radius: float
@@ -59,7 +60,8 @@ def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: in
 
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
-    """Fix c and R, then take the second moment about c of S fresh draws. ``draws``: of one image, shared."""
+    """Fix c and R, then take the second moment about c of S fresh draws. ``draws``: of one
+    image, shared."""
     centre, radius = ball(draws, n_centre)
 
     def offsets() -> Iterator[tuple[Tensor, Tensor]]:
@@ -108,7 +110,8 @@ def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float]:
 
 
 def rows(draws: Draws, start: int, stop: int) -> Iterator[Tensor]:
-    """The draws start … stop - 1 of one image as float64 vectors of length n, some at a time: (k, n)."""
+    """The draws start … stop - 1 of one image as float64 vectors of length n, some at a time:
+    (k, n)."""
     assert draws.shared is not None
     step = max(1, PIXELS_AT_A_TIME // draws.image_shape.numel())
     for first in range(start, stop, step):

@@ -1,8 +1,10 @@
-"""Percentile smoothing: which order statistic of S draws bounds the median under any shift of length eps.
+"""Percentile smoothing: which order statistic of S draws bounds the median under any shift of
+length eps.
 
-Theorem (Chiang et al. 2020, Lemma 2). Let F(z) be a number and D_q(z) the q-quantile of F(z + delta),
-delta ~ N(0, sigma² I). Then D_q(z') <= D_q̄(z) with q̄ = Phi(Phi^{-1}(q) + eps/sigma) for all ||z' - z|| <= eps.
-The q̄-quantile is unknown; the K-th smallest of S independent draws exceeds it with the confidence asked for.
+Theorem (Chiang et al. 2020, Lemma 2). Let F(z) be a number and D_q(z) the q-quantile of F(z +
+delta), delta ~ N(0, sigma² I). Then D_q(z') <= D_q̄(z) with q̄ = Phi(Phi^{-1}(q) + eps/sigma) for
+all ||z' - z|| <= eps. The q̄-quantile is unknown; the K-th smallest of S independent draws exceeds
+it with the confidence asked for.
 
 Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it.
 """
@@ -17,11 +19,13 @@ from scipy.stats import beta, binom, norm
 
 
 def shifted_quantile(q: float, eps: float, sigma: float) -> float:
-    """q̄ = Phi(Phi^{-1}(q) + eps/sigma): the quantile that bounds the q-quantile over a shift of length eps.
+    """q̄ = Phi(Phi^{-1}(q) + eps/sigma): the quantile that bounds the q-quantile over a shift of
+    length eps.
 
     Args:
         q: quantile in (0, 1).
-        eps, sigma: radius >= 0 and standard deviation >= 0, in the same unit. sigma = 0 gives 1 (q itself at eps = 0).
+        eps, sigma: radius >= 0 and standard deviation >= 0, in the same unit. sigma = 0 gives 1 (q
+            itself at eps = 0).
     Raises:
         ValueError: outside these ranges.
     """
@@ -29,11 +33,13 @@ def shifted_quantile(q: float, eps: float, sigma: float) -> float:
 
 
 def order_statistic_index(n_samples: int, q: float, confidence: float, *, dkw: bool = False) -> int | None:
-    """The rank K (1-based) of the draw that bounds the q-quantile from above, or None where even the largest does not.
+    """The rank K (1-based) of the draw that bounds the q-quantile from above, or None where even
+    the largest does not.
 
-    K = min{k : P[Bin(S, q) <= k - 1] >= c}: of S independent draws in ascending order, X_(K) is at least the
-    q-quantile with probability c or more, whatever their distribution. It is exact for one q. ``dkw=True`` gives
-    K = ceil(S (q + slack)) instead, which holds for EVERY q at once with probability c (:func:`dkw_slack`).
+    K = min{k : P[Bin(S, q) <= k - 1] >= c}: of S independent draws in ascending order, X_(K) is at
+    least the q-quantile with probability c or more, whatever their distribution. It is exact for
+    one q. ``dkw=True`` gives K = ceil(S (q + slack)) instead, which holds for EVERY q at once with
+    probability c (:func:`dkw_slack`).
 
     Args:
         n_samples: S >= 1.
@@ -54,8 +60,9 @@ def order_statistic_index(n_samples: int, q: float, confidence: float, *, dkw: b
 
 
 def dkw_slack(n_samples: int, confidence: float) -> float:
-    """sqrt(ln(1/(1 - c)) / (2S)): with probability c the distribution function of S draws is nowhere further above the
-    true one (Dvoretzky-Kiefer-Wolfowitz inequality, one-sided with Massart's constant, 1990).
+    """sqrt(ln(1/(1 - c)) / (2S)): with probability c the distribution function of S draws is
+    nowhere further above the true one (Dvoretzky-Kiefer-Wolfowitz inequality, one-sided with
+    Massart's constant, 1990).
 
     Raises: ValueError: n_samples < 1, or c outside [1/2, 1), where the constant does not hold.
     """
@@ -66,11 +73,12 @@ def dkw_slack(n_samples: int, confidence: float) -> float:
 
 
 def largest_quantile(k: int, n_samples: int, confidence: float, *, dkw: bool = False) -> float:
-    """The largest quantile that the draw of rank ``k`` bounds from above: the inverse of :func:`order_statistic_index`.
+    """The largest quantile that the draw of rank ``k`` bounds from above: the inverse of
+    :func:`order_statistic_index`.
 
-    P[Bin(S, p) <= k - 1] = P[Beta(k, S - k + 1) >= p], so it is the (1 - c)-quantile of that beta distribution (the lower
-    Clopper-Pearson limit). 0 for k = 0; with ``dkw`` it can be below 0: no quantile.
-    """
+    P[Bin(S, p) <= k - 1] = P[Beta(k, S - k + 1) >= p], so it is the (1 - c)-quantile of that beta
+    distribution (the lower Clopper-Pearson limit). 0 for k = 0; with ``dkw`` it can be below 0: no
+    quantile."""
     check_sampling(n_samples, confidence)
     if k == 0:
         return 0.0
@@ -80,11 +88,12 @@ def largest_quantile(k: int, n_samples: int, confidence: float, *, dkw: bool = F
 
 
 def certified_ratio(n_below: int, n_samples: int, confidence: float, q: float = 0.5, *, dkw: bool = False) -> float:
-    """The largest eps/sigma at which the certified value is at most t, where ``n_below`` of the S draws are at most t.
+    """The largest eps/sigma at which the certified value is at most t, where ``n_below`` of the S
+    draws are at most t.
 
-    Phi^{-1}(p) - Phi^{-1}(q) with p from :func:`largest_quantile`; negative (down to -inf) where t is not certified even
-    at eps = 0. The same as the certified radius of Cohen et al. (2019) for the event "the MSE is at most t".
-    """
+    Phi^{-1}(p) - Phi^{-1}(q) with p from :func:`largest_quantile`; negative (down to -inf) where t
+    is not certified even at eps = 0. The same as the certified radius of Cohen et al. (2019) for
+    the event "the MSE is at most t"."""
     p = largest_quantile(n_below, n_samples, confidence, dkw=dkw)
     return -math.inf if p <= 0 else float(norm.ppf(p) - norm.ppf(check_quantile(q)))
 
@@ -103,8 +112,8 @@ def max_certifiable_ratio(n_samples: int, confidence: float, q: float = 0.5, *, 
 
 
 def min_samples(ratio: float, confidence: float, q: float = 0.5, *, dkw: bool = False) -> float:
-    """The smallest S that gives a bound at eps/sigma = ``ratio``: ceil(log(1 - c) / log q̄), or with ``dkw``
-    ceil(log(1/(1 - c)) / (2 (1 - q̄)²)); inf where no float holds it."""
+    """The smallest S that gives a bound at eps/sigma = ``ratio``: ceil(log(1 - c) / log q̄), or
+    with ``dkw`` ceil(log(1/(1 - c)) / (2 (1 - q̄)²)); inf where no float holds it."""
     shifted = norm.ppf(check_quantile(q)) + ratio
     tail, log_q_bar = float(norm.sf(shifted)), float(norm.logcdf(shifted))
     log_alpha = math.log1p(-confidence)
@@ -130,7 +139,8 @@ def why_none(ratio: float, n_samples: int, confidence: float, q: float = 0.5, *,
 
 
 def is_number(eps: Any) -> bool:
-    """Whether one radius is given: a number of Python's, NumPy's or torch's. Else it is a sequence of radii."""
+    """Whether one radius is given: a number of Python's, NumPy's or torch's. Else it is a
+    sequence of radii."""
     return np.ndim(eps) == 0
 
 

@@ -1,9 +1,10 @@
-"""What ``discrepancy``, ``error`` and ``radius`` share: percentiles of the MSE of the draws to a fixed reference r.
+"""What ``discrepancy``, ``error`` and ``radius`` share: percentiles of the MSE of the draws to a
+fixed reference r.
 
-Let F_r(z) be the MSE of g(z) = f(Az + b) to r, where r depends neither on delta nor on z. For every z' within eps of z, the
-q-quantile of F_r(z' + delta) is at most the q̄-quantile of F_r(z + delta) (:mod:`invsmooth.certificates.order_statistics`),
-and the draw of rank K bounds that with the confidence asked for.
-"""
+Let F_r(z) be the MSE of g(z) = f(Az + b) to r, where r depends neither on delta nor on z. For every
+z' within eps of z, the q-quantile of F_r(z' + delta) is at most the q̄-quantile of F_r(z + delta)
+(:mod:`invsmooth.certificates.order_statistics`), and the draw of rank K bounds that with the
+confidence asked for."""
 
 from __future__ import annotations
 
@@ -101,7 +102,8 @@ def ranks(ratios: Sequence[float], each: Smoothing) -> list[int | None]:
 def percentile_certificate(
     draws: Draws, reference: str, shown: Tensor, eps: Sequence[float], each: Smoothing
 ) -> Certificate:
-    """The certificate whose bounds are ranks of the errors to ``reference``, one of ``draws.references``."""
+    """The certificate whose bounds are ranks of the errors to ``reference``, one of
+    ``draws.references``."""
     import torch
 
     ratios = [ratio_of(e, each.sigma) for e in eps]

@@ -1,8 +1,7 @@
 """The certifier ``radius``: up to which eps a certified MSE stays at most a threshold.
 
-With ``anytime`` it only decides, for each eps, whether that is so, and stops drawing as soon as it knows. The guarantee
-survives the stopping (:func:`invsmooth.certificates.confidence.looks`).
-"""
+With ``anytime`` it only decides, for each eps, whether that is so, and stops drawing as soon as it
+knows. The guarantee survives the stopping (:func:`invsmooth.certificates.confidence.looks`)."""
 
 from __future__ import annotations
 
@@ -37,8 +36,8 @@ class RadiusCertificate(Certificate):
     """``bound`` is the threshold wherever it is certified.
 
     Attributes:
-        certified_eps: the largest eps at which the certified value is at most the threshold, shape (B,); nan if it is not
-            even at eps = 0.
+        certified_eps: the largest eps at which the certified value is at most the threshold, shape
+            (B,); nan if it is not even at eps = 0.
     """
 
     certified_eps: Tensor
@@ -46,12 +45,14 @@ class RadiusCertificate(Certificate):
 
 @dataclass(frozen=True)
 class DecidedCertificate(Certificate):
-    """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. All fields per radius, object arrays.
+    """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. All fields per
+    radius, object arrays.
 
     Attributes:
         n_drawn: draws that the decision took.
         n_below: how many of them are at most the threshold.
-        below: the decision: True (certified), False (no number of draws would certify it), None (undecided).
+        below: the decision: True (certified), False (no number of draws would certify it), None
+            (undecided).
     """
 
     RADIUS_AXIS = (*Certificate.RADIUS_AXIS, "n_drawn", "n_below", "below")
@@ -78,7 +79,7 @@ class Radius(Percentile):
         name="radius", statement="the threshold, up to the certified ε", order=30, colour="#E69F00", marker="v", ranked=True,
         column="certified_eps", axis="radius: certified ε", short="ε ≤ {:.2g}", per_eps=False, curves={},
         columns=(
-            Column("certified_eps", "l2, [0, 1] pixels", "Largest eps at which the threshold is certified, in the unit of eps.",
+            Column("certified_eps", "l2, [0, 1] pixels", "Largest eps at which the threshold is certified.",
                    certified=True, heading="certified ε"),
         ),
     )  # fmt: skip
@@ -148,7 +149,7 @@ class Radius(Percentile):
         n_drawn = np.stack([d.n_samples for d in decisions], 1).astype(object)
         reason = object_rows([d.reason for d in decisions], len(draws))
         for i, j in np.ndindex(*below.shape):
-            reason[i, j] = reason[i, j] or why_not_decided_below(below[i, j], n_drawn[i, j], self.threshold)
+            reason[i, j] = reason[i, j] or why_not_decided_below(below.item(i, j), n_drawn.item(i, j), self.threshold)
         pictures = shown[:, None].expand(-1, len(eps), -1, -1, -1)
         certified = torch.tensor(np.equal(below, True), device=shown.device)
         return DecidedCertificate(
@@ -237,8 +238,8 @@ class Decision:
     """Whether the certified value is at most the threshold.
 
     Attributes:
-        below: for each image True (certified), False (no number of draws would certify it), or None (undecided). Object
-            array.
+        below: for each image True (certified), False (no number of draws would certify it), or None
+            (undecided). Object array.
         n_samples: draws that the decision took, for each image.
         n_below: how many of them are at most the threshold.
         reason: why no image could be certified whatever was drawn; "" where it could.
@@ -255,8 +256,8 @@ def decide_threshold(draws: Draws, reference: Tensor, threshold: float, eps: flo
     from invsmooth.metrics import coarse_mse
 
     ratio, q_bar = ratio_of(eps, each.sigma), shifted_quantile(each.q, eps, each.sigma)
-    found = Decision(*(np.zeros(len(draws), kind) for kind in (object, int, int)), "")
-    found.below[:] = None
+    nothing = np.zeros(len(draws), int)
+    found = Decision(np.full(len(draws), None, dtype=object), nothing, nothing.copy(), "")
     first, most = min_samples(ratio, first_look(each).confidence, each.q), each.n_samples
     if first > most:
         return replace(found, reason=why_none(ratio, most, first_look(each).confidence, each.q))
@@ -280,7 +281,8 @@ def first_look(each: Smoothing) -> Smoothing:
 
 
 def largest_eps(n_below: int, each: Smoothing) -> float:
-    """The largest eps at which the threshold is certified, if ``n_below`` of the S draws are at most that; nan for none."""
+    """The largest eps at which the threshold is certified, if ``n_below`` of the S draws are at
+    most that; nan for none."""
     ratio = certified_ratio(n_below, each.n_samples, each.confidence, each.q, dkw=each.dkw)
     # Without noise all draws are the same, and nothing is known of any other signal.
     return math.nan if ratio < 0 else ratio * each.sigma
@@ -292,7 +294,8 @@ def why_above(certified: float, threshold: float) -> str:
 
 
 def why_not_decided_below(below: bool | None, n_drawn: int, threshold: float) -> str:
-    """Why a decision (:func:`invsmooth.certificates.confidence.decide`) certifies nothing; "" where it does."""
+    """Why a decision (:func:`invsmooth.certificates.confidence.decide`) certifies nothing; ""
+    where it does."""
     if below:
         return ""
     undecided = f"undecided after {n_drawn} draws"

@@ -1,4 +1,5 @@
-"""The largest eigenvalue of the second moment M = sum_k v_k v_k^T of vectors that are read in blocks, in bounded memory."""
+"""The largest eigenvalue of the second moment M = sum_k v_k v_k^T of vectors that are read in
+blocks, in bounded memory."""
 
 from __future__ import annotations
 
@@ -17,13 +18,16 @@ Blocks = Callable[[], Iterator[Tensor]]
 """Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
 
 SMALL, SMALL_BYTES = 1024, 2**26
-"""M is formed where the vectors are no longer, their Gram matrix where they are no more and take no more memory."""
+"""M is formed where the vectors are no longer, their Gram matrix where they are no more and take
+no more memory."""
 ROUNDING = 1e-10
-"""More than the error of a matrix summed in float64 and of its eigenvalues, relative to its trace."""
+"""More than the error of a matrix summed in float64 and of its eigenvalues, relative to its
+trace."""
 
 STARTS = 8
-"""Starts of the iteration at a time: reading the vectors costs more than multiplying with eight of them, and that none of
-eight random vectors is near the leading eigenvector is far less likely than that one is not."""
+"""Starts of the iteration at a time: reading the vectors costs more than multiplying with eight
+of them, and that none of eight random vectors is near the leading eigenvector is far less likely
+than that one is not."""
 TOLERANCE = 1e-3
 """Relative distance of the bound to the eigenvalue, at which the iteration stops."""
 MOST_PASSES = 60
@@ -33,8 +37,8 @@ MOST_PASSES = 60
 def largest_eigenvalue(
     blocks: Blocks, count: int, n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
 ) -> float:
-    """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL the eigenvalue itself, up
-    to rounding, else that of :func:`lanczos_bound`.
+    """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL
+    the eigenvalue itself, up to rounding, else that of :func:`lanczos_bound`.
 
     Memory: two blocks, and 4·STARTS vectors or SMALL_BYTES.
 
@@ -67,19 +71,22 @@ def product(blocks: Blocks, q: Tensor) -> Tensor:
 def lanczos_bound(
     product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
 ) -> float:
-    """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M, given by its products.
+    """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M,
+    given by its products.
 
-    It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is TOLERANCE above the largest
-    Ritz value, unless MOST_PASSES do not suffice. For each start q_1 the Lanczos recurrence M Q = Q T + beta_k q_{k+1} e_k^T
-    has tridiagonal T with Ritz values theta_j and off-diagonals beta_j. Multiplied by a unit eigenvector u of lambda >
-    theta_max, it says
+    It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is
+    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice. For each start q_1
+    the Lanczos recurrence M Q = Q T + beta_k q_{k+1} e_k^T has tridiagonal T with Ritz values
+    theta_j and off-diagonals beta_j. Multiplied by a unit eigenvector u of lambda > theta_max, it
+    says
 
         <u, q_1> = <u, q_{k+1}> beta_1 … beta_k / prod_j (lambda - theta_j),
 
-    so that lambda is at most the root of prod_j (lambda - theta_j) = beta_1 … beta_k / |<u, q_1>|. With probability
-    1 - EIGENVALUE_FAILURE one of the independent starts has |<u, q_1>| above a known number, and the largest of their roots
-    bounds lambda. Nothing here needs the q_j to stay orthogonal. (That of Kuczyński & Woźniakowski, SIAM J. Matrix Anal.
-    Appl. 1992, holds for every matrix and any number of steps, this one for the matrix met, for which it is tighter.)
+    so that lambda is at most the root of prod_j (lambda - theta_j) = beta_1 … beta_k / |<u, q_1>|.
+    With probability 1 - EIGENVALUE_FAILURE one of the independent starts has |<u, q_1>| above a
+    known number, and the largest of their roots bounds lambda. Nothing here needs the q_j to stay
+    orthogonal. (That of Kuczyński & Woźniakowski, SIAM J. Matrix Anal. Appl. 1992, holds for every
+    matrix and any number of steps, this one for the matrix met, for which it is tighter.)
 
     Args:
         product: M q of q, shape (n, columns), float64.
@@ -108,12 +115,13 @@ def lanczos_bound(
 
 
 def least_overlap(n: int, columns: int, failure: float) -> float:
-    """What the largest of ``columns`` independent |<u, q>|, q uniform on the unit sphere, is above with probability
-    1 - ``failure``: <u, q>² has the distribution Beta(1/2, (n - 1)/2)."""
+    """What the largest of ``columns`` independent |<u, q>|, q uniform on the unit sphere, is
+    above with probability 1 - ``failure``: <u, q>² has the distribution Beta(1/2, (n - 1)/2)."""
     return math.sqrt(beta_distribution.ppf(failure ** (1 / columns), 0.5, (n - 1) / 2))
 
 
 def above(bound: float, ritz: np.ndarray, betas: np.ndarray, overlap: float) -> bool:
-    """Whether prod_j (bound - theta_j) >= beta_1 … beta_k / overlap for all starts; ``ritz`` and ``betas``: (start, k)."""
+    """Whether prod_j (bound - theta_j) >= beta_1 … beta_k / overlap for all starts; ``ritz`` and
+    ``betas``: (start, k)."""
     with np.errstate(divide="ignore"):
         return bool((np.log(bound - ritz).sum(1) >= np.log(betas).sum(1) - math.log(overlap)).all())

@@ -1,19 +1,20 @@
-"""How far the mean of a bounded, smoothed reconstruction can move: the arithmetic of the certifier ``mean`` (SPEC 6.3).
+"""How far the mean of a bounded, smoothed reconstruction can move: the arithmetic of the certifier
+``mean`` (SPEC 6.3).
 
-Setting. f~ is the network clipped to a ball of radius R around a centre c, both fixed before the draws that follow.
-m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), and r = eps/sigma.
+Setting. f~ is the network clipped to a ball of radius R around a centre c, both fixed before the
+draws that follow. m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), and r = eps/sigma.
 
 1. :func:`variance_bound`: with probability 1 - alpha, E<u, f~ - c>² <= mu for EVERY unit vector u.
-2. Change of measure. For a shift v of length r·sigma, <u, m~(z + v) - m~(z)> = E[h w] with h = <u, f~ - c>,
-   w = exp(r g - r²/2) - 1 and g = <v, delta>/(|v| sigma) ~ N(0, 1). h may be replaced by E[h | g], which keeps
-   |h| <= R and E h² <= mu. So the largest E[h w] under these two constraints bounds the movement in every direction.
-3. That maximum is a Neyman-Pearson problem with a variance constraint: h = clip(t w, -R, R). :func:`shift_bound` evaluates
-   it, :func:`offset_bound` the same with w + 1, which bounds ||m~(z') - c||. Both grow with r, so they hold for all
-   shifts of length at most eps.
+2. Change of measure. For a shift v of length r·sigma, <u, m~(z + v) - m~(z)> = E[h w] with
+   h = <u, f~ - c>, w = exp(r g - r²/2) - 1 and g = <v, delta>/(|v| sigma) ~ N(0, 1). h may be
+   replaced by E[h | g], which keeps |h| <= R and E h² <= mu. So the largest E[h w] under these two
+   constraints bounds the movement in every direction.
+3. That maximum is a Neyman-Pearson problem with a variance constraint: h = clip(t w, -R, R).
+   :func:`shift_bound` evaluates it, :func:`offset_bound` the same with w + 1, which bounds
+   ||m~(z') - c||. Both grow with r, so they hold for all shifts of length at most eps.
 
-Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it. Lengths are l2 norms
-over one image, [0, 1] pixel scale. docs/theory.md has the proofs.
-"""
+Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it.
+Lengths are l2 norms over one image, [0, 1] pixel scale. docs/theory.md has the proofs."""
 
 from __future__ import annotations
 
@@ -29,28 +30,31 @@ FLOAT_SLACK = 1e-9
 """Relative amount added to a computed bound: above the error of the quadrature (about 1e-13)."""
 
 MU_SHARE = 0.9
-"""Share of the failure probability that :func:`variance_bound` gets; :func:`mean_deviation` gets the rest. Either depends
-on the logarithm of its share only."""
+"""Share of the failure probability that :func:`variance_bound` gets; :func:`mean_deviation` gets
+the rest. Either depends on the logarithm of its share only."""
 
 
 LEAST_RATIO = 1e-100
-"""Smaller ratios, whose squares a float does not hold, are taken as this one: the bounds grow with the ratio."""
+"""Smaller ratios, whose squares a float does not hold, are taken as this one: the bounds grow
+with the ratio."""
 
 EIGENVALUE_FAILURE = 1e-9
-"""Part of the failure probability that the bound of the largest eigenvalue takes from the share of :func:`variance_bound`
-(:func:`invsmooth.certificates.second_moment.lanczos_bound`)."""
+"""Part of the failure probability that the bound of the largest eigenvalue takes from the share
+of :func:`variance_bound` (:func:`invsmooth.certificates.second_moment.lanczos_bound`)."""
 
 
 def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: int) -> float:
     """mu: with probability at least 1 - ``alpha``, E<u, f~ - c>² <= mu for every unit vector u.
 
-    The leading eigenvector u* of the population's second moment is fixed, <u*, f~_k - c>² are independent in [0, R²] with
-    mean lambda_max, and their average is at most ``lambda_hat``: the multiplicative Chernoff bound of the lower tail,
-    P[average <= (1 - d) lambda_max] <= exp(-S d² lambda_max / (2R²)), solved for lambda_max. No dimension enters.
+    The leading eigenvector u* of the population's second moment is fixed, <u*, f~_k - c>² are
+    independent in [0, R²] with mean lambda_max, and their average is at most ``lambda_hat``: the
+    multiplicative Chernoff bound of the lower tail, P[average <= (1 - d) lambda_max] <= exp(-S d²
+    lambda_max / (2R²)), solved for lambda_max. No dimension enters.
 
     Args:
-        lambda_hat: largest eigenvalue of (1/S) sum (f~_k - c)(f~_k - c)^T over S independent draws, or anything above it.
-            The trace in its place gives a bound of E||f~ - c||² (the same argument for the squared norms).
+        lambda_hat: largest eigenvalue of (1/S) sum (f~_k - c)(f~_k - c)^T over S independent draws,
+            or anything above it. The trace in its place gives a bound of E||f~ - c||² (the same
+            argument for the squared norms).
         radius: R >= 0.
         alpha: failure probability in (0, 1).
         n_samples: S.
@@ -68,19 +72,21 @@ def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: in
 
 
 def mean_deviation(radius: float, mu: float, alpha: float, n_samples: int) -> float:
-    """With probability at least 1 - ``alpha`` the mean of S independent draws is this close to its expectation m~(z):
+    """With probability at least 1 - ``alpha`` the mean of S independent draws is this close to its
+    expectation m~(z):
 
     R/sqrt(S) + sqrt(2x (mu + 4R · R/sqrt(S)) / S) + 2R x / (3S),  x = ln(1/alpha).
 
-    Talagrand's inequality with Bousquet's constants (2002, theorem 2.3) for the supremum over the unit vectors u of
-    sum <u, f~_k - m~>: each summand is at most 2R with a variance of at most mu, the expected supremum at most R sqrt(S).
-    """
+    Talagrand's inequality with Bousquet's constants (2002, theorem 2.3) for the supremum over the
+    unit vectors u of sum <u, f~_k - m~>: each summand is at most 2R with a variance of at most mu,
+    the expected supremum at most R sqrt(S)."""
     expected, x = radius / math.sqrt(n_samples), -math.log(alpha)
     return expected + math.sqrt(2 * x * (mu + 4 * radius * expected) / n_samples) + 2 * radius * x / (3 * n_samples)
 
 
 def shift_bound(radius: float, mu: float, ratio: float) -> float:
-    """The largest ||m~(z') - m~(z)|| over ||z' - z|| <= eps, with ratio = eps/sigma: max{E[h w] : |h| <= R, E h² <= mu}.
+    """The largest ||m~(z') - m~(z)|| over ||z' - z|| <= eps, with ratio = eps/sigma: max{E[h w] :
+    |h| <= R, E h² <= mu}.
 
     Args:
         radius: R >= 0.
@@ -99,7 +105,8 @@ def shift_bound(radius: float, mu: float, ratio: float) -> float:
 
 
 def offset_bound(radius: float, mu: float, ratio: float) -> float:
-    """The largest ||m~(z') - c|| over ||z' - z|| <= eps: as :func:`shift_bound` with w + 1; sqrt(mu) at ratio 0."""
+    """The largest ||m~(z') - c|| over ||z' - z|| <= eps: as :func:`shift_bound` with w + 1;
+    sqrt(mu) at ratio 0."""
     check_arguments(radius, mu, ratio)
     if radius == 0 or mu == 0:
         return 0.0
@@ -111,8 +118,8 @@ def offset_bound(radius: float, mu: float, ratio: float) -> float:
 
 
 def chi_square_bound(mu: float, ratio: float) -> float:
-    """sqrt(mu (exp(r²) - 1)), what Cauchy-Schwarz gives without the bound R; with a bound of the trace E||f~ - c||² in
-    place of mu the trace form."""
+    """sqrt(mu (exp(r²) - 1)), what Cauchy-Schwarz gives without the bound R; with a bound of the
+    trace E||f~ - c||² in place of mu the trace form."""
     if mu == 0 or ratio > 26:  # exp(26²) is the last that a float holds
         return 0.0 if mu == 0 else math.inf
     return math.sqrt(mu) * math.sqrt(math.expm1(ratio**2))
@@ -125,14 +132,16 @@ def total_variation_bound(radius: float, ratio: float) -> float:
 
 @dataclass(frozen=True)
 class Movement:
-    """Upper bounds, as lengths, of how far the mean reconstruction m~ gets when the signal moves by at most eps.
+    """Upper bounds, as lengths, of how far the mean reconstruction m~ gets when the signal moves by
+    at most eps.
 
     Attributes:
         shift: of ||m~(z') - m~(z)||.
         deviation: of ||m~(z) - m^||, m^ being the mean of the S draws (:func:`mean_deviation`).
-        offset: of ||m~(z') - c||: the smaller of :func:`offset_bound` and of shift + deviation + ||c - m^||.
-        chi_square, total_variation, trace: simpler bounds of ||m~(z') - m~(z)||, for comparison. The trace form needs
-            its own failure probability 1 - c.
+        offset: of ||m~(z') - c||: the smaller of :func:`offset_bound` and of shift + deviation +
+            ||c - m^||.
+        chi_square, total_variation, trace: simpler bounds of ||m~(z') - m~(z)||, for comparison.
+            The trace form needs its own failure probability 1 - c.
     """
 
     shift: float
@@ -143,7 +152,8 @@ class Movement:
     trace: float
 
     def error(self, centre_error: float, mean_error: float) -> float:
-        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x is not known.
+        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x
+        is not known.
 
         Args:
             centre_error, mean_error: ||c - x|| and ||m^ - x||.
@@ -161,13 +171,15 @@ def movement(
     confidence: float,
     n_samples: int,
 ) -> Movement:
-    """All bounds at eps/sigma = ``ratio``. ``shift``, ``deviation`` and ``offset`` hold together with probability at least
-    ``confidence``, for all ratios at once: the draws enter through mu (MU_SHARE of 1 - c) and through the deviation.
+    """All bounds at eps/sigma = ``ratio``. ``shift``, ``deviation`` and ``offset`` hold together
+    with probability at least ``confidence``, for all ratios at once: the draws enter through mu
+    (MU_SHARE of 1 - c) and through the deviation.
 
     Raises: ValueError: a confidence so near 1 that nothing is left beside EIGENVALUE_FAILURE.
 
     Args:
-        lambda_hat, trace_hat: largest eigenvalue and trace of (1/S) sum (f~_k - c)(f~_k - c)^T, or anything above them.
+        lambda_hat, trace_hat: largest eigenvalue and trace of (1/S) sum (f~_k - c)(f~_k - c)^T, or
+            anything above them.
         radius: R.
         mean_offset: ||c - m^||.
     """
@@ -203,8 +215,9 @@ def check_arguments(radius: float, mu: float, ratio: float) -> None:
 
 
 def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> float:
-    """max{E[h w] : |h| <= R, E h² <= mu} for w = exp(r g - r²/2) - ``minus``, 0 < mu < R², 0 < r < inf: the
-    :func:`dual` at the t with E clip(tw)² = mu. It is stationary there: an error of 1e-8 in log t enters squared."""
+    """max{E[h w] : |h| <= R, E h² <= mu} for w = exp(r g - r²/2) - ``minus``, 0 < mu < R², 0 < r
+    < inf: the :func:`dual` at the t with E clip(tw)² = mu. It is stationary there: an error of
+    1e-8 in log t enters squared."""
 
     def excess(log_t: float) -> float:
         return moments(radius, log_t, ratio, minus)[0] - mu
@@ -222,8 +235,8 @@ def constrained_maximum(radius: float, mu: float, ratio: float, minus: int) -> f
 
 
 def dual(radius: float, mu: float, ratio: float, minus: int, log_t: float) -> float:
-    """E[clip(tw) w] + (mu - E clip(tw)²)/(2t), the Lagrangian dual: an upper bound of the maximum for ANY t > 0, so that
-    an error in t cannot make the bound too small."""
+    """E[clip(tw) w] + (mu - E clip(tw)²)/(2t), the Lagrangian dual: an upper bound of the
+    maximum for ANY t > 0, so that an error in t cannot make the bound too small."""
     second, value = moments(radius, log_t, ratio, minus)
     return value + (mu - second) * math.exp(-log_t) / 2
 
@@ -231,9 +244,9 @@ def dual(radius: float, mu: float, ratio: float, minus: int, log_t: float) -> fl
 def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[float, float]:
     """E clip(tw, -R, R)² and E[clip(tw, -R, R) w] for w = exp(r g - r²/2) - ``minus``.
 
-    Where h = tw is clipped both are normal tails. In between E h² is the integral of a smooth function that is never
-    negative, so that nothing cancels at small r, and h is at most R, so that nothing overflows at large r.
-    """
+    Where h = tw is clipped both are normal tails. In between E h² is the integral of a smooth
+    function that is never negative, so that nothing cancels at small r, and h is at most R, so that
+    nothing overflows at large r."""
     log_level = math.log(radius) - log_t
     upper = (float(np.logaddexp(0, log_level)) if minus else log_level) / ratio + ratio / 2
     lower = math.log(-math.expm1(log_level)) / ratio + ratio / 2 if minus and log_level < 0 else -math.inf
@@ -255,7 +268,8 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 def quadrature(a: float, b: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights of Gauss-Legendre quadrature over [a, b] in panels of at most half a standard deviation."""
+    """Nodes and weights of Gauss-Legendre quadrature over [a, b] in panels of at most half a
+    standard deviation."""
     edges = np.linspace(a, b, 1 + math.ceil(2 * (b - a)))
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()

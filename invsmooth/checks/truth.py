@@ -1,12 +1,12 @@
 """The truth check, which tries to refute a certificate: attack <= truth <= certificate.
 
-The certificate covers what an attack found. The true value there is estimated from fresh draws, independent of the
-certificate's and of the attack's, with a confidence interval of its own. A certificate is refuted if even the lower end of
-the interval is above it.
+The certificate covers what an attack found. The true value there is estimated from fresh draws,
+independent of the certificate's and of the attack's, with a confidence interval of its own. A
+certificate is refuted if even the lower end of the interval is above it.
 
-A correct certificate is refuted with a probability of at most (1 - its confidence) + (1 - ``confidence``)/2 in each check.
-Among many checks one can fail by chance, most likely of a certificate without slack (eps near 0).
-"""
+A correct certificate is refuted with a probability of at most (1 - its confidence) + (1 -
+``confidence``)/2 in each check. Among many checks one can fail by chance, most likely of a
+certificate without slack (eps near 0)."""
 
 from __future__ import annotations
 
@@ -52,7 +52,8 @@ class Attacked:
     image_keys: ImageKeys | None = None
 
     def draws(self, z: Tensor, smoothing: Smoothing, seed: int) -> Draws:
-        """Smoothed reconstructions of the signals z, with the settings of ``smoothing`` but for its seed."""
+        """Smoothed reconstructions of the signals z, with the settings of ``smoothing`` but for
+        its seed."""
         y = self.operator.A(z) if self.b is None else self.operator.A(z) + self.b
         return Draws(
             self.estimator, self.operator, y, smoothing.sigma, self.x.shape[1:], seed, keys_of(self.x, self.image_keys),
@@ -62,18 +63,21 @@ class Attacked:
 
 @dataclass(frozen=True)
 class TruthCheck:
-    """The truth under an attack, and what was certified. Values of shape (B,), in the unit of the certificate.
+    """The truth under an attack, and what was certified. Values of shape (B,), in the unit of the
+    certificate.
 
     Attributes:
         estimate: of the truth.
-        lower, upper: its confidence limits; -inf and inf (or 0 for a distance) where the draws give none.
+        lower, upper: its confidence limits; -inf and inf (or 0 for a distance) where the draws give
+            none.
         certified: the certified value; nan where none exists, which nothing refutes.
-        confidence: two-sided, of the interval of each image: each limit alone fails with (1 - confidence)/2.
+        confidence: two-sided, of the interval of each image: each limit alone fails with (1 -
+            confidence)/2.
         n_samples: fresh draws for each image.
         seed: as given; the draws depend on it, the image's key and nothing else.
         network_evals: for each image.
-        evidence: what reproduces the check beside the attack. Tensors have an entry for each image. ``checked``: the certified
-            value in the unit of the check.
+        evidence: what reproduces the check beside the attack. Tensors have an entry for each image.
+            ``checked``: the certified value in the unit of the check.
     """
 
     estimate: Tensor
@@ -92,7 +96,8 @@ class TruthCheck:
         return self.lower > self.certified
 
     def scaled(self, *, power: float, factor: float) -> TruthCheck:
-        """The check in another unit: all values to this power, times the factor. The evidence stays as it is."""
+        """The check in another unit: all values to this power, times the factor. The evidence
+        stays as it is."""
         values = {k: getattr(self, k) ** power * factor for k in ("estimate", "lower", "upper", "certified")}
         return replace(self, **values)
 
@@ -102,11 +107,13 @@ class TruthCheck:
 
 
 def interval_ranks(n_samples: int, q: float, confidence: float) -> tuple[int | None, int | None]:
-    """Ranks (1-based) of the draws that enclose the q-quantile; None where the draws have no limit on that side.
+    """Ranks (1-based) of the draws that enclose the q-quantile; None where the draws have no limit
+    on that side.
 
-    With F's q-quantile D = inf{t: F(t) >= q} and draws X_(1) <= … <= X_(S): the lower rank is the largest L with
-    P[Bin(S, q) <= L - 1] <= (1 - c)/2, so that X_(L) > D has at most this probability, whatever F; the upper one is the
-    certificates' (:func:`invsmooth.certificates.order_statistic_index`) at confidence (1 + c)/2.
+    With F's q-quantile D = inf{t: F(t) >= q} and draws X_(1) <= … <= X_(S): the lower rank is the
+    largest L with P[Bin(S, q) <= L - 1] <= (1 - c)/2, so that X_(L) > D has at most this
+    probability, whatever F; the upper one is the certificates'
+    (:func:`invsmooth.certificates.order_statistic_index`) at confidence (1 + c)/2.
 
     Raises: ValueError: a value outside its range.
     """
@@ -125,10 +132,12 @@ def check_error(
     q: float | None = None,
     confidence: float = 0.999,
 ) -> TruthCheck:
-    """Check a percentile certificate: the q-quantile over delta of l(f(A(x + xi + delta) + b), r) against its bound.
+    """Check a percentile certificate: the q-quantile over delta of l(f(A(x + xi + delta) + b), r)
+    against its bound.
 
-    For ``error`` r = x, and the bound is certified at the clean measurement. For ``discrepancy``, certified at
-    y_obs = A(z + b) with r = f(y_obs), give r as ``reference``; x + xi is then any signal within eps of z.
+    For ``error`` r = x, and the bound is certified at the clean measurement. For ``discrepancy``,
+    certified at y_obs = A(z + b) with r = f(y_obs), give r as ``reference``; x + xi is then any
+    signal within eps of z.
 
     Args:
         smoothing: sigma, q, seed and chunk_size of the certificate. The check's draws are others.
@@ -168,19 +177,22 @@ def check_mean(
 ) -> TruthCheck:
     """Check a certificate of the mean: ||m(x + xi) - m(x)||_2 against the certified shift.
 
-    m(z) = E f~(A(z + delta) + b) with the certified network f~ = c + (f - c) min(1, R/||f - c||), clipped to the ball of
-    radius R around c (SPEC section 6, certifier ``mean``). Both means are taken over the same delta_k, so that only the
-    difference D_k = f~(y_{x+xi+delta_k}) - f~(y_{x+delta_k}) varies: its mean d is the shift.
+    m(z) = E f~(A(z + delta) + b) with the certified network f~ = c + (f - c) min(1, R/||f - c||),
+    clipped to the ball of radius R around c (SPEC section 6, certifier ``mean``). Both means are
+    taken over the same delta_k, so that only the difference D_k = f~(y_{x+xi+delta_k}) -
+    f~(y_{x+delta_k}) varies: its mean d is the shift.
 
-    The estimate is the root of the unbiased estimate of ||d||², (||sum D_k||² - sum ||D_k||²)/(S(S-1)), 0 if that is
-    negative. The lower limit: with a unit vector u from the first half of the draws, <u, d> <= ||d||, and <u, D_k> over
-    the second half are independent numbers of mean <u, d> in [-2R, 2R]. Their lower bound
-    (:mod:`invsmooth.checks.mean_lower_bound`) fails with probability at most (1 - confidence)/2, without an assumption of
-    normality. It lies about 2.2 R log(2/(1 - c)) 2/S below ||d|| at best: a shift that is small against R needs thousands of
+    The estimate is the root of the unbiased estimate of ||d||², (||sum D_k||² - sum
+    ||D_k||²)/(S(S-1)), 0 if that is negative. The lower limit: with a unit vector u from the first
+    half of the draws, <u, d> <= ||d||, and <u, D_k> over the second half are independent numbers of
+    mean <u, d> in [-2R, 2R]. Their lower bound (:mod:`invsmooth.checks.mean_lower_bound`) fails
+    with probability at most (1 - confidence)/2, without an assumption of normality. It lies about
+    2.2 R log(2/(1 - c)) 2/S below ||d|| at best: a shift that is small against R needs thousands of
     draws. There is no upper limit (inf).
 
     Args:
-        smoothing: sigma, seed and chunk_size of the certificate. The check's draws are others, at least 4.
+        smoothing: sigma, seed and chunk_size of the certificate. The check's draws are others, at
+            least 4.
         certified: bounds on the l2 norm of the shift, shape (B,); nan where none exists.
         centre: c, shape (B, C, H, W).
         radius: R, shape (B,).
@@ -228,12 +240,14 @@ def check_mean(
 
 
 def clipped(x_hat: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
-    """Reconstructions (B, s, C, H, W) drawn to at most ``radius`` (B,) from the centre (B, C, H, W)."""
+    """Reconstructions (B, s, C, H, W) drawn to at most ``radius`` (B,) from the centre (B, C, H,
+    W)."""
     away = x_hat - centre[:, None]
     distance = away.flatten(2).norm(dim=2)
     return centre[:, None] + away * (radius[:, None] / distance.clamp_min(1e-30)).clamp_max(1)[..., None, None, None]
 
 
 def check_seed(seed: int, *purpose: str) -> int:
-    """A seed for the draws of a check: those of a certificate and of an attack with the same ``seed`` are others."""
+    """A seed for the draws of a check: those of a certificate and of an attack with the same
+    ``seed`` are others."""
     return stream_key(seed, "sandwich", *purpose)

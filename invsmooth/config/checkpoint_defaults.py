@@ -75,7 +75,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
             config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
         given = {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
         take_names(config, origin, given, chosen)
-        take_operator(config, origin, given, {*chosen, *wanted})
+        # A task always chooses an operator.
+        take_operator(config, origin, given, chosen="operator" in given or "task" in {*chosen, *wanted})
         return config
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -124,11 +125,12 @@ def take_names(config: DictConfig, origin: Origin, given: Collection[str], chose
             config[group].name = name
 
 
-def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:
+def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: bool) -> None:
     """Set class and parameters of the operator to those of the checkpoint, as plain values.
 
     Args:
-        chosen: groups whose option is chosen. Without ``task`` and ``operator`` the whole node is that of the checkpoint.
+        chosen: the operator of the config is that of a chosen option or of the checkpoint's task. If not, the whole node is
+            that of the checkpoint.
     Raises:
         ConfigError: a file that the operator was made from is gone.
         CheckpointError: the class is not trusted.
@@ -136,7 +138,7 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     node, trained = config.operator, origin.operator
     target = trained.get("_target_") or packaged("operator").get(str(trained["name"]))
     same = node.get("_target_") == target and node.get("name") == trained["name"]
-    if not same and {"task", "operator"} & set(chosen):  # refused where the network is known (invsmooth.pipeline)
+    if not same and chosen:  # refused where the network is known (invsmooth.pipeline)
         return
     if not same:  # only the file names this class
         from invsmooth.operators.rebuild import operator_class  # --help does not wait for torch
@@ -144,7 +146,7 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
         operator_class(target, list(config.trust), Path(origin.path))
     defaults = defaults_of(target)
     reserved = () if same else [k for k in OPEN["operator"].keys if k in trained]
-    free = [k for k in trained if k not in OPEN["operator"].keys and (defaults is None or k in defaults)]
+    free = [k for k in trained if k not in ("_target_", *OPEN["operator"].keys) and (defaults is None or k in defaults)]
     taken = [k for k in (*free, *reserved) if f"operator.{k}" not in given and (
         not same or defaults is None or node.get(k) == defaults.get(k, node.get(k)))]  # fmt: skip
     files = {k: v for k in free if names_file(v := trained[k])}
@@ -159,7 +161,7 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     OmegaConf.set_struct(node, False)
     for key in (*taken, *ratios, *(["_target_"] if not same else [])):
         node[key] = target if key == "_target_" else trained[key]
-    OmegaConf.set_struct(node, None)  # type: ignore[arg-type]
+    OmegaConf.set_struct(node, None)
 
 
 def defaults_of(target: str | None) -> Mapping[str, Any] | None:

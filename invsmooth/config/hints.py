@@ -24,8 +24,8 @@ def named(value: str) -> str:
     return value
 
 
-def existing(value: str) -> str:
-    if not Path(value).is_file():
+def existing(value: Any) -> Any:
+    if value is not None and not (isinstance(value, str) and Path(value).is_file()):
         raise ValueError("there is no such file; give the path of a checkpoint")
     return value
 
@@ -57,7 +57,7 @@ GreyLevels = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct)
 Ratio = Annotated[float, Field(gt=0, le=1)]
 Ratios = Annotated[Ratio | list[Ratio], AfterValidator(distinct), Field(description=RATIOS)]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
-File = Annotated[str, AfterValidator(existing)]
+File = Annotated[Any, AfterValidator(existing)]
 Images = Annotated[str, AfterValidator(images_at), Field(description="a folder or zip archive of images")]
 Confidence = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1); write 0.99 for 99 %")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0 (seconds)")]

@@ -64,6 +64,8 @@ def plain_value(node: DictConfig, key: str) -> Any:
 
 
 def signature(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
+    if getattr(getattr(kind, "__init__", None), "__module__", "") == "torch.nn.modules.module":
+        return {}  # a module without parameters; torch's own __init__ does not say so
     try:
         return inspect.signature(kind).parameters
     except ValueError:  # some classes of C code have none
@@ -78,6 +80,11 @@ def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) ->
     """
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, p in signature(kind).items() if p.kind in named and name not in provided]
+
+
+def required(kind: Callable[..., Any], provided: Collection[str] = ()) -> list[str]:
+    """The parameters without a default."""
+    return [n for n in parameter_names(kind, provided) if signature(kind)[n].default is inspect.Parameter.empty]
 
 
 def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
@@ -97,9 +104,9 @@ def parameter_errors(
             yield no_parameter(group, key, kind, names)
         else:
             yield from value_errors(f"{group}.{key}", value, hints.get(key, Any))
-    for name in names:
-        if name not in given and signature(kind)[name].default is inspect.Parameter.empty:
-            yield no_value(f"{group}.{name}", hints.get(name, Any))
+    yield from (
+        no_value(f"{group}.{name}", hints.get(name, Any)) for name in required(kind, provided) if name not in given
+    )
 
 
 def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collection[str]) -> str:
@@ -121,8 +128,12 @@ def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
         if value is None:
             yield no_value(key, hint)
         else:
-            shown = str(value).lower() if isinstance(value, bool) else value
-            yield f"{key}={shown}" + (f": {said[0]}" if said else f" is not allowed; allowed: {allowed(hint)}")
+            yield f"{key}={shown(value)}" + (f": {said[0]}" if said else f" is not allowed; allowed: {allowed(hint)}")
+
+
+def shown(value: Any) -> Any:
+    """A value as a user types it."""
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 def no_value(key: str, hint: Any) -> str:

@@ -106,6 +106,8 @@ class TestDataKeys:
     crop: Count | None = None  # what data.crop is unless it is set
 
 
+TEST_CROP: Any = "${data.test.crop}"
+CROP: Any = "${data.crop}"
 TEST_DATA = Open("data/test", TestDataKeys, provided=("root", "mirror", "crop"), shared=True)
 
 
@@ -119,8 +121,8 @@ class DataKeys:
     root: Images | None = None  # has the sets; null: the cache folder, to which they are fetched
     mirror: str | None = "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
     limit: Count | None = None  # use only the first so many images of each split
-    crop: Count | None = "${data.test.crop}"  # side of the central crop that is tested on; null: whole images
-    val_crop: Count | None = "${data.crop}"  # the same for validation
+    crop: Count | None = TEST_CROP  # side of the central crop that is tested on; null: whole images
+    val_crop: Count | None = CROP  # the same for validation
     augment: bool = True
     holdout: Fraction = 0.2  # of the images; kept from training where there are no others to validate on
     num_workers: Whole = 0
@@ -141,7 +143,7 @@ class AttackKeys:
     """The attack on the test images (SPEC section 5)."""
 
     name: Name = MISSING
-    eps: Radii = field(default_factory=lambda: [0, 0.1, 0.25, 1])
+    eps: Radii = field(default_factory=lambda: [0.0, 0.1, 0.25, 1.0])
     target: Literal["base", "mean", "median"] = "base"  # whose error is maximised; mean and median: at each sigma
     n_samples: Count = 16  # draws that estimate the error of target=mean and median
     draws: Literal["fresh", "fixed"] = "fresh"  # fresh: others at each gradient, which attacks best
@@ -155,7 +157,7 @@ class CertifyKeys:
     """Smoothing and certificates (SPEC section 6)."""
 
     certifiers: Certifiers | None = None  # several: their options, names, or dotted classes; null: that of _target_
-    sigma: GreyLevels = field(default_factory=lambda: [12, 25, 50])
+    sigma: GreyLevels = field(default_factory=lambda: [12.0, 25.0, 50.0])
     n_samples: Count = 100
     confidence: Confidence = 0.99
     over_eps: Literal["none", "bonferroni", "dkw"] = "none"  # whether the confidence is that of all radii together
@@ -259,8 +261,8 @@ class Run:
     sweep: Annotated[str, one_of("run", "plan")] = (
         "run"  # plan: only say what there is to do, and how long it would take
     )
-    resume: File | None = None  # train: a checkpoint to go on from
-    ckpt: File | None = None  # evaluate: the trained network; train: weights to start from
+    resume: File = None  # train: a checkpoint to go on from
+    ckpt: File = None  # evaluate: the trained network; train: weights to start from
     trust: Modules = field(default_factory=list)  # whose classes checkpoints may name, beside estimator._target_'s
 
 

@@ -15,13 +15,13 @@ from invsmooth.config.parts import (
     class_path,
     did_you_mean,
     free_parameters,
-    hints_of,
     load_class,
     no_parameter,
     packaged,
     parameter_errors,
     parameter_names,
     plain_value,
+    shown,
     takes,
     value_errors,
     without_unset,
@@ -30,6 +30,7 @@ from invsmooth.config.renamed import renamed
 from invsmooth.config.schema import OPEN, Open, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.parameters import hints_of
 from invsmooth.data.splits import HOLDOUT
 
 
@@ -40,6 +41,9 @@ def validate(cfg: DictConfig) -> None:
     """
     if errors := list(dict.fromkeys([*node_errors(cfg, Run), *conflicts(cfg)])):
         raise ConfigError("\n".join(errors))
+    # They check their parameters together, and are cheap to make.
+    build("attack", cfg.attack, OPEN["attack"].keys)
+    build_certifiers(cfg.certify)
 
 
 def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
@@ -83,7 +87,8 @@ def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
         own = {k: v for k, v in given.items() if takes(kind, k, group.provided)}
         yield from parameter_errors(kind, without_unset(kind, own), name, group.provided)
         hints = {k: hint for k, hint in hints_of(kind).items() if k in group.provided and k in group.keys}
-        yield from (e for k, hint in hints.items() for e in value_errors(f"{name}.{k}", plain_value(node, k), hint))
+        unset = [k for k in hints if plain_value(node, k) is None]
+        yield from (error for k in unset for error in value_errors(f"{name}.{k}", None, hints[k]))
     for key, value in given.items():
         if value is not None and not any(takes(kind, key, group.provided) for kind in classes):
             yield renamed(f"{name}.{key}") or unknown_parameter(name, key, value, group, classes, node.get("name"))
@@ -102,9 +107,8 @@ def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Seq
     known = list(dict.fromkeys(n for kind in classes for n in parameter_names(kind, group.provided)))
     if key in group.node():
         chosen = ", ".join(getattr(kind, "name", option) or class_path(kind) for kind in classes)
-        return (
-            f"{name}.{key}={value} has no effect with {group.folder}={chosen}, which takes {', '.join(known) or 'none'}"
-        )
+        taken = ", ".join(known) or "none"
+        return f"{name}.{key}={shown(value)} has no effect with {group.folder}={chosen}, which takes {taken}"
     return no_parameter(name, key, classes[0], known)
 
 
@@ -113,11 +117,6 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
     yield from operator_conflicts(cfg.operator)
     yield from data_conflicts(cfg.data)
     yield from trainer_conflicts(cfg)
-    try:
-        build("attack", cfg.attack, OPEN["attack"].keys)
-        build_certifiers(cfg.certify)
-    except ConfigError as error:
-        yield from str(error).split("\n")
 
 
 def operator_conflicts(operator: DictConfig) -> Iterator[str]:

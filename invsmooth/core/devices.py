@@ -1,4 +1,4 @@
-"""Which device a run takes where several exist."""
+"""The device that a run takes if there are several."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 NO_DISTRIBUTED_JOBS = (
-    "several devices for each job do not go together with --multirun: each further process would run the command, and the "
-    "whole sweep with it, again. Either trainer.devices=1 (each job its own GPU), or trainer.strategy=ddp_spawn, or no "
+    "several devices for each job do not go together with --multirun: each further process would run the command, and "
+    "the whole sweep with it, again. Either trainer.devices=1 (each job its own GPU), or trainer.strategy=ddp_spawn, or no "
     "--multirun: one command for each job"
 )
 
@@ -21,7 +21,7 @@ def starts_processes(strategy: str, devices: Any) -> bool:
 
 
 def gpu_count(most: int | None = None) -> int:
-    """How many GPUs torch sees here, or ``most`` if there are more."""
+    """The number of GPUs that torch sees here, at most ``most``."""
     import torch
 
     count = torch.cuda.device_count()
@@ -29,14 +29,13 @@ def gpu_count(most: int | None = None) -> int:
 
 
 def gpu_of_job(job: int, count: int) -> list[int]:
-    """The GPU of job number ``job`` of a sweep, as Lightning takes it: jobs go round the ``count`` that are visible. (A
-    cluster shows each job only its own.)"""
+    """The GPU of a job of a sweep, as Lightning takes it: job k takes GPU k modulo ``count``."""
     return [job % count]
 
 
 def devices_of_job(trainer: DictConfig, one: bool = False) -> Any:
-    """``devices`` for Lightning's Trainer: what the config says (or just ``one``), and in a sweep with one GPU for each
-    job that job's."""
+    """``devices`` for Lightning's Trainer: the config's value, or 1 if ``one``. A job of a sweep
+    with ``devices=1`` gets its own GPU. (A cluster shows each job only its own.)"""
     if trainer.devices != 1 or trainer.accelerator not in ("gpu", "auto") or not in_sweep():
         return 1 if one else trainer.devices
     count = gpu_count()

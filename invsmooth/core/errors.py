@@ -1,4 +1,4 @@
-"""The mistakes that are the user's: the command lines answer them with one message and exit code 2."""
+"""Errors. The commands answer user errors with one message and exit code 2."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ class ConfigError(ValueError):
 
 
 class DataError(ValueError):
-    """Data that is absent or cannot be used; the message says which and what to do."""
+    """Data that is missing or cannot be used."""
 
 
 class CheckpointError(ValueError):
-    """A file that holds no estimator that we know."""
+    """A file that holds no estimator of a known format."""
 
 
 class PremiseError(ValueError):
-    """An estimator, operator or tensor for which a certificate or an attack would mean nothing."""
+    """An estimator, operator or tensor that breaks an assumption of certificates or attacks."""
 
 
 class NotFiniteError(PremiseError, FloatingPointError):
-    """Numbers that are nan or inf."""
+    """Values that are nan or inf."""
 
 
 class ScratchError(OSError):
-    """The temporary file of an image's draws has no room."""
+    """No disk space for the temporary file of an image's draws."""
 
 
 class CertificateViolation(RuntimeError):
-    """An attack was found under which the truth lies above a certified value: the certificate is wrong, or the chance of
-    its failure came up. No mistake of the user's."""
+    """Under an attack the truth exceeds a certified value: a wrong certificate, or the allowed
+    failure."""
 
 
 class DivergedError(FloatingPointError):
-    """Training came to a loss that is not a number."""
+    """The training loss became nan or inf."""

@@ -11,8 +11,8 @@ from pathlib import Path
 
 @contextmanager
 def replaced(path: Path) -> Iterator[Path]:
-    """Gives another name to write to in the same folder; at the end of the block it becomes ``path``. Where the block fails
-    (full disk) nothing stays behind and what was there before is untouched. Any number of processes may do this at once."""
+    """A temporary file that becomes ``path`` at the end of the block. If the block fails, ``path``
+    is as before. Any number of processes may write ``path`` at once."""
     temporary = path.with_name(f".{path.name[:100]}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
@@ -24,3 +24,8 @@ def replaced(path: Path) -> Iterator[Path]:
 def write_bytes(path: Path, content: bytes) -> None:
     with replaced(path) as temporary:
         temporary.write_bytes(content)
+
+
+def write_text(path: Path, text: str) -> None:
+    """``text`` and a final line end, in UTF-8."""
+    write_bytes(path, (text + "\n").encode())

@@ -1,8 +1,8 @@
-"""Take credentials out of what is written and printed. What is computed with keeps them.
+"""Remove credentials from everything that is written and printed. The computation keeps them.
 
-A credential is: user and password in an address; a value whose name says so (``api_key``, ``MY_TOKEN``, ``password``); the
-value of an environment variable or an argument with such a name, and the password in one that is an address, wherever they
-stand.
+Credentials are user and password in an address, values with a telling name (``api_key``,
+``MY_TOKEN``, ``password``), and, in any text, the values of environment variables and arguments
+with such names and the passwords in those that are addresses.
 """
 
 from __future__ import annotations
@@ -15,29 +15,29 @@ from typing import Any
 from urllib.parse import quote, unquote
 
 PLACEHOLDER = "***redacted***"
-"""In place of a value. No run can be made from it: the value has to be given again."""
+"""In place of a value. To repeat a run, give the value again."""
 IN_ADDRESS = "***"
 SHORTEST = 6
-"""Characters of a secret that is looked for in all text: a shorter one would be found in words."""
+"""Characters of a secret that is searched in all text: a shorter one could be part of a word."""
 
 ANYWHERE = {"apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password", "secret",
             "secrets"}  # fmt: skip
 LAST = ANYWHERE | {"token"}
 LAST_OF_SEVERAL = {"key", "pass", "pat", "pwd"}  # key alone is any key, PWD the folder
 
-# Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @ before the path; where
-# "user:" comes without a port the password may have a slash in it.
+# Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @
+# before the path. The password may have a slash, unless a port follows "user:".
 ADDRESS = re.compile(
     r"""\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""", re.IGNORECASE
 )
 ESCAPED = re.compile(r"([()\[\]{}:=, \t\\])")  # by Hydra
-INTERPOLATION = re.compile(r"\$\{[^{},]*\}")  # one without a default, which tells no secret
+INTERPOLATION = re.compile(r"\$\{[^{},]*\}")  # without a default value
 ASSIGNED = re.compile(r"""(?<![\w.@/-])([+~-]*[\w.@/-]+)(=)("[^"]*"|'[^']*'|[^\s&]+)""")
 QUOTED = re.compile(r"""(["'])([\w.-]+)\1(\s*:\s*)("[^"]*"|'[^']*')""")
 
 
 def redact(value: Any) -> Any:
-    """``value`` without credentials: text, mappings and sequences of any depth; anything else as it is."""
+    """``value`` without credentials: text, and mappings and sequences of any depth."""
     if isinstance(value, str):
         return redact_text(value)
     if isinstance(value, Mapping):
@@ -48,7 +48,7 @@ def redact(value: Any) -> Any:
 
 
 def hidden(value: Any) -> Any:
-    """A placeholder for what stands under the name of a credential. Short numbers stay: they count something."""
+    """A placeholder for the value of a credential. Short numbers stay: they count something."""
     if isinstance(value, str):
         return PLACEHOLDER if value and not INTERPOLATION.fullmatch(value) else value
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -59,7 +59,7 @@ def hidden(value: Any) -> Any:
 
 
 def redact_text(text: str) -> str:
-    """``text`` without credentials; of ``key=value`` the key stays, and how many values there are."""
+    """``text`` without credentials. In ``key=value`` the key stays."""
     whole = re.fullmatch(r"([+~-]*[\w.@/-]+)=(.+)", text, re.DOTALL)
     if whole and is_credential(whole[1]):
         return f"{whole[1]}={of_override(whole[2])}"
@@ -74,7 +74,7 @@ def redact_text(text: str) -> str:
 
 
 def of_override(value: str) -> str:
-    """As many placeholders as a sweep has values."""
+    """A placeholder for each value of a sweep."""
     if INTERPOLATION.fullmatch(value):
         return value
     n_values = 1 if value[0] in "\"'[{($" else value.count(",") + 1
@@ -82,7 +82,7 @@ def of_override(value: str) -> str:
 
 
 def is_credential(name: str) -> bool:
-    """Whether a key, or the last part of a dotted one, says that its value is secret, by its words."""
+    """Whether the last part of a dotted key has a word that means a secret."""
     last = re.split(r"[./@]", name)[-1]
     words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*", last)]
     if not words:
@@ -91,7 +91,7 @@ def is_credential(name: str) -> bool:
 
 
 def known_secrets() -> list[str]:
-    """The secrets in environment variables and in the command's arguments, the longest first."""
+    """The secrets in environment variables and the command's arguments, longest first."""
     found: set[str] = set()
     for name, value in [*os.environ.items(), *(a.partition("=")[::2] for a in sys.argv)]:
         for secret in [value, *value.split(",")] if is_credential(name) else ():

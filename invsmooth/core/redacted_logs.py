@@ -1,4 +1,4 @@
-"""Logs without credentials, whatever logs and wherever it is written."""
+"""Logs without credentials."""
 
 from __future__ import annotations
 
@@ -10,17 +10,15 @@ from invsmooth.core.redact import redact_text
 
 
 def redact_logs() -> None:
-    """From now on no log record of this process has credentials in it, in its message or its traceback.
-
-    Not a filter: handlers come and go (Hydra makes them anew for each job), while every record is made here.
-    """
+    """Redact every log record of this process from now on, message and traceback."""
+    # Not by a filter: Hydra replaces the handlers for each job.
     make = logging.getLogRecordFactory()
     if not isinstance(make, Redacted):
         logging.setLogRecordFactory(Redacted(make))
 
 
 class Redacted:
-    """A factory of log records that redacts those of another."""
+    """A factory of log records that redacts those of another factory."""
 
     def __init__(self, make: Any) -> None:
         self.make = make
@@ -29,14 +27,12 @@ class Redacted:
         record: logging.LogRecord = self.make(*args, **kwargs)
         try:
             message = record.getMessage()
-        except Exception:  # arguments that do not fit: logging will say so
+        except Exception:  # wrong arguments: logging reports them
             return record
-        clean = redact_text(message)
-        if clean != message:
+        if (clean := redact_text(message)) != message:
             record.msg, record.args = clean, ()
         if record.exc_info and record.exc_info[0] is not None:
             trace = "".join(traceback.format_exception(*record.exc_info)).rstrip()
-            clean = redact_text(trace)
-            if clean != trace:
+            if (clean := redact_text(trace)) != trace:
                 record.exc_text, record.exc_info = clean, None
         return record

@@ -1,4 +1,4 @@
-"""Which of the test images a process evaluates."""
+"""The test images that one of several processes evaluates."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shard:
-    """Images rank, rank + world, rank + 2 world, … of every setting. (Lightning's sampler would repeat images to make all
-    shares equally long.)
+    """Images rank, rank + world, rank + 2 world, … of every setting.
 
     Attributes:
         rank: number of this process.
-        world: how many processes there are.
-        devices: what Lightning takes as this process's device, if there are several processes.
-        meeting: the process group in which they meet at the end.
+        world: number of processes.
+        devices: this process's device, as Lightning takes it; None for a single process.
+        meeting: the process group for the exchange at the end.
     """
 
     rank: int = 0
@@ -24,7 +23,7 @@ class Shard:
     meeting: Any = None
 
     def numbers(self, n: int) -> range:
-        """Those of this process among n images."""
+        """The images of this process among n."""
         return range(self.rank, n, self.world)
 
     def number(self, k: int) -> int:
@@ -32,10 +31,10 @@ class Shard:
         return self.rank + k * self.world
 
     def file(self, name: str) -> str:
-        """The name of a file of which each process writes its part."""
+        """The name of this process's part of a file."""
         stem, dot, suffix = name.rpartition(".")
         return name if self.world == 1 else f"{stem}.rank{self.rank}{dot}{suffix}"
 
 
 ALL = Shard()
-"""Of a process that evaluates alone."""
+"""Of a single process."""

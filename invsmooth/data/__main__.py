@@ -1,4 +1,4 @@
-"""``python -m invsmooth.data list|prepare|verify [NAME …]``: what is there; fetch and prepare it; check it."""
+"""``python -m invsmooth.data list|prepare|verify [NAME …]``: list, fetch and prepare, or check the published data sets."""
 
 from __future__ import annotations
 
@@ -44,8 +44,7 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m invsmooth.data",
-        description="Which published data sets are there, fetch and prepare, or check them.",
+        prog="python -m invsmooth.data", description="List the published data sets, fetch and prepare, or check them."
     )
     actions = parser.add_subparsers(required=True, metavar="list|prepare|verify")
     for name, action, what in (
@@ -55,14 +54,10 @@ def parse() -> argparse.Namespace:
     ):
         sub = actions.add_parser(name, help=what, description=what)
         sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(published_sets()))
-        sub.add_argument(
-            "--root", type=Path, help=f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
-        )
-        sub.add_argument(
-            "--mirror",
-            default=os.environ.get("INVSMOOTH_MIRROR"),
-            help="address that takes the place of the published host",
-        )
+        default = f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
+        sub.add_argument("--root", type=Path, help=default)
+        mirror = os.environ.get("INVSMOOTH_MIRROR")
+        sub.add_argument("--mirror", default=mirror, help="address that replaces the published host")
         sub.set_defaults(action=action)
     return parser.parse_args()
 
@@ -74,7 +69,7 @@ def known(name: str) -> str:
 
 
 def parts(names: list[str]) -> Iterator[tuple[str, Published]]:
-    """Every role that the data sets have images for, with these images."""
+    """The images of the data sets, for training and for tests."""
     for name in names:
         yield from published_sets()[name].parts.items()
 
@@ -107,7 +102,7 @@ def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) ->
     errors = []
     for role, data in parts(names):
         if not data.url and not arguments.names and find(data, root) is None:
-            print(f"{data.name}: passed over. {data.how}")
+            print(f"{data.name}: skipped. {data.how}")
             continue
         try:
             images = load(find_or_fetch(data, root, arguments.mirror), default_root() / "prepared")
@@ -120,7 +115,7 @@ def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) ->
 
 
 def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
-    """Compare every file that is there with what was published (an archive: with what was recorded when it was fetched)."""
+    """Compare every file with its published checksum, and every archive with that of its first download."""
     wrong: list[str] = []
     for role, data in parts(names):
         try:
@@ -129,28 +124,23 @@ def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> 
             wrong.append(str(error))
             continue
         if images is None:
-            if arguments.names:
-                wrong.append(absent(data, root))
+            wrong += [absent(data, root)] if arguments.names else []
             continue
         found = [
             differs(file, data.checksums.get(name)) for name, file in track(images.items(), data.name, transient=True)
         ]
         archives = {f.path for f in images.values() if f.member is not None}
-        found += [archive_differs(archive) for archive in sorted(archives)]
-        bad = [f for f in found if f]
+        bad = [f for f in [*found, *map(archive_differs, sorted(archives))] if f]
         compared = sum(name in data.checksums for name in images)
-        says = [
-            f"{len(images)} images",
-            f"{compared} compared with their checksums" if compared else "all can be decoded",
-        ]
-        print(f"{data.name}, {USES[role]}: {', '.join(says)}, {len(bad)} wrong")
+        how = f"{compared} compared with their checksums" if compared else "all can be decoded"
+        print(f"{data.name}, {USES[role]}: {len(images)} images, {how}, {len(bad)} wrong")
         wrong += bad
     if wrong:
         raise DataError("\n".join(wrong))
 
 
 def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
-    """What is wrong with a file: with its checksum, or, where none is known, whether it can be decoded."""
+    """What is wrong with a file: its checksum, or, if none is known, that it cannot be decoded."""
     try:
         if known is None:
             grey_pixels(file)
@@ -163,10 +153,9 @@ def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
 
 def archive_differs(archive: Path) -> str:
     known = recorded_checksum(archive)
-    if known is None:
-        return ""
     with archive.open("rb") as opened:
-        return "" if sha256(opened) == known else f"{archive} differs from what was fetched first"
+        right = known is None or sha256(opened) == known
+    return "" if right else f"{archive} differs from what was fetched first"
 
 
 def sha256(opened: IO[bytes]) -> str:

@@ -1,4 +1,4 @@
-"""Decoded images side by side in one array: in memory, or in a file where decoding them again would take long."""
+"""Decoded images side by side in one array, in memory or, for large sets, in a file."""
 
 from __future__ import annotations
 
@@ -26,12 +26,11 @@ from invsmooth.data.files import Files, ImageFile, digest
 log = logging.getLogger(__name__)
 
 CACHED_FROM = 64 * 2**20
-"""Size of the files, in bytes, from which a set is prepared once and for all on the disk. What is smaller is decoded in less
-than about two seconds."""
+"""Size in bytes of a set that is decoded once and kept on the disk. Smaller ones are decoded in less than two seconds."""
 VERSION = 1
-"""Of what is computed from a file: raise it to have all sets prepared anew."""
+"""Of the decoding. A higher number prepares all sets again."""
 WINDOW = 16
-"""Images that are decoded at once."""
+"""Images that are decoded in parallel."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class ImageArrays:
         shapes: heights and widths, shape (N, 2).
         offsets: where each image starts in ``pixels``, shape (N,).
         pixels: 8-bit grey levels (uint8), or float32 in [0, 1] if an image has more bits. May be a mapped file.
-        sha256: of each image's pixels and shape: equal for equal pictures, whatever file format they came in.
+        sha256: of each image's pixels and shape: equal for equal pictures in whatever file format.
     """
 
     names: tuple[str, ...]
@@ -62,7 +61,7 @@ class ImageArrays:
         return torch.from_numpy(unit_scale(flat).reshape(1, height, width))
 
     def without(self, sha256: Collection[str]) -> ImageArrays:
-        """The images that are none of the pictures in ``sha256``."""
+        """The images without the pictures in ``sha256``."""
         keep = [i for i, digest in enumerate(self.sha256) if digest not in sha256]
         return replace(
             self, names=tuple(self.names[i] for i in keep), shapes=self.shapes[keep], offsets=self.offsets[keep],
@@ -70,7 +69,7 @@ class ImageArrays:
         )  # fmt: skip
 
     def __getstate__(self) -> dict[str, Any]:
-        # A process that is started with these images maps the file itself; a pickle would carry every pixel.
+        # Worker processes map the file themselves: a pickle would copy every pixel.
         pixels = self.pixels
         return vars(self) | {
             "pixels": (pixels.filename, pixels.dtype.name) if isinstance(pixels, np.memmap) else pixels
@@ -98,7 +97,7 @@ def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: l
 
 
 def load(files: Files, cache: Path) -> ImageArrays:
-    """The images of ``files``, decoded; from the disk, where a large set has been prepared before.
+    """The images of ``files``, decoded. A large set is decoded once and then read from the disk.
 
     Args:
         files: by name.
@@ -114,7 +113,7 @@ def load(files: Files, cache: Path) -> ImageArrays:
         folder = cache / key
         with FileLock(cache / f"{key}.lock"):
             if not (folder / "index.json").is_file():
-                for left in cache.glob(f".{key}.*"):  # by a process that was killed
+                for left in cache.glob(f".{key}.*"):  # of a killed process
                     shutil.rmtree(left)
                 prepare(files, folder)
         return mapped(folder)
@@ -152,8 +151,7 @@ def prepare(files: Files, folder: Path) -> None:
 
 
 def decoded(files: Files) -> Iterator[np.ndarray]:
-    """Every image, in order, a window of them at a time on all cores. Raises DataError: at the end, names every file that
-    cannot be used."""
+    """Every image, in order, decoded on all cores. Raises DataError: at the end; it names every file that cannot be used."""
 
     def attempt(file: ImageFile) -> np.ndarray | DataError:
         try:
@@ -179,11 +177,10 @@ def paths(files: Files) -> set[Path]:
 
 
 def content_key(files: Files, memo: Path) -> str:
-    """Hash of the names and contents of ``files``. A file is read only if its size or date have changed since ``memo`` was
-    written."""
+    """Hash of the names and contents of ``files``. ``memo`` keeps the hash of a file until its size or date changes."""
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
-    except (OSError, ValueError):  # none yet, or half written: it only saves time
+    except (OSError, ValueError):  # none yet, or half written; it only saves time
         known = {}
     for path in paths(files):
         state = path.stat()

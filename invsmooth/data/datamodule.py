@@ -1,4 +1,4 @@
-"""The datamodule that every data set fills: random patches to train on, whole images to validate and test on."""
+"""The datamodule: random patches to train on, whole images to validate and test on."""
 
 from __future__ import annotations
 
@@ -35,6 +35,17 @@ class NamedImages:
     x: Tensor
 
 
+@dataclass(frozen=True)
+class PatchSettings:
+    """The patches of training; ``n_patches`` make an epoch, ``augment``: random flips and quarter turns."""
+
+    patch_size: int
+    batch_size: int
+    n_patches: int
+    augment: bool
+    seed: int
+
+
 class WholeImages(Dataset[NamedImages]):
     """Item i is image i, cropped, as a batch of one."""
 
@@ -49,35 +60,32 @@ class WholeImages(Dataset[NamedImages]):
 
 
 class ImageDataModule(L.LightningDataModule):
-    """Images to train, validate and test on. No picture is in two of these: where the sets share one, it stays in the test
-    images, or else in those to validate on.
+    """Images to train, validate and test on. No picture is in two splits: one that the sets share stays in the test images,
+    or else in the validation images.
 
     Args:
-        name: of the set that is tested on, for the result rows.
-        load: gives the images of each split ("train", "val", "test") when they are first needed.
-        patch_size, batch_size, n_patches: of training; ``n_patches`` make an epoch.
-        augment: random flips and quarter turns of the patches.
+        name: of the test set, for the result rows.
+        load: returns the images of a split ("train", "val", "test") when they are first needed.
+        patches: those to train on.
         crop, val_crop: side of the central crop of test and validation images; None takes them whole.
-        n_settings: how often the test images are gone through (once for each ratio and sigma_b).
+        n_settings: number of passes over the test images (one for each ratio and sigma_b).
         num_workers: loader processes; the batches do not depend on it.
-        seed: of the patches.
     """
 
     def __init__(
-        self, *, name: str, load: Mapping[str, Callable[[], ImageArrays]], patch_size: int, batch_size: int, n_patches: int,
-        augment: bool, crop: int | None, val_crop: int | None, n_settings: int, num_workers: int, seed: int,
+        self, *, name: str, load: Mapping[str, Callable[[], ImageArrays]], patches: PatchSettings, crop: int | None,
+        val_crop: int | None, n_settings: int, num_workers: int,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.name, self.seed, self.load = name, seed, dict(load)
-        self.patch_size, self.batch_size, self.n_patches, self.augment = patch_size, batch_size, n_patches, augment
+        self.name, self.load, self.patches = name, dict(load), patches
         self.crops = {"val": val_crop, "test": crop}
         self.n_settings, self.num_workers = n_settings, num_workers
         self.images: dict[str, ImageArrays] = {}
-        self.share = ALL  # of the test images
+        self.shard = ALL  # of the test images
 
     def setup(self, stage: str) -> None:
         """Load what ``stage`` needs. Raises DataError that names every image that cannot be used."""
-        # Training has to know the test images, too: it must not see them.
+        # Training needs the test images, too: it leaves them out.
         for split in {"fit": ("test", "val", "train"), "validate": ("test", "val"), "test": ("test",)}.get(stage, ()):
             if split not in self.images:
                 self.images[split] = self.load[split]()
@@ -86,35 +94,31 @@ class ImageDataModule(L.LightningDataModule):
                     check_sizes(self.images[split], self.crops[split])
 
     def drop_shared(self, split: str) -> None:
-        """Drop the images that a split loaded before has as well. Raises DataError: none are left."""
+        """Drop the images that another loaded split has. Raises DataError: none are left."""
         images = self.images[split]
         taken = {digest for other, loaded in self.images.items() if other != split for digest in loaded.sha256}
         self.images[split] = kept = images.without(taken)
         if shared := [name for name in images.names if name not in kept.names]:
-            log.info(
-                "%d images are not used in %s, for they are in the other splits: %s",
-                len(shared),
-                split,
-                ", ".join(shared),
-            )
+            log.info("%d images of %s are skipped: other splits have them: %s", len(shared), split, ", ".join(shared))
         if not len(kept):
             raise DataError(
                 f"no image is left for {split}: all {len(images)} are in the other splits, too. Choose another set "
-                "(data.val, data/test); data.val=holdout keeps a share of the training images for validation"
+                "(data.val, data/test); data.val=holdout keeps a fraction of the training images for validation"
             )
 
     @property
     def n_tested(self) -> int:
-        """How many images are tested on, those of every setting counted."""
+        """Number of test images, counted once for each setting."""
         return len(self.images["test"]) * self.n_settings
 
     def train_dataloader(self) -> DataLoader[Tensor]:
-        batches = PatchBatches(self.images["train"], self.patch_size, self.batch_size, self.augment, self.seed)
+        own = self.patches
+        batches = PatchBatches(self.images["train"], own.patch_size, own.batch_size, own.augment, own.seed)
         trainer = self.trainer
         assert trainer is not None
-        # The module counts the batches it has seen and keeps the count in its checkpoints.
+        # The module counts its batches; checkpoints keep the count.
         numbers = BatchNumbers(
-            math.ceil(self.n_patches / (self.batch_size * trainer.world_size)),
+            math.ceil(own.n_patches / (own.batch_size * trainer.world_size)),
             first=lambda: int(getattr(trainer.lightning_module, "batches_seen", 0)),
             stride=trainer.world_size,
             offset=trainer.global_rank,
@@ -125,15 +129,15 @@ class ImageDataModule(L.LightningDataModule):
         return self.whole_images("val")
 
     def test_dataloader(self) -> list[DataLoader[NamedImages]]:
-        return [self.whole_images("test", self.share) for _ in range(self.n_settings)]
+        return [self.whole_images("test", self.shard) for _ in range(self.n_settings)]
 
-    def whole_images(self, split: str, share: Shard = ALL) -> DataLoader[NamedImages]:
+    def whole_images(self, split: str, shard: Shard = ALL) -> DataLoader[NamedImages]:
         images = WholeImages(self.images[split], self.crops[split])
-        mine = share.numbers(len(images))
+        mine = shard.numbers(len(images))
         return DataLoader(Subset(images, mine), batch_size=None, shuffle=False)
 
     def test_sizes(self) -> set[tuple[int, int]]:
-        """Heights and widths of the images that are tested on."""
+        """Heights and widths of the test images, cropped."""
         crop = self.crops["test"]
         sizes = self.images["test"].shapes.tolist()
         return {(height, width) if crop is None else (crop, crop) for height, width in sizes}
@@ -147,7 +151,7 @@ class ImageDataModule(L.LightningDataModule):
 
 
 def check_sizes(images: ImageArrays, crop: int | None) -> None:
-    """Whether every image is large enough for the crop and for SSIM. Raises DataError that names those that are not."""
+    """Raises DataError: images are too small for the crop or for SSIM; the message names them."""
     needed = max(SSIM_WINDOW, crop or 0)
     small = [
         (name, h, w) for name, (h, w) in zip(images.names, images.shapes.tolist(), strict=True) if min(h, w) < needed

@@ -20,7 +20,7 @@ MAX_16_BIT = 65535.0
 
 
 def grey_pixels(file: ImageFile) -> np.ndarray:
-    """A grey image of shape (H, W): uint8 grey levels, or float32 in [0, 1] where the file has more than 8 bits.
+    """A grey image of shape (H, W): uint8 grey levels, or float32 in [0, 1] if the file has more than 8 bits.
 
     Colour becomes luma (ITU-R 601, as Pillow's ``convert("L")``), alpha is dropped, palettes are looked up, an EXIF
     rotation is applied. 16-bit grey keeps its 16 bits.
@@ -42,7 +42,7 @@ def grey_pixels(file: ImageFile) -> np.ndarray:
 
 
 def is_8_bit(file: ImageFile) -> bool:
-    """Whether :func:`grey_pixels` gives grey levels, by the file's header. Raises DataError: it has none."""
+    """Whether :func:`grey_pixels` returns grey levels, by the file's header. Raises DataError: it has none."""
     with opened(file) as image:
         return not (image.mode.startswith("I") or image.mode == "F")
 

@@ -1,6 +1,6 @@
-"""Fetch a published data set. pooch keeps and checks the files; a download that broke off is gone on with where it stopped.
+"""Download a published data set. pooch stores and checks the files. An interrupted download is resumed.
 
-Files appear under their name only when they are whole and match their checksum: what is half done lies in ``.partial``.
+A file appears under its name only when it is complete and matches its checksum; before, it is in ``.partial``.
 """
 
 from __future__ import annotations
@@ -27,21 +27,21 @@ from invsmooth.data.published import Published
 
 log = logging.getLogger(__name__)
 RECORD = "checksums.txt"
-"""Checksums of archives for which none is published: trusted at the first download, compared at every later one."""
+"""Checksums of archives without a published one: recorded at the first download, compared at every later one."""
 BLOCK = 2**16
-"""Bytes read at a time: what is lost, at most, where an answer breaks off."""
+"""Bytes read at a time: the most that an interruption loses."""
 
 
 class BrokenOffError(requests.RequestException):
-    """The server sent an answer that is worth asking again for."""
+    """A failed answer after which another attempt is worth it."""
 
 
 @dataclass(frozen=True)
 class Patience:
-    """How long a download is tried.
+    """How long to try a download.
 
     Attributes:
-        attempts: at a file; two at a server that cannot be reached at all.
+        attempts: for each file; two at a server that cannot be reached.
         wait: seconds before the second attempt, doubled at each further one up to 30.
         timeout: seconds without an answer or a byte after which an attempt counts as failed.
     """
@@ -52,16 +52,14 @@ class Patience:
 
 
 def fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> None:
-    """Download what is missing of ``data`` to ``root/<name of the set>``. Of several processes one does, the others wait.
+    """Download what is missing of ``data`` to ``root/<name of the set>``. One of several processes does, the others wait.
 
     Args:
-        data: what to fetch.
-        root: folder of all data sets; made if need be.
-        mirror: address that takes the place of scheme and host of the published one.
-        patience: how long to try.
+        root: folder of all data sets; created if need be.
+        mirror: address that replaces scheme and host of the published one.
     Raises:
-        DataError: the server cannot be reached, refuses, or sends something else; nothing half-made is left under the name
-            of a file, and what was received is kept for the next attempt.
+        DataError: the server cannot be reached, refuses, or sends something else. Incomplete files are kept in ``.partial``
+            for the next attempt.
     """
     folder = root / data.name
     try:
@@ -83,7 +81,7 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress, requests.Session() as session:
         sizes = [data.checksums[name][1] for name in names if name in data.checksums]
-        total = sum(sizes) or None  # an archive's is told by the server
+        total = sum(sizes) or None  # that of an archive comes from the server
         task = progress.add_task(f"fetching {data.name}", total=total)
 
         def report(done: int, size: int | None) -> None:
@@ -104,12 +102,12 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
             if data.is_archive:
                 accept_archive(whole, folder)
             os.replace(whole, folder / name)
-    with suppress(OSError):  # another archive's may still lie there
+    with suppress(OSError):  # a part of another archive may still be there
         partial.rmdir()
 
 
 def accept_archive(archive: Path, folder: Path) -> None:
-    """Check an archive for which no checksum is published and record the one that it has."""
+    """Check an archive without a published checksum, and record its own."""
     try:
         check_archive(archive)
     except DataError:
@@ -128,7 +126,7 @@ def recorded_checksum(archive: Path) -> str | None:
 
 
 def mirrored(url: str, mirror: str | None) -> str:
-    """``url`` with its scheme and host replaced by those of ``mirror``, whose path is put before its own."""
+    """``url`` with scheme and host of ``mirror``, whose path comes before its own."""
     if not mirror:
         return url
     base, own = urlsplit(mirror), urlsplit(url)
@@ -136,14 +134,14 @@ def mirrored(url: str, mirror: str | None) -> str:
 
 
 def reason(error: BaseException) -> str:
-    """What went wrong, in one line, without the layers of the libraries."""
+    """The innermost message of an error, in one line."""
     while isinstance(error, requests.ConnectionError) and error.args and isinstance(error.args[0], Exception):
         error = getattr(error.args[0], "reason", None) or error.args[0]
     return " ".join(str(error).split())
 
 
 def gives_up(state: RetryCallState, attempts: int) -> bool:
-    """Whether there has been enough trying. A server that cannot be reached at all, as without internet, gets two tries."""
+    """Whether to stop trying. A server that cannot be reached, as without internet, gets two attempts."""
     error = state.outcome.exception() if state.outcome else None
     cause = error.args[0] if error is not None and error.args else None
     unreachable = isinstance(error, requests.ConnectionError) and isinstance(cause, urllib3.exceptions.MaxRetryError)
@@ -151,10 +149,9 @@ def gives_up(state: RetryCallState, attempts: int) -> bool:
 
 
 class Resuming:
-    """A downloader for pooch that goes on with ``part`` where an earlier attempt, or an earlier process, left it.
+    """A downloader for pooch that resumes ``part``, left by an earlier attempt or process.
 
-    The server is asked to go on only if the file is still the same one (its ETag or date, kept beside ``part``); if it
-    cannot or is not, the download starts over.
+    It resumes only if the file is still the same (its ETag or date, kept beside ``part``). Otherwise it starts over.
     """
 
     def __init__(
@@ -186,9 +183,9 @@ class Resuming:
         self.validator.unlink(missing_ok=True)
 
     def receive(self, url: str) -> None:
-        """One attempt: ask for the rest, or for all, and append what comes. Raises: requests.RequestException, DataError."""
+        """One attempt: request the rest, or all, and append it. Raises: requests.RequestException, DataError."""
         have = self.part.stat().st_size if self.part.is_file() and self.validator.is_file() else 0
-        # Not compressed on the way: lengths are those of the file.
+        # No compression: lengths are those of the file.
         headers = {"Accept-Encoding": "identity"}
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": self.validator.read_text(encoding="utf-8")}
@@ -207,7 +204,7 @@ class Resuming:
             raise BrokenOffError(f"the answer broke off: {reason(error)}") from error
 
     def check(self, answer: requests.Response, have: int) -> int:
-        """How many bytes of the file come before this answer."""
+        """Number of bytes of the file before this answer."""
         goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if answer.status_code == 416 or (answer.status_code == 206 and not goes_on):
             self.part.unlink()

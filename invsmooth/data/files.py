@@ -90,8 +90,7 @@ def is_zip(path: Path) -> bool:
 
 
 def image_files(root: str | Path) -> Files:
-    """The image files below a folder or in a zip archive, by extension: ``{path below root: file}`` in the order of the
-    paths. Hidden files do not count.
+    """The image files below a folder or in a zip archive, by their path below it and sorted. Hidden files do not count.
 
     Raises:
         DataError: no such folder or archive, no image in it, or an archive that cannot be trusted.
@@ -118,8 +117,8 @@ def is_image(name: str) -> bool:
 def members(path: Path) -> list[str]:
     """The names of the files in a zip archive.
 
-    Raises: DataError: it is no readable zip archive, or has members that point out of it. Nothing is ever unpacked, but an
-        archive that tries to is not what it claims to be.
+    Raises: DataError: it is no readable zip archive, or has members that point out of it. Nothing is unpacked, but such an
+        archive is not to be trusted.
     """
     try:
         with zipfile.ZipFile(path) as opened:

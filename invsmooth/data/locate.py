@@ -1,4 +1,4 @@
-"""Find a published data set below a folder, in any layout that people have it in, extracted or zipped."""
+"""Find a published data set below a folder, in any of its usual layouts, extracted or zipped."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ CLASS = re.compile(r"n\d{8}")
 
 
 def find(data: Published, root: Path) -> Files | None:
-    """The images of ``data`` in ``root``, a folder or a zip archive: ``{name: file}`` by the published names; None where it
-    is not there. Of several places, the first that has all of it.
+    """The images of ``data`` in ``root``, a folder or a zip archive, by their published names; None: it is not there. Of
+    several places, the first that has all images.
 
-    Raises: DataError: it is there in part only.
+    Raises: DataError: images are missing.
     """
     missing: tuple[Path, list[str]] | None = None
     for place, images in places(data, root):
@@ -38,7 +38,7 @@ def find(data: Published, root: Path) -> Files | None:
 
 
 def places(data: Published, root: Path) -> Iterator[tuple[Path, Files]]:
-    """Where in ``root`` the set may lie, with what there is of it."""
+    """The places in ``root`` that the set may be in, each with its images there."""
     if is_zip(root):
         yield root, in_archive(data, root, whole=True)
         return
@@ -55,10 +55,10 @@ def places(data: Published, root: Path) -> Iterator[tuple[Path, Files]]:
 
 
 def in_folder(data: Published, folder: Path, is_root: bool) -> Files:
-    """The files of ``data`` right in ``folder``."""
+    """The files of ``data`` directly in ``folder``."""
     if data.files:
         return {name: ImageFile(folder / name) for name in data.files if (folder / name).is_file()}
-    # A folder with a sub-folder for each class. That of data.root counts only where its name says that it is one.
+    # A folder with a sub-folder for each class. In data.root only names of ImageNet classes count.
     if not any(p.is_dir() and (not is_root or CLASS.fullmatch(p.name)) for p in folder.iterdir()):
         return {}
     return {name: file for name, file in image_files(folder).items() if name.count("/") == 1}

@@ -1,4 +1,4 @@
-"""Get the files of a published data set: from the folder that is given, or from the internet."""
+"""Get the files of a published data set, from a folder or from the internet."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from invsmooth.data.published import Published
 
 
 def default_root() -> Path:
-    """Where fetched data sets and prepared images are kept: ``INVSMOOTH_DATA``, or the user's cache folder."""
+    """The folder of downloaded data sets and prepared images: ``INVSMOOTH_DATA``, or the user's cache folder."""
     return Path(os.environ.get("INVSMOOTH_DATA") or pooch.os_cache("invsmooth"))
 
 
@@ -24,10 +24,10 @@ def obtain(
 ) -> Files:
     """The files of ``data``, by name.
 
-    With a ``root`` they have to be there: a folder that was named by mistake is not filled. Without one they are looked
-    for in :func:`default_root`, and fetched to it if need be.
+    With a ``root`` they have to be there: a wrong folder is not filled. Without one, :func:`default_root` is used, and
+    missing files are downloaded to it.
 
-    Raises: DataError: they are not to be had; the message says where they were looked for and what can be done.
+    Raises: DataError: they are not available; the message says where they were looked for and what to do.
     """
     if root is not None:
         if not Path(root).exists():
@@ -43,10 +43,10 @@ def obtain(
 
 
 def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> Files:
-    """The files of ``data`` in ``root``; those that are missing are fetched. Raises: DataError."""
+    """The files of ``data`` in ``root``; missing ones are downloaded. Raises: DataError."""
     try:
         images = find(data, root)
-    except DataError:  # in part, as an interrupted download leaves it
+    except DataError:  # incomplete, as an interrupted download leaves it
         if not data.url:
             raise
         images = None

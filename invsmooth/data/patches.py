@@ -18,9 +18,8 @@ from invsmooth.data.decode import unit_scale
 class PatchBatches(Dataset[Tensor]):
     """Item k is the k-th batch of an endless sequence: patches at random places of random images, shape (B, 1, p, p).
 
-    Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1: whoever asks for
-    it and when, and however the same patches are split over processes. An image is drawn in proportion to its pixels. Only
-    the pixels of the patches are read, which matters where the images lie in a file.
+    Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1, in any process.
+    An image is drawn in proportion to its pixels. Only the pixels of the patches are read.
 
     Args:
         images: to cut from.
@@ -38,8 +37,8 @@ class PatchBatches(Dataset[Tensor]):
             raise DataError(f"smaller than a patch of {patch_size}×{patch_size} pixels: {', '.join(too_small)}")
         self.images, self.patch_size, self.batch_size = images, patch_size, batch_size
         self.augment, self.seed = augment, seed
-        self.shares = images.shapes.prod(1) / images.shapes.prod(1).sum()
-        # For each symmetry, which row and column of the patch goes where.
+        self.weights = images.shapes.prod(1) / images.shapes.prod(1).sum()
+        # Row and column of each pixel of the patch, for each symmetry.
         places = torch.arange(patch_size**2).view(1, patch_size, patch_size)
         turned = torch.stack([dihedral(places, code)[0] for code in range(8 if augment else 1)]).numpy()
         self.rows, self.columns = turned // patch_size, turned % patch_size
@@ -55,7 +54,7 @@ class PatchBatches(Dataset[Tensor]):
         return torch.from_numpy(unit_scale(self.images.pixels[at]))[:, None]
 
     def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Image (B,), place as shares of the free height and width (B, 2), and symmetry (B,) of patches start … stop - 1."""
+        """Image (B,), place in the free height and width as fractions (B, 2), symmetry (B,) of patches start … stop - 1."""
         first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
         drawn = [self.block(number) for number in range(first, last)]
         wanted = slice(start - first * DRAWS_PER_BLOCK, stop - first * DRAWS_PER_BLOCK)
@@ -64,7 +63,7 @@ class PatchBatches(Dataset[Tensor]):
 
     def block(self, number: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         generator = generator_for(self.seed, "patches", number)
-        chosen = generator.choice(len(self.shares), DRAWS_PER_BLOCK, p=self.shares)
+        chosen = generator.choice(len(self.weights), DRAWS_PER_BLOCK, p=self.weights)
         place = generator.random((DRAWS_PER_BLOCK, 2))
         return chosen, place, generator.integers(8, size=DRAWS_PER_BLOCK)
 
@@ -78,8 +77,8 @@ def dihedral(patch: Tensor, code: int) -> Tensor:
 class BatchNumbers(Sampler[int]):
     """The numbers of the next epoch's batches: ``n_batches`` of them from ``first()`` on, every ``stride``-th.
 
-    ``first`` is asked anew at each epoch, so a resumed run goes on with the batch where it stopped. In distributed
-    training the stride is the number of processes and ``offset`` the process's rank: no two get the same batch.
+    ``first`` is called at each epoch, so that a resumed run goes on where it stopped. In distributed training the stride is
+    the number of processes and ``offset`` the rank of the process: no two get the same batch.
     """
 
     def __init__(self, n_batches: int, first: Callable[[], int], stride: int = 1, offset: int = 0) -> None:

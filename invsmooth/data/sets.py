@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from functools import cache
 from itertools import chain, zip_longest
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Annotated, Any, ClassVar, Protocol
+
+from pydantic import Field
 
 from invsmooth.core.errors import DataError
 from invsmooth.core.parameters import Count
@@ -157,7 +159,7 @@ class ImageNet(PublishedSet):
         root: str | None = None,
         mirror: str | None = None,
         crop: int | None = None,
-        classes: list[str] | None = None,
+        classes: Annotated[list[str], Field(min_length=1, description="a list of classes")] | None = None,
         count: Count | None = None,
     ) -> None:
         super().__init__(root, mirror)

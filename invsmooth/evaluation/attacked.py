@@ -21,7 +21,8 @@ from invsmooth.operators.measurement import Measured
 log = logging.getLogger(__name__)
 
 CONTROL = -1
-"""Number of the control among the random perturbations of an image. Those of the attack's starts are 0, 1, …"""
+"""Number of the control among the random perturbations of an image. Those of the attack's starts
+are 0, 1, …"""
 
 Quality = dict[str, list[float]]
 """Columns of the rows -> the value of each image."""
@@ -74,8 +75,10 @@ def cached_attack(
         return {k: torch.as_tensor(v) for k, v in vars(found).items()}
 
     images, count = len(measured.x), Like(dtype=torch.int64)
-    expected = {"xi": Like(tuple(measured.x.shape)), "loss": Like((images,)), "losses": Like((images, None), finite=False),
-                "zero_gradient": Like((images,), torch.bool), "grad_evals": count, "network_evals": count}  # fmt: skip
+    expected = {
+        "xi": Like(tuple(measured.x.shape)), "loss": Like((images,)), "losses": Like((images, None), finite=False),
+        "zero_gradient": Like((images,), torch.bool), "grad_evals": count, "network_evals": count,
+    }  # fmt: skip
     found = remember("attack", evaluation.attack_content(measured, eps, target), search, expected)
     values: dict[str, Any] = {k: int(v) if expected[k] is count else v for k, v in found.items()}
     return AttackResult(**values)

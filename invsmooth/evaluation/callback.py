@@ -1,4 +1,5 @@
-"""The Lightning callback that evaluates each test image and writes what is found to the run's folder."""
+"""The Lightning callback that evaluates each test image and writes what is found to the run's
+folder."""
 
 from __future__ import annotations
 
@@ -27,22 +28,23 @@ log = logging.getLogger(__name__)
 
 
 class EvaluationCallback(L.Callback):
-    """Evaluates the module under test (of an :class:`EvaluationModule`, its estimator) on each test image.
+    """Evaluates the module under test (of an :class:`EvaluationModule`, its estimator) on each test
+    image.
 
-    After every image all rows so far are in ``folder/results.parquet``, and the image's pictures and certificate files
-    beside it.
+    After every image all rows so far are in ``folder/results.parquet``, and the image's pictures
+    and certificate files beside it.
 
     Args:
         folder: of the run.
         cache: the evaluation, the run's columns, and the cached results.
-        settings: measurement settings, one for each test loader. Not needed where the test step returns the measured
-            images (:class:`Measured`).
+        settings: measurement settings, one for each test loader.
         files: writes the certificate files; None for none.
-        shard: of the test images, if several processes evaluate together. Each writes a file with its rows.
+        shard: of the test images, if several processes evaluate together. Each writes a file with
+            its rows.
     """
 
     def __init__(
-        self, folder: Path, cache: ResultCache, settings: Sequence[Setting] = (), files: CertificateFiles | None = None,
+        self, folder: Path, cache: ResultCache, settings: Sequence[Setting], files: CertificateFiles | None = None,
         shard: Shard = ALL,
     ) -> None:  # fmt: skip
         self.folder, self.cache, self.settings, self.files, self.shard = folder, cache, settings, files, shard
@@ -60,10 +62,9 @@ class EvaluationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Raises CertificateViolation, once the rows and the evidence are written: an attack refutes a certificate."""
-        measured = outputs
-        if not isinstance(measured, Measured):
-            measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
+        """Raises CertificateViolation, once the rows and the evidence are written: an attack
+        refutes a certificate."""
+        measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
         number = self.shard.number(batch_idx)
         with self.cache.image(measured, number, self.folder) as found:
             if found is not None:

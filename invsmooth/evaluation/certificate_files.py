@@ -22,7 +22,8 @@ from invsmooth.records.pictures import setting_name
 
 
 class CertificateFiles:
-    """The certificate files of a run. They name what is needed to make the estimator and the operator again.
+    """The certificate files of a run. They name what is needed to make the estimator and the
+    operator again.
 
     Args:
         folder: of the run; the files go to ``folder/certificates``.
@@ -45,6 +46,7 @@ class CertificateFiles:
     ) -> dict[str, bytes]:
         """The files of every image of a batch, by their names in the run's folder."""
         names, arrays = measurement_names(measured, certificates)
+        named = list(zip(certificates, names, strict=True))
         setting, found = measured.setting, dict[str, bytes]()
         operator = {"sha256": setting.operator.sha256(), "ratio": setting.ratio} | self.operator
         for i, key in enumerate(measured.names):
@@ -57,7 +59,7 @@ class CertificateFiles:
                 "estimator": {"sha256": estimator_sha256, **self.estimator},
                 "operator": operator, "sigma_b": to_grey_levels(setting.sigma_b),
                 "measurements": {"file": f"{stem}.npz", "arrays": {k: array_record(a) for k, a in own.items()}},
-                "certificates": [record_of(evaluation, c, name, i) for c, name in zip(certificates, names, strict=True)],
+                "certificates": [record_of(evaluation, c, name, i) for c, name in named],
             }  # fmt: skip
             if any(c.certifier.records_image for c in certificates):
                 own["x"] = x
@@ -65,7 +67,8 @@ class CertificateFiles:
         return found
 
     def adopt(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The files of another run of the same experiment, with this run's paths to the weights and of the operator."""
+        """The files of another run of the same experiment, with this run's paths to the weights and
+        of the operator."""
         adopted = dict(files)
         for name in [n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")]:
             record = json.loads(files[name])
@@ -76,7 +79,8 @@ class CertificateFiles:
 
 
 def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> tuple[list[str], dict[str, Tensor]]:
-    """For each certificate the name of its measurements (``clean``, ``attacked_1``, …), and the measurements by name."""
+    """For each certificate the name of its measurements (``clean``, ``attacked_1``, …), and the
+    measurements by name."""
     arrays, names = {"clean": measured.y}, []
     for y in (c.y for c in certificates):
         known = next((name for name, other in arrays.items() if other is y or bool((other == y).all())), None)

@@ -49,11 +49,11 @@ def certify_at(
     eps: Sequence[float],
     sigma: float,
 ) -> list[Certified]:
-    """Certificates of the certifiers that are taken at the ``"clean"`` or ``"attacked"`` measurements y.
+    """Certificates of the certifiers that are taken at the ``"clean"`` or ``"attacked"``
+    measurements y.
 
-    Certifiers with the same settings share their draws. The clean ones pay for all radii here. The attacked ones, which
-    get one radius at a time, have paid before.
-    """
+    Certifiers with the same settings share their draws. The clean ones pay for all radii here. The
+    attacked ones, which get one radius at a time, have paid before."""
     groups: dict[Smoothing, list[Certifier]] = {}
     for certifier in evaluation.certifiers_at(at):
         settings = evaluation.smoothing(sigma) if at == "clean" else evaluation.each(certifier, sigma)
@@ -71,10 +71,16 @@ def certify_at(
 
 
 def check_truth(
-    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified, eps: float
-) -> TruthCheck | None:  # fmt: skip
-    """Compare the certificate at one radius with the truth under the attack. None if there is nothing to check: at eps = 0,
-    without a bound, or if the evaluation does not check this certifier."""
+    estimator: Checked,
+    measured: Measured,
+    evaluation: Evaluation,
+    attacked: AttackedImages,
+    certified: Certified,
+    eps: float,
+) -> TruthCheck | None:
+    """Compare the certificate at one radius with the truth under the attack. None if there is
+    nothing to check: at eps = 0, without a bound, or if the evaluation does not check this
+    certifier."""
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
     if eps == 0 or not evaluation.is_checked(certifier) or bool(certificate.bound.isnan().all()):
         return None

@@ -15,7 +15,8 @@ from invsmooth.operators.measurement import Measured
 
 
 def costs_of_image(estimator: Estimator, cache: ResultCache, measured: Measured, number: int) -> Iterator[Cost]:
-    """The costs of the images ``measured``, the ``number``-th of their setting; none if all their cells are cached."""
+    """The costs of the images ``measured``, the ``number``-th of their setting; none if all their
+    cells are cached."""
     if not cache.has(measured, number):
         yield from attack_costs(cache, measured)
         for sigma in cache.evaluation.sigma:
@@ -42,13 +43,14 @@ def draws_of(estimator: Estimator, cache: ResultCache, measured: Measured, sigma
 
 
 def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, sigma: float) -> Iterator[Cost]:
-    """The draws at the clean measurement, which serve all radii. Certifiers share those that are kept."""
+    """The draws at the clean measurement, which serve all radii. Certifiers share those that are
+    kept."""
     results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean")
     each = {c: cache.evaluation.each(c, sigma) for c in certifiers}
     draws = prepared(draws_of(estimator, cache, measured, sigma), each, None, measured.x)
-    uses = {(u.kind, results.key(u.kind, u.content)): u.draws for c in certifiers for u in c.uses(draws, measured.x, each[c])}
+    uses = [use for c in certifiers for use in c.uses(draws, measured.x, each[c])]
     made, shared = 0, draws.shared
-    for (kind, key), needed in uses.items():
+    for (kind, key), needed in {(u.kind, results.key(u.kind, u.content)): u.draws for u in uses}.items():
         cached = results.store.has(kind, key)
         room = 0 if shared is None else shared.buffer.file_bytes
         yield Cost("draws", key, max(0, needed - made), cached=cached, file_bytes=room)
@@ -57,7 +59,8 @@ def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, si
 
 
 def attacked_costs(estimator: Estimator, cache: ResultCache, measured: Measured) -> Iterator[Cost]:
-    """The draws at the attacked measurements, which are not known yet: their keys are made from the attacks."""
+    """The draws at the attacked measurements, which are not known yet: their keys are made from the
+    attacks."""
     evaluation, certifiers = cache.evaluation, cache.evaluation.certifiers_at("attacked")
     for eps, sigma in evaluation.cells if certifiers else ():
         draws = draws_of(estimator, cache, measured, sigma)

@@ -1,4 +1,5 @@
-"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is written here."""
+"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is
+written here."""
 
 from __future__ import annotations
 
@@ -6,6 +7,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -48,7 +50,8 @@ class ImageResult:
 def evaluate_image(
     estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
 ) -> ImageResult:
-    """Attack the images and certify the smoothed reconstructions of their measurements, in every cell (eps, sigma).
+    """Attack the images and certify the smoothed reconstructions of their measurements, in every
+    cell (eps, sigma).
 
     Each certificate is compared with the attack that was found (``evaluation.check_samples``).
 
@@ -56,23 +59,23 @@ def evaluate_image(
         estimator: any ``estimator(y, operator)``; it is in eval mode with frozen weights meanwhile.
         measured: a batch of measured images, usually of one.
         remember: caches attacks, and errors and moments of draws.
-        number: of the image in its measurement setting: the first ``evaluation.pictures`` get pictures.
+        number: of the image in its measurement setting: the first ``evaluation.pictures`` get
+            pictures.
     Raises:
-        PremiseError: attacks or certificates of this estimator, operator or image would mean nothing.
+        PremiseError: attacks or certificates of this estimator, operator or image would mean
+            nothing.
     """
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     with torch.no_grad(), frozen(estimator):
         known = checked(estimator, operator, measured.y, x)
+        certify = partial(certify_at, estimator=known, measured=measured, evaluation=evaluation, remember=remember)
         attacks = attack_all(known, measured, evaluation, remember)
-        clean = {
-            sigma: certify_at("clean", known, measured, evaluation, remember, y=measured.y, eps=evaluation.eps, sigma=sigma)
-            for sigma in evaluation.sigma
-        }  # fmt: skip
+        clean = {sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma) for sigma in evaluation.sigma}
         result.certificates.extend(c for found in clean.values() for c in found)
         same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
         for eps, sigma in evaluation.cells:
             attacked = attacks[eps, evaluation.target_of(eps, sigma)]
-            own = certify_at("attacked", known, measured, evaluation, remember, y=attacked.y, eps=[eps], sigma=sigma)
+            own = certify("attacked", y=attacked.y, eps=[eps], sigma=sigma)
             result.certificates.extend(own)
             found = {c.certifier.name: c for c in (*clean[sigma], *own)}
             for certified in (found[c.name] for c in evaluation.certifiers):
@@ -104,8 +107,8 @@ def rows_of(
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
     each, sigma = evaluation.each(certifier, certified.sigma), to_grey_levels(certified.sigma)
     common = {
-        "eps": eps, "sigma": sigma, "sigma_b": to_grey_levels(measured.setting.sigma_b), "ratio": measured.setting.ratio,
-        "certifier": certifier.name, "units": evaluation.units.value,
+        "eps": eps, "sigma": sigma, "ratio": measured.setting.ratio, "certifier": certifier.name,
+        "sigma_b": to_grey_levels(measured.setting.sigma_b), "units": evaluation.units.value,
         "eps_over_sigma": eps_over_sigma(eps, sigma, evaluation.units),
         "quantile": evaluation.quantile, "seed": evaluation.seed,
         "confidence": evaluation.confidence, "confidence_each": each.confidence,
@@ -122,8 +125,9 @@ def rows_of(
     for i, name in enumerate(measured.names):
         yield {
             **common, **{k: v[i] for k, v in values.items()},
-            "image": name, "n_samples": certificate.n_drawn_for(i, evaluation.n_samples), "k_index": certificate.k_index[i], "reason": certificate.reason[i],
-            "bound": float(certificate.bound[i]), "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
+            "image": name, "k_index": certificate.k_index[i], "reason": certificate.reason[i],
+            "bound": float(certificate.bound[i]), "n_samples": certificate.n_drawn_for(i, evaluation.n_samples),
+            "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
             **certifier.row(certificate, i, evaluation.units),
         }  # fmt: skip
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from invsmooth.records.run_record import write_text
+from invsmooth.core.files import write_text
 
 FILE = "plan.json"
 
@@ -19,7 +19,8 @@ class Cost:
     """The cost of a result that is computed once and cached.
 
     Attributes:
-        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and pixel intervals).
+        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and
+            pixel intervals).
         key: of the cached result. Jobs with the same key share it.
         evals: forward passes of the network.
         gradients: how many of them have a gradient taken through.
@@ -43,8 +44,8 @@ class JobPlan:
 
     Attributes:
         name: of the job's folder.
-        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all. ``done``: of these, cached. ``impossible``: those
-            where no certificate can exist.
+        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all. ``done``: of these, cached.
+            ``impossible``: those where no certificate can exist.
         training: ``""`` (nothing to train), ``"done"``, ``"to do"``, or that it goes on.
         costs: of all results that are not part of a finished image.
     """
@@ -97,9 +98,9 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
 
 
 CAPTION = (
-    "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, cached "
-    "(computed before), shared (with a job above): network evaluations. about: one job after the other, by a pass that was "
-    "timed"
+    "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, "
+    "cached (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
+    "pass that was timed"
 )
 
 

@@ -16,16 +16,22 @@ from invsmooth.records.pictures import KINDS
 
 
 def picture_arrays(
-    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified, eps: float
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first image of a batch. Images
-    that are not finite are left out."""
+    estimator: Checked,
+    measured: Measured,
+    evaluation: Evaluation,
+    attacked: AttackedImages,
+    certified: Certified,
+    eps: float,
+) -> dict[str, np.ndarray]:
+    """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first
+    image of a batch. Images that are not finite are left out."""
     certificate = certified.certificate.at(certified.eps.index(eps))
     images = (
         measured.x, measured.setting.operator.A_adjoint(measured.y), estimator.x_hat, attacked.x_hat,
         certificate.reconstruction_median, certificate.reconstruction_certified,
     )  # fmt: skip
-    found = {kind: to_8_bit(image[0, 0]) for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
+    finite = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
+    found = {kind: to_8_bit(image) for kind, image in finite.items()}
     return found | interval_arrays(estimator, measured, evaluation, certified, eps)
 
 
@@ -37,12 +43,11 @@ def to_8_bit(image: Tensor) -> np.ndarray:
 def interval_arrays(
     estimator: Checked, measured: Measured, evaluation: Evaluation, certified: Certified, eps: float
 ) -> dict[str, np.ndarray]:
-    """The certified interval of each pixel of the first image, at the measurement of the certificate. Empty without
-    ``certify.pixel_intervals``.
+    """The certified interval of each pixel of the first image, at the measurement of the
+    certificate. Empty without ``certify.pixel_intervals``.
 
-    Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under ``over_eps=dkw``,
-    Bonferroni pays for the radii here.
-    """
+    Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under
+    ``over_eps=dkw``, Bonferroni pays for the radii here."""
     kind = evaluation.pixel_intervals
     if kind == "none":
         return {}

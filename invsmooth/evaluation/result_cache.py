@@ -1,4 +1,5 @@
-"""The cached results of an evaluation: attacks, draws, and all rows and files of an image in a measurement setting."""
+"""The cached results of an evaluation: attacks, draws, and all rows and files of an image in a
+measurement setting."""
 
 from __future__ import annotations
 
@@ -36,7 +37,8 @@ CELL = tuple(name for name in KEY if name != "run_id")
 
 
 def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]:
-    """What determines all results of an estimator. For one that is not trained yet, a name in its place."""
+    """What determines all results of an estimator. For one that is not trained yet, a name in its
+    place."""
     known: dict[str, Any] = {"weights": estimator}
     if isinstance(estimator, nn.Module):
         known = {"weights": state_sha256(estimator), "architecture": architecture(estimator)}
@@ -45,7 +47,8 @@ def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """What is written of an image (or batch of images) in one setting: rows, and files by their names in the run's folder."""
+    """What is written of an image (or batch of images) in one setting: rows, and files by their
+    names in the run's folder."""
 
     rows: list[dict[str, Any]]
     files: Mapping[str, bytes]
@@ -92,8 +95,9 @@ class ResultCache:
 
     @contextmanager
     def image(self, measured: Measured, number: int, folder: Path) -> Iterator[ImageOutput | None]:
-        """The rows and files, if they are cached and the files can be written to the run's ``folder``; else None. Other
-        processes that want the same image wait until the end of the block."""
+        """The rows and files, if they are cached and the files can be written to the run's
+        ``folder``; else None. Other processes that want the same image wait until the end of the
+        block."""
         with self.results.store.once(CELLS, self.key(measured, number)):
             found = self.find(measured, number, folder)
             self.results.counts[f"{CELLS} {'computed' if found is None else 'cached'}"] += 1
@@ -163,14 +167,16 @@ class ResultCache:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files to the run's folder. Raises ValueError, before anything is written: a name leads out of it."""
+    """Write files to the run's folder. Raises ValueError, before anything is written: a name leads
+    out of it."""
     for name, path in destinations(folder, files).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, files[name])
 
 
 def destinations(folder: Path, names: Iterable[str]) -> dict[str, Path]:
-    """Where files of these names go in the run's folder. Raises ValueError: a name leads out of it, also by a link."""
+    """Where files of these names go in the run's folder. Raises ValueError: a name leads out of it,
+    also by a link."""
     found = {name: folder / name for name in names}
     for name, path in found.items():
         parts = PureWindowsPath(name)  # knows the separators and drives of all systems

@@ -1,8 +1,7 @@
 """Evaluate an estimator on the test images in Lightning's test loop, by one or several processes.
 
-The processes do not talk while they work, so that neither uneven shards nor an error in one of them leaves another
-waiting for it. They meet once, at the end, and the first one merges their rows.
-"""
+The processes do not talk while they work, so that neither uneven shards nor an error in one of them
+leaves another waiting for it. They meet once, at the end, and the first one merges their rows."""
 
 from __future__ import annotations
 
@@ -44,13 +43,16 @@ class Part:
     violation: bool = False
 
 
-def evaluate(trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule, callback: EvaluationCallback) -> dict[str, int]:
+def evaluate(
+    trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule, callback: EvaluationCallback
+) -> dict[str, int]:
     """Run the test loop on the shard of this process. Several processes evaluate every image once.
 
     Args:
         trainer: with ``callback`` among its callbacks.
     Returns: how many attacks, draws and images were computed, and how many were cached.
-    Raises: CertificateViolation: an attack refutes a certificate; the rows and the evidence are written.
+    Raises: CertificateViolation: an attack refutes a certificate; the rows and the evidence are
+        written.
     """
     shard, counts = callback.shard, callback.cache.results.counts
     if shard.world == 1:
@@ -66,14 +68,15 @@ def evaluate(trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule
         part = Part({}, f"{type(error).__name__}: {error}", isinstance(error, CertificateViolation))
     parts = gather(shard, part)
     if shard.rank == 0:
-        settings = [(s.ratio, to_grey_levels(s.sigma_b)) for s in module.settings]
+        settings = [(s.ratio, to_grey_levels(s.sigma_b)) for s in callback.settings]
         merge_rows(callback.folder, shard.world, settings, images)
         raise_errors(parts)
     return pooled(parts)
 
 
 def merge_rows(folder: Path, world: int, settings: Sequence[tuple[float, float]], images: Sequence[str]) -> None:
-    """Put the rows of all processes into one file, in the order in which one process would have written them.
+    """Put the rows of all processes into one file, in the order in which one process would have
+    written them.
 
     Args:
         settings: ratio and sigma_b (grey levels) of each measurement setting, in order.
@@ -99,7 +102,8 @@ def pooled(parts: Sequence[Part]) -> dict[str, int]:
 
 
 def raise_errors(parts: Sequence[Part]) -> None:
-    """Raises: CertificateViolation, or RuntimeError if something else stopped one of the processes."""
+    """Raises: CertificateViolation, or RuntimeError if something else stopped one of the
+    processes."""
     errors = [(rank, part) for rank, part in enumerate(parts) if part.error]
     if errors:
         text = "\n".join(f"process {rank}: {part.error}" for rank, part in errors)

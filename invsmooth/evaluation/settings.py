@@ -21,19 +21,23 @@ AXES = ("eps", "sigma", "n_images")
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is computed for every test image, in every cell (eps, sigma). All on the [0, 1] pixel scale.
+    """What is computed for every test image, in every cell (eps, sigma). All on the [0, 1] pixel
+    scale.
 
     Attributes:
         eps: l2 norms of the attack over one whole image, and radii of the certificates.
         sigma: standard deviations of the smoothing noise.
-        attack, target: the search, and whose error it maximises. The target gets the sigma of each cell.
+        attack, target: the search, and whose error it maximises. The target gets the sigma of each
+            cell.
         check_samples: fresh draws of the truth check of each certificate; 0: no check.
         certifiers: in the order of the rows. The first one's pictures are kept.
         n_samples, confidence, quantile, chunk_size: of the certificates, see :class:`Smoothing`.
-        over_eps: whether, and how, the confidence is that of all eps together: ``none``, ``bonferroni``, ``dkw``.
+        over_eps: whether, and how, the confidence is that of all eps together: ``none``,
+            ``bonferroni``, ``dkw``.
         over_sigma, over_images: the same for all sigma and all images: ``none``, ``bonferroni``.
         n_images: test images, in all measurement settings together.
-        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels); beside the pictures.
+        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels); beside the
+            pictures.
         pictures: how many images of each setting get pictures.
         files: whether each image gets a certificate file.
         units: whether eps and sigma are compared in one unit, or as the paper publishes them.
@@ -87,14 +91,17 @@ class Evaluation:
 
     @property
     def confidence_over_eps(self) -> float:
-        """Confidence of the certificates of one image at one sigma, over the radii as ``over_eps`` says."""
+        """Confidence of the certificates of one image at one sigma, over the radii as ``over_eps``
+        says."""
         n_sigma = len(self.sigma) if self.over_sigma == "bonferroni" else 1
         return bonferroni(self.confidence, n_sigma * (self.n_images if self.over_images == "bonferroni" else 1))
 
     @property
     def confidence_alone(self) -> float:
-        """Confidence of a certificate at one radius alone. If ``over_eps`` asks for all radii together, Bonferroni pays."""
-        return self.confidence_over_eps if self.over_eps == "none" else bonferroni(self.confidence_over_eps, len(self.eps))
+        """Confidence of a certificate at one radius alone. If ``over_eps`` asks for all radii
+        together, Bonferroni pays."""
+        n_eps = 1 if self.over_eps == "none" else len(self.eps)
+        return bonferroni(self.confidence_over_eps, n_eps)
 
     @property
     def simultaneous(self) -> str:
@@ -111,8 +118,8 @@ class Evaluation:
     def smoothing(self, sigma: float) -> Smoothing:
         """Of all certificates of one image at one sigma together."""
         return Smoothing(
-            sigma=sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps, q=self.quantile, simultaneous=self.over_eps,
-            seed=self.seed, chunk_size=self.chunk_size,
+            sigma=sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps, q=self.quantile,
+            simultaneous=self.over_eps, seed=self.seed, chunk_size=self.chunk_size,
         )  # fmt: skip
 
     def each(self, certifier: Certifier, sigma: float) -> Smoothing:
@@ -124,9 +131,10 @@ class Evaluation:
         return [c for c in self.certifiers if c.declared.at == at]
 
     def is_checked(self, certifier: Certifier) -> bool:
-        """Whether its certificates get a truth check: not as published, and not if another check covers it."""
-        published = self.units is Units.paper
-        return self.check_samples > 0 and not published and certifier.covered_by not in [c.name for c in self.certifiers]
+        """Whether its certificates get a truth check: not as published, and not if another check
+        covers it."""
+        covered = certifier.covered_by in [c.name for c in self.certifiers]
+        return self.check_samples > 0 and self.units is Units.matched and not covered
 
     def why_impossible(self, certifier: Certifier, eps: float, sigma: float) -> str:
         """Why no draws give a certificate in this cell; ``""`` if they can."""
@@ -155,9 +163,10 @@ class Evaluation:
         }  # fmt: skip
 
     def experiment(self) -> dict[str, Any]:
-        """:meth:`content` without the axes of the rows. Over these, runs of one experiment may differ.
+        """:meth:`content` without the axes of the rows. Over these, runs of one experiment may
+        differ.
 
-        If the confidence is shared out over the axes, the number of their values belongs to the experiment.
-        """
+        If the confidence is shared out over the axes, the number of their values belongs to the
+        experiment."""
         left_out = {"certifiers", "pixel_intervals", "files", *(() if self.simultaneous else AXES)}
         return {k: v for k, v in self.content().items() if k not in left_out}

@@ -24,7 +24,8 @@ class Violation:
     Attributes:
         row: the key of its row.
         message: what was certified, and the confidence interval of the truth.
-        evidence: all that the check can be repeated with, as ``torch.load(weights_only=True)`` reads it.
+        evidence: all that the check can be repeated with, as ``torch.load(weights_only=True)``
+            reads it.
     """
 
     row: Mapping[str, Any]

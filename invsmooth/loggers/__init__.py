@@ -1,62 +1,61 @@
-"""Experiment loggers. Every run writes metrics.csv; ``logger=wandb|tensorboard|mlflow`` adds one (docs/logging.md).
+"""Experiment loggers (docs/logging.md). Every run writes metrics.csv; ``logger=NAME`` adds one.
 
-What is logged besides the training curves is found once (:mod:`invsmooth.loggers.evaluation`) and given to each logger that
-has :meth:`RunLogger.log_evaluation`.
+It is in the module NAME_run, whose function ``build`` takes the keys of conf/logger/NAME.yaml.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from lightning.pytorch.loggers import CSVLogger, Logger
-from omegaconf import DictConfig
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.loggers.description import describe
+from invsmooth.loggers.description import COMMON, Description, describe
 from invsmooth.loggers.evaluation import Evaluation, gather
 
-log = logging.getLogger(__name__)
+__all__ = ["RunLogger", "build_loggers", "close_loggers", "describe", "log_evaluation"]
 
-MODULES = {"wandb": "wandb_run", "tensorboard": "tensorboard_run", "mlflow": "mlflow_run"}
-"""Where each logger's ``build`` is: imported when it is asked for, since its package may be missing."""
+log = logging.getLogger(__name__)
 
 
 @runtime_checkable
 class RunLogger(Protocol):
-    """A Lightning logger that also takes what an evaluation found, and has an end."""
+    """A Lightning logger that also takes the results of an evaluation, and can be closed."""
 
     def log_evaluation(self, found: Evaluation) -> None: ...
 
     def close(self, failed: bool) -> None: ...
 
 
-def build_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
-    """The loggers of the run in ``folder``; whether it trains or only evaluates is its job type.
+def build_loggers(settings: Mapping[str, Any], folder: Path, description: Description) -> list[Logger]:
+    """The loggers of the run in ``folder``.
 
+    Args:
+        settings: ``logger`` of the config, with its name.
     Raises: ConfigError: the logger's package is not installed, or its server cannot be reached.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    name = cfg.logger.name
-    if name in MODULES:
-        description = describe(cfg, folder, "train" if trains else "evaluate")
+    name = f"{__name__}.{settings['name']}_run"
+    if find_spec(name) is not None:
+        own = {k: v for k, v in settings.items() if k not in COMMON}
         try:
-            loggers.append(import_module(f"invsmooth.loggers.{MODULES[name]}").build(cfg.logger, folder, description))
+            # Imported only now, since its package may be missing.
+            loggers.append(import_module(name).build(folder, description, **own))
         except ModuleNotFoundError as error:
+            extra = settings["name"]
             raise ConfigError(
-                f"logger={name} needs a package that is not installed: pip install -e '.[{name}]' ({error})"
+                f"logger={extra} needs a package that is not installed: pip install -e '.[{extra}]' ({error})"
             ) from error
     return loggers
 
 
 def log_evaluation(loggers: Sequence[Logger], folder: Path) -> None:
-    """Log what the run folder holds at the end: rows, averages, curves, pictures, figures, checkpoint.
-
-    The results are in the folder by then: a logger that fails is an error in the log and does not fail the run.
-    """
+    """Log the results in the run folder. A logger that fails does not fail the run."""
     found: Evaluation | None = None
     for logger in loggers:
         if isinstance(logger, RunLogger):

@@ -16,6 +16,8 @@ from invsmooth.reporting.notes import unit_note
 
 AXES = {"eps": "eps (l2 norm over one image, pixels in [0, 1])", "sigma": "sigma (grey levels)"}
 MEASURES = {"psnr": "PSNR, dB", "mse": "MSE"}
+SETTING = ["ratio", "sigma_b"]
+POINT = [*SETTING, "measure", "label", "x", "y"]
 
 
 @dataclass(frozen=True)
@@ -35,60 +37,71 @@ class Chart:
     lines: list[Line]
 
 
-def setting_label(row: Any) -> str:
-    """The measurement setting in names of metrics."""
-    return f"ratio{row['ratio']:g}_b{row['sigma_b']:g}"
-
-
 def charts(rows: pd.DataFrame, declared: Declared) -> list[Chart]:
-    """For each measurement setting PSNR and MSE over eps, and over sigma; only where there are at least two points."""
-    note, found = unit_note(rows), []
-    for _, group in rows.groupby(["ratio", "sigma_b"], sort=True):
-        setting = setting_label(group.iloc[0])
-        averages = Averages(group, declared)
-        for axis, points in (("eps", over_eps(averages)), ("sigma", over_sigma(averages))):
+    """PSNR and MSE over eps, and over sigma, for each measurement setting. A curve has two points
+    or more."""
+    averages, note, found = Averages(rows, declared), unit_note(rows), []
+    points = {"eps": over_eps(averages), "sigma": over_sigma(averages)}
+    for _, setting in averages.table.drop_duplicates(SETTING).sort_values(SETTING).iterrows():
+        label = setting_label(setting)
+        for axis, every in points.items():
+            own = every[(every["ratio"] == setting["ratio"]) & (every["sigma_b"] == setting["sigma_b"])]
             for measure, named in MEASURES.items():
-                lines = [line for line in lines_of(points[points["measure"] == measure]) if len(line.xs) > 1]
+                lines = [line for line in lines_of(own[own["measure"] == measure]) if len(line.xs) > 1]
                 if lines:
-                    title = f"{named} over {axis} ({setting})" + (f"; {note}" if note else "")
-                    found.append(Chart(f"curves/{setting}/{measure}_over_{axis}", title, AXES[axis], lines))
+                    title = f"{named} over {axis} ({label})" + (f"; {note}" if note else "")
+                    found.append(Chart(f"curves/{label}/{measure}_over_{axis}", title, AXES[axis], lines))
     return found
 
 
 def over_eps(averages: Averages) -> pd.DataFrame:
-    """Columns measure, label, x, y: certificates, truths and the unsmoothed network of the report's figure, and the smoothed
-    PSNR. ``curve_points`` has nan where not every image has a value."""
-    several = averages.table["sigma"].nunique() > 1
-    points = curve_points(averages)
-    # Without smoothing sigma makes no difference, unless the attack is on the smoothed network.
-    plain = points["kind"].eq("unsmoothed") & points["attack_target"].fillna("base").eq("base")
-    points["label"] = points["kind"].where(~points["kind"].eq("unsmoothed"), "") + " " + points["curve"]
-    points["label"] += [
-        f", sigma = {s:g}" if several and not p else "" for s, p in zip(points["sigma"], plain, strict=True)
+    """The POINTs of the report's curves, and of the smoothed PSNR. nan unless every image has a
+    value."""
+    table, points = averages.table, curve_points(averages)
+    several = table["sigma"].nunique() > 1
+    labels = []
+    for point in points.itertuples():
+        # Without smoothing sigma makes no difference, unless the smoothed network is attacked.
+        plain = point.kind == "unsmoothed"
+        at_sigma = several and not (plain and on_base(point.attack_target))
+        labels.append(("" if plain else f"{point.kind} ") + f"{point.curve}{f', sigma = {point.sigma:g}' * at_sigma}")
+    certifiers = {c.name: smoothed_label(c) for c in averages.certifiers()}
+    smoothed = [
+        certifiers[name] + f", sigma = {sigma:g}" * several
+        for name, sigma in zip(table["certifier"], table["sigma"], strict=True)
     ]
-    found = points.assign(x=points["eps"], y=points["value"])
-    smoothed = averages.table
-    label = smoothed["certifier"].map({c.name: smoothed_label(c) for c in averages.certifiers()})
-    label += [f", sigma = {s:g}" if several else "" for s in smoothed["sigma"]]
-    smoothed = smoothed.assign(measure="psnr", label=label, x=smoothed["eps"], y=smoothed["psnr_median"])
-    return pd.concat([found, smoothed])[["measure", "label", "x", "y"]].drop_duplicates(["measure", "label", "x"])
+    found = [
+        points.assign(label=labels, x=points["eps"], y=points["value"]),
+        table.assign(measure="psnr", label=smoothed, x=table["eps"], y=table["psnr_median"]),
+    ]
+    return pd.concat([f[POINT] for f in found])
 
 
 def over_sigma(averages: Averages) -> pd.DataFrame:
-    """Columns measure, label, x, y: what each certifier certifies, a curve for each eps, and the smoothed PSNR."""
-    table, certifiers = averages.table, averages.certifiers()
-    whole = table["certified"] == table["images"]
-    at_eps = pd.Series([f", eps = {e:g}" for e in table["eps"]], index=table.index)
-    attacked = table["certifier"].isin([c.name for c in certifiers if c.at == "attacked"])
-    label = table["certifier"].map({c.name: smoothed_label(c) for c in certifiers}) + at_eps.where(attacked, "")
-    parts = [table.assign(measure="psnr", label=label, y=table["psnr_median"])]
-    for certifier in certifiers:
+    """The POINTs of certified values, a curve for each eps, and of the smoothed PSNR."""
+    found = []
+    for certifier in averages.certifiers():
+        own = averages.table[averages.table["certifier"] == certifier.name]
+        own = own.assign(x=own["sigma"])
+        at_eps = [f", eps = {e:g}" for e in own["eps"]]
+        labels = [smoothed_label(certifier) + at * (certifier.at == "attacked") for at in at_eps]
+        found.append(own.assign(measure="psnr", label=labels, y=own["psnr_median"]))
+        whole = own["certified"] == own["images"]
         for measure, column in certifier.curves.items():
-            label = "certified " + table["certifier"] + at_eps
-            certified = table.assign(measure=measure, label=label, y=table[column].where(whole))
-            parts.append(certified[table["certifier"] == certifier.name])
-    found = pd.concat(parts, ignore_index=True)
-    return found.assign(x=found["sigma"])[["measure", "label", "x", "y"]]
+            labels = [f"certified {certifier.name}{at}" for at in at_eps]
+            found.append(own.assign(measure=measure, label=labels, y=own[column].where(whole)))
+    return pd.concat([f[POINT] for f in found])
+
+
+def lines_of(points: pd.DataFrame) -> Iterator[Line]:
+    points = points.dropna(subset=["y"]).sort_values("x", kind="stable")
+    for label, line in points.drop_duplicates(["label", "x"]).groupby("label", sort=False):
+        yield Line(str(label), [float(v) for v in line["x"]], [float(v) for v in line["y"]])
+
+
+def setting_label(row: Any) -> str:
+    """The measurement setting in names of metrics."""
+    return f"ratio{row['ratio']:g}_b{row['sigma_b']:g}"
 
 
 def smoothed_label(certifier: CertifierDeclaration) -> str:
@@ -96,7 +109,6 @@ def smoothed_label(certifier: CertifierDeclaration) -> str:
     return f"{certifier.shown}, {'attacked' if certifier.at == 'attacked' else 'no attack'}"
 
 
-def lines_of(points: pd.DataFrame) -> Iterator[Line]:
-    points = points.dropna(subset=["y"]).sort_values("x", kind="stable")
-    for label, line in points.drop_duplicates(["label", "x"]).groupby("label", sort=False):
-        yield Line(str(label).strip(), [float(v) for v in line["x"]], [float(v) for v in line["y"]])
+def on_base(attack_target: Any) -> bool:
+    """Whether the attack is on the network without smoothing, and so the same at every sigma."""
+    return bool(pd.isna(attack_target) or attack_target == "base")

@@ -1,31 +1,34 @@
-"""What a run is called, belongs to and was made with: the same for every logger."""
+"""Name, group, tags and config of a run: the same for every logger."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from hydra.types import RunMode
-from omegaconf import DictConfig, OmegaConf
 
+from invsmooth.core.devices import in_sweep
 from invsmooth.core.redact import redact
 from invsmooth.core.units import PAPER_LABEL, Units
+
+COMMON = ("name", "group", "tags")
+"""Keys of every logger: they go into the description."""
 
 
 @dataclass(frozen=True)
 class Description:
-    """How a run appears in a logger: without credentials.
+    """How a run appears in a logger, without credentials.
 
     Attributes:
-        name: the run's folder, and the one that it lies in.
-        group: the sweep's name, for a single run its own; ``logger.group`` where it is set.
+        name: the run's folder and its parent folder.
+        group: ``logger.group``; by default the sweep's folder, or the name of a single run.
         job_type: train or evaluate.
-        tags: task, algorithm, data sets, ``units=paper`` where certificates are as published, and ``logger.tags``.
-        config: the resolved config, and under ``run`` what run.json knows at the start (versions, git, command, folder).
-        note: what has to be said wherever a certified value is shown; "" for sound certificates.
+        tags: task, algorithm, data sets, ``units=paper`` if as published, and ``logger.tags``.
+        config: the resolved config, and run.json at the start of the run under ``run``.
+        note: goes with every certified value; "" for sound certificates.
     """
 
     name: str
@@ -36,32 +39,25 @@ class Description:
     note: str
 
 
-def describe(cfg: DictConfig, folder: Path, job_type: str) -> Description:
-    paper = cfg.certificate.units is Units.paper
-    tags = [cfg.task.name, cfg.algo.name, cfg.data.name, cfg.data.test.name]
-    tags += ["units=paper"] * paper + list(cfg.logger.get("tags") or [])
-    config = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
-    assert isinstance(config, dict)
-    name = redact(f"{folder.parent.name}/{folder.name}")
+def describe(config: Mapping[str, Any], folder: Path, job_type: str) -> Description:
+    """``config``: the resolved config of the run, as plain values."""
+    paper = config["certificate"]["units"] == Units.paper
+    parts = [config["task"], config["algo"], config["data"], config["data"]["test"]]
+    tags = [*(part["name"] for part in parts), *["units=paper"] * paper, *(config["logger"].get("tags") or [])]
+    name = f"{folder.parent.name}/{folder.name}"
+    sweep = Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
     return Description(
-        name=name,
-        group=redact(cfg.logger.get("group") or sweep_name() or name),
+        name=redact(name),
+        group=redact(config["logger"].get("group") or sweep or name),
         job_type=job_type,
         tags=redact(list(dict.fromkeys(tags))),
-        config=redact({str(k): v for k, v in config.items()} | {"run": run_record(folder)}),
+        config=redact({**config, "run": run_record(folder)}),
         note=f"certificates: {PAPER_LABEL}" if paper else "",
     )
 
 
-def sweep_name() -> str | None:
-    """The folder of the Hydra multirun that this run is a job of."""
-    if HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN:
-        return Path(HydraConfig.get().sweep.dir).name
-    return None
-
-
 def run_record(folder: Path) -> dict[str, Any]:
-    """run.json but for how the run ends."""
+    """run.json without the status."""
     path = folder / "run.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     return {k: v for k, v in record.items() if k != "status"} | {"folder": str(folder.resolve())}

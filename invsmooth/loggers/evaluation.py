@@ -1,4 +1,4 @@
-"""What an evaluation found, read from the run folder, in the form that loggers take. No logger is named here."""
+"""The results of a run folder, in the form that loggers take. It names no logger."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 import pandas as pd
 
 from invsmooth.core.units import Units
-from invsmooth.loggers.charts import Chart, charts, setting_label
-from invsmooth.loggers.gallery import Picture, galleries, on_base
+from invsmooth.loggers.charts import Chart, charts, on_base, setting_label
+from invsmooth.loggers.gallery import Picture, galleries
 from invsmooth.records.rows import Declared, read_rows
 from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.columns import certifier
@@ -19,7 +19,7 @@ from invsmooth.reporting.notes import unit_note
 log = logging.getLogger(__name__)
 
 SUMMARY_LIMIT = 500
-"""Numbers that a summary holds; the rows hold all."""
+"""The most numbers of a summary; the rows have all."""
 
 
 @dataclass(frozen=True)
@@ -29,13 +29,12 @@ class Evaluation:
     Attributes:
         rows: as in results.parquet.
         summary: averages over the images by name; PSNR in dB.
-        charts: curves over eps and over sigma.
         galleries: pictures of each image and measurement setting.
         figures: the report's, by name.
         checkpoint: best weights; None if the run trained none.
         results: results.parquet.
         report: the folder of tables and figures; None without a report.
-        note: what has to be said wherever a certified value is shown; "" for sound certificates.
+        note: goes with every certified value; "" for sound certificates.
     """
 
     rows: pd.DataFrame
@@ -67,7 +66,7 @@ def gather(folder: Path) -> Evaluation:
 
 
 def best_validation(metrics: Path) -> dict[str, float]:
-    """The best validation PSNR of the training curve; nothing where there was no validation."""
+    """The best validation PSNR of the training curve; {} without validation."""
     if not metrics.is_file():
         return {}
     found = pd.read_csv(metrics).get("val/psnr", pd.Series(dtype=float)).dropna()
@@ -77,27 +76,25 @@ def best_validation(metrics: Path) -> dict[str, float]:
 def summary(rows: pd.DataFrame, declared: Declared) -> dict[str, float]:
     """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``.
 
-    What is certified is there only where every image has a certificate, beside the share of images that have one; its name
-    ends in ``_as_published`` for certificates that are not sound.
+    Certified values are there only if every image has a certificate. Their names end in
+    ``_as_published`` for certificates that are not sound.
     """
     found: dict[str, float] = {}
     for _, line in Averages(rows, declared).table.iterrows():
         start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}_sigma{line['sigma']:g}"
-        attack = f"eps{line['eps']:g}" if on_base(line) else cell
-        own = certifier(declared, line["certifier"])
-        name, published = own.name, "_as_published" * (line["units"] == Units.paper)
-        values = {f"{start}/psnr_{kind}": line[f"psnr_{kind}"] for kind in ("measured", "clean")}
-        values |= {f"{start}/psnr_{kind}/{attack}": line[f"psnr_{kind}"] for kind in ("attacked", "noise")}
-        values[f"{start}/psnr_smoothed/{name}/{cell}"] = line["psnr_median"]
-        values[f"{start}/certified_share{published}/{name}/{cell}"] = line["certified"] / line["images"]
+        attack = f"eps{line['eps']:g}" if on_base(line["attack_target"]) else cell
+        own, published = certifier(declared, line["certifier"]), "_as_published" * (line["units"] == Units.paper)
+        values = {f"psnr_{kind}": line[f"psnr_{kind}"] for kind in ("measured", "clean")}
+        values |= {f"psnr_{kind}/{attack}": line[f"psnr_{kind}"] for kind in ("attacked", "noise")}
+        values[f"psnr_smoothed/{own.name}/{cell}"] = line["psnr_median"]
+        certified = {"certified_share": line["certified"] / line["images"]}
         if line["certified"] == line["images"]:
-            values |= {
-                f"{start}/{column}{published}/{name}/{cell}": line[column]
-                for column in ["bound", *(c.name for c in own.columns if c.certified and c.heading)]
-            }
-            if own.ranked:  # a picture's PSNR, which bounds nothing
-                values[f"{start}/psnr_rank_k{published}/{name}/{cell}"] = line["psnr_certified"]
-        found |= {k: float(v) for k, v in values.items() if pd.notna(v)}
+            columns = ["bound", *(c.name for c in own.columns if c.certified and c.heading)]
+            certified |= {column: line[column] for column in columns}
+            # The PSNR of a picture, which bounds nothing.
+            certified |= {"psnr_rank_k": line["psnr_certified"]} if own.ranked else {}
+        values |= {f"{name}{published}/{own.name}/{cell}": value for name, value in certified.items()}
+        found |= {f"{start}/{name}": float(value) for name, value in values.items() if pd.notna(value)}
     if len(found) > SUMMARY_LIMIT:
         log.warning("the logger's summary takes %d of %d numbers; the rows hold all", SUMMARY_LIMIT, len(found))
     return dict(list(found.items())[:SUMMARY_LIMIT])

@@ -1,16 +1,18 @@
-"""The pictures that an evaluation kept, with captions, limited in number."""
+"""The pictures of an evaluation, with captions, limited in number."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
+from invsmooth.loggers.charts import on_base
 from invsmooth.records.pictures import KINDS, setting_name
 from invsmooth.records.rows import Declared
 from invsmooth.reporting.columns import certifier
@@ -20,14 +22,15 @@ from invsmooth.reporting.saved_pictures import CELL, picture_of, read
 log = logging.getLogger(__name__)
 
 GALLERIES = 8
-"""Images, in one measurement setting each, that are shown."""
+"""The most images, in one measurement setting each."""
 CELLS = 6
-"""Cells (eps, sigma) of an image that are shown, spread over the grid."""
+"""The most cells (eps, sigma) of an image, spread over the grid."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """``kind``: one of KINDS, but for :func:`tag`. ``pixels``: 8-bit grey levels (H, W)."""
+    """``kind``: one of KINDS; for ``certified``, which may bound nothing, ``rank_k`` or ``shown``.
+    ``pixels``: 8-bit grey levels (H, W)."""
 
     kind: str
     pixels: np.ndarray
@@ -35,17 +38,14 @@ class Picture:
 
 
 def galleries(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Picture]]:
-    """The pictures of each image and measurement setting, by name. What several cells share is there once."""
-    cells = rows.drop_duplicates(CELL)  # the pictures are those of a run's first certifier, whose row comes first
+    """The pictures of each image and measurement setting, by name. Equal pictures of several cells
+    are there once."""
+    cells = rows.drop_duplicates(CELL)  # pictures are those of a run's first certifier, whose row comes first
     cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
-    groups = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))
+    groups: list[Any] = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))
     if len(groups) > GALLERIES:
         log.warning("the logger takes the pictures of %d of %d images and settings", GALLERIES, len(groups))
-    return {name_of(group.iloc[0]): list(pictures(group, declared)) for _, group in groups[:GALLERIES]}
-
-
-def name_of(row: pd.Series) -> str:
-    return setting_name(row["image"], row["ratio"], row["sigma_b"])
+    return {setting_name(*key): list(pictures(group, declared)) for key, group in groups[:GALLERIES]}
 
 
 def pictures(cells: pd.DataFrame, declared: Declared) -> Iterator[Picture]:
@@ -59,26 +59,16 @@ def pictures(cells: pd.DataFrame, declared: Declared) -> Iterator[Picture]:
         for kind in KINDS:
             if kind in kept and (identity := (kind, kept[kind].tobytes())) not in seen:
                 seen.add(identity)
-                yield Picture(tag(own, kind), kept[kind], words(row, kind, own))
-
-
-def tag(certifier: CertifierDeclaration, kind: str) -> str:
-    """The kind in keys of loggers. The draw of rank K bounds nothing, and is not called certified."""
-    if kind != "certified":
-        return kind
-    return "rank_k" if certifier.ranked else "shown"
+                name = kind if kind != "certified" else "rank_k" if own.ranked else "shown"
+                yield Picture(name, kept[kind], words(row, kind, own))
 
 
 def words(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
     """What is shown, in which cell, and its PSNR and SSIM."""
-    what = title(kind, certifier).replace("\n", " ")
-    cell = [f"ε = {row['eps']:g}"] if kind in ("attacked", "median", "certified") else []
-    if kind in ("median", "certified") or (cell and not on_base(row)):
-        cell.append(f"σ = {row['sigma']:g}")
+    said = [title(kind, certifier).replace("\n", " ")]
+    if kind in ("attacked", "median", "certified"):
+        said.append(f"ε = {row['eps']:g}")
+        if kind != "attacked" or not on_base(row["attack_target"]):
+            said.append(f"σ = {row['sigma']:g}")
     paper = f"; {PAPER_LABEL}" if kind == "certified" and row["units"] == Units.paper else ""
-    return f"{', '.join([what, *cell])}: {caption(row, kind, certifier)}{paper}"
-
-
-def on_base(row: pd.Series) -> bool:
-    """Whether the attack is on the unsmoothed network, and so the same at every sigma."""
-    return bool(pd.isna(row["attack_target"]) or row["attack_target"] == "base")
+    return f"{', '.join(said)}: {caption(row, kind, certifier)}{paper}"

@@ -8,7 +8,6 @@ from typing import Any
 
 from lightning.pytorch.loggers import MLFlowLogger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
 
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.redact import redact
@@ -17,25 +16,20 @@ from invsmooth.loggers.evaluation import Evaluation
 
 
 class MlflowRun(MLFlowLogger):
-    """Lightning's logger, with the resolved config as parameters and the files of the run as artefacts."""
+    """Lightning's logger, with the config as parameters and the run's files as artefacts."""
 
     def __init__(self, uri: str, experiment: str, log_model: bool, description: Description) -> None:
-        tags = {
-            "group": description.group,
-            "job_type": description.job_type,
-            "tags": ", ".join(description.tags),
-        }
-        if description.note:
-            tags["mlflow.note.content"] = description.note
+        tags = {"group": description.group, "job_type": description.job_type, "tags": ", ".join(description.tags)}
+        tags |= {"mlflow.note.content": description.note} if description.note else {}
         super().__init__(experiment_name=experiment, run_name=description.name, tracking_uri=uri, tags=tags)
         self.keeps_model, self.description = log_model, description
 
     def log_hyperparams(self, params: Any) -> None:
-        """Nothing: the run has the resolved config from its start."""
+        """Nothing: the run has the resolved config from the start."""
 
     @rank_zero_only
     def log_description(self) -> None:
-        # Nested keys joined by "/", values cut to the 250 characters that every server takes; the file has all.
+        # Joins nested keys by "/" and cuts values to the 250 characters that every server takes.
         super().log_hyperparams(self.description.config)
         self.experiment.log_dict(self.run_id, self.description.config, "config.json")
 
@@ -51,11 +45,19 @@ class MlflowRun(MLFlowLogger):
 
     @rank_zero_only
     def close(self, failed: bool) -> None:
-        """Lightning ends the run after the training already; how it ends is known only now."""
+        """Lightning ended the run after the training already; this is its final status."""
         self.experiment.set_terminated(self.run_id, "FAILED" if failed else "FINISHED")
 
 
-def build(cfg: DictConfig, folder: Path, description: Description) -> MlflowRun:
+def build(
+    run_folder: Path,
+    description: Description,
+    *,
+    experiment: str,
+    tracking_uri: str | None,
+    folder: str,
+    log_model: bool,
+) -> MlflowRun:
     """Start the run.
 
     Raises: ModuleNotFoundError: the package mlflow (or mlflow-skinny) is not installed.
@@ -63,13 +65,13 @@ def build(cfg: DictConfig, folder: Path, description: Description) -> MlflowRun:
     """
     # Its usage statistics go over the network and into the home folder.
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    # MLflow writes files only if told so. A database, its default, does not take jobs that start side by side.
+    # Required for a file store. Its default, a database, does not take simultaneous jobs.
     os.environ.setdefault("MLFLOW_ALLOW_FILE_STORE", "true")
     import mlflow
 
-    uri = cfg.tracking_uri or Path(cfg.folder).resolve().as_uri()
+    uri = tracking_uri or Path(folder).resolve().as_uri()
     try:
-        logger = MlflowRun(uri, redact(cfg.experiment), cfg.log_model, description)
+        logger = MlflowRun(uri, redact(experiment), log_model, description)
         logger.log_description()
     except mlflow.exceptions.MlflowException as error:
         raise ConfigError(f"MLflow did not start the run at {uri}: {error}") from error

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
 from PIL import Image
 
 from invsmooth.loggers.description import Description
@@ -17,14 +16,14 @@ from invsmooth.loggers.evaluation import Evaluation
 
 
 class TensorBoardRun(TensorBoardLogger):
-    """Lightning's logger, with the resolved config as text and what the evaluation found."""
+    """Lightning's logger, with the config as text, and results as scalars and pictures."""
 
     def __init__(self, folder: Path, description: Description) -> None:
         super().__init__(folder, name="tensorboard", version="", default_hp_metric=False)
         self.description = description
 
     def log_hyperparams(self, params: Any, metrics: Any = None, step: int | None = None) -> None:
-        """Nothing: the run has the resolved config from its start."""
+        """Nothing: the run has the resolved config from the start."""
 
     @rank_zero_only
     def log_description(self) -> None:
@@ -50,7 +49,7 @@ class TensorBoardRun(TensorBoardLogger):
         self.experiment.close()
 
 
-def build(cfg: DictConfig, folder: Path, description: Description) -> TensorBoardRun:
+def build(folder: Path, description: Description) -> TensorBoardRun:
     """Raises: ModuleNotFoundError: the package tensorboard is not installed."""
     logger = TensorBoardRun(folder, description)
     logger.log_description()

@@ -1,4 +1,4 @@
-"""Online or offline: decided before the run starts, without a prompt and without waiting for a silent server."""
+"""Online or offline: decided before the run starts, without a prompt."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from invsmooth.core.errors import ConfigError
 log = logging.getLogger(__name__)
 
 SAME = {"dryrun": "offline", "run": "online"}
-"""Other names that the environment variable WANDB_MODE may have for a mode."""
+"""Old values of the environment variable WANDB_MODE."""
 
 OFFLINE = "use logger.mode=offline, and `wandb sync` later (docs/logging.md)"
 
 
 def choose_mode(wanted: str | None, timeout: float) -> Any:
-    """``wanted`` (``logger.mode``), or WANDB_MODE if it is null. With neither a run is online if there is an API key and the
-    server answers, and offline if not.
+    """``wanted`` (``logger.mode``); if it is null WANDB_MODE. Without both: online if there is an
+    API key and the server answers, else offline.
 
-    Raises: ConfigError: online is asked for, and there is no key or no answer within ``timeout`` seconds.
+    Raises: ConfigError: online is asked for without a key, or nothing answers for ``timeout`` s.
     """
     asked = wanted or os.environ.get("WANDB_MODE") or None
     mode = SAME.get(asked, asked) if asked else None
@@ -39,16 +39,16 @@ def choose_mode(wanted: str | None, timeout: float) -> Any:
 
 
 def offline_reason(timeout: float) -> str | None:
-    """Why no run can be online; None if one can. Nothing goes over the network where there is no key."""
+    """Why no run can be online; None if one can. Without a key nothing goes over the network."""
     settings = wandb.setup().settings
     # Not wandb.login(): it asks the server for the user's name, and waits for it.
     if not (settings.api_key or settings.identity_token_file or requests.utils.get_netrc_auth(settings.base_url)):
         return "there is no API key (environment variable WANDB_API_KEY, or `wandb login`)"
     try:
-        # Any answer will do. Proxies count, as they do for W&B itself.
+        # Any answer will do. This goes through proxies, as W&B does.
         requests.head(settings.base_url, timeout=timeout, allow_redirects=False)
     except requests.exceptions.SSLError:
-        return None  # somebody answers: what is wrong is for W&B to say
+        return None  # the server answers; W&B reports the error
     except requests.exceptions.RequestException as error:
         return f"the server {settings.base_url} does not answer within {timeout:g} s ({type(error).__name__})"
     return None

@@ -15,7 +15,6 @@ import pandas as pd
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
-from omegaconf import DictConfig
 from PIL import Image
 
 from invsmooth.core.errors import ConfigError
@@ -32,7 +31,7 @@ TABLE_LIMIT = 10_000
 
 
 class WandbRun(WandbLogger):
-    """Lightning's logger on a run that is ours: with our x-axis instead of Lightning's count of steps."""
+    """Lightning's logger on a run that :func:`build` started."""
 
     def __init__(self, run: Any, folder: Path, project: str, log_model: bool, environment: Sequence[str]) -> None:
         super().__init__(save_dir=folder, project=project, experiment=run)
@@ -40,18 +39,18 @@ class WandbRun(WandbLogger):
         self.environment = list(environment)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
-        """Nothing: the run has the resolved config from its start, and the module's values have the same names."""
+        """Nothing: the run has the resolved config, which the module's values would overwrite."""
 
     @rank_zero_only
     def log_evaluation(self, found: Evaluation) -> None:
         run = self.experiment
         run.log({"rows": table(found.rows)})
-        charts: dict[str, Any] = {chart.name: line_series(chart) for chart in found.charts}
-        pictures: dict[str, Any] = {
+        charts = {chart.name: line_series(chart) for chart in found.charts}
+        pictures = {
             f"pictures/{name}": [wandb.Image(Image.fromarray(p.pixels), caption=p.caption) for p in gallery]
             for name, gallery in found.galleries.items()
         }
-        figures: dict[str, Any] = {
+        figures = {
             f"report/{name}": wandb.Image(str(path), caption=found.note or None) for name, path in found.figures.items()
         }
         for logged in (charts, pictures, figures):
@@ -69,36 +68,42 @@ class WandbRun(WandbLogger):
         stop_service(self.environment)
 
 
-def build(cfg: DictConfig, folder: Path, description: Description) -> WandbRun:
+def build(
+    folder: Path, description: Description, *, project: str, entity: str | None, mode: str | None, log_model: bool,
+    init_timeout: float, finish_timeout: float,
+) -> WandbRun:  # fmt: skip
     """Start the run (in the first process only).
 
     Raises: ConfigError: online was asked for and is not possible.
     """
     if getattr(rank_zero_only, "rank", 0) != 0:
-        return WandbRun(None, folder, cfg.project, cfg.log_model, [])
-    environment = keep_to_itself(folder)
+        return WandbRun(None, folder, project, log_model, [])
+    environment = set_environment(folder)
     try:
         with redacted_arguments():
             run = wandb.init(
-                project=redact(cfg.project), entity=redact(cfg.entity), dir=folder,
-                mode=choose_mode(cfg.mode, cfg.init_timeout), name=description.name, group=description.group,
-                job_type=description.job_type, tags=description.tags, notes=description.note or None,
-                config=description.config, reinit="create_new",
-                settings=wandb.Settings(init_timeout=cfg.init_timeout, finish_timeout=cfg.finish_timeout),
+                project=redact(project), entity=redact(entity), dir=folder, mode=choose_mode(mode, init_timeout),
+                name=description.name, group=description.group, job_type=description.job_type, tags=description.tags,
+                notes=description.note or None, config=description.config, reinit="create_new",
+                settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
             )  # fmt: skip
     except BaseException as error:
         stop_service(environment)
         if isinstance(error, wandb.errors.Error):
-            why = f"{type(error).__name__}: {error}"  # which for a key that the server refuses says little
+            why = f"{type(error).__name__}: {error}"  # says little about a key that the server refuses
             raise ConfigError(f"W&B did not start the run: {why}; check the API key, or {OFFLINE}") from error
         raise
-    define_axes(run)
-    return WandbRun(run, folder, cfg.project, cfg.log_model, environment)
+    # By batches: Lightning counts optimiser steps, of which a batch may have several.
+    run.define_metric("train/batch", hidden=True)
+    run.define_metric("trainer/global_step", hidden=True)
+    for names in ("train/*", "val/*"):
+        run.define_metric(names, step_metric="train/batch")
+    return WandbRun(run, folder, project, log_model, environment)
 
 
 @contextmanager
 def redacted_arguments() -> Iterator[None]:
-    """W&B keeps the command's arguments when a run starts."""
+    """W&B stores the command's arguments when a run starts."""
     arguments, sys.argv = sys.argv, redact(sys.argv)
     try:
         yield
@@ -106,21 +111,9 @@ def redacted_arguments() -> Iterator[None]:
         sys.argv = arguments
 
 
-def define_axes(run: Any) -> None:
-    """Training goes by batches: Lightning counts optimiser steps, of which an algorithm may take several for each batch."""
-    run.define_metric("train/batch", hidden=True)
-    run.define_metric("trainer/global_step", hidden=True)
-    for names in ("train/*", "val/*"):
-        run.define_metric(names, step_metric="train/batch")
-
-
-def keep_to_itself(folder: Path) -> list[str]:
-    """Let W&B put what is not the run's own (staged artefacts, logs of its process) into the run folder, too, and send no
-    reports of its own errors, which would wait for a network at the end; unless the user has said otherwise. Settings
-    (WANDB_CONFIG_DIR) stay the user's.
-
-    Returns: the environment variables that were set.
-    """
+def set_environment(folder: Path) -> list[str]:
+    """Keep W&B's staged artefacts and logs in the run folder, and its error reports off (they wait
+    for a network). Variables that the user has set stay. Returns the names of the others."""
     wandb_folder = (folder / "wandb").resolve()
     values = {
         "WANDB_DATA_DIR": str(wandb_folder),
@@ -133,17 +126,17 @@ def keep_to_itself(folder: Path) -> list[str]:
 
 
 def stop_service(environment: Sequence[str]) -> None:
-    """W&B's process reads the environment once: to leave it running would be to keep the first job's folders for all."""
+    """End W&B's process, which reads the environment once: the next job has other folders."""
     try:
         wandb.teardown()
-    except SystemExit as stop:  # how it says that its process crashed, which is no reason to end ours
+    except SystemExit as stop:  # W&B's way to report that its process crashed; our run goes on
         log.error("the process of W&B ended with code %s", stop.code)
     for name in environment:
         os.environ.pop(name, None)
 
 
 def table(rows: pd.DataFrame) -> Any:
-    """The rows as they are in the file; what is missing (nan as well) is null."""
+    """The rows; missing values and nan are null."""
     if len(rows) > TABLE_LIMIT:
         log.warning("W&B table: the first %d of %d rows; the artefact has all", TABLE_LIMIT, len(rows))
         rows = rows.iloc[:TABLE_LIMIT]
@@ -159,15 +152,16 @@ def line_series(chart: Chart) -> Any:
 
 
 def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any]:
-    """Best checkpoint, rows and report. The files are not copied: `wandb sync` reads them where they lie."""
-    places = [("model", "checkpoint", found.checkpoint if keeps_model else None), ("results", "rows", found.results),
-              ("report", "report", found.report)]  # fmt: skip
-    for kind, name, path in places:
-        if path is None:
-            continue
-        artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata={"note": found.note} if found.note else None)
-        if path.is_dir():
-            artifact.add_dir(str(path), policy="immutable", skip_cache=True)
-        else:
-            artifact.add_file(str(path), policy="immutable", skip_cache=True)
-        yield artifact
+    """Best checkpoint, rows and report, not copied: `wandb sync` reads them in the run folder."""
+    paths = {
+        ("model", "checkpoint"): found.checkpoint if keeps_model else None,
+        ("results", "rows"): found.results,
+        ("report", "report"): found.report,
+    }
+    for (kind, name), path in paths.items():
+        if path is not None:
+            note = {"note": found.note} if found.note else None
+            artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata=note)
+            add = artifact.add_dir if path.is_dir() else artifact.add_file
+            add(str(path), policy="immutable", skip_cache=True)
+            yield artifact

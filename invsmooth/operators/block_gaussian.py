@@ -5,16 +5,26 @@ from __future__ import annotations
 import copy
 import math
 from pathlib import Path
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 import torch
+from pydantic import AfterValidator
 from torch import Tensor
 from torch.nn import functional as F
 
 from invsmooth.core.parameters import Count
 from invsmooth.core.rng import generator_for
 from invsmooth.operators.base import LinearOperator
+
+
+def existing(path: str | Path) -> str | Path:
+    if not Path(path).is_file():
+        raise ValueError("there is no such file (a .npy or .mat file is expected)")
+    return path
+
+
+MatrixFile = Annotated[str | Path, AfterValidator(existing)]
 
 
 class BlockGaussian(LinearOperator):
@@ -43,7 +53,7 @@ class BlockGaussian(LinearOperator):
     phi: Tensor
 
     def __init__(
-        self, ratio: float, block: Count = 33, seed: int = 0, matrix: np.ndarray | Tensor | str | Path | None = None
+        self, ratio: float, block: Count = 33, seed: int = 0, matrix: np.ndarray | Tensor | MatrixFile | None = None
     ) -> None:
         super().__init__()
         if not 0 < ratio <= 1:

@@ -30,9 +30,7 @@ def operator_class(target: object, trust: Sequence[str], source: Path) -> type:
     return found
 
 
-def rebuilt(
-    kind: type, parameters: Mapping[str, Any], *, ratio: float
-) -> LinearOperator:
+def rebuilt(kind: type, parameters: Mapping[str, Any], *, ratio: float) -> LinearOperator:
     """An operator of a class, with those of the parameters that it has.
 
     Raises: whatever the class raises for them.

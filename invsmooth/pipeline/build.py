@@ -22,7 +22,7 @@ from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import ImageArrays, default_root, find_splits, load
-from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.data.datamodule import ImageDataModule, PatchSettings
 from invsmooth.data.files import Files
 from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
@@ -61,11 +61,12 @@ def build_settings(cfg: DictConfig) -> list[Setting]:
 
 
 def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
-    """To train: the network that the config describes, with the weights in ``ckpt`` to start from. To evaluate: the network
-    in ``ckpt``, whatever the config says.
+    """To train: the network that the config describes, with the weights in ``ckpt`` to start from.
+    To evaluate: the network in ``ckpt``, whatever the config says.
 
     Raises:
-        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from its checkpoints.
+        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from
+            its checkpoints.
         CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit.
     """
     # Who names the estimator's class on the command line may have it imported for a file, too.
@@ -101,8 +102,8 @@ def has_weights(estimator: nn.Module) -> bool:
 
 
 def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
-    """The data module. Published sets are fetched if need be. A network that is only evaluated gets every image of a folder
-    as a test image."""
+    """The data module. Published sets are fetched if need be. A network that is only evaluated gets
+    every image of a folder as a test image."""
     data, task = cfg.data, cfg.task
     places = {"root": data.root, "mirror": data.mirror}
     test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
@@ -113,10 +114,10 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
         val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
         val = parts.construct(val_class, {}, "data.val", places)
     splits = find_splits(train, val, test, data.holdout)
+    patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
     return ImageDataModule(
         name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
-        patch_size=task.patch_size, batch_size=task.batch_size, n_patches=task.n_patches, augment=data.augment,
-        crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers, seed=cfg.seed,
+        patches=patches, crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
     )  # fmt: skip
 
 
@@ -150,7 +151,8 @@ def trainer_settings(cfg: DictConfig) -> TrainerSettings:
 
 
 def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
-    """The settings of the evaluation of ``n_images`` test images, those of every measurement setting counted.
+    """The settings of the evaluation of ``n_images`` test images, those of every measurement
+    setting counted.
 
     Raises: ConfigError: a certifier refuses its parameters.
     """
@@ -159,8 +161,8 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
         attack.target, n_samples=attack.n_samples, draws=attack.draws, q=certify.quantile, n_around=attack.n_around,
         chunk_size=attack.chunk_size,
     )  # fmt: skip
-    same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images", "pixel_intervals",
-            "pictures", "files")  # fmt: skip
+    same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images",
+            "pixel_intervals", "pictures", "files")  # fmt: skip
     evaluation = Evaluation(
         eps=[float(e) for e in as_list(attack.eps)], sigma=[to_unit_scale(s) for s in as_list(certify.sigma)],
         attack=parts.build("attack", attack, OPEN["attack"].keys), target=target, check_samples=attack.check_samples,
@@ -177,7 +179,8 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
 
 
 def build_files(cfg: DictConfig, estimator: nn.Module, folder: Path) -> CertificateFiles:
-    """The certificate files of a run: they name what is needed to make the estimator and the operator again."""
+    """The certificate files of a run: they name what is needed to make the estimator and the
+    operator again."""
     operator = describe_operator(cfg.operator)
     if not has_weights(estimator):
         return CertificateFiles(folder, operator, None, redact(describe_estimator(cfg)))

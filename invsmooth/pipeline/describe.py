@@ -18,7 +18,8 @@ def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
 
 
 def describe_operator(cfg: DictConfig) -> dict[str, Any]:
-    """The operator without its ratio: class and parameters, or, of ours, the fields of a certificate file."""
+    """The operator without its ratio: class and parameters, or, of ours, the fields of a
+    certificate file."""
     kind = parts.load_class(cfg._target_, "operator")
     given = with_absolute_paths(parts.without_unset(kind, parts.free_parameters(cfg, OPEN["operator"].keys)))
     if is_ours(kind):

@@ -1,4 +1,5 @@
-"""Whether a network is evaluated with the operator that it was trained with, and how the run describes the network."""
+"""Whether a network is evaluated with the operator that it was trained with, and how the run
+describes the network."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ from typing import Any
 from omegaconf import DictConfig
 from torch import nn
 
+from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import ConfigError
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline.describe import describe_estimator
@@ -15,14 +17,15 @@ from invsmooth.records.origin import Origin
 
 
 def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> None:
-    """Check that a network is evaluated with what it was trained with: the same kind of operator, and at each ratio that it
-    was trained on the same matrix.
+    """Check that a network is evaluated with what it was trained with: the same kind of operator,
+    and at each ratio that it was trained on the same matrix.
 
     Args:
         name: of the operator of ``settings``.
     Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was.
     """
     trained, ckpt = origin.operator, f"ckpt={origin.path}"
+    free = {k: v for k, v in trained.items() if k not in ("_target_", *OPEN["operator"].keys)}
     if name != trained["name"]:
         raise ConfigError(
             f"{ckpt} was trained with operator.name={trained['name']} (task={origin.choices['task']}) and cannot be "
@@ -32,15 +35,15 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
         operator, ratio = setting.operator, float(setting.ratio)
         if not origin.sha256 and next(operator.buffers(), None) is not None:
             raise ConfigError(
-                f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, so "
-                "that another could be taken for it; train again (ckpt= of invsmooth.train starts from its weights)"
+                f"{ckpt} comes from an older invsmooth and does not say which measurement matrix it was trained with, "
+                "so that another could be taken for it; train again (ckpt= of invsmooth.train starts from its weights)"
             )
         recorded, found = origin.sha256.get(ratio), operator.sha256()
         if recorded not in (None, found):
-            how = ", ".join(f"operator.{k}={v}" for k, v in trained.items() if k not in ("name", "_target_"))
+            how = ", ".join(f"operator.{k}={v}" for k, v in free.items())
             raise ConfigError(
-                f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be evaluated "
-                f"with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
+                f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be "
+                f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
                 "operator.matrix=PATH, a copy of its matrix. If you gave none of them, the file has changed, or this "
                 "version makes other matrices from a seed: evaluate with the version that trained, or train again"
             )
@@ -52,5 +55,7 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
         return dict(origin.estimator)
     if cfg.ckpt is not None:  # published weights, whose sizes tell the network
         sizes: Sequence[str] = getattr(type(estimator), "published_sizes", ())
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {k: getattr(estimator, k) for k in sizes}
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {
+            k: getattr(estimator, k) for k in sizes
+        }
     return describe_estimator(cfg)

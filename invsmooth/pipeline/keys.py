@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,8 @@ from invsmooth.training import ReconstructionModule
 
 
 def part_key(group: str, node: DictConfig) -> dict[str, Any]:
-    """What determines a part of the config: class, free parameters, the content of files, and code that is not ours."""
+    """What determines a part of the config: class, free parameters, the content of files, and code
+    that is not ours."""
     free = parts.free_parameters(node, OPEN[group].keys)
     content = {k: file_key(v) if isinstance(v, str) and Path(v).is_file() else v for k, v in free.items()}
     module = str(node._target_).rpartition(".")[0]
@@ -38,7 +40,8 @@ def part_key(group: str, node: DictConfig) -> dict[str, Any]:
 def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule) -> str:
     """The key of all that determines the weights that a training ends with."""
     task, trainer = OmegaConf.to_container(cfg.task, resolve=True), OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(task, dict) and isinstance(trainer, dict)
+    assert isinstance(task, dict)
+    assert isinstance(trainer, dict)
     attack = ("eps", "step_size", "n_iter", "eps_size")  # these reach the training as parameters of the algorithm
     images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
     operators = [op.sha256() for op in module.train_operators if isinstance(op, LinearOperator)]
@@ -87,12 +90,12 @@ def build_cache(
 
 
 def declared(cfg: DictConfig, evaluation: Evaluation) -> Declared:
-    """By our certifiers and algorithms, and by those of the config. (An evaluation needs no algorithm.)"""
-    certifiers = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
+    """By our certifiers and algorithms, and by those of the config. (An evaluation needs no
+    algorithm.)"""
+    packaged: list[Any] = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
     algorithms: dict[str, AlgorithmDeclaration] = {}
     for name, target in [*parts.packaged("algo").items(), (cfg.algo.name, cfg.algo._target_)]:
-        try:
-            algorithms[name] = parts.load_class(target, "algo").declared
-        except (ConfigError, AttributeError):
-            continue
-    return Declared({c.name: c.declared for c in (*certifiers, *evaluation.certifiers)}, algorithms)
+        with suppress(ConfigError, AttributeError):
+            kind: Any = parts.load_class(target, "algo")
+            algorithms[name] = kind.declared
+    return Declared({c.name: c.declared for c in [*packaged, *evaluation.certifiers]}, algorithms)

@@ -1,4 +1,5 @@
-"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest would take."""
+"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest
+would take."""
 
 from __future__ import annotations
 
@@ -26,7 +27,8 @@ from invsmooth.training.kept_trainings import Training
 def plan_training(
     module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, cached: Training | None, key: str
 ) -> tuple[str, Cost | None]:
-    """The state of the training in words, and its cost; None for a finished one, whose weights are loaded.
+    """The state of the training in words, and its cost; None for a finished one, whose weights are
+    loaded.
 
     Args:
         key: of the training.
@@ -60,12 +62,13 @@ def plan_evaluation(
 
 def training_cost(module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, key: str) -> Cost:
     """Of the whole training, without validation."""
-    batches = math.ceil(data.n_patches / data.batch_size) * settings.max_epochs
+    patches = data.patches
+    batches = math.ceil(patches.n_patches / patches.batch_size) * settings.max_epochs
     batches = batches if settings.max_steps is None else min(batches, settings.max_steps)
     operator = module.train_operators[0]
     assert isinstance(operator, LinearOperator)
-    y = operator.A(torch.zeros(data.batch_size, 1, data.patch_size, data.patch_size))
-    evals = batches * module.evals_per_batch * data.batch_size
+    y = operator.A(torch.zeros(patches.batch_size, 1, patches.patch_size, patches.patch_size))
+    evals = batches * module.evals_per_batch * patches.batch_size
     gradient = seconds_of(module.estimator, y, operator)[1]
     return Cost("training", key, evals, evals, seconds=evals * gradient)
 
@@ -80,8 +83,8 @@ def timed(costs: Sequence[Cost], estimator: nn.Module, y: Tensor, operator: Line
 
 
 def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tuple[float, float]:
-    """Seconds of a forward pass, and of one with a gradient through it, for each image of y. Measured once for each network
-    and size."""
+    """Seconds of a forward pass, and of one with a gradient through it, for each image of y.
+    Measured once for each network and size."""
     key = content_key([architecture(estimator), list(y.shape), type(operator).__name__])
     if key not in SECONDS:
         found = []

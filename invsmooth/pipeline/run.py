@@ -28,7 +28,7 @@ from invsmooth.evaluation.job_plan import print_plans, write_plan
 from invsmooth.evaluation.module import EvaluationModule
 from invsmooth.evaluation.run import evaluate
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.loggers import build_loggers, close_loggers, log_evaluation
+from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import build, keys
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
@@ -74,7 +74,8 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 
 
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
-    """A whole run in ``folder``. Every error that can be known beforehand is raised before the first network evaluation."""
+    """A whole run in ``folder``. Every error that can be known beforehand is raised before the
+    first network evaluation."""
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
@@ -86,7 +87,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
     with ExitStack() as stack:
         record = stack.enter_context(recorded(build.plain(cfg), folder)) if shard.rank == 0 else {}
-        loggers = build_loggers(cfg, folder, trains) if shard.rank == 0 else []
+        loggers = run_loggers(cfg, folder, trains) if shard.rank == 0 else []
         try:
             if parts.module is not None:
                 record |= train_module(parts, parts.module, folder, loggers, shard)
@@ -101,8 +102,16 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     print(f"\nrun folder: {folder.resolve()}")
 
 
+def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
+    """Raises: ConfigError: the logger's package is not installed, or its server cannot be
+    reached."""
+    config = build.plain(cfg)
+    return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
+
+
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:
-    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or the parts do not fit together."""
+    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or the parts do not
+    fit together."""
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains)
     if trains and not build.has_weights(estimator):
         raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
@@ -112,7 +121,8 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         origin = read_origin(cfg.ckpt)
         if origin is not None:
             check_operators(origin, settings, cfg.operator.name)
-        # Only now that the network is known: an estimator in the config is imported when the config is checked.
+        # Only now that the network is known: an estimator in the config is imported when the config
+        # is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
@@ -132,7 +142,8 @@ def announce(evaluation: Evaluation) -> None:
 
 
 def cached_training(parts: Parts) -> Training | None:
-    """The folder of the training in the cache; None if nothing is cached, or a checkpoint is resumed."""
+    """The folder of the training in the cache; None if nothing is cached, or a checkpoint is
+    resumed."""
     if parts.module is None or parts.store.folder is None or parts.cfg.resume is not None:
         return None
     key = keys.training_key(parts.cfg, parts.module, parts.data)
@@ -155,23 +166,25 @@ def train_module(
 
 
 def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
-    """Write ``folder/results.parquet``. Returns how many results were computed, and how many were cached."""
+    """Write ``folder/results.parquet``. Returns how many results were computed, and how many were
+    cached."""
     cfg, trainer = parts.cfg, parts.cfg.trainer
     cache = keys.build_cache(cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings)
     files = build.build_files(cfg, parts.estimator, folder) if cfg.certify.files else None
-    callback = EvaluationCallback(folder, cache, files=files, shard=shard)
+    callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
     runner = L.Trainer(
         accelerator=trainer.accelerator, devices=shard.devices or devices_of_job(trainer, one=True),
         logger=loggers if shard.rank == 0 else False,
         callbacks=[callback, *([RichProgressBar()] if trainer.progress_bar else [])], default_root_dir=folder,
         enable_progress_bar=trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
-    parts.data.share = shard
+    parts.data.shard = shard
     return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
 
 
 def plan(parts: Parts, folder: Path) -> None:
-    """``sweep=plan``: write the cost estimate to ``folder``, and show it unless a sweep shows it with those of its jobs."""
+    """``sweep=plan``: write the cost estimate to ``folder``, and show it unless a sweep shows it
+    with those of its jobs."""
     cfg, training, costs = parts.cfg, "", []
     identity: nn.Module | str = parts.estimator
     if parts.module is not None:

@@ -103,12 +103,16 @@ def training_record(
 
 def with_absolute_paths(node: Mapping[str, Any]) -> dict[str, Any]:
     """Parameters of a part, in which paths of files are the same wherever the program runs next time."""
-    return {k: str(Path(v).resolve()) if names_file(v) and Path(v).is_file() else v for k, v in node.items()}
+    files = [k for k, v in node.items() if k != "name" and isinstance(v, str) and Path(v).is_file()]
+    return {k: str(Path(v).resolve()) if k in files else v for k, v in node.items()}
 
 
 def names_file(value: object) -> bool:
-    """Whether a parameter is the path of a file: it is absolute or has an ending."""
-    return isinstance(value, str) and (Path(value).is_absolute() or re.search(r"\.[A-Za-z]\w{0,4}$", value) is not None)
+    """Whether a recorded parameter is the path of a file. Older checkpoints have relative paths of matrices."""
+    if not isinstance(value, str):
+        return False
+    path = Path(value)
+    return path.is_absolute() or path.is_file() or path.suffix in (".npy", ".mat")
 
 
 def wrong(value: object, what: str, wanted: str) -> ValueError:
@@ -155,7 +159,7 @@ def a_ratio(value: object) -> float:
 
 
 def ratios(value: object, what: str) -> None:
-    found = value if isinstance(value, list) else [value]
+    found: list[Any] = value if isinstance(value, list) else [value]
     if not found or not all(type(v) in (int, float) and 0 < v <= 1 for v in found):
         raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
 

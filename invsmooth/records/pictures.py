@@ -10,11 +10,13 @@ KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified"
 
 
 def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: float, sigma: float) -> Path:
-    """An .npz file with an 8-bit array for each of KINDS (certified, the draw of rank K, may be missing).
+    """An .npz file with an 8-bit array for each of KINDS (certified, the draw of rank K, may be
+    missing).
 
-    With ``certify.pixel_intervals`` also ``lower`` and ``upper``, the ends of each pixel's interval (float32, [0, 1] pixel
-    scale, not clipped; nan where there is none), ``pixel_intervals``, the value of that key, and ``label``: a sentence with
-    the quantile, the confidence, and the label of ``certificate.units=paper``.
+    With ``certify.pixel_intervals`` also ``lower`` and ``upper``, the ends of each pixel's interval
+    (float32, [0, 1] pixel scale, not clipped; nan where there is none), ``pixel_intervals``, the
+    value of that key, and ``label``: a sentence with the quantile, the confidence, and the label of
+    ``certificate.units=paper``.
 
     Args:
         sigma_b, sigma: grey levels.
@@ -23,7 +25,8 @@ def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: fl
 
 
 def setting_name(image: str, ratio: float, sigma_b: float) -> str:
-    """The name of an image in a measurement setting, safe as a file name, and different for different images."""
+    """The name of an image in a measurement setting, safe as a file name, and different for
+    different images."""
     safe = re.sub(r"[^\w.-]+", "_", image)
     if safe != image:  # a/b and a_b are two images
         safe += "-" + hashlib.sha256(image.encode()).hexdigest()[:8]

@@ -1,8 +1,9 @@
-"""Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC section 8).
+"""Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC
+section 8).
 
-A file has the columns of SCHEMA, then those that its certifiers declare. The declarations of the parts are in the
-metadata of the file, so that reports need neither torch nor the package that a part comes from.
-"""
+A file has the columns of SCHEMA, then those that its certifiers declare. The declarations of the
+parts are in the metadata of the file, so that reports need neither torch nor the package that a
+part comes from."""
 
 from __future__ import annotations
 
@@ -29,7 +30,8 @@ SCHEMA = pa.schema(
     [
         ("run_id", TEXT), ("algo", TEXT), ("task", TEXT), ("estimator", TEXT), ("dataset", TEXT),
         ("image", TEXT), ("operator", TEXT),
-        # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the certificate's ratio.
+        # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the
+        # certificate's ratio.
         ("eps", REAL), ("sigma", REAL), ("sigma_b", REAL), ("ratio", REAL), ("eps_over_sigma", REAL),
         ("n_samples", WHOLE), ("confidence", REAL), ("quantile", REAL), ("k_index", WHOLE),
         ("simultaneous", TEXT), ("confidence_each", REAL), ("joint_over_eps", FLAG),
@@ -46,24 +48,25 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 """The columns that every file has. What SPEC section 8 does not say of them:
 
-- algo, task: their names in training, also in an evaluation of its checkpoint. estimator: the class of the network.
-- bound: the certified MSE of the row's certifier (docs/theory.md). Without a certificate it is nan, k_index is null, and
-  ``reason`` says why. impossible: no draws could give one here. abstained: the certifier had the draws and gave none.
-- truth: estimate of the bounded value under the attack, from fresh draws, with confidence limits, in the unit of bound.
-- confidence: of all certificates together that ``simultaneous`` names (eps, sigma, images; "": each row on its own),
-  among the rows of one run and certifier. confidence_each: of one certificate. joint_over_eps: the certificates of all
-  eps of this image, sigma and certifier are one statement. Several runs together: :mod:`invsmooth.reporting.together`.
-- psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one picture and bound
-  nothing. psnr_median, ssim_median: of the picture that the certifier shows.
+- algo, task: their names in training, also in an evaluation of its checkpoint. estimator: the class
+  of the network.
+- bound: the certified MSE of the row's certifier (docs/theory.md). Without a certificate it is nan,
+  k_index is null, and ``reason`` says why. impossible: no draws could give one here. abstained: the
+  certifier had the draws and gave none.
+- truth: estimate of the bounded value under the attack, from fresh draws, with confidence limits,
+  in the unit of bound.
+- confidence: of all certificates together that ``simultaneous`` names (eps, sigma, images; "": each
+  row on its own), among the rows of one run and certifier. confidence_each: of one certificate.
+  joint_over_eps: the certificates of all eps of this image, sigma and certifier are one statement.
+  Several runs together: :mod:`invsmooth.reporting.together`.
+- psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one
+  picture and bound nothing. psnr_median, ssim_median: of the picture that the certifier shows.
 - psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
-- attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the gradient was zero
-  wherever the attack took it, so psnr_attacked is no sign of robustness."""
+- attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the
+  gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
 METADATA = b"invsmooth"
 """Key of the declarations in the metadata of a file."""
-
-AT_ATTACKED = "discrepancy"
-"""The certifier that is taken at the attacked measurement. To be replaced by ``CertifierDeclaration.at``."""
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
 """Columns that identify a row."""
@@ -75,8 +78,8 @@ class Declared:
 
     Attributes:
         certifiers: declarations by the name in the column ``certifier``.
-        algorithms: declarations by the name in the column ``algo``. A name may be missing: an evaluation needs no
-            training algorithm.
+        algorithms: declarations by the name in the column ``algo``. A name may be missing: an
+            evaluation needs no training algorithm.
     """
 
     certifiers: Mapping[str, CertifierDeclaration] = field(default_factory=dict)
@@ -104,7 +107,8 @@ class Declared:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], declared: Declared) -> None:
-    """Write ``rows`` as Parquet, all or nothing. A declared column that a row does not have is null there.
+    """Write ``rows`` as Parquet, all or nothing. A declared column that a row does not have is null
+    there.
 
     Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares.
     """
@@ -133,7 +137,8 @@ def replace_table(path: Path, table: pa.Table) -> None:
 
 
 def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
-    """The rows of several run folders, each row once, with its run's folder as column ``folder``; and the declarations.
+    """The rows of several run folders, each row once, with its run's folder as column ``folder``;
+    and the declarations.
 
     Raises: ValueError: a file without declarations, or one that lacks columns.
     """
@@ -145,7 +150,8 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     columns = [*declared.schema.names, "folder"]
     rows = pa.concat_tables(tables, promote_options="default").select(columns)
     frame = rows.to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
-    # A sweep's own file repeats the rows of its jobs. Theirs, which come after it, lie beside their pictures.
+    # A sweep's own file repeats the rows of its jobs. Theirs, which come after it, lie beside their
+    # pictures.
     return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True), declared
 
 

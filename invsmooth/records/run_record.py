@@ -1,4 +1,5 @@
-"""The record of a run: run.json with command, versions, seed, git state and outcome, and config.yaml."""
+"""The record of a run: run.json with command, versions, seed, git state and outcome, and
+config.yaml."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
-from invsmooth.core.files import write_bytes
+from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
 
 PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torchmetrics", "numpy", "scipy", "pandas")
@@ -25,8 +26,9 @@ PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torch
 
 @contextmanager
 def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write config.yaml and run.json to ``folder``, without credentials. At the end run.json gets the outcome of the block
-    (finished, failed or interrupted, and why), and what the block added to the record that it got.
+    """Write config.yaml and run.json to ``folder``, without credentials. At the end run.json gets
+    the outcome of the block (finished, failed or interrupted, and why), and what the block added to
+    the record that it got.
 
     Args:
         config: plain values.
@@ -59,11 +61,6 @@ def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]
         write_text(path, json.dumps(redact(record), indent=2))
 
 
-def write_text(path: Path, text: str) -> None:
-    """Write a text file, all or nothing."""
-    write_bytes(path, (text + "\n").encode())
-
-
 def version(package: str) -> str | None:
     try:
         return metadata.version(package)
@@ -72,7 +69,8 @@ def version(package: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a git checkout."""
+    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a
+    git checkout."""
     here = Path(__file__).parent
 
     def git(*args: str) -> str:

@@ -1,4 +1,5 @@
-"""All tables and figures that compare methods, and an index of what is written and what is missing."""
+"""All tables and figures that compare methods, and an index of what is written and what is
+missing."""
 
 from __future__ import annotations
 
@@ -8,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from invsmooth.records.run_record import write_text
+from invsmooth.core.files import write_text
 from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.columns import PAPER
 from invsmooth.reporting.figures.comparison import comparison_figure, comparisons
@@ -45,7 +46,8 @@ TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significanc
 
 
 def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence[str], out: Path) -> list[Path]:
-    """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any number is not written.
+    """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any
+    number is not written.
 
     Args:
         averages: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`).

@@ -1,4 +1,5 @@
-"""Averages of result rows: of each image over the runs first, then over the images, so that every image counts once.
+"""Averages of result rows: of each image over the runs first, then over the images, so that every
+image counts once.
 
 No loop over rows: 500 runs take seconds."""
 
@@ -16,13 +17,14 @@ from invsmooth.reporting.columns import certified_columns, certifier, certifiers
 from invsmooth.reporting.methods import in_order, set_draws, with_labels
 
 SETTING = ["task", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target", "protocol"]
-"""What the methods that are compared have in common, beside the number of draws."""
+"""The columns that compared methods have in common, beside the number of draws."""
 
 PANEL = ["task", "label", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target"]
-"""What a panel of a figure of one method has in common. The label tells methods, protocols and numbers of draws apart."""
+"""The columns of a panel that shows one method. The label has method, protocol and number of
+draws."""
 
 KEYS = [*SETTING, "n_samples", "algo", "method", "label", "certifier", "eps", "sigma"]
-"""What is never averaged together."""
+"""The columns whose values are never averaged together."""
 
 BASE = [
     "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "bound", "truth",
@@ -36,15 +38,16 @@ class Averages:
     """The averages of rows.
 
     Attributes:
-        table: one line for each KEYS: sigma_tr, for each quantity its mean, …_std (over the images, divided by their
-            number) and …_n (images that have one); images, runs, networks, rows, sound, folders; ``certified``: images
-            that have a certificate. Quantities are those of every row, the real columns that certifiers declare, and
-            the truth in dB (``truth_psnr`` …). In order of task, method, …, certifier.
+        table: one line for each KEYS: sigma_tr, for each quantity its mean, …_std (over the images,
+            divided by their number) and …_n (images that have one); images, runs, networks, rows,
+            sound, folders; ``certified``: images that have a certificate. Quantities are those of
+            every row, the real columns that certifiers declare, and the truth in dB (``truth_psnr``
+            …). In order of task, method, …, certifier.
         rows: as they were given, completed by :func:`invsmooth.reporting.methods.with_labels`.
         declared: the declarations of the rows.
         certified, decibels: the quantities that are certified, and those in dB.
-        per_image: for each line of ``table`` and image the means over the runs; index (cell, image), the cell being the
-            index of the line.
+        per_image: for each line of ``table`` and image the means over the runs; index (cell,
+            image), the cell being the index of the line.
     """
 
     def __init__(self, rows: pd.DataFrame, declared: Declared) -> None:
@@ -97,8 +100,8 @@ class Averages:
         return certifiers(self.declared, (self.table if table is None else table)["certifier"])
 
     def blocks(self, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """The lines of ``table`` that have ``keys`` in common, with these; in order. Certifiers whose value is one for
-        all eps are left out if there are others."""
+        """The lines of ``table`` that have ``keys`` in common, with these; in order. Certifiers
+        whose value is one for all eps are left out if there are others."""
         own = self.table[[certifier(self.declared, name).per_eps for name in self.table["certifier"]]]
         return [
             (dict(zip(keys, key, strict=True)), lines) for key, lines in grouped(own if len(own) else self.table, keys)
@@ -106,7 +109,8 @@ class Averages:
 
 
 def grouped(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """The lines that have ``keys`` in common, with these; in order. What is not known is a value like any other."""
+    """The lines that have ``keys`` in common, with these; in order. What is not known is a value
+    like any other."""
     groups: Any = frame.groupby(keys, dropna=False, sort=True)
     return list(groups)
 
@@ -128,7 +132,7 @@ def panel_title(panel: Mapping[str, Any]) -> str:
 
 
 def parts(setting: Mapping[str, Any]) -> list[str]:
-    """What is known of a setting beside task and data set. The usual attack is not named."""
+    """The known values of a setting beside task and data set. The usual attack is not named."""
     found = []
     for name, symbol in {"ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "sigma": "σ", "n_samples": "S"}.items():
         if pd.notna(setting.get(name)):
@@ -140,7 +144,8 @@ def parts(setting: Mapping[str, Any]) -> list[str]:
 
 
 def soundness(lines: pd.DataFrame, of: str) -> str:
-    """Whether the certificates of some averages hold. ``of``: their quantity, the discrepancy or PSNR."""
+    """Whether the certificates of some averages hold. ``of``: their quantity, the discrepancy or
+    PSNR."""
     if lines["units"].eq(Units.paper).any():
         return f"certified {of} {PAPER_LABEL}"
     certified = lines[lines["bound_n"] > 0]
@@ -152,9 +157,9 @@ def soundness(lines: pd.DataFrame, of: str) -> str:
 
 
 def best_sigma(lines: pd.DataFrame, certifier: str, quantity: str = "psnr_median") -> float:
-    """The sigma > 0 with the largest mean over the methods of ``quantity`` where there is a certificate, or of the smoothed
-    PSNR where there is none; among those sigma that all methods have (where there are none: that some have). nan where
-    there is none."""
+    """The sigma > 0 with the largest mean over the methods of ``quantity`` where there is a
+    certificate, or of the smoothed PSNR where there is none; among those sigma that all methods
+    have (where there are none: that some have). nan where there is none."""
     own = lines[(lines["certifier"] == certifier) & (lines["sigma"] > 0)]
     found = own["psnr_median"], own[quantity].where(own["bound_n"] > 0)
     tables = [own.assign(value=v).pivot_table("value", "method", "sigma", aggfunc="first") for v in reversed(found)]

@@ -1,4 +1,5 @@
-"""What reports need of the declarations: headings and formats of columns, and the certifiers in order."""
+"""The declarations, for reports: headings and formats of columns, and the certifiers in their
+order."""
 
 from __future__ import annotations
 
@@ -8,7 +9,8 @@ from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.records.rows import Declared
 
 PAPER = "discrepancy"
-"""The certifier that Tables 1, 2 and 4 and Figure 1 are about, by the paper's definition of them."""
+"""The certifier that Tables 1, 2 and 4 and Figure 1 are about, by the paper's definition of
+them."""
 
 EPS, GREY, PIXELS = "ℓ2, [0, 1]", "grey levels", "pixels in [0, 1]"
 SSIM = ".3f"
@@ -65,7 +67,8 @@ BASE = (
 
 
 def columns(declared: Declared) -> dict[str, Column]:
-    """All columns with a heading, by name: those of every row, then those of the certifiers in their order."""
+    """All columns with a heading, by name: those of every row, then those of the certifiers in
+    their order."""
     found = {c.name: c for c in BASE}
     for certifier in certifiers(declared, declared.certifiers):
         found |= {c.name: c for c in certifier.columns if c.heading and c.name not in found}
@@ -83,7 +86,8 @@ def certifier(declared: Declared, name: str) -> CertifierDeclaration:
 
 
 def of_certificate(certifier: CertifierDeclaration) -> set[str]:
-    """The columns that a certificate fills. Without one they have no value, and tables show "none"."""
+    """The columns that a certificate fills. Without one they have no value, and tables show
+    "none"."""
     rank = {"psnr_certified"} if certifier.ranked else set()
     return {"bound", certifier.column, *rank, *(c.name for c in certifier.columns if c.certified)}
 

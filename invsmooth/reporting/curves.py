@@ -1,10 +1,11 @@
-"""Averages to the points of curves over eps: certificates, truth under the attack, and the attack itself. No drawing.
+"""Averages to the points of curves over eps: certificates, truth under the attack, and the attack
+itself. No drawing.
 
 What may be compared lies in one measure, which certifiers declare (``curves``):
 
 - ``mse``: how far the reconstruction can move.
-- ``psnr``: to the clean image. So are the curves of the network without smoothing: on clean and attacked measurements, and
-  under random noise of the attack's norm.
+- ``psnr``: to the clean image. So are the curves of the network without smoothing: on clean and
+  attacked measurements, and under random noise of the attack's norm.
 """
 
 from __future__ import annotations
@@ -25,8 +26,9 @@ UNSMOOTHED = {"clean": "psnr_clean", "noise": "psnr_noise", "attacked": "psnr_at
 
 
 def curve_points(averages: Averages) -> pd.DataFrame:
-    """One line for each point: POINT, measure, kind (certified, truth or unsmoothed), curve, value, lower and upper (limits
-    of the truth): means over the images of MSE, or of PSNR in dB. nan unless every image has a value."""
+    """One line for each point: POINT, measure, kind (certified, truth or unsmoothed), curve, value,
+    lower and upper (limits of the truth): means over the images of MSE, or of PSNR in dB. nan
+    unless every image has a value."""
     found = []
     for certifier in averages.certifiers():
         own = averages.table[averages.table["certifier"] == certifier.name]

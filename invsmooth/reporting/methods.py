@@ -1,4 +1,5 @@
-"""The methods that are compared: the training algorithms, labelled with the training settings in which they differ.
+"""The methods that are compared: the training algorithms, labelled with the training settings in
+which they differ.
 
 Runs that differ only in the seed are one method and are averaged; others never are."""
 
@@ -24,7 +25,7 @@ SYMBOLS = {
 }  # fmt: skip
 
 NETWORK = ["folder", "task", "algo", "estimator_sha256"]
-"""What a row's network is known by."""
+"""The columns that identify the network of a row."""
 
 
 def read_runs(rows: pd.DataFrame) -> dict[str, Run]:
@@ -35,10 +36,12 @@ def read_runs(rows: pd.DataFrame) -> dict[str, Run]:
 def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     """The rows with columns
 
-    - ``method``: the algorithm, and the training settings by which it differs from the other runs of its algorithm; the
-      network (the start of its hash) where these are not on record;
-    - ``sigma_tr``: smoothing noise of its training, grey levels; nan where there is none, or it is not on record;
-    - ``protocol``: the evaluation settings that differ between the runs on a data set and have no column;
+    - ``method``: the algorithm, and the training settings by which it differs from the other runs
+      of its algorithm; the network (the start of its hash) where these are not on record;
+    - ``sigma_tr``: smoothing noise of its training, grey levels; nan where there is none, or it is
+      not on record;
+    - ``protocol``: the evaluation settings that differ between the runs on a data set and have no
+      column;
     - ``label``: see :func:`with_labels`.
     """
     networks = rows[NETWORK].drop_duplicates(ignore_index=True)
@@ -78,7 +81,8 @@ def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def trainings(networks: pd.DataFrame, runs: Mapping[str, Run]) -> list[Settings | None]:
-    """With what each network was trained: as its run says, or another run with the very same weights."""
+    """With what each network was trained: as its run says, or another run with the very same
+    weights."""
     own: list[Settings | None] = []
     for _, line in networks.iterrows():
         run = runs[line["folder"]]
@@ -119,7 +123,8 @@ def algorithm(declared: Declared, name: str) -> AlgorithmDeclaration:
 
 
 def in_order(methods: pd.DataFrame, declared: Declared) -> list[str]:
-    """The methods of a frame with the columns algo, method, sigma_tr: by algorithm, the largest noise first."""
+    """The methods of a frame with the columns algo, method, sigma_tr: by algorithm, the largest
+    noise first."""
     once = methods[["algo", "method", "sigma_tr"]].drop_duplicates("method")
     once = once.assign(rank=[algorithm(declared, algo).order for algo in once["algo"]])
     return list(once.sort_values(["rank", "algo", "sigma_tr", "method"], ascending=[True, True, False, True])["method"])
@@ -131,8 +136,9 @@ def not_run(present: Iterable[str], anywhere: Iterable[str], declared: Declared)
 
 
 def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the column ``label``: every setting that must not be averaged together (the method, the evaluation
-    settings, and the number of draws if there are several). Rows without methods get their algorithm as method."""
+    """The rows with the column ``label``: every setting that must not be averaged together (the
+    method, the evaluation settings, and the number of draws if there are several). Rows without
+    methods get their algorithm as method."""
     if "label" in rows:
         return rows
     if "method" not in rows:

@@ -49,8 +49,9 @@ def attack_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
-    """The confidence of the certificates of these rows, of any number of runs: for each certifier, and of all together
-    (:mod:`invsmooth.reporting.together`). Empty if no row has a sound certificate."""
+    """The confidence of the certificates of these rows, of any number of runs: for each certifier,
+    and of all together (:mod:`invsmooth.reporting.together`). Empty if no row has a sound
+    certificate."""
     found = statements(rows, declared)
     certified = set(found.loc[found["bound"].notna(), "certifier"])
     if not certified:
@@ -63,7 +64,8 @@ def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
 
 
 def confidence_note(found: pd.DataFrame) -> str:
-    """For one certifier: which statements hold together, which do not, and how many failures to expect."""
+    """For one certifier: which statements hold together, which do not, and how many failures to
+    expect."""
     confidence, each = found["confidence"].min(), found["confidence_each"].min()
     together, several = paid(found, confidence), counts(found)
     apart = [axis for axis in NAMES if axis in several and axis not in together]
@@ -114,7 +116,8 @@ def everything(found: pd.DataFrame) -> str:
 
 
 def choice_note(rows: pd.DataFrame, declared: Declared) -> str:
-    """A warning if the best sigma is picked afterwards and not paid for over all sigma of these rows; else ""."""
+    """A warning if the best sigma is picked afterwards and not paid for over all sigma of these
+    rows; else ""."""
     found = statements(rows, declared)
     for _, own in found[found["bound"].notna()].groupby("certifier"):
         if "sigma" in counts(own) and "sigma" not in paid(own, own["confidence"].min()):

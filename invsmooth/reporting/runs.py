@@ -1,5 +1,6 @@
-"""A run folder beside its rows: the settings of training and evaluation (config.yaml), and the cost of a training batch
-(metrics.csv). Either file may be missing. Unknown values are None or nan, never guessed."""
+"""A run folder beside its rows: the settings of training and evaluation (config.yaml), and the cost
+of a training batch (metrics.csv). Either file may be missing. Unknown values are None or nan, never
+guessed."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ NOT_TRAINING = (
     "algo._target_", "algo.name", "algo.chunk_size", "task.name", "task.eps", "task.step_size", "task.n_iter",
     "operator._target_", "operator.name", "operator.ratio", "operator.sigma_b", "operator.noise_seed",
 )  # fmt: skip
-"""Settings of the test, and the attack of the task, from which algo.eps and its like are computed: without an attack it
-is not used."""
+"""Settings of the test, and the attack of the task, from which algo.eps and its like are computed:
+without an attack it is not used."""
 
 EVALUATION = (
     "attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.", "operator.noise_seed",
@@ -51,8 +52,9 @@ class Run:
         config: every setting; None without config.yaml.
         training: what the network was trained with; None where that is not on record.
         evaluation: what it was attacked and certified with.
-        seconds, evals: of a training batch, and network evaluations for each of its images: medians over the batches
-            logged, so that the first ones and a busy machine do not count. nan where this run trained nothing.
+        seconds, evals: of a training batch, and network evaluations for each of its images: medians
+            over the batches logged, so that the first ones and a busy machine do not count. nan
+            where this run trained nothing.
         memory: most memory held in training, MB.
     """
 

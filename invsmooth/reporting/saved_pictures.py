@@ -14,7 +14,8 @@ CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]
 
 
 def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each file of pictures: that of the first certifier of its run, whose pictures they are."""
+    """One row for each file of pictures: that of the first certifier of its run, whose pictures
+    they are."""
     there = {f: {path.name for path in (Path(f) / "pictures").glob("*.npz")} for f in rows["folder"].unique()}
     cells = rows.drop_duplicates(CELL)
     cells = cells[cells["folder"].map({folder: bool(names) for folder, names in there.items()}).astype(bool)]

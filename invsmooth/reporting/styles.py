@@ -1,4 +1,5 @@
-"""How curves look, the parts that all figures share, and writing them. Matplotlib without pyplot: no global state.
+"""How curves look, the parts that all figures share, and writing them. Matplotlib without pyplot:
+no global state.
 
 Okabe and Ito's colours for the colour-blind; markers and dashes for grey print."""
 
@@ -71,8 +72,8 @@ def eps_styles(values: Iterable[float]) -> dict[float, dict[str, Any]]:
 
 
 def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Style) -> None:
-    """Averages that every image has a part in, with bars of half a standard deviation over the images. The curve breaks
-    where an image has no value."""
+    """Averages that every image has a part in, with bars of half a standard deviation over the
+    images. The curve breaks where an image has no value."""
     whole = lines[f"{quantity}_n"] == lines["images"]
     if whole.any():
         half = lines[f"{quantity}_std"].where(whole).fillna(0) / 2
@@ -81,7 +82,8 @@ def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Sty
 
 
 def with_unsmoothed(lines: pd.DataFrame, quantity: str, unsmoothed: str) -> pd.DataFrame:
-    """The averages over sigma > 0, and at sigma = 0 the quantity of the reconstruction without smoothing."""
+    """The averages over sigma > 0, and at sigma = 0 the quantity of the reconstruction without
+    smoothing."""
     names = {f"{quantity}{end}": lines[f"{unsmoothed}{end}"].iloc[:1] for end in ("", "_std", "_n")}
     return pd.concat([lines.iloc[:1].assign(sigma=0.0, **names), lines[lines["sigma"] > 0].sort_values("sigma")])
 

@@ -1,14 +1,17 @@
-"""How certain it is that several certificates hold together, from their rows: the union bound. Numbers only, no torch.
+"""How certain it is that several certificates hold together, from their rows: the union bound.
+Numbers only, no torch.
 
-A statement holds or fails as one, with a failure probability of at most 1 - ``confidence_each``, over its draws:
+A statement holds or fails as one, with a failure probability of at most 1 - ``confidence_each``,
+over its draws:
 
 - one certificate: one row;
-- the certificates of all eps, where the certifier says that they are one statement (``joint_over_eps``).
+- the certificates of all eps, where the certifier says that they are one statement
+  (``joint_over_eps``).
 
-Statements may depend on each other in any way, so all of some statements hold with probability at least 1 minus the sum of
-their failure probabilities. A statement that several runs have in common counts once. A cell without a certificate counts if
-that depends on the draws: it could have failed. A cell that can have none (``impossible``) does not.
-"""
+Statements may depend on each other in any way, so all of some statements hold with probability at
+least 1 minus the sum of their failure probabilities. A statement that several runs have in common
+counts once. A cell without a certificate counts if that depends on the draws: it could have failed.
+A cell that can have none (``impossible``) does not."""
 
 from __future__ import annotations
 
@@ -26,21 +29,24 @@ AXES = {
     "images": ["task", "dataset", "operator", "ratio", "sigma_b", "image"],
     "networks": ["estimator", "estimator_sha256"],  # those without weights share a hash
 }
-"""The columns of each axis that certificates may be read together over. An image in two settings counts as two. All else,
-as the seed and the number of draws, is no axis: rows that differ in it alone are read together."""
+"""The columns of each axis that certificates may be read together over. An image in two settings
+counts as two. All else, as the seed and the number of draws, is no axis: rows that differ in it
+alone are read together."""
 
 PLACE = [column for columns in AXES.values() for column in columns]
 
 IDENTITY = [*(c for c in PLACE if c != "eps"), "certifier", "n_samples", "quantile", "seed", "confidence_each",
             "psnr_median"]  # fmt: skip
-"""Columns in which statements differ, whichever eps they are at. psnr_median depends on the draws."""
+"""Columns in which statements differ, whichever eps they are at. psnr_median depends on the
+draws."""
 
 SLACK = 1e-9
 """Rounding of sums of failure probabilities."""
 
 
 def statements(rows: pd.DataFrame, declared: Declared) -> pd.DataFrame:
-    """The sound rows with a statement, with the columns ``statement`` (its number) and ``failure`` (its probability)."""
+    """The sound rows with a statement, with the columns ``statement`` (its number) and ``failure``
+    (its probability)."""
     known = rows["sound"].eq(True) & rows["confidence"].notna() & rows["confidence_each"].notna()
     nothing = rows["bound"].isna()
     for certifier in certifiers(declared, rows["certifier"]):
@@ -66,7 +72,8 @@ def statements(rows: pd.DataFrame, declared: Declared) -> pd.DataFrame:
 
 
 def of_the_draws(certifier: CertifierDeclaration, joint: pd.DataFrame) -> list[str]:
-    """The number columns of a certifier that depend on its draws and, in its rows that are joint over eps, not on eps."""
+    """The number columns of a certifier that depend on its draws and, in its rows that are joint
+    over eps, not on eps."""
     own = [c.name for c in certifier.columns if not c.certified and c.kind in ("real", "whole")]
     if not certifier.per_eps:
         own.append(certifier.column)
@@ -81,9 +88,10 @@ def failure(found: pd.DataFrame) -> float:
 
 
 def paid(found: pd.DataFrame, confidence: float) -> list[str]:
-    """The axes over which statements hold together with ``confidence``, whatever the values of the other axes: those with
-    several values over all of which, with the axes before, the failure probabilities sum up to at most 1 - confidence.
-    First come the axes that the runs paid for within themselves."""
+    """The axes over which statements hold together with ``confidence``, whatever the values of the
+    other axes: those with several values over all of which, with the axes before, the failure
+    probabilities sum up to at most 1 - confidence. First come the axes that the runs paid for
+    within themselves."""
     together: list[str] = []
     claimed = set(", ".join(found["simultaneous"].dropna().unique()).split(", "))
     for axis in sorted(AXES, key=lambda axis: axis not in claimed):

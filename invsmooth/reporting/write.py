@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 
+from invsmooth.core.files import write_text
 from invsmooth.records.rows import read_rows
-from invsmooth.records.run_record import write_text
 from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.averages import PANEL, Averages
 from invsmooth.reporting.figures.certificate import certificate_figure
@@ -26,8 +26,8 @@ MOST = 16
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``, print a short table and
-    the paths of the files.
+    """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``,
+    print a short table and the paths of the files.
 
     Returns: the files written.
 

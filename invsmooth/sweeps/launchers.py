@@ -1,107 +1,157 @@
-"""What Hydra's launchers need to run sweeps of ours: a job that dies (killed, out of memory, its node gone) must not end
-the others, as it does with joblib, submitit and Ray as they are.
+"""Launchers of sweeps that outlive their jobs: a job that is killed or whose node fails does not
+end the others.
 
-A job that died returns nothing; that it did is seen from its folder (:mod:`invsmooth.sweeps.outcomes`).
+Each wraps the launcher of a Hydra plugin, which would raise an error then and drop the results of
+all jobs. conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``.
 """
 
 from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from functools import wraps
+from functools import partial
 from pathlib import Path
-from typing import Any
+from pkgutil import resolve_name
+from typing import Any, ClassVar
 
-from hydra.core.utils import JobReturn, JobStatus
+from hydra.core.singleton import Singleton
+from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
+from hydra.plugins.launcher import Launcher
+from hydra.types import HydraContext, TaskFunction
+from omegaconf import DictConfig, open_dict
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.sweeps.outcomes import job_number, outcomes
+from invsmooth.sweeps.outcomes import job_number, outcomes, write_lost
 
 log = logging.getLogger(__name__)
 
-lost: list[str] = []
-"""What was said of jobs that returned nothing. One that never began (cancelled while it waited) left no folder either."""
-
-Launch = Callable[[Any, Sequence[Sequence[str]], int], Sequence[JobReturn]]
+OBJECT_STORE_BYTES = 75 * 2**20
+"""Ray's shared memory: the least that it takes, for our jobs return next to nothing."""
 
 
-def prepare_launcher(target: str) -> None:
-    """Change the launcher with class ``target``, in this process, so that it outlives its jobs.
+class Wrapper(Launcher):
+    """Holds a plugin's launcher. A job that died has an empty result: see its folder.
 
-    Raises: ConfigError: it cannot work here.
+    Attributes:
+        plugin: dotted name of the wrapped class; imported late, for it may not be installed.
+        wrapped: the plugin's launcher.
     """
-    if target.endswith(".SlurmLauncher") and shutil.which("srun") is None:
-        raise ConfigError("launcher=slurm: there is no SLURM here (no command srun); launcher=slurm_local does without")
-    match target.split(".")[:2]:
-        case ["hydra_plugins", "hydra_joblib_launcher"]:
-            from hydra_plugins.hydra_joblib_launcher.joblib_launcher import JoblibLauncher
-            from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-            replace(JoblibLauncher, "launch", lambda launch: and_the_rest(launch, TerminatedWorkerError))
-        case ["hydra_plugins", "hydra_submitit_launcher"]:
-            from submitit import Job
-            from submitit.core.utils import FailedJobError, UncompletedJobError
+    plugin: ClassVar[str]
 
-            # It waits for one job after the other.
-            replace(Job, "results", lambda wait: or_else(wait, (FailedJobError, UncompletedJobError), [nothing()]))
-        case ["hydra_plugins", "hydra_ray_launcher"]:
-            import ray
+    def __init__(self, **options: Any) -> None:
+        self.wrapped = resolve_name(self.plugin)(**options)
 
-            replace(ray, "get", lambda wait: or_else(wait, (ray.exceptions.RayError,), nothing()))
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        self.wrapped.setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        self.sweep = Path(config.hydra.sweep.dir)
+
+    @abstractmethod
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]: ...
+
+    def results(
+        self, waits: Iterable[Callable[[], JobReturn]], died: tuple[type[Exception], ...],
+        job_overrides: Sequence[Sequence[str]], initial_job_idx: int,
+    ) -> list[JobReturn]:  # fmt: skip
+        """Call ``waits``, one for each job. One of the errors ``died`` gives an empty result."""
+        found = []
+        for number, (wait, overrides) in enumerate(zip(waits, job_overrides, strict=True), initial_job_idx):
+            try:
+                found.append(wait())
+            except died as error:
+                log.error("job %d died: %s", number, str(error).strip())
+                write_lost(self.sweep, number, overrides, error)
+                found.append(no_result())
+        return found
 
 
-def nothing() -> JobReturn:
+def no_result() -> JobReturn:
     return JobReturn(status=JobStatus.COMPLETED)
 
 
-def replace(owner: Any, name: str, change: Callable[[Any], Any]) -> None:
-    """Put ``change(owner.name)`` in the place of ``owner.name``, once."""
-    original = getattr(owner, name)
-    if not getattr(original, "is_changed", False):
-        changed = change(original)
-        changed.is_changed = True
-        setattr(owner, name, changed)
+class Joblib(Wrapper):
+    """Joblib stops all workers when one dies. Jobs that had not started are launched again, and
+    those that were interrupted repeated one by one, so that only the culprits die again."""
 
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-def or_else(wait: Callable[..., Any], errors: tuple[type[Exception], ...], instead: Any) -> Callable[..., Any]:
-    """``wait``, but for the errors, which are logged."""
-
-    @wraps(wait)
-    def waited(*args: Any, **kwargs: Any) -> Any:
         try:
-            return wait(*args, **kwargs)
-        except errors as error:
-            log.error("a job died: %s", str(error).strip())
-            lost.append(str(error).strip())
-            return instead
+            results: Sequence[JobReturn] = self.wrapped.launch(job_overrides, initial_job_idx)
+            return results
+        except TerminatedWorkerError as error:
+            log.error("a worker died; the other jobs go on. %s", str(error).strip())
+        jobs = dict(enumerate(job_overrides, initial_job_idx))
+        started = {job_number(o.folder): o for o in outcomes(self.sweep)}
+        if not started.keys() & jobs.keys():
+            raise TerminatedWorkerError("the workers die before they start a job")
+        last = max(started.keys() & jobs.keys())
+        if waiting := [jobs[n] for n in jobs if n > last]:
+            self.launch(waiting, last + 1)
+        for number in range(initial_job_idx, last + 1):
+            if number not in started or started[number].died:
+                with suppress(TerminatedWorkerError):
+                    self.wrapped.launch([jobs[number]], number)
+        return [no_result()] * len(jobs)
 
-    return waited
 
+class Submitit(Wrapper):
+    """One SLURM job array, or processes of this machine."""
 
-def and_the_rest(launch: Launch, worker_died: type[Exception]) -> Launch:
-    """``launch``, but where a worker that dies takes the others with it: those jobs that had not begun are launched after
-    that; those that were under way once more, one by one, so that only the culprits die."""
+    def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
+        """Raises: ConfigError: there is no SLURM here."""
+        super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
+        if self.wrapped._EXECUTOR == "slurm" and shutil.which("srun") is None:
+            raise ConfigError(
+                "launcher=slurm: there is no SLURM here (no command srun); launcher=slurm_local does without"
+            )
 
-    @wraps(launch)
-    def launched(launcher: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
-        try:
-            return launch(launcher, job_overrides, initial_job_idx)
-        except worker_died as error:
-            log.error("a worker died; going on with the other jobs. %s", str(error).strip())
-        begun = {job_number(o.folder): o for o in outcomes(Path(launcher.config.hydra.sweep.dir))}
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        import submitit
+        from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
+        from submitit.core.utils import FailedJobError, UncompletedJobError
+
+        self.sweep.mkdir(parents=True, exist_ok=True)
+        cluster, common = self.wrapped._EXECUTOR, BaseQueueConf.__dataclass_fields__
+        options = {k if k in common else f"{cluster}_{k}": v for k, v in self.wrapped.params.items()}
+        at_start = {k: options.pop(k) for k in [f"{cluster}_max_num_timeout"] if k in options}
+        executor = submitit.AutoExecutor(options.pop("submitit_folder"), cluster=cluster, **at_start)
+        executor.update_parameters(**options)
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
-        mine = [n for n in numbers if n in begun]
-        if not mine:  # what dies is not the jobs
-            raise worker_died("the workers die before they begin a job")
-        waiting = job_overrides[mine[-1] + 1 - initial_job_idx :]
-        if waiting:
-            launched(launcher, waiting, mine[-1] + 1)
-        for number in range(initial_job_idx, mine[-1] + 1):
-            if number not in begun or begun[number].died:
-                with suppress(worker_died):
-                    launch(launcher, [job_overrides[number - initial_job_idx]], number)
-        return [nothing()] * len(job_overrides)
+        log.info("submitit (%s) starts %d jobs; sweep folder: %s", cluster, len(numbers), self.sweep)
+        arguments = [
+            (list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
+            for number, overrides in zip(numbers, job_overrides, strict=True)
+        ]
+        jobs = executor.map_array(self.wrapped, *zip(*arguments, strict=True))
+        waits = [lambda job=job: job.results()[0] for job in jobs]
+        return self.results(waits, (FailedJobError, UncompletedJobError), job_overrides, initial_job_idx)
 
-    return launched
+
+class Ray(Wrapper):
+    """Every job is a Ray task."""
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        import ray
+        from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray, start_ray
+
+        wrapped = self.wrapped
+        setup_globals()
+        configure_log(wrapped.config.hydra.hydra_logging, wrapped.config.hydra.verbose)
+        self.sweep.mkdir(parents=True, exist_ok=True)
+        if not wrapped.ray_cfg.init.get("address"):
+            wrapped.ray_cfg.init.setdefault("object_store_memory", OBJECT_STORE_BYTES)
+        start_ray(wrapped.ray_cfg.init)
+        numbers, tasks = range(initial_job_idx, initial_job_idx + len(job_overrides)), []
+        log.info("Ray starts %d jobs; sweep folder: %s", len(numbers), self.sweep)
+        for number, overrides in zip(numbers, job_overrides, strict=True):
+            config = wrapped.hydra_context.config_loader.load_sweep_config(wrapped.config, list(overrides))
+            with open_dict(config):
+                config.hydra.job.id, config.hydra.job.num = f"job_{number}", number
+            context, function = wrapped.hydra_context, wrapped.task_function
+            tasks.append(launch_job_on_ray(context, wrapped.ray_cfg.remote, config, function, Singleton.get_state()))
+        waits = [partial(ray.get, task) for task in tasks]
+        return self.results(waits, (ray.exceptions.RayError,), job_overrides, initial_job_idx)

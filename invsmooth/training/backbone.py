@@ -57,10 +57,10 @@ class TrainingSetup:
 class ReconstructionModule(L.LightningModule):
     """Trains ``estimator(y, operator)`` on patches.
 
-    A subclass is a training algorithm: it has :meth:`accumulate_gradients`, ``declared``, and ``__init__(setup, …)`` with
-    its parameters. It may take several optimiser steps for each batch: the optimisation is manual, while schedules and counts go
-    by batches and epochs. Everything drawn in training (operator, b, smoothing noise, starts of attacks) is determined by
-    (seed, number of the batch), so that a resumed run draws what an uninterrupted one would.
+    A subclass is a training algorithm. It has :meth:`accumulate_gradients`, ``declared``, and ``__init__(setup, …)`` with
+    its parameters. It may take several optimiser steps for each batch: the optimisation is manual, while schedules and
+    counts go by batches and epochs. Everything drawn in training (operator, b, smoothing noise, starts of attacks) is
+    determined by (seed, number of the batch), so that a resumed run draws what an uninterrupted one would.
     """
 
     declared: ClassVar[AlgorithmDeclaration]

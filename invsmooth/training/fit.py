@@ -39,7 +39,8 @@ class TrainerSettings:
         accelerator, devices, strategy, precision, max_epochs: of Lightning's Trainer.
         max_steps: batches after which training stops; None: after ``max_epochs``.
         compile, channels_last: of the estimator, for speed.
-        ema_decay: of an exponential moving average of the weights, which is validated and kept; None for none.
+        ema_decay: of an exponential moving average of the weights, which is validated and kept;
+            None for none.
         progress_bar: whether to show one.
     """
 
@@ -74,11 +75,12 @@ class Fit:
 
 
 def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
-    """Leave the module with the weights of the best validation PSNR, and the checkpoints in the run's folder.
+    """Leave the module with the weights of the best validation PSNR, and the checkpoints in the
+    run's folder.
 
     Args:
-        cached: the folder of this training in the cache. A finished training is reused, an interrupted one goes on. None
-            trains in the run's folder.
+        cached: the folder of this training in the cache. A finished training is reused, an
+            interrupted one goes on. None trains in the run's folder.
     Returns: for the record of the run: the cached folder, and whether it was reused.
     """
     checkpoints, record = fit.folder / "checkpoints", {}
@@ -124,8 +126,8 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
 
 
 class KeepBest(ModelCheckpoint):
-    """Keeps the best weights, also if a training goes on after its folder was moved or mounted elsewhere. Lightning
-    would forget the best score, and later weights would take their place."""
+    """Keeps the best weights, also if a training goes on after its folder was moved or mounted
+    elsewhere. Lightning would forget the best score, and later weights would take their place."""
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         before, now = str(state_dict["dirpath"]), str(self.dirpath)
@@ -154,7 +156,7 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
         module.estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:
         module.estimator.compile()
-    n_batches = math.ceil(data.n_patches / data.batch_size)
+    n_batches = math.ceil(data.patches.n_patches / data.patches.batch_size)
     trainer = L.Trainer(
         accelerator=settings.accelerator, devices=settings.devices, strategy=settings.strategy,
         precision=settings.precision, max_epochs=settings.max_epochs,

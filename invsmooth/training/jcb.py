@@ -37,6 +37,7 @@ class JcbTraining(ReconstructionModule):
         ValueError: a parameter outside its range, or a training operator without an adjoint.
     """
 
+    why_not_compiled = "torch.compile has no forward-mode derivative"
     declared: ClassVar = AlgorithmDeclaration("jcb", order=1)
     needs_input_gradient = True
     why_not_compiled = "torch.compile has no forward-mode derivative"

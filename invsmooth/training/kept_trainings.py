@@ -35,8 +35,8 @@ class Training:
         like: the state dict of the module that is trained; None takes any.
 
     Attributes:
-        folder: with ``checkpoints`` and, for each time that the training was begun or went on, ``metrics/<n>``. When it is
-            finished, ``done.json`` has the hashes of the checkpoints.
+        folder: with ``checkpoints`` and, for each time that the training was begun or went on,
+            ``metrics/<n>``. When it is finished, ``done.json`` has the hashes of the checkpoints.
     """
 
     def __init__(self, cache: Path, key: str, like: Mapping[str, Tensor] | None = None) -> None:
@@ -82,7 +82,8 @@ class Training:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint to go on from. It goes with the best weights so far: without them there is none."""
+        """The newest whole checkpoint to go on from. It goes with the best weights so far: without
+        them there is none."""
         found = [p for n in (LAST, UNDERWAY) if (p := self.checkpoints / n).is_file()]
         for path in sorted(found, key=lambda p: p.stat().st_mtime_ns, reverse=True):
             content = self.content(path.name)
@@ -117,7 +118,8 @@ class Training:
         return sorted(found, key=lambda p: int(p.parent.name))
 
     def curve(self, stop: int | None = None) -> Iterator[tuple[Mapping[str, float], int]]:
-        """What was logged, as (values, batch): of an attempt what comes before the next one, and before batch ``stop``."""
+        """What was logged, as (values, batch): of an attempt what comes before the next one, and
+        before batch ``stop``."""
         frames = [f for f in map(read_curve, self.attempts()) if len(f)]
         for i, frame in enumerate(frames):
             ends = [int(later["step"].min()) for later in frames[i + 1 :]] + ([] if stop is None else [stop])
@@ -128,7 +130,8 @@ class Training:
                 yield values | {"epoch": int(values["epoch"])}, step
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the checkpoints into a run's folder. No links: what is done to a run's file must not change the cache."""
+        """Copy the checkpoints into a run's folder. No links: what is done to a run's file must not
+        change the cache."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in (BEST, LAST):
             if (self.checkpoints / name).is_file():
@@ -143,8 +146,8 @@ def names_a_best(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def read_curve(path: Path) -> Any:
-    """A metrics.csv as a data frame. Of one that was cut off, the whole lines; of one that is something else, none, with a
-    warning: a damaged curve costs only the curve."""
+    """A metrics.csv as a data frame. Of one that was cut off, the whole lines; of one that is
+    something else, none, with a warning: a damaged curve costs only the curve."""
     import pandas as pd
 
     with suppress(OSError, ValueError, KeyError):

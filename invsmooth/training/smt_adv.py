@@ -97,7 +97,7 @@ class SmtAdvTraining(AdvTraining):
             loss = mse(self.estimator(operator.A(x + xi) + b, operator).to(x.dtype), x).mean()
         else:
             x_hat = objective.reconstructions(xi, objective.draw())
-            per_image = mse(x_hat.mean(1), x) if self.smoothing == "mean" else objective.losses(x_hat).mean(1)
+            per_image = mse(x_hat.mean(1), x) if self.smoothing == "mean" else objective.losses_of(x_hat).mean(1)
             loss = per_image.mean()
         self.manual_backward(loss)
         return loss.detach()

@@ -8,12 +8,12 @@ import torch
 
 from invsmooth.attacks import APGD, Target, apgd, noise, pgd
 from invsmooth.attacks.apgd import checkpoints
-from invsmooth.checks.truth import check_error
 from invsmooth.data.decode import read_image
 from invsmooth.estimators import DPDNN, ISTANetPP, load_checkpoint
 from invsmooth.metrics import mse, psnr
 from invsmooth.operators import BlockGaussian, Identity
 from tests.attacks.oracles import Linear
+from tests.checks.cases import check_error
 
 
 def test_checkpoints_by_hand() -> None:

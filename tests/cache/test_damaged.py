@@ -82,7 +82,7 @@ def check_computed_again(own: Results, caplog: pytest.LogCaptureFixture, warns: 
         assert f"{own.key(KIND, OF)} is damaged" in caplog.text
     again = own(KIND, OF, good, EXPECTED)
     assert all(torch.equal(v, made[k]) for k, v in again.items())
-    assert own.counts[f"{KIND} recalled"] == 1
+    assert own.counts[f"{KIND} cached"] == 1
 
 
 @pytest.mark.parametrize("payload", PAYLOADS.values(), ids=PAYLOADS.keys())

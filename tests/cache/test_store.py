@@ -141,7 +141,7 @@ def test_results_come_back_to_the_last_bit(tmp_path: Path) -> None:
         for k, v in made.items():
             torch.testing.assert_close(found[k], v, rtol=0, atol=0, equal_nan=True)
     assert calls["n"] == 1
-    assert results.counts == {"kind computed": 1, "kind recalled": 2}
+    assert results.counts == {"kind computed": 1, "kind cached": 2}
     results("kind", {"a": 2.0}, compute)
     results("other", {"a": 1.0}, compute)
     results.within(torch.device("cpu"), operator="b")("kind", {"a": 1.0}, compute)

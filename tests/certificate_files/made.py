@@ -11,13 +11,17 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from invsmooth.core.units import Units
+from invsmooth.attacks.noise import Noise
+from invsmooth.cache import not_kept
+from invsmooth.certificates.by_name import as_certifier
+from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.estimators import ISTANetPP
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.evaluation.certificate_files import CertificateFiles
-from invsmooth.evaluation.settings import CertifyPlan
+from invsmooth.evaluation.certified import Certified, certify_at
+from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import BlockGaussian, Identity
-from invsmooth.operators.measurement import Setting, measure
+from invsmooth.operators.measurement import Measured, Setting, measure
 from invsmooth.records.certificate_files.format import checksum
 
 NAMES = ["a/b ç", "a_b ç"]  # both are a_b_ç as a file name
@@ -49,22 +53,49 @@ class NearlyConstant(nn.Module):
         return 0.7 + self.gain * y + rounding.view_as(y)
 
 
+def evaluation_of(certifiers: list[str], eps: list[float], **options: Any) -> Evaluation:
+    """Of certifiers by name. options: of the evaluation (``sigma`` in grey levels), and parameters of certifiers."""
+    names = ("threshold", "radius_of", "anytime", "n_centre", "n_pred")
+    given = {name: options.pop(name) for name in names if name in options}
+    sigma = to_unit_scale(options.pop("sigma", SIGMA))
+    chosen = [as_certifier(name, given) for name in certifiers]
+    return Evaluation(eps=eps, sigma=[sigma], attack=Noise(n_iter=1), certifiers=chosen, **options)
+
+
+def certified_at(
+    at: str, estimator: nn.Module, measured: Measured, evaluation: Evaluation, y: Tensor, eps: list[float]
+) -> list[Certified]:
+    (sigma,) = evaluation.sigma
+    with torch.no_grad():
+        return certify_at(at, estimator, measured, evaluation, not_kept, y=y, eps=eps, sigma=sigma)
+
+
+def write(
+    folder: Path, estimator: nn.Module, measured: Measured, evaluation: Evaluation, certificates: list[Certified], *,
+    operator: dict[str, Any], checkpoint: Path | None = None, description: dict[str, Any] | None = None,
+) -> list[Path]:  # fmt: skip
+    """The certificate files of the images, in a run folder."""
+    files = CertificateFiles(folder, operator, checkpoint, description)
+    contents = files.contents(measured, evaluation, certificates, state_sha256(estimator))
+    for name, content in contents.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return sorted((folder / "certificates").glob("*.json"))
+
+
 def make_nearly_constant(folder: Path, gain: float, *certifiers: str) -> Path:
     """The certificate file of one image of 16 x 16 pixels, denoised by :class:`NearlyConstant`."""
     estimator, setting = NearlyConstant(gain), Setting(Identity(), 1.0, 0.0)
     measured = measure(setting, ["a"], torch.rand(1, 1, 16, 16, generator=torch.Generator().manual_seed(0)))
-    plan = CertifyPlan(list(certifiers), [0.0, 0.03], [SIGMA], 40, 0.7, 0.5, Units.matched, 0, n_centre=10, n_pred=800)
+    eps = [0.0, 0.03]
+    evaluation = evaluation_of(list(certifiers), eps, n_samples=40, confidence=0.7, n_centre=10, n_pred=800)
+    found = [
+        c for at in ("attacked", "clean") for c in certified_at(at, estimator, measured, evaluation, measured.y, eps)
+    ]
     description = {"_target_": f"{NearlyConstant.__module__}.NearlyConstant", "gain": gain}
-    files = CertificateFiles(
-        plan, folder, {"name": "identity", "block": 33, "seed": 0, "matrix": None}, None, description
-    )
-    folder.mkdir(exist_ok=True)
-    with torch.no_grad():
-        found = plan.certify(list(certifiers), estimator, measured, measured.y, plan.eps, SIGMA)
-    for name, certificate in found.items():
-        files.add(name, certificate, measured, measured.y, SIGMA, plan.eps)
-    files.write(measured, state_sha256(estimator))
-    return next((folder / "certificates").glob("*.json"))
+    operator = {"name": "identity", "block": 33, "seed": 0, "matrix": None}
+    (path,) = write(folder, estimator, measured, evaluation, found, operator=operator, description=description)
+    return path
 
 
 def network(seed: int = 0) -> ISTANetPP:
@@ -89,31 +120,21 @@ def make(
     **changes: Any,
 ) -> list[Path]:
     """The certificate files of two images of 11 x 10 pixels in a run folder with its checkpoint."""
-    setting = Setting(BlockGaussian(0.5, block=6, seed=3), 0.5, 5.0)
+    setting = Setting(BlockGaussian(0.5, block=6, seed=3), 0.5, to_unit_scale(5.0))
     estimator = network()
     measured = measure(setting, NAMES, torch.rand(2, 1, 11, 10, generator=torch.Generator().manual_seed(0)))
     options: dict[str, Any] = {"n_samples": 30, "confidence": 0.7, "quantile": 0.5, "seed": 3, "n_images": 2}
-    names = ["radius" if k == "anytime" else k for k in kinds]
     for kind in kinds:
         options |= KINDS[kind]
-    plan = CertifyPlan(names, eps, [sigma], units=units, **(options | changes))
+    names = ["radius" if k == "anytime" else k for k in kinds]
+    evaluation = evaluation_of(names, eps, sigma=sigma, units=units, **(options | changes))
+    found = certified_at("clean", estimator, measured, evaluation, measured.y, eps)
+    for e in eps if "discrepancy" in names else ():
+        y = measured.y + e * measured.y / measured.y.norm()
+        found += certified_at("attacked", estimator, measured, evaluation, y, [e])
     checkpoint = save_weights(folder / "checkpoints" / "best.ckpt")
-    files = CertificateFiles(
-        plan, folder, {"name": "block_gaussian", "block": 6, "seed": 3, "matrix": None}, checkpoint, None
-    )
-    with torch.no_grad():
-        if plan.anytime:
-            found = {"radius": plan.decide(estimator, measured, sigma)}
-        else:
-            found = plan.certify([n for n in names if n != "discrepancy"], estimator, measured, measured.y, eps, sigma)
-        for name, certificate in found.items():
-            files.add(name, certificate, measured, measured.y, sigma, eps)
-        for e in eps if "discrepancy" in names else ():
-            y = measured.y + e * measured.y / measured.y.norm()
-            one = plan.certify(["discrepancy"], estimator, measured, y, [e], sigma)
-            files.add("discrepancy", one["discrepancy"], measured, y, sigma, [e])
-    files.write(measured, state_sha256(estimator))
-    return sorted((folder / "certificates").glob("*.json"))
+    operator = {"name": "block_gaussian", "block": 6, "seed": 3, "matrix": None}
+    return write(folder, estimator, measured, evaluation, found, operator=operator, checkpoint=checkpoint)
 
 
 Path_ = tuple[str | int, ...]

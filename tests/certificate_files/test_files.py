@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from invsmooth.certificates.fields import real
 from invsmooth.records.certificate_files.format import (
     FORMAT,
     array_sha256,
@@ -18,7 +19,6 @@ from invsmooth.records.certificate_files.format import (
     find_files,
     read_arrays,
     read_record,
-    real,
     write_arrays,
     write_record,
 )

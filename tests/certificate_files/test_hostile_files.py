@@ -262,7 +262,7 @@ def test_whatever_goes_wrong_with_one_file_is_a_line(
     """The last line of defence; the other files are still checked."""
     one, two = kept["error"][0], kept["mean"][0]
 
-    def broken(record: Record, path: Path) -> list[str]:
+    def broken(record: Record, path: Path, trust: object) -> list[str]:
         if path == one:
             raise KeyError("a\x1b[2J")
         return []
@@ -297,13 +297,14 @@ def test_a_module_that_only_a_file_names_is_not_imported(
     record["estimator"]["description"]["_target_"] = "beside_file.Net"
     save(path, record, seal=True)
     assert run([str(path)]) == 0
+    assert run([str(path), "--trust", "beside_file"]) == 0
     capsys.readouterr()
     assert "--trust beside_file" in verdict(path, capsys, "--rerun")
     assert not (tmp_path / "RAN").exists()
     assert run([str(path), "--rerun", "--trust", "other", "--trust", "beside_file"]) == 0
     assert (tmp_path / "RAN").exists()
     with pytest.raises(SystemExit):
-        run([str(path), "--trust", "beside_file"])
+        run([str(path), "--ckpt", "weights.pt"])
 
 
 @pytest.mark.parametrize(

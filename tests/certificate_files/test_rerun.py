@@ -12,22 +12,29 @@ import pytest
 import torch
 from torch import Tensor
 
-from invsmooth.certificates import draw_buffer
+from invsmooth.certificates import Mean, draw_buffer
+from invsmooth.certificates.percentile import Percentile
 from invsmooth.core.units import Units
 from invsmooth.estimators import MatchedFilter, Ridge
-from invsmooth.estimators.frozen import state_sha256
-from invsmooth.evaluation.certificate_files import CertificateFiles
-from invsmooth.evaluation.settings import CertifyPlan
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.measurement import Setting, measure
 from invsmooth.records.certificate_files import rerun as rerunning
 from invsmooth.records.certificate_files.arithmetic import expected
 from invsmooth.records.certificate_files.checks import findings
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_record
-from invsmooth.records.certificate_files.record import operator_sha256
+from invsmooth.records.certificate_files.parts import certifier_of
 from invsmooth.records.certificate_files.rerun import as_lengths, rebuild_estimator, rebuild_operator, rerun
 from invsmooth.verify import run
-from tests.certificate_files.made import NearlyConstant, make, make_nearly_constant, save, save_weights
+from tests.certificate_files.made import (
+    NearlyConstant,
+    certified_at,
+    evaluation_of,
+    make,
+    make_nearly_constant,
+    save,
+    save_weights,
+    write,
+)
 
 TOGETHER = ("error", "discrepancy", "radius", "mean")
 
@@ -107,7 +114,7 @@ def consistent(record: Record, path: Path) -> Record:
     """The record with all that follows from its inputs, and the checksum, made to fit them."""
     n = int(np.prod(record["image"]["shape"]))
     for certificate in record["certificates"]:
-        follows = expected(certificate, n, Units(record["units"]))
+        follows = expected(certifier_of(certificate, path, ()), certificate, n, Units(record["units"]))
         for row, again in zip(certificate["radii"], follows.pop("radii"), strict=True):
             row.update(again)
         certificate.update(follows)
@@ -154,15 +161,11 @@ def test_an_estimator_without_weights_is_made_again(tmp_path: Path) -> None:
     setting = Setting(BlockGaussian(0.5, block=4), 0.5, 0.0)
     estimator = Ridge(0.5)
     measured = measure(setting, ["x"], torch.rand(1, 1, 8, 8, generator=torch.Generator().manual_seed(0)))
-    plan = CertifyPlan(["error"], [0.01], [25.0], 20, 0.7, 0.5, Units.matched, 0)
+    evaluation = evaluation_of(["error"], [0.01], n_samples=20, confidence=0.7)
+    found = certified_at("clean", estimator, measured, evaluation, measured.y, [0.01])
     description = {"_target_": "invsmooth.estimators.Ridge", "alpha": 0.5}
-    files = CertificateFiles(
-        plan, tmp_path, {"name": "block_gaussian", "block": 4, "seed": 0, "matrix": None}, None, description
-    )
-    found = plan.certify(["error"], estimator, measured, measured.y, plan.eps, 25.0)
-    files.add("error", found["error"], measured, measured.y, 25.0, plan.eps)
-    files.write(measured, state_sha256(estimator))
-    (path,) = (tmp_path / "certificates").glob("*.json")
+    operator = {"name": "block_gaussian", "block": 4, "seed": 0, "matrix": None}
+    (path,) = write(tmp_path, estimator, measured, evaluation, found, operator=operator, description=description)
     record = read_record(path)
     assert record["estimator"]["description"] == description
     assert rerun(record, path, None, None) == []
@@ -180,13 +183,11 @@ def test_denoising_whose_image_is_not_kept(tmp_path: Path) -> None:
     """No bound of ``discrepancy`` uses the shape: that of the measurement tells."""
     setting, estimator = Setting(Identity(), 1.0, 15.0), MatchedFilter()
     measured = measure(setting, ["x"], torch.rand(1, 1, 8, 9, generator=torch.Generator().manual_seed(0)))
-    plan = CertifyPlan(["discrepancy"], [0.01], [25.0], 20, 0.7, 0.5, Units.matched, 0)
+    evaluation = evaluation_of(["discrepancy"], [0.01], n_samples=20, confidence=0.7)
+    found = certified_at("attacked", estimator, measured, evaluation, measured.y, [0.01])
     operator = {"name": "identity", "block": 33, "seed": 0, "matrix": None}
-    files = CertificateFiles(plan, tmp_path, operator, None, {"_target_": "invsmooth.estimators.MatchedFilter"})
-    found = plan.certify(["discrepancy"], estimator, measured, measured.y, plan.eps, 25.0)
-    files.add("discrepancy", found["discrepancy"], measured, measured.y, 25.0, plan.eps)
-    files.write(measured, state_sha256(estimator))
-    (path,) = (tmp_path / "certificates").glob("*.json")
+    description = {"_target_": "invsmooth.estimators.MatchedFilter"}
+    (path,) = write(tmp_path, estimator, measured, evaluation, found, operator=operator, description=description)
     record = read_record(path)
     assert rerun(record, path, None, None) == []
     record["image"]["shape"] = [1, 9, 8]
@@ -200,18 +201,18 @@ def test_denoising_whose_image_is_not_kept(tmp_path: Path) -> None:
 def test_operator_hash_ignores_the_last_bits_of_a_matrix_only(tmp_path: Path) -> None:
     record = read_record(make(tmp_path, "error")[0])
     operator = rebuild_operator(record)
-    sha256 = operator_sha256(operator)
+    sha256 = operator.sha256()
     phi = operator.phi.clone()
     operator.phi = torch.where(phi == phi.max(), torch.nextafter(phi, phi + 1), phi)
     assert (operator.phi != phi).any()
-    assert operator_sha256(operator) == sha256
+    assert operator.sha256() == sha256
     operator.phi = phi * (1 + 1e-4)
-    assert operator_sha256(operator) != sha256
+    assert operator.sha256() != sha256
     record["operator"]["matrix"] = str(tmp_path / "phi.npy")
     with pytest.raises(CertificateFileError, match="no such file"):
         rebuild_operator(record)
     np.save(tmp_path / "phi.npy", phi[:, 0].flatten(1).numpy())
-    assert operator_sha256(rebuild_operator(record)) == sha256
+    assert rebuild_operator(record).sha256() == sha256
 
 
 class Coupled(torch.nn.Module):
@@ -277,7 +278,7 @@ def consistent_with(record: Record, path: Path, certificate: Record, changes: Re
 
 
 def test_lengths_are_compared_by_their_kind() -> None:
-    same = as_lengths(torch.full((1, 1, 10, 10), 0.5))  # of length 5
+    same = as_lengths(torch.full((1, 1, 10, 10), 0.5), Percentile.scales | Mean.scales)  # of length 5
     assert same("radius", 1.0, 1.00009)
     assert not same("radius", 1.0, 1.0002)
     assert same("lambda_hat", 1.0, 1.00018)

@@ -11,6 +11,7 @@ from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.certificate_files.arithmetic import expected
 from invsmooth.records.certificate_files.checks import findings
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_record
+from invsmooth.records.certificate_files.parts import certifier_of
 from invsmooth.records.certificate_files.rerun import rerun
 from invsmooth.verify import run
 from tests.certificate_files.made import KINDS, changed, get, leaves, make, pattern, save
@@ -189,7 +190,7 @@ def test_a_band_of_one_measurement_joins_no_other(tmp_path: Path) -> None:
     for certificate in claimed["certificates"]:
         if certificate["certifier"] == "discrepancy":
             certificate |= {"simultaneous": "dkw", "shared_over": {}}
-            again = expected(certificate, 110, Units.matched)
+            again = expected(certifier_of(certificate, path, ()), certificate, 110, Units.matched)
             for row, new in zip(certificate["radii"], again.pop("radii"), strict=True):
                 row |= new
             certificate |= again

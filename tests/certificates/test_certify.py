@@ -8,12 +8,13 @@ import torch
 from scipy.stats import binom, chi2, ncx2, norm
 from torch import Tensor
 
-from invsmooth.certificates import certify, certify_all, draw_buffer, order_statistic_index, shifted_quantile
+from invsmooth.certificates import certify, draw_buffer, order_statistic_index, shifted_quantile
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge
 from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
+from tests.certificates.together import certify_all
 
 SIGMA = 0.1
 

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chi2, norm
 
 from invsmooth.certificates import (
+    Center,
     bonferroni,
     certified_ratio,
     certify,
@@ -140,7 +141,7 @@ def test_impossible_cells_by_certifier() -> None:
     assert why_impossible("error", 1.3, 50, 0.99) == ""
     assert why_impossible("mean", 100.0, 50, 0.99) == ""
     assert "sigma > 0" in why_impossible("mean", math.inf, 50, 0.99)
-    assert "always abstains" in why_impossible("center", 0.0, 50, 0.99, n_pred=100)
+    assert "always abstains" in why_impossible(Center(n_pred=100), 0.0, 50, 0.99)
     assert "is above" in why_impossible("center", 1.3, 50, 0.99)
     with pytest.raises(ValueError, match="'median' is none of"):
         why_impossible("median", 1.0, 50, 0.99)
@@ -205,8 +206,9 @@ def test_deciding_with_few_draws() -> None:
 def test_radius_is_the_largest_certified_eps() -> None:
     y = torch.rand(5, 1, 4, 4)
     settings = {"sigma": SIGMA, "n_samples": 300, "q": 0.4}
+    of_discrepancy = {"certifier": "radius", "radius_of": "discrepancy"}
     threshold = SIGMA**2 * chi2.ppf(0.8, 16) / 16
-    found = certify(MatchedFilter(), Identity(), y, eps=[0.0, 5.0], certifier="radius", threshold=threshold, **settings)
+    found = certify(MatchedFilter(), Identity(), y, eps=[0.0, 5.0], threshold=threshold, **of_discrepancy, **settings)
     truth = SIGMA * (norm.ppf(0.8) - norm.ppf(0.4))
     assert (found.certified_eps < 1.1 * truth).all()
     assert (found.certified_eps > 0.6 * truth).all()
@@ -216,7 +218,7 @@ def test_radius_is_the_largest_certified_eps() -> None:
         assert not values[1] <= threshold
     assert (found.bound[:, 0] == torch.tensor(threshold)).all()
     assert found.bound[:, 1].isnan().all()
-    low = certify(MatchedFilter(), Identity(), y, eps=[0.0], certifier="radius", threshold=1e-9, **settings)
+    low = certify(MatchedFilter(), Identity(), y, eps=[0.0], threshold=1e-9, **of_discrepancy, **settings)
     assert low.certified_eps.isnan().all()
     assert "above threshold=1e-09" in low.reason[0, 0]
     of_error = certify(

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from invsmooth.certificates import certify, certify_all, draw_buffer
+from invsmooth.certificates import certify, draw_buffer
 from invsmooth.certificates.draw_buffer import DrawBuffer, folder
 from invsmooth.certificates.draws import Draws
 from invsmooth.core.errors import ScratchError
 from invsmooth.estimators import MatchedFilter
 from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.operators import Identity
+from tests.certificates.together import certify_all
 
 
 @pytest.mark.parametrize("kept_bytes", [2**27, 0])
@@ -105,10 +106,10 @@ def test_what_a_use_is_given_depends_on_its_own_draws_only() -> None:
     draws = Draws(
         MatchedFilter(), Identity(), torch.rand(2, 1, 8, 8), 0.1, torch.Size([1, 8, 8]), 0, [0, 1], chunk_size=16
     )
-    one, two, three = draws.making(50), draws.making(50, 70), draws.making(50, 70, 150)
+    one, two, three = draws.sharing(50), draws.sharing(50, 70), draws.sharing(50, 70, 150)
     assert draws.content(50) == one.content(50) == two.content(50) == three.content(50)
     assert two.content(70) == three.content(70) != draws.content(70)
-    assert [three.made.chunk_of(d) for d in (0, 47, 49, 50, 66, 69, 70, 149)] == [
+    assert [three.shared.chunk_of(d) for d in (0, 47, 49, 50, 66, 69, 70, 149)] == [
         (0, 16), (32, 48), (48, 50), (50, 66), (66, 70), (66, 70), (70, 86), (134, 150)
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ import pytest
 import torch
 from scipy.stats import binom, norm
 
-from invsmooth.certificates import bands, order_statistic_index, pixel_intervals, shifted_quantile
+from invsmooth.certificates import order_statistic_index, pixel_intervals, pixels, shifted_quantile
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
@@ -69,7 +69,7 @@ def test_strips_of_pixels_give_the_same_band(monkeypatch: pytest.MonkeyPatch) ->
     y = torch.rand(1, 1, 5, 5)
     settings = {"sigma": SIGMA, "eps": 0.05, "n_samples": 80}
     whole = pixel_intervals(ReluNet(25), Identity(), y, **settings)
-    monkeypatch.setattr(bands, "BAND_BYTES", 4000)
+    monkeypatch.setattr(pixels, "EXTREME_BYTES", 4000)
     strips = pixel_intervals(ReluNet(25), Identity(), y, **settings)
     torch.testing.assert_close(strips.upper, whole.upper)
     torch.testing.assert_close(strips.lower, whole.lower)
@@ -93,7 +93,7 @@ def test_no_band_where_the_draws_do_not_reach() -> None:
 
 def test_largest_values_of_a_stream() -> None:
     values = torch.rand(200, 6, generator=torch.Generator().manual_seed(0))
-    largest = bands.Largest(5, 200, values[0])
+    largest = pixels.Largest(5, 200, values[0])
     for part in values.split(13):
         largest.add(part)
     assert np.array_equal(largest.descending()[:5], values.sort(dim=0, descending=True).values[:5])

@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 from scipy.stats import binom, chi2, norm
 from torch import Tensor
 
-from invsmooth.certificates import Certificate, certify, certify_all, draw_buffer, sampling
+from invsmooth.certificates import Certificate, certify, draw_buffer, draws
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
 from tests.certificates.nets import ReluNet
+from tests.certificates.together import certify_all
 
 SIGMA = 0.1
 ALL = ("discrepancy", "error", "radius", "mean", "center")
@@ -98,7 +99,7 @@ def test_order_of_the_draws_does_not_matter(seed: int) -> None:
 
         plain = certify(net, Identity(), y, certifier=certifier, **options)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sampling, "smoothing_noise", shuffled)
+            patch.setattr(draws, "smoothing_noise", shuffled)
             other = certify(net, Identity(), y, certifier=certifier, **options)
         torch.testing.assert_close(other.bound, plain.bound, rtol=1e-4, atol=1e-9, equal_nan=True)
 
@@ -124,6 +125,6 @@ def test_coverage_of_the_certified_radius() -> None:
     threshold = SIGMA**2 / 4 * chi2.ppf(0.7, 4)
     truth = SIGMA * (norm.ppf(0.7) - norm.ppf(q))
     found = certify(MatchedFilter(), Identity(), torch.zeros(repeats, 1, 2, 2), sigma=SIGMA, eps=0.0, n_samples=80, q=q,
-                    confidence=confidence, certifier="radius", threshold=threshold)  # fmt: skip
+                    confidence=confidence, certifier="radius", radius_of="discrepancy", threshold=threshold)  # fmt: skip
     too_large = int((found.certified_eps > truth).sum())  # type: ignore[attr-defined]
     assert 0 < too_large <= binom.isf(1e-6, repeats, 1 - confidence)

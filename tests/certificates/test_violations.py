@@ -13,11 +13,12 @@ from torch import Tensor
 
 from invsmooth.attacks import pgd
 from invsmooth.attacks.ball import project, steepest
-from invsmooth.certificates import MeanCertificate, certify_all
+from invsmooth.certificates import MeanCertificate
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators import BlockGaussian, Identity
 from tests.certificates.nets import ReluNet
+from tests.certificates.together import certify_all
 
 SIGMA, EPS, Q = 0.1, 0.1, 0.5
 

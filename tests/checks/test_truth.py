@@ -11,10 +11,11 @@ from scipy.integrate import quad
 
 from invsmooth.attacks.targets import attack_draws
 from invsmooth.checks.mean_lower_bound import mean_lower_bound
-from invsmooth.checks.truth import check_error, check_mean, check_seed, interval_ranks
+from invsmooth.checks.truth import check_seed, interval_ranks
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
 from tests.attacks.oracles import Linear, certificate_noise
+from tests.checks.cases import check_error, check_mean
 
 
 def at_most(k: int, n: int, q: Fraction) -> Fraction:

@@ -20,6 +20,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth import evaluate
+from invsmooth.config import parts
+from invsmooth.config.checkpoint_defaults import CheckpointDefaults
+from invsmooth.config.schema import OPEN
+from invsmooth.config.validate import validate
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.pipeline import run as pipeline
 from invsmooth.records.origin import read_origin
@@ -31,6 +35,23 @@ SAVED: dict[str, Any] = {
                  "sha256": {"0.3": "0" * 64}},
     "estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 1, "channels": 4}, "seed": 0,
 }  # fmt: skip
+
+
+def check(cfg: DictConfig) -> None:
+    """What the run does with its config first."""
+    OmegaConf.set_struct(cfg, False)
+    validate(OmegaConf.masked_copy(cfg, [k for k in cfg if k != "hydra"]))
+
+
+BLOCKS = "invsmooth.operators.BlockGaussian"
+MASK = """
+from invsmooth.operators import LinearOperator
+
+class Mask(LinearOperator):
+    def __init__(self, every: int, ratio: float) -> None:
+        super().__init__()
+        self.every, self.ratio = every, ratio
+"""
 
 
 def checkpoint(path: Path, **changes: Any) -> Path:
@@ -72,7 +93,7 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[DictConfig,
 def composed(*overrides: str) -> DictConfig:
     """The config of a run, without the command line around it."""
     setup_globals()
-    loader = evaluate.TakesOver(create_config_search_path("pkg://invsmooth.conf"))
+    loader = CheckpointDefaults(create_config_search_path("pkg://invsmooth.conf"))
     return loader.load_configuration("evaluate", list(overrides), RunMode.RUN)
 
 
@@ -98,7 +119,7 @@ def test_the_command_line_takes_over(tmp_path: Path, run: Any) -> None:
     ((cfg, folder),) = run(r"ckpt=epoch\=1-step\=2.ckpt")
     check_taken_over(cfg)
     assert folder.parent.name == "evaluate_cs"
-    assert hydra_app.ConfigLoaderImpl is not evaluate.TakesOver  # type: ignore[attr-defined]
+    assert hydra_app.ConfigLoaderImpl is not CheckpointDefaults  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -140,7 +161,7 @@ def test_a_sweep_takes_over_for_each_job(tmp_path: Path, run: Any) -> None:
     for overrides in (["-m", r"ckpt=a\=1.ckpt,b.ckpt", *first], ["experiment=mine", *sweep]):
         jobs = run(*overrides)
         found = [(cfg.task.name, cfg.algo.name, cfg.operator.name, cfg.operator.seed) for cfg, _ in jobs]
-        assert found == [("cs", "mine", "block_gaussian", 3), ("denoise", "ord", "identity", 5)]
+        assert found == [("cs", "mine", "block_gaussian", 3), ("denoise", "ord", "identity", None)]  # which has no seed
         assert [f.name for _, f in jobs] == ["0_cs_mine_ckpt-a-1.ckpt", "1_denoise_ord_ckpt-b.ckpt"]
 
 
@@ -166,7 +187,7 @@ def test_what_the_user_says_stays(tmp_path: Path) -> None:
     own = experiment(tmp_path, "defaults:\n  - override /task: denoise\noperator:\n  seed: 9")
     cfg = composed(f"ckpt={path}", "experiment=mine", *own)
     assert (cfg.task.name, cfg.operator.name, cfg.operator.seed) == ("denoise", "identity", 9)
-    assert cfg.operator.block == 33  # nothing of another operator; the evaluation is refused later
+    assert cfg.operator.block is None  # nothing of another operator; the evaluation is refused later
     own = experiment(tmp_path / "b", "operator:\n  seed: 9")
     cfg = composed(f"ckpt={path}", "experiment=mine", *own)
     assert (cfg.operator.seed, cfg.operator.block) == (9, 11)
@@ -227,10 +248,9 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "matrix env": (operator(matrix="${oc.env:SECRET_X}"), "its operator.matrix is '${oc.env:SECRET_X}', not a plain"),
     "matrix missing": (operator(matrix="???"), "its operator.matrix is '???'"),
     "matrix escape": (operator(matrix="/\x1b[2J.npy"), "its operator.matrix is '/\\x1b[2J.npy'"),
-    "matrix int": (operator(matrix=5), "its operator.matrix is 5"),
     "seed text": (operator(seed="${oc.env:SECRET_X}"), "its operator.seed is"),
-    "seed bool": (operator(seed=True), "its operator.seed is True, not a whole number"),
-    "block real": (operator(block=3.5), "its operator.block is 3.5"),
+    "block list": (operator(block=["${oc.env:SECRET_X}"]), "its operator.block is"),
+    "target env": (operator(_target_="${oc.env:SECRET_X}"), "its operator._target_ is"),
     "ratio": (operator(matrix="/m.npy", ratio="0.3"), "its operator.ratio is '0.3'"),
     "train_ratio": (operator(matrix="/m.npy", train_ratio=[0.3, 5]), "its operator.train_ratio is [0.3, 5]"),
     "hashes": (operator(sha256=["a"]), "its operator.sha256 is ['a']"),
@@ -255,14 +275,66 @@ def test_what_is_no_plain_value_is_refused(kind: str, tmp_path: Path, monkeypatc
     assert "topsecret" not in str(error.value)
 
 
-@pytest.mark.parametrize("task", ["cs_small,hydra.run.dir=elsewhere", "../task/cs_small", "base_task", None])
-def test_a_task_that_is_no_option_is_refused(task: object, tmp_path: Path, run: Any, capsys: Any) -> None:
-    """With one message that names the file, and nothing left behind."""
-    path = checkpoint(tmp_path / "bad.ckpt", choices={"task": task, "algo": "ord"})
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"seed": True}, "operator.seed=true is not allowed; allowed: a whole number"),
+        ({"block": 3.5}, "operator.block=3.5 is not allowed; allowed: a whole number >= 1"),
+        ({"matrix": 5}, "operator.matrix=5 is not allowed"),
+    ],
+)
+def test_a_value_that_the_operator_does_not_take_is_refused_with_the_config(
+    tmp_path: Path, changes: dict[str, Any], message: str
+) -> None:
+    path = checkpoint(tmp_path / "bad.ckpt", operator=SAVED["operator"] | changes)
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        check(composed(f"ckpt={path}"))
+
+
+@pytest.mark.parametrize(
+    "task", ["cs_small,hydra.run.dir=elsewhere", "../task/cs_small", "base_task", "of_another", None]
+)
+def test_a_task_that_is_no_option_is_not_taken(task: object, tmp_path: Path, run: Any, capsys: Any) -> None:
+    """An evaluation needs its name and operator alone, and these are in the checkpoint; without a name it is refused, and
+    nothing is left behind."""
+    operator = SAVED["operator"] | {"ratio": [0.3], "sigma_b": 2}
+    path = checkpoint(tmp_path / "best.ckpt", choices={"task": task, "algo": "of_another"}, operator=operator)
+    cfg = composed(f"ckpt={path}")
+    assert (cfg.task.name, cfg.algo.name, cfg.operator.name, cfg.operator.seed) == ("cs", "mine", "block_gaussian", 3)
+    assert (cfg.operator._target_, list(cfg.operator.ratio), cfg.operator.sigma_b) == (BLOCKS, [0.3], 2)
+    assert not (tmp_path / "elsewhere").exists()
+    check(cfg)
+    path = checkpoint(tmp_path / "best.ckpt", choices={"task": task, "algo": "ord"}, names={})
     said = refused(lambda: run(f"ckpt={path}"), capsys)
     assert said.startswith(f"error: ckpt={path} ")
-    assert ("no option of task here" if task else "does not say which task it was trained with") in said
-    assert [p.name for p in tmp_path.iterdir()] == ["bad.ckpt"]
+    assert "which task it was trained with; give task=NAME" in said
+    assert [p.name for p in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+def test_an_operator_from_elsewhere_is_taken_under_trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With all its parameters, and without its option: --config-dir is not repeated."""
+    (tmp_path / "masks_of_mine.py").write_text(MASK)
+    monkeypatch.syspath_prepend(tmp_path)
+    node = {"name": "mask", "_target_": "masks_of_mine.Mask", "every": 3, "block": None, "ratio": 0.5, "train_ratio": 0.5,
+            "sigma_b": 0}  # fmt: skip
+    path = checkpoint(tmp_path / "best.ckpt", choices={"task": "masked", "algo": "mine"}, operator=node)
+    with pytest.raises(CheckpointError, match=r"trust=\[masks_of_mine\] or operator\._target_=masks_of_mine\.Mask"):
+        composed(f"ckpt={path}")
+    assert "masks_of_mine" not in sys.modules
+    cfg = composed(f"ckpt={path}", "trust=[masks_of_mine]")
+    check(cfg)
+    assert (cfg.task.name, cfg.operator.name, cfg.operator.every, cfg.operator.ratio) == ("cs", "mask", 3, 0.5)
+    operator = parts.build("operator", cfg.operator, OPEN["operator"].keys, ratio=0.5)
+    assert (operator.every, operator.ratio) == (3, 0.5)
+
+
+@pytest.mark.parametrize("target", ["invsmooth.core.devices.os.system", "invsmooth.core.files.write_bytes", "os.system",
+                                    "invsmooth.cache.Store", "a b", 5, "torch.nn.Linear"])  # fmt: skip
+def test_no_other_class_or_function_is_taken(target: object, tmp_path: Path) -> None:
+    operator = SAVED["operator"] | {"_target_": target, "name": "mine"}
+    path = checkpoint(tmp_path / "bad.ckpt", choices={"task": "masked", "algo": "mine"}, operator=operator)
+    with pytest.raises(CheckpointError):
+        composed(f"ckpt={path}", "trust=[masks_of_mine]")
 
 
 def test_a_name_without_the_algorithm_will_do(tmp_path: Path) -> None:

@@ -23,9 +23,9 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.estimators import DPDNN, ISTANetPP, Ridge, load_checkpoint
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.build import build_module, build_settings, training_key
+from invsmooth.pipeline.build import build_module
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
-from invsmooth.records.certificate_files.record import operator_sha256
+from invsmooth.pipeline.keys import training_key
 from invsmooth.records.origin import Origin, read_origin
 from tests.config.test_config import config
 from tests.estimators.test_checkpoint import published_dpdnn_state
@@ -102,7 +102,7 @@ def test_another_matrix_is_an_error_and_a_copy_is_none(
     refused(evaluate, tmp_path, f"ckpt={ckpt}", "operator.matrix=other.npy")
     said = capsys.readouterr().err
     assert f"error: ckpt={ckpt} was trained with another measurement matrix at ratio 0.3" in said
-    assert f"operator.matrix={trained / MATRIX}, operator.seed=0, operator.block=11" in said
+    assert f"operator.block=11, operator.seed=0, operator.matrix={trained / MATRIX}" in said
     assert "Traceback" not in said
     assert not (tmp_path / "run" / "run.json").exists()
     command(evaluate, tmp_path, f"ckpt={ckpt}", "operator.matrix=copy.npy")
@@ -112,44 +112,49 @@ def test_another_matrix_is_an_error_and_a_copy_is_none(
     command(train, tmp_path, f"ckpt={ckpt}", *more, *ratio, "operator.seed=9")
     origin = read_origin(str(tmp_path / "run" / "checkpoints" / "best.ckpt"))
     assert origin is not None
-    assert origin.sha256 == {0.3: operator_sha256(BlockGaussian(0.3, block=11, seed=9))}
+    assert origin.sha256 == {0.3: BlockGaussian(0.3, block=11, seed=9).sha256()}
 
 
 def origin(name: str = "block_gaussian", **sha256: LinearOperator) -> Origin:
-    hashes = {float(k[1:]) / 10: operator_sha256(v) for k, v in sha256.items()}
+    hashes = {float(k[1:]) / 10: v.sha256() for k, v in sha256.items()}
     known = {"name": name, "seed": 0, "block": 11, "matrix": None}
-    return Origin("a.ckpt", {"task": "cs", "algo": "ord"}, {}, known, {}, hashes, {"_target_": "a.B"})
+    return Origin("a.ckpt", {"task": "cs", "algo": "ord"}, {}, known, hashes, {"_target_": "a.B"})
 
 
 def settings(*operators: LinearOperator) -> list[Setting]:
     return [Setting(op, op.ratio, 0.0, 0) for op in operators]
 
 
+def check(trained: Origin, *operators: LinearOperator) -> None:
+    check_operators(trained, settings(*operators), operators[0].name)
+
+
 def test_operators_are_told_apart() -> None:
     low, high, other = (BlockGaussian(r, block=11, seed=s) for r, s in ((0.1, 0), (0.3, 0), (0.3, 1)))
     both = origin(r1=low, r3=high)
-    check_operators(both, settings(low, high))
-    check_operators(both, settings(BlockGaussian(0.2, block=11)))  # a ratio that it was not trained on
+    check(both, low, high)
+    check(both, BlockGaussian(0.2, block=11))  # a ratio that it was not trained on
     with pytest.raises(ConfigError, match=r"another measurement matrix at ratio 0\.3 .* operator\.seed=0"):
-        check_operators(both, settings(low, other))
+        check(both, low, other)
     with pytest.raises(
         ConfigError, match=r"name=block_gaussian \(task=cs\) and cannot be evaluated with operator\.name=ident"
     ):
-        check_operators(both, settings(Identity()))
+        check(both, Identity())
     with pytest.raises(
         ConfigError, match=r"name=identity \(task=cs\) and cannot be evaluated with operator\.name=block"
     ):
-        check_operators(origin("identity"), settings(low))
+        check(origin("identity"), low)
 
 
 def test_older_checkpoints_do_not_say_which_matrix() -> None:
-    check_operators(origin("identity"), settings(Identity()))
+    check(origin("identity"), Identity())
     with pytest.raises(ConfigError, match=r"ckpt=a\.ckpt comes from an older invsmooth"):
-        check_operators(origin(), settings(BlockGaussian(0.1, block=11)))
+        check(origin(), BlockGaussian(0.1, block=11))
 
 
 def test_published_networks_are_described_by_their_sizes(tmp_path: Path) -> None:
-    cfg = OmegaConf.create({"estimator": {"_target_": "invsmooth.estimators.Ridge", "alpha": 0.5}})
+    own = {"_target_": "invsmooth.estimators.Ridge", "alpha": 0.5}
+    cfg, of_config = (OmegaConf.create({"estimator": own, "ckpt": ckpt}) for ckpt in ("dpdnn.pt", None))
     torch.save(published_dpdnn_state(4, 2), tmp_path / "dpdnn.pt")
     described = evaluated_estimator(cfg, load_checkpoint(tmp_path / "dpdnn.pt"), None)
     assert described == {
@@ -158,7 +163,7 @@ def test_published_networks_are_described_by_their_sizes(tmp_path: Path) -> None
     DPDNN(**{k: v for k, v in described.items() if k != "_target_"})
     described = evaluated_estimator(cfg, ISTANetPP(2, 3), None)
     assert described == {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 3}
-    assert evaluated_estimator(cfg, Ridge(0.5), None) == cfg.estimator
+    assert evaluated_estimator(of_config, Ridge(0.5), None) == own
     given = dataclasses.replace(origin(), estimator={"_target_": "mine.Net", "width": [1, 2]})
     assert evaluated_estimator(cfg, ISTANetPP(2, 3), given) == {"_target_": "mine.Net", "width": [1, 2]}
 

@@ -11,7 +11,7 @@ import pytest
 
 from invsmooth.core.errors import DataError
 from invsmooth.data import ImageArrays, arrays, find_splits, in_memory, known_sets, load
-from invsmooth.data.datamodule import ImageDataModule, check_sizes
+from invsmooth.data.datamodule import ImageDataModule, PatchSettings, check_sizes
 from invsmooth.data.files import as_image_files
 from invsmooth.data.locate import find
 from invsmooth.data.sets import BSD68, DIV2K, Bundled, Folder, ImageNet, Set11, Set12, Train400, published_sets
@@ -237,8 +237,8 @@ def test_bundled_photographs(tmp_path: Path) -> None:
 
 def module(**images: ImageArrays) -> ImageDataModule:
     return ImageDataModule(
-        name="set", load={split: (lambda i=i: i) for split, i in images.items()}, patch_size=8, batch_size=4, n_patches=20,
-        augment=True, crop=12, val_crop=None, n_settings=1, num_workers=0, seed=3,
+        name="set", load={split: (lambda i=i: i) for split, i in images.items()},
+        patches=PatchSettings(8, 4, 20, augment=True, seed=3), crop=12, val_crop=None, n_settings=1, num_workers=0,
     )  # fmt: skip
 
 
@@ -286,8 +286,8 @@ def test_overlap_of_the_shared_sets(shared_data: Path, tmp_path: Path) -> None:
     images = {split: load(files, tmp_path) for split, files in splits.items()}
     assert len(set(images["val"].sha256) & set(images["test"].sha256)) == 3
     data = ImageDataModule(
-        name="set11", load={s: (lambda i=i: i) for s, i in images.items()}, patch_size=33, batch_size=4, n_patches=20,
-        augment=True, crop=None, val_crop=None, n_settings=1, num_workers=0, seed=3,
+        name="set11", load={s: (lambda i=i: i) for s, i in images.items()},
+        patches=PatchSettings(33, 4, 20, augment=True, seed=3), crop=None, val_crop=None, n_settings=1, num_workers=0,
     )  # fmt: skip
     data.setup("fit")
     assert {s: len(i) for s, i in data.images.items()} == {"train": 400, "val": 9, "test": 11}

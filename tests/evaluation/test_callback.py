@@ -1,4 +1,5 @@
-"""The evaluation of test images in Lightning's test loop: what the callback writes, and of whose modules."""
+"""The evaluation of test images in Lightning's test loop: what the callback writes, and of whose
+modules."""
 
 from __future__ import annotations
 
@@ -85,7 +86,7 @@ def test_the_pure_function_writes_nothing_and_gives_the_rows_of_the_callback(
         patch.setattr(torch, "save", lambda *a, **k: pytest.fail("saved"))
         expected = alone(net, measured, evaluation)
     assert not list(tmp_path.iterdir())
-    callback = EvaluationCallback(tmp_path, cache_of(evaluation, net))
+    callback = EvaluationCallback(tmp_path, cache_of(evaluation, net), [SETTING])
     rows = run_test(EvaluationModule(net, [SETTING]), callback, measured)
     pd.testing.assert_frame_equal(rows[expected.columns], expected, check_dtype=False)
     assert len(list((tmp_path / "pictures").iterdir())) == 2 * 2
@@ -101,7 +102,7 @@ def test_a_lightning_module_of_someone_else_is_evaluated(measured, tmp_path: Pat
     assert expected["bound"].notna().all()
     assert expected["attack_norm"].max() == pytest.approx(0.05, rel=1e-5)
     module = EvaluationModule(foreign, [SETTING]) if wrapped else foreign
-    callback = EvaluationCallback(tmp_path, cache_of(evaluation, foreign), settings=() if wrapped else [SETTING])
+    callback = EvaluationCallback(tmp_path, cache_of(evaluation, foreign), [SETTING])
     rows = run_test(module, callback, measured)
     pd.testing.assert_frame_equal(rows[expected.columns], expected, check_dtype=False)
 
@@ -115,7 +116,8 @@ def test_cached_images_are_not_evaluated_again(net, measured, tmp_path: Path) ->
         (tmp_path / name).mkdir()
         cache = cache_of(evaluation, net, tmp_path / "cache")
         cache.columns["run_id"] = name
-        found.append(run_test(EvaluationModule(net, [SETTING]), EvaluationCallback(tmp_path / name, cache), measured))
+        callback = EvaluationCallback(tmp_path / name, cache, [SETTING])
+        found.append(run_test(EvaluationModule(net, [SETTING]), callback, measured))
         counts.append((len(seen), cache.results.counts["cells cached"]))
         files.append({p.name: p.read_bytes() for p in (tmp_path / name / "pictures").iterdir()})
     assert counts[0][0] == counts[1][0]
@@ -141,7 +143,7 @@ def test_a_refuted_certificate_stops_the_run_and_keeps_the_evidence(
     evaluation = settings("error", "discrepancy", n_samples=30, check_samples=40, files=False)
     cache = cache_of(evaluation, net, tmp_path / "cache")
     with pytest.raises(CertificateViolation, match=r"image = d, eps = 0\.05, sigma = 12\.0, sigma_b = 5\.0") as error:
-        run_test(EvaluationModule(net, [SETTING]), EvaluationCallback(tmp_path, cache), measured)
+        run_test(EvaluationModule(net, [SETTING]), EvaluationCallback(tmp_path, cache, [SETTING]), measured)
     assert not [path for path in str(error.value).split("evidence: ")[1:] if not Path(path.splitlines()[0]).is_file()]
     # The rows that show it are there, and the image is not cached.
     assert len(pd.read_parquet(tmp_path / "results.parquet")) == 16
@@ -163,7 +165,7 @@ def test_a_refuted_certificate_stops_the_run_and_keeps_the_evidence(
 
 def test_rows_have_the_columns_of_the_schema_and_of_the_certifiers(net, measured, tmp_path: Path) -> None:
     evaluation = settings("error", n_samples=30, files=False)
-    callback = EvaluationCallback(tmp_path, cache_of(evaluation, net))
+    callback = EvaluationCallback(tmp_path, cache_of(evaluation, net), [SETTING])
     run_test(EvaluationModule(net, [SETTING]), callback, measured)
     rows, declared = read_rows([tmp_path])
     assert list(rows.columns) == [*SCHEMA.names, "certified_psnr", "folder"]

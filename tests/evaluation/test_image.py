@@ -27,6 +27,7 @@ from invsmooth.operators import BlockGaussian
 from invsmooth.operators.measurement import Measured, Setting, measure
 from invsmooth.records.pictures import KINDS
 from invsmooth.records.rows import SCHEMA, Declared, to_table
+from invsmooth.reporting.together import statements
 
 SETTING = Setting(BlockGaussian(0.5, block=8), 0.5, to_unit_scale(5.0))
 GREY = [12.0, 25.0]
@@ -50,6 +51,10 @@ def measured() -> Measured:
     return measure(SETTING, ["a/b c", "d"], x)
 
 
+Attacks = dict[tuple[float, float], AttackedImages]
+"""By (eps, sigma)."""
+
+
 def settings(*certifiers: str, n_samples: int = 60, parameters: dict[str, Any] = PARAMETERS, **more: Any) -> Evaluation:
     chosen = [as_certifier(c, parameters) for c in certifiers]
     given = {"attack": PGD(n_iter=3), "check_samples": 0, "confidence": 0.9, "seed": 1} | more
@@ -65,7 +70,7 @@ def rows(net: torch.nn.Module, measured: Measured, evaluation: Evaluation) -> pd
     return rows_of(evaluate_image(net, measured, evaluation), evaluation)
 
 
-def attacked(net: torch.nn.Module, measured: Measured, evaluation: Evaluation) -> dict[tuple[float, float], AttackedImages]:
+def attacked(net: torch.nn.Module, measured: Measured, evaluation: Evaluation) -> Attacks:
     with torch.no_grad():
         known = checked(net, SETTING.operator, measured.y, measured.x)
         found = attack_all(known, measured, evaluation, not_kept)
@@ -104,8 +109,8 @@ def test_an_evaluation_checks_its_network(measured) -> None:
 
 
 def test_an_evaluation_checks_once(net, measured) -> None:
-    """Two images more than f(y) of the two images; the attacks on them (one pass at eps = 0, four at the other), f under each
-    attack and its control, and one draw where there is no noise."""
+    """Two images more than f(y) of the two images; the attacks on them (one pass at eps = 0, four
+    at the other), f under each attack and its control, and one draw where there is no noise."""
     seen: list[int] = []
     net.register_forward_pre_hook(lambda net, arguments: seen.append(len(arguments[0])))
     evaluate_image(net, measured, settings("error", sigma=[0.0]))
@@ -165,7 +170,7 @@ def one_certificate(net: torch.nn.Module, measured: Measured, evaluation: Evalua
     return found[0]
 
 
-def checked_truth(net, measured: Measured, evaluation: Evaluation, found: Certified, eps: float = 0.05, xi: float = 1) -> Any:
+def checked_truth(net, measured, evaluation: Evaluation, found: Certified, eps: float = 0.05, xi: float = 1) -> Any:
     with torch.no_grad():
         known = checked(net, SETTING.operator, measured.y, measured.x)
         case = attacked(net, measured, evaluation)[0.05, SIGMA[0]]
@@ -190,7 +195,8 @@ def test_check_needs_an_attack_a_bound_and_draws(net, measured) -> None:
 
 @pytest.mark.parametrize("certifier", ALL)
 def test_every_certificate_is_compared_with_the_truth(net, measured, certifier: str) -> None:
-    """In the rows: the truth lies within its limits and below the bound. A bound that claims next to nothing is refuted."""
+    """In the rows: the truth lies within its limits and below the bound. A bound that claims next
+    to nothing is refuted."""
     evaluation = settings(certifier, check_samples=400)
     found = rows(net, measured, evaluation)
     found = found[found["eps"] > 0]
@@ -202,14 +208,16 @@ def test_every_certificate_is_compared_with_the_truth(net, measured, certifier: 
     at = "attacked" if certifier == "discrepancy" else "clean"
     honest = one_certificate(net, measured, evaluation, at)
     wrong = with_bound(honest, honest.certificate.bound * 1e-6)
-    # The limit of a mean is slow to rise above 0: a shift that is large against the ball's radius is seen.
+    # The limit of a mean is slow to rise above 0: a shift that is large against the ball's radius
+    # is seen.
     many = dataclasses.replace(evaluation, check_samples=4000) if certifier == "mean" else evaluation
     assert checked_truth(net, measured, many, wrong, xi=20 if certifier == "mean" else 1).violated.any()
 
 
 @pytest.mark.parametrize("radius_of", ["error", "discrepancy"])
 def test_the_radius_is_checked_as_what_it_is_about(net, measured, radius_of: str) -> None:
-    """Alone; beside error, whose bound is below the threshold, only where it is about the discrepancy."""
+    """Alone; beside error, whose bound is below the threshold, only where it is about the
+    discrepancy."""
     parameters = {"threshold": 0.3, "radius_of": radius_of}
     alone = settings("radius", check_samples=40, parameters=parameters)
     beside = settings("radius", "error", check_samples=40, parameters=parameters)
@@ -225,7 +233,7 @@ def test_the_radius_is_checked_as_what_it_is_about(net, measured, radius_of: str
     torch.testing.assert_close(check.certified, torch.full((2,), 0.3, dtype=check.certified.dtype))
 
 
-def draws_under_attack(net, measured: Measured, evaluation: Evaluation, reference: torch.Tensor, n: int) -> torch.Tensor:
+def draws_under_attack(net, measured, evaluation: Evaluation, reference: torch.Tensor, n: int) -> torch.Tensor:
     """The MSE to a reference of the fresh draws of the check."""
     from invsmooth.certificates.draws import Draws
 
@@ -236,8 +244,8 @@ def draws_under_attack(net, measured: Measured, evaluation: Evaluation, referenc
 
 
 def test_of_center_the_ball_is_checked(net, measured) -> None:
-    """Its radius R-hat bounds the 1/2 + Delta quantile of the distances to the centre, also under the attack; the row has
-    3 times that, squared."""
+    """Its radius R-hat bounds the 1/2 + Delta quantile of the distances to the centre, also under
+    the attack; the row has 3 times that, squared."""
     evaluation = settings("center", check_samples=40)
     found = one_certificate(net, measured, evaluation, "clean")
     check = checked_truth(net, measured, evaluation, found)
@@ -275,9 +283,10 @@ def test_all_certifiers_fill_their_columns(net, measured) -> None:
 
 
 def test_confidence_is_shared_out_as_asked_for(net, measured) -> None:
-    """The rank of a certificate among several that hold together is that of the smaller failure probability."""
-    evaluation = settings("discrepancy", "error", n_samples=200, n_images=2, over_eps="bonferroni", over_sigma="bonferroni",
-                          over_images="bonferroni")  # fmt: skip
+    """The rank of a certificate among several that hold together is that of the smaller failure
+    probability."""
+    paid = dict.fromkeys(("over_eps", "over_sigma", "over_images"), "bonferroni")
+    evaluation = settings("discrepancy", "error", n_samples=200, n_images=2, **paid)
     found = rows(net, measured, evaluation)
     for _, row in found.iterrows():
         q_bar = shifted_quantile(0.5, row["eps_over_sigma"], 1)
@@ -287,9 +296,9 @@ def test_confidence_is_shared_out_as_asked_for(net, measured) -> None:
 
 @pytest.mark.parametrize("target", ["base", "mean"])
 def test_under_dkw_what_is_taken_at_measurements_of_its_own_pays_for_their_union(net, measured, target: str) -> None:
-    """One band joins the radii of one measurement. ``discrepancy`` has another for each radius (and sigma, where the attack
-    depends on it): exact ranks, with the confidence shared out. Also of ``radius`` about the discrepancy, which is taken
-    at the clean measurement, the band serves."""
+    """One band joins the radii of one measurement. ``discrepancy`` has another for each radius (and
+    sigma, where the attack depends on it): exact ranks, with the confidence shared out. Also of
+    ``radius`` about the discrepancy, which is taken at the clean measurement, the band serves."""
     evaluation = settings(
         "discrepancy", "error", "radius", "center", "mean", n_samples=200, n_images=2, over_eps="dkw",
         over_sigma="bonferroni", target=Target(target, n_samples=2),
@@ -305,6 +314,12 @@ def test_under_dkw_what_is_taken_at_measurements_of_its_own_pays_for_their_union
         if row["certifier"] in ("discrepancy", "error", "radius"):
             q_bar = shifted_quantile(0.5, row["eps_over_sigma"], 1)
             assert row["k_index"] == order_statistic_index(200, q_bar, row["confidence_each"], dkw=not own)
+    # As the report counts: of each image and sigma two ranks of discrepancy, and one band, radius,
+    # mean, and centre.
+    declared = Declared({c.name: c.declared for c in evaluation.certifiers})
+    counted = statements(found.assign(folder=""), declared).groupby("certifier")["statement"].nunique()
+    cells = 2 * 2
+    assert dict(counted) == {"discrepancy": 2 * cells} | dict.fromkeys(["error", "radius", "center", "mean"], cells)
 
 
 def test_rows_say_where_no_draws_could_give_a_certificate(net, measured) -> None:
@@ -342,9 +357,10 @@ def test_radius_is_decided_with_as_few_draws_as_it_takes(net, measured) -> None:
      (["error"], "none", Units.matched)],
 )  # fmt: skip
 def test_pixel_intervals_beside_the_pictures(net, measured, certifiers, kind, units) -> None:
-    """Of the first image, at the measurement of the first certifier, with the plan's share of the confidence. No
-    DKW band is of a pixel: under dkw, too, the radii share it."""
-    evaluation = settings(*certifiers, units=units, over_sigma="bonferroni", over_eps="dkw", pixel_intervals=kind, pictures=1)
+    """Of the first image, at the measurement of the first certifier, with the plan's share of the
+    confidence. No DKW band is of a pixel: under dkw, too, the radii share it."""
+    options = {"units": units, "over_sigma": "bonferroni", "over_eps": "dkw", "pixel_intervals": kind, "pictures": 1}
+    evaluation = settings(*certifiers, **options)
     assert not evaluate_image(net, measured, evaluation, number=1).pictures
     pictures = evaluate_image(net, measured, evaluation).pictures
     assert set(pictures) == set(evaluation.cells)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
+from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.pipeline import run as pipeline
+from invsmooth.records.rows import read_rows
 from tests.config.test_config import config
 
 TINY = [
@@ -17,6 +21,16 @@ TINY = [
     "cache=null",
 ]  # fmt: skip
 N_BATCHES = 6
+
+
+def plain(cfg: DictConfig) -> Any:
+    """The config as loggers get it."""
+    return OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
+
+
+def read(folder: Path) -> pd.DataFrame:
+    """The rows of a run."""
+    return read_rows([folder])[0]
 
 
 def run(folder: Path, *overrides: str) -> None:

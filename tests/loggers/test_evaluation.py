@@ -18,12 +18,15 @@ from invsmooth import loggers as backends
 from invsmooth.config import schema
 from invsmooth.config.validate import validate
 from invsmooth.core.errors import ConfigError
-from invsmooth.loggers import build_loggers, close_loggers, evaluation, gallery, log_evaluation
+from invsmooth.loggers import close_loggers, evaluation, gallery, log_evaluation
 from invsmooth.loggers.charts import charts
 from invsmooth.loggers.description import describe
 from invsmooth.loggers.evaluation import gather, summary
 from invsmooth.loggers.gallery import galleries
+from invsmooth.pipeline.run import run_loggers
 from tests.config.test_config import config
+from tests.loggers.runs import plain
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import NONE, keep_pictures, row, stored
 
 TASK = ("task=cs",)
@@ -54,7 +57,7 @@ def test_a_logger_whose_package_is_missing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(backends, "import_module", missing)
     with pytest.raises(ConfigError, match=r"logger=mlflow needs a package .*: pip install -e '\.\[mlflow\]'"):
-        build_loggers(config(*TASK, "logger=mlflow"), tmp_path, trains=True)
+        run_loggers(config(*TASK, "logger=mlflow"), tmp_path, trains=True)
 
 
 @pytest.fixture
@@ -70,7 +73,7 @@ def sweep() -> Iterator[Any]:
 
 
 def test_jobs_of_a_sweep_are_one_group(sweep: Any, tmp_path: Path) -> None:
-    assert describe(sweep, tmp_path / "0_cs", "train").group == "my sweep"
+    assert describe(plain(sweep), tmp_path / "0_cs", "train").group == "my sweep"
 
 
 def test_a_logger_that_fails_does_not_fail_the_run(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -98,7 +101,7 @@ def test_a_logger_that_fails_does_not_fail_the_run(tmp_path: Path, caplog: pytes
 
 def test_summary_gives_no_mean_over_some_images_as_certified(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(), row(image="two", **NONE), row(eps=0.0), row(eps=0.0, image="two", bound=4e-3))
-    found = summary(rows)
+    found = summary(rows, DECLARED)
     start = "eval/ratio0.1_b0"
     assert found[f"{start}/psnr_clean"] == 30
     assert found[f"{start}/bound/discrepancy/eps0_sigma25"] == pytest.approx(3e-3)
@@ -110,10 +113,10 @@ def test_summary_gives_no_mean_over_some_images_as_certified(tmp_path: Path) -> 
 def test_published_certificates_keep_their_label(tmp_path: Path) -> None:
     rows = stored(tmp_path, *(row(units="paper", sound=False, eps=eps) for eps in (0.1, 0.2)))
     keep_pictures(tmp_path, 0.1, 25)
-    assert "eval/ratio0.1_b0/bound_as_published/discrepancy/eps0.1_sigma25" in summary(rows)
-    assert all("as_published" in name for name in summary(rows) if "bound" in name or "certified" in name)
-    assert all("not a certificate" in chart.title for chart in charts(rows))
-    (shown,) = galleries(rows).values()
+    assert "eval/ratio0.1_b0/bound_as_published/discrepancy/eps0.1_sigma25" in summary(rows, DECLARED)
+    assert all("as_published" in name for name in summary(rows, DECLARED) if "bound" in name or "certified" in name)
+    assert all("not a certificate" in chart.title for chart in charts(rows, DECLARED))
+    (shown,) = galleries(rows, DECLARED).values()
     assert ["not a certificate" in p.caption for p in shown if p.kind == "rank_k"] == [True]
     assert "not a certificate" in gather(tmp_path).note
 
@@ -123,15 +126,17 @@ def test_an_attack_on_the_smoothed_network_is_named_with_its_sigma(tmp_path: Pat
         row(attack_target="mean", eps=e, sigma=s, psnr_attacked=20 + e - s) for e in (0.1, 0.2) for s in (1.0, 2.0)
     ]
     rows = stored(tmp_path, *cells)
-    assert summary(rows)["eval/ratio0.1_b0/psnr_attacked/eps0.2_sigma2"] == pytest.approx(18.2)
-    lines = {line.label for chart in charts(rows) for line in chart.lines if chart.name.endswith("psnr_over_eps")}
+    assert summary(rows, DECLARED)["eval/ratio0.1_b0/psnr_attacked/eps0.2_sigma2"] == pytest.approx(18.2)
+    lines = {
+        line.label for chart in charts(rows, DECLARED) for line in chart.lines if chart.name.endswith("psnr_over_eps")
+    }
     assert {"attacked, sigma = 1", "attacked, sigma = 2"} <= lines
 
 
 def test_curves_have_a_line_for_each_thing_and_no_hole(tmp_path: Path) -> None:
     cells = [row(eps=e, sigma=s, psnr_attacked=28 - e, bound=e * s + 1) for e in (0.0, 1.0, 2.0) for s in (6.0, 12.0)]
     cells[-1] |= NONE
-    found = {chart.name.rsplit("/", 1)[1]: chart for chart in charts(stored(tmp_path, *cells))}
+    found = {chart.name.rsplit("/", 1)[1]: chart for chart in charts(stored(tmp_path, *cells), DECLARED)}
     assert set(found) == {"psnr_over_eps", "mse_over_eps", "psnr_over_sigma", "mse_over_sigma"}
     over_eps = {line.label: line for line in found["mse_over_eps"].lines}
     assert over_eps["certified discrepancy, sigma = 6"].ys == [1, 7, 13]
@@ -144,7 +149,7 @@ def test_curves_have_a_line_for_each_thing_and_no_hole(tmp_path: Path) -> None:
 
 
 def test_one_point_is_no_curve(tmp_path: Path) -> None:
-    assert charts(stored(tmp_path, row())) == []
+    assert charts(stored(tmp_path, row()), DECLARED) == []
 
 
 def test_pictures_are_limited_and_spread_over_the_cells(
@@ -162,7 +167,7 @@ def test_pictures_are_limited_and_spread_over_the_cells(
             np.savez_compressed(path, clean=same, attacked=own, median=own)
     monkeypatch.setattr(gallery, "GALLERIES", 1)
     monkeypatch.setattr(gallery, "CELLS", 3)
-    (shown,) = galleries(rows).values()
+    (shown,) = galleries(rows, DECLARED).values()
     assert [p.kind for p in shown] == ["clean", *["attacked", "median"] * 3]
     assert [p.caption.split("ε = ")[1].split(":")[0] for p in shown if p.kind == "attacked"] == ["0", "0.2", "0.4"]
     assert "pictures of 1 of 2" in caplog.text
@@ -172,5 +177,5 @@ def test_a_long_summary_is_cut_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(evaluation, "SUMMARY_LIMIT", 3)
-    assert len(summary(stored(tmp_path, row()))) == 3
+    assert len(summary(stored(tmp_path, row()), DECLARED)) == 3
     assert "takes 3 of" in caplog.text

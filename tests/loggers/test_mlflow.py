@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invsmooth.records.rows import read_rows
-from tests.loggers.runs import N_BATCHES, run, run_that_does_little
+from tests.loggers.runs import N_BATCHES, read, run, run_that_does_little
 
 pytestmark = pytest.mark.skipif(  # imported by ours first, which keeps it out of the home folder
     find_spec("mlflow") is None, reason="needs the package mlflow-skinny: pip install -e '.[mlflow]'"
@@ -47,7 +46,7 @@ def runs(root: Path) -> dict[str, Any]:
 
 def test_store_has_curves_summary_parameters_and_files(trained: Path, root: Path) -> None:
     store, found = client(root), runs(root)[f"{root.name}/0_cs"]
-    metrics, rows = pd.read_csv(trained / "metrics.csv"), read_rows([trained])
+    metrics, rows = pd.read_csv(trained / "metrics.csv"), read(trained)
     loss = store.get_metric_history(found.info.run_id, "train/loss")
     assert [metric.step for metric in loss] == list(range(N_BATCHES))  # batches, not optimiser steps
     np.testing.assert_allclose([metric.value for metric in loss], metrics["train/loss"].dropna())

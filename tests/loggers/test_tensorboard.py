@@ -7,8 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from invsmooth.records.rows import read_rows
-from tests.loggers.runs import N_BATCHES, run
+from tests.loggers.runs import N_BATCHES, read, run
 
 accumulators = pytest.importorskip(
     "tensorboard.backend.event_processing.event_accumulator",
@@ -26,7 +25,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_event_file_has_curves_summary_pictures_and_config(trained: Path) -> None:
     events = accumulators.EventAccumulator(str(trained / "tensorboard"), size_guidance={"images": 0, "scalars": 0})
     events.Reload()
-    metrics, rows = pd.read_csv(trained / "metrics.csv"), read_rows([trained])
+    metrics, rows = pd.read_csv(trained / "metrics.csv"), read(trained)
     loss = events.Scalars("train/loss")
     assert [event.step for event in loss] == list(range(N_BATCHES))  # batches, not optimiser steps
     np.testing.assert_allclose([event.value for event in loss], metrics["train/loss"].dropna(), rtol=1e-6)

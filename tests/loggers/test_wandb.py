@@ -16,11 +16,12 @@ import pytest
 import wandb
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.loggers import build_loggers, close_loggers
+from invsmooth.loggers import close_loggers
 from invsmooth.loggers import wandb_run as backend
-from invsmooth.records.rows import SCHEMA, read_rows
+from invsmooth.pipeline.run import run_loggers
+from invsmooth.records.rows import read_rows
 from tests.config.test_config import config
-from tests.loggers.runs import N_BATCHES, TINY, run, run_that_does_little
+from tests.loggers.runs import N_BATCHES, TINY, read, run, run_that_does_little
 from tests.loggers.wandb_file import OfflineRun, offline_runs
 
 KEY = "0" * 40
@@ -105,15 +106,17 @@ def test_training_curves_go_by_batches(offline: OfflineRun) -> None:
 
 
 def test_table_is_the_rows(offline: OfflineRun, trained: Path) -> None:
-    table, rows = offline.table("rows"), read_rows([trained])
-    assert table["columns"] == SCHEMA.names
+    table, (rows, declared) = offline.table("rows"), read_rows([trained])
+    names = declared.schema.names
+    assert {"bound", "certified_psnr", "discrepancy_median"} <= set(names)
+    assert table["columns"] == names
     assert len(table["data"]) == len(rows) == 3 * 2 * 2  # eps × sigma × certifiers
-    for line, (_, row) in zip(table["data"], rows[SCHEMA.names].iterrows(), strict=True):
+    for line, (_, row) in zip(table["data"], rows[names].iterrows(), strict=True):
         assert line == [None if pd.isna(value) else value for value in row]
 
 
 def test_summary(offline: OfflineRun, trained: Path) -> None:
-    rows, metrics = read_rows([trained]), pd.read_csv(trained / "metrics.csv")
+    rows, metrics = read(trained), pd.read_csv(trained / "metrics.csv")
     error = rows[rows["certifier"] == "error"].set_index(["eps", "sigma"])
     start = "eval/ratio0.1_b0"
     assert offline.summary["best/val_psnr"] == metrics["val/psnr"].max()
@@ -127,7 +130,7 @@ def test_summary(offline: OfflineRun, trained: Path) -> None:
 
 def test_pictures_have_captions(offline: OfflineRun, trained: Path) -> None:
     (key,) = {key for line in offline.history for key in line if key.startswith("pictures/")}
-    media, rows = offline.media(key), read_rows([trained])
+    media, rows = offline.media(key), read(trained)
     assert media["_type"] == "images/separated"
     assert key == "pictures/chelsea_ratio0.1_b0"
     # Once: clean, measured, reconstructed; for each eps: attacked (eps = 0 looks like any); in each cell: median, certified.
@@ -145,7 +148,7 @@ def test_pictures_have_captions(offline: OfflineRun, trained: Path) -> None:
 
 
 def test_curves(offline: OfflineRun, trained: Path) -> None:
-    rows = read_rows([trained])
+    rows = read(trained)
     for measure in ("psnr", "mse"):
         for axis in ("eps", "sigma"):
             assert f"curves/ratio0.1_b0/{measure}_over_{axis}" in offline.config["_wandb"]["visualize"]
@@ -194,7 +197,7 @@ def test_each_job_of_a_process_has_its_run(
 
 def test_a_stored_training_curve_can_be_replayed(trained: Path, tmp_path: Path) -> None:
     """From metrics.csv, without Lightning: the same curves."""
-    loggers = build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=False)
+    loggers = run_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=False)
     for _, line in pd.read_csv(trained / "metrics.csv").iterrows():
         for logger in loggers:
             logger.log_metrics(line.dropna().to_dict(), int(line["step"]))
@@ -222,8 +225,8 @@ def test_a_server_that_does_not_answer_is_an_error_at_once(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     started = time.perf_counter()
     with pytest.raises(ConfigError, match=r"does not answer within 30 s .*; use logger\.mode=offline"):
-        build_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
-    close_loggers(build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True))
+        run_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
+    close_loggers(run_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True))
     assert time.perf_counter() - started < 10
     assert "W&B offline: the server" in caplog.text
     (found,) = offline_runs(tmp_path)
@@ -232,14 +235,14 @@ def test_a_server_that_does_not_answer_is_an_error_at_once(
 
 def test_online_without_a_key_is_an_error_and_no_prompt(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no API key .*; use logger\.mode=offline"):
-        build_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
+        run_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
 
 
 def test_a_wrong_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
     monkeypatch.setattr("requests.head", lambda *args, **kwargs: None)  # the server answers
     with pytest.raises(ConfigError, match=r"did not start the run: .*API key.*, or use logger\.mode=offline"):
-        build_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True)
+        run_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True)
     assert "WANDB_DATA_DIR" not in os.environ
 
 

@@ -4,22 +4,69 @@ import numpy as np
 import pytest
 import torch
 from scipy.io import savemat
+from torch import Tensor
 
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator, Operator, operator_norm
+from invsmooth.config.parts import load_class, packaged
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator, Operator, as_operator, operator_norm
 from invsmooth.operators.block_gaussian import measurements_per_block, orthonormal_rows
+from tests.operators import conformance
 
 OPERATORS = [Identity(), BlockGaussian(0.1), BlockGaussian(0.37, block=8, seed=3), BlockGaussian(1.0, block=5)]
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda o: f"{type(o).__name__}-{o.ratio}")
-@pytest.mark.parametrize("size", [(33, 66), (40, 50), (7, 3)])
-def test_adjoint(operator: LinearOperator, size: tuple[int, int]) -> None:
-    operator = operator.double()
-    generator = torch.Generator().manual_seed(0)
-    x = torch.randn(2, 1, *size, generator=generator, dtype=torch.float64)
-    y = torch.randn(operator.A(x).shape, generator=generator, dtype=torch.float64)
-    assert operator.A_adjoint(y).shape == x.shape
-    torch.testing.assert_close((operator.A(x) * y).sum(), (x * operator.A_adjoint(y)).sum(), rtol=1e-10, atol=1e-12)
+def test_conformance(operator: LinearOperator) -> None:
+    conformance.check(operator)
+
+
+def test_every_operator_of_ours_is_checked() -> None:
+    assert {type(o) for o in OPERATORS} == {load_class(t, "operator") for t in packaged("operator").values()}
+
+
+class Mask:
+    """A plain object: every ``every``-th column."""
+
+    def __init__(self, every: int = 3, error: float = 0.0) -> None:
+        self.every, self.error = every, error
+
+    def A(self, x: Tensor) -> Tensor:
+        return x[..., :: self.every] + self.error
+
+    def A_adjoint(self, y: Tensor) -> Tensor:
+        x = y.new_zeros(*y.shape[:-1], {11: 33, 22: 66, 17: 50, 1: 3}[y.shape[-1]])
+        x[..., :: self.every] = y
+        return x
+
+
+def test_conformance_of_a_class_from_elsewhere() -> None:
+    conformance.check(Mask())
+    with pytest.raises(AssertionError):
+        conformance.check(Mask(error=1e-6))
+
+
+def test_plain_objects_are_wrapped() -> None:
+    x = torch.rand(1, 1, 33, 66)
+    operator = as_operator(Mask())
+    assert torch.equal(operator(x), Mask().A(x))
+    assert as_operator(operator) is operator
+    assert (operator.ratio, isinstance(operator, LinearOperator)) == (1.0, True)
+    with pytest.raises(TypeError, match=r"it needs the methods A\(x\) and A_adjoint\(y\)"):
+        as_operator(object())  # type: ignore[arg-type]
+
+
+def test_hashes() -> None:
+    """Those of ours are in checkpoints and certificate files, and stay. Others hash class and parameters as well."""
+    assert Identity().sha256() == "a19a9f5af6b08046903c781f11cb968111a236ad7ff59f6f4cdf48e37ab194d1"
+    assert (
+        BlockGaussian(0.3, block=11, seed=3).sha256()
+        == "841d9db8a9ef3c707cd9016d77ff63d272efc53b46a4521d04f09e93ce757e61"
+    )
+    hashes = [as_operator(Mask(k)).sha256() for k in (2, 3, 3)]
+    assert hashes[0] != hashes[1] == hashes[2]
+    assert (
+        BlockGaussian(0.3, block=11, matrix=BlockGaussian(0.3, block=11, seed=3).phi.flatten(1)).sha256()
+        == "841d9db8a9ef3c707cd9016d77ff63d272efc53b46a4521d04f09e93ce757e61"
+    )
 
 
 @pytest.mark.parametrize(("ratio", "m"), [(0.1, 109), (0.2, 218), (0.3, 327), (0.4, 436), (0.5, 545), (1.0, 1089)])

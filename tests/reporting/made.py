@@ -52,9 +52,9 @@ def averages_of(rows: pd.DataFrame) -> Averages:
     return Averages(rows, DECLARED)
 
 
-def keep_pictures(folder: Path, eps: float, sigma: float, **bands: np.ndarray) -> None:
+def keep_pictures(folder: Path, eps: float, sigma: float, **intervals: np.ndarray) -> None:
     """Pictures of the image of :func:`row`."""
     path = picture_file(folder, "one", 0.1, 0.0, eps, sigma)
     path.parent.mkdir(exist_ok=True)
     grey = np.arange(64, dtype=np.uint8).reshape(8, 8)
-    np.savez_compressed(path, allow_pickle=False, **dict.fromkeys(KINDS, grey), **bands)
+    np.savez_compressed(path, allow_pickle=False, **dict.fromkeys(KINDS, grey), **intervals)

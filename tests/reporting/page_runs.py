@@ -43,7 +43,7 @@ def make_runs(
     out: Path, size: int = 32, algos: Sequence[str] = tuple(QUALITY), radii: Sequence[float] = RADII,
     sigmas: Sequence[float] = SIGMAS,
 ) -> list[Path]:  # fmt: skip
-    """One run folder for each algorithm, with rows, run.json and pictures with bands. Returns: the folders."""
+    """One run folder for each algorithm, with rows, run.json and pictures with intervals. Returns: the folders."""
     images, folders = photographs(size), []
     for number, algo in enumerate(algos):
         folder = out / f"{number}_{algo}"
@@ -134,12 +134,12 @@ def keep(
     arrays = {k: np.rint(v * 255).astype(np.uint8) for k, v in pictures.items() if v is not None}
     slope = np.hypot(*np.gradient(gaussian_filter(x, 0.8))) + 0.02
     width = (slope * (1 + 20 * eps) * sigma / 25 if certified else np.full_like(x, np.nan)).astype(np.float32)
-    bands = {"lower": (x - width / 2).astype(np.float32), "upper": (x + width / 2).astype(np.float32)}
+    intervals = {"lower": (x - width / 2).astype(np.float32), "upper": (x + width / 2).astype(np.float32)}
     np.savez_compressed(
         path,
         allow_pickle=False,
         **arrays,
-        **bands,
-        bands=np.array("pointwise"),
+        **intervals,
+        pixel_intervals=np.array("pointwise"),
         label=np.array("each pixel on its own"),
     )

@@ -74,17 +74,17 @@ def test_pictures_come_back_and_those_that_are_the_same_are_there_once(tmp_path:
         for kind in KINDS:
             np.testing.assert_array_equal(np.asarray(decoded[kind]), kept[kind])
         width = kept["upper"] - kept["lower"]
-    assert cell["bands"] == {
+    assert cell["intervals"] == {
         "label": "each pixel on its own", "missing": 0, "max": pytest.approx(width.max(), abs=1e-6),
         "median": pytest.approx(np.median(width), abs=1e-6),
     }  # fmt: skip
-    np.testing.assert_allclose(np.asarray(decoded["bands"]) / 254 * width.max(), width, atol=width.max() / 500)
+    np.testing.assert_allclose(np.asarray(decoded["intervals"]) / 254 * width.max(), width, atol=width.max() / 500)
     clean = {c["kinds"]["clean"] for c in pictures["cells"]}
     assert len(clean) == 3
-    # Beyond every certificate: no draw of rank K, and a transparent picture of the bands.
+    # Beyond every certificate: no draw of rank K, and a transparent picture of the intervals.
     none = next(c for c in pictures["cells"] if rows.loc[c["row"], "eps"] == 2.0)
     assert "certified" not in none["kinds"]
-    assert (none["bands"]["missing"], none["bands"]["median"]) == (256, None)
+    assert (none["intervals"]["missing"], none["intervals"]["median"]) == (256, None)
 
 
 def test_pictures_beyond_the_limit_are_counted(tmp_path: Path) -> None:

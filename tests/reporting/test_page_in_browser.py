@@ -180,8 +180,8 @@ def test_pictures_are_compared_with_a_divider(tab: Any, made: tuple[pd.DataFrame
         (rows["image"] == "coins") & (rows["algo"] == "ord") & (rows["eps"] == 0.1) & (rows["sigma"] == 25)
     ].iloc[0]
     assert tab.inner_text(".side.left .quality") == f"{one['psnr_median']:.2f} dB, SSIM {one['ssim_median']:.3f}"
-    tab.select_option("#side-right", "bands")
-    assert "Each: each pixel on its own." in tab.inner_text("#compare .bands")
+    tab.select_option("#side-right", "intervals")
+    assert "Each: each pixel on its own." in tab.inner_text("#compare .intervals")
     tab.click("#next")
     assert tab.inner_text("#compare-title") == "chelsea, ord"
     assert "picture=" in tab.url

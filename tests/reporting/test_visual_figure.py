@@ -17,12 +17,12 @@ from tests.reporting.made import NONE, keep_pictures, row, stored
 LABEL = f"interval of the 0.5-quantile of each pixel; confidence 0.99: each pixel on its own; {PAPER_LABEL}"
 
 
-def bands(width: float) -> dict[str, np.ndarray]:
+def intervals(width: float) -> dict[str, np.ndarray]:
     lower = np.linspace(-0.1, 0.5, 64, dtype=np.float32).reshape(8, 8)
     return {
         "lower": lower,
         "upper": lower + np.float32(width),
-        "bands": np.array("pointwise"),
+        "pixel_intervals": np.array("pointwise"),
         "label": np.array(LABEL),
     }
 
@@ -37,8 +37,8 @@ def test_telling_rows_are_the_strongest_certificate_then_the_strongest_attack(tm
 
 def test_width_of_the_intervals_where_there_are_any_with_the_label_of_the_arrays(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(), row(eps=2.0, **NONE))
-    keep_pictures(tmp_path, 0.1, 25.0, **bands(0.25))
-    keep_pictures(tmp_path, 2.0, 25.0, **bands(math.nan))
+    keep_pictures(tmp_path, 0.1, 25.0, **intervals(0.25))
+    keep_pictures(tmp_path, 2.0, 25.0, **intervals(math.nan))
     figure = visual_figure(rows, DECLARED)
     assert figure is not None
     with_, without = figure.axes[6], figure.axes[13]  # the last of either line

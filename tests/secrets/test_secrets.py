@@ -16,6 +16,7 @@ from invsmooth.core.errors import DataError
 from invsmooth.core.redact import PLACEHOLDER
 from invsmooth.loggers.description import describe
 from tests.config.test_config import config
+from tests.loggers.runs import plain
 from tests.secrets.net import TOKEN
 
 REPOSITORY = Path(__file__).parents[2]
@@ -63,7 +64,7 @@ def test_trackers_are_told_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     (tmp_path / "run.json").write_text('{"command": "x https://a:SECRET@b"}')
     cfg = config("logger=mlflow", "logger.tracking_uri=http://me:SECRETuri@host", "logger.tags=[${oc.env:MY_TOKEN}]",
                  "logger.group=${oc.env:MY_TOKEN}")  # fmt: skip
-    found = describe(cfg, tmp_path, "train")
+    found = describe(plain(cfg), tmp_path, "train")
     assert "SECRET" not in str(found)
     assert found.config["logger"]["tracking_uri"] == "http://***@host"
     assert cfg.logger.tracking_uri == "http://me:SECRETuri@host"  # what is connected to

@@ -43,23 +43,23 @@ def run(root: str, arguments: list[str]) -> None:
     os.environ["INVSMOOTH_ROOT"] = root
     os.chdir(root)
     events = beside(root, "events").open("a", buffering=1)
-    begin, keep, finish = ResultCache.begin, ResultCache.keep, Training.finish
+    find, put, finish = ResultCache.find, ResultCache.put, Training.finish
 
-    def logged_begin(self, measured, number, folder):
-        known = begin(self, measured, number, folder)
-        if known is None:
+    def logged_find(self, measured, number, folder):
+        found = find(self, measured, number, folder)
+        if found is None:
             events.write(f"begin {self.key(measured, number)}\n")
-        return known
+        return found
 
-    def logged_keep(self, measured, number, *rest):
-        keep(self, measured, number, *rest)
+    def logged_put(self, measured, number, *rest):
+        put(self, measured, number, *rest)
         events.write(f"safe {self.key(measured, number)}\n")
 
     def logged_finish(self):
         finish(self)
         events.write(f"safe {self.folder.name}\n")
 
-    ResultCache.begin, ResultCache.keep, Training.finish = logged_begin, logged_keep, logged_finish  # type: ignore[method-assign]
+    ResultCache.find, ResultCache.put, Training.finish = logged_find, logged_put, logged_finish  # type: ignore[method-assign]
     sys.argv = ["invsmooth-train", *arguments]
     with beside(root, "log").open("a") as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
         train.main()

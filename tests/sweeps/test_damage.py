@@ -16,7 +16,7 @@ import pytest
 
 from invsmooth.cache import Store
 from invsmooth.cache.store import pack, unpack
-from invsmooth.evaluation.result_cache import restore
+from invsmooth.evaluation.result_cache import write_files
 from tests.sweeps.test_plan import Runs, rows
 
 GRID = ["certify=error", "attack.eps=0.1", "certify.sigma=25", "operator.ratio=0.3", "operator.train_ratio=0.3",
@@ -107,10 +107,10 @@ def test_what_is_no_entry_of_ours_is_computed_again(
     assert not (folder / "checkpoints").exists()
 
 
-def test_what_was_kept_is_recalled(run: Runs, computed: tuple[Path, pd.DataFrame]) -> None:
+def test_an_entry_that_is_ours_is_used(run: Runs, computed: tuple[Path, pd.DataFrame]) -> None:
     """So that the test above is about the changes."""
     folder = run(*GRID)
-    assert json.loads((folder / "run.json").read_text())["cells"] == {"cells recalled": 1}
+    assert json.loads((folder / "run.json").read_text())["cells"] == {"cells cached": 1}
     pd.testing.assert_frame_equal(rows(folder), computed[1])
 
 
@@ -119,7 +119,7 @@ def test_a_folder_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run" / "certificates").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(ValueError, match="no file in the run's folder"):
-        restore(tmp_path / "run", {"certificates/a.json": b""})
+        write_files(tmp_path / "run", {"certificates/a.json": b""})
     assert not list((tmp_path / "elsewhere").iterdir())
 
 
@@ -130,7 +130,7 @@ def test_nothing_is_restored_if_one_name_leads_out(tmp_path: Path, name: str) ->
     folder = tmp_path / "run"
     (folder / "full").mkdir(parents=True)
     with pytest.raises(ValueError, match="no file in the run's folder"):
-        restore(folder, {"fine": b"", name: b""})
+        write_files(folder, {"fine": b"", name: b""})
     assert [p.name for p in tmp_path.rglob("*")] == ["run", "full"]
-    restore(folder, {"fine": b"", "a/..b": b""})
+    write_files(folder, {"fine": b"", "a/..b": b""})
     assert (folder / "a" / "..b").is_file()

@@ -10,8 +10,9 @@ import pytest
 
 from invsmooth.core.errors import CertificateViolation
 from invsmooth.core.shards import ALL, Shard
-from invsmooth.evaluation.distributed import Part, merge_rows, pooled, raise_errors
+from invsmooth.evaluation.run import Part, merge_rows, pooled, raise_errors
 from invsmooth.records.rows import write_rows
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import row
 from tests.sweeps.sweeping import comparable, run
 
@@ -42,10 +43,10 @@ def test_merged_rows_are_in_the_order_of_one_process(tmp_path: Path) -> None:
     made = [row(ratio=s[0], sigma_b=s[1], image=i, eps=eps) for s, i, eps in cells]
     for rank in range(2):
         mine = [images[k] for k in Shard(rank, 2).numbers(3)]
-        write_rows(tmp_path / Shard(rank, 2).file("results.parquet"), [r for r in made if r["image"] in mine])
+        write_rows(tmp_path / Shard(rank, 2).file("results.parquet"), [r for r in made if r["image"] in mine], DECLARED)
     # A third process had no image, and wrote nothing.
     merge_rows(tmp_path, 3, settings, images)
-    write_rows(tmp_path / "expected.parquet", made)
+    write_rows(tmp_path / "expected.parquet", made, DECLARED)
     merged, expected = (pd.read_parquet(tmp_path / f"{name}.parquet") for name in ("results", "expected"))
     pd.testing.assert_frame_equal(merged, expected)
     assert not list(tmp_path.glob("*rank*"))
@@ -86,7 +87,7 @@ def test_two_processes_give_the_table_of_one(tmp_path: Path) -> None:
         assert len(kept[0]) == 2 * 2 * 2 * 2
     counts = [json.loads((tmp_path / folder / "run.json").read_text())["cells"] for folder in ("two", "again")]
     assert counts[0]["cells computed"] == 3 * 2  # of both processes
-    assert counts[1] == {"cells recalled": 3 * 2}
+    assert counts[1] == {"cells cached": 3 * 2}
 
 
 @pytest.mark.slow

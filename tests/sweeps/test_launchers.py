@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import time
 from collections.abc import Sequence
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_module
+from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.errors import HydraException
+from hydra.plugins.launcher import Launcher
+from omegaconf import DictConfig, OmegaConf
 
-from invsmooth.config import cli
+from hydra_plugins import invsmooth_launchers
+from invsmooth.config import cli, schema
 from invsmooth.core.errors import ConfigError
-from invsmooth.sweeps.launchers import and_the_rest, nothing, or_else, prepare_launcher
+from invsmooth.sweeps import launchers
+from invsmooth.sweeps.launchers import Wrapper
+from invsmooth.sweeps.outcomes import outcomes
 from tests.config.test_config import config
 from tests.sweeps.sweeping import check_sweep, run
 
@@ -54,26 +64,57 @@ def test_a_launcher_that_is_not_installed(launcher: str, plugin: str) -> None:
     assert cli.message(error.value).endswith(f"is not installed: pip install -e '.[{plugin}]'")
 
 
-def test_slurm_where_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def setting_up(sweep: Path) -> dict[str, Any]:
+    """The arguments of a launcher's ``setup``."""
+    hydra = {"sweep": {"dir": str(sweep)}, "hydra_logging": {}, "verbose": False}
+    return {"hydra_context": None, "task_function": None, "config": OmegaConf.create({"hydra": hydra})}
+
+
+def test_slurm_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="no command srun"):
-        prepare_launcher("hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher")
+        invsmooth_launchers.Slurm().setup(**setting_up(tmp_path))
+    invsmooth_launchers.SlurmLocal().setup(**setting_up(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("launcher", "plugin"), [("joblib", "joblib"), ("slurm", "submitit"), ("slurm_local", "submitit")]
+)
+def test_hydra_finds_the_launchers_of_the_config(launcher: str, plugin: str) -> None:
+    """And they take all options of the plugin's."""
+    if find_spec(plugin) is None:
+        pytest.skip(f"the {plugin} launcher is not installed here: pip install -e '.[dev]'")
+    schema.register()
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        composed = compose("train", ["hydra.job.name=t", f"launcher={launcher}"], return_hydra_config=True)
+    options = composed.hydra.launcher
+    made = Plugins.instance()._instantiate(options)
+    assert isinstance(made, Wrapper)
+    assert isinstance(made.wrapped, Launcher)
+    kept = made.wrapped.joblib if launcher == "joblib" else made.wrapped.params
+    assert kept.keys() == options.keys() - {"_target_"}
 
 
 class WorkerDied(Exception):
     pass
 
 
-class Pool:
+class Pool(Launcher):
     """Runs two jobs at a time; a job "dies" takes the one beside it and those that wait with it, like joblib's workers."""
 
-    def __init__(self, sweep: Path) -> None:
-        self.config = SimpleNamespace(hydra=SimpleNamespace(sweep=SimpleNamespace(dir=sweep)))
-        self.sweep, self.begun = sweep, []  # type: ignore[var-annotated]
+    def __init__(self, starts: bool = True) -> None:
+        self.starts, self.begun = starts, []  # type: ignore[var-annotated]
 
-    def launch(self, jobs: Sequence[Sequence[str]], first: int) -> list[JobReturn]:
-        for start in range(0, len(jobs), 2):
-            pair = {first + start + k: fate for k, (fate,) in enumerate(jobs[start : start + 2])}
+    def setup(self, *, hydra_context: Any, task_function: Any, config: DictConfig) -> None:
+        self.sweep = Path(config.hydra.sweep.dir)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> list[JobReturn]:
+        if not self.starts:
+            raise WorkerDied
+        for start in range(0, len(job_overrides), 2):
+            first = initial_job_idx + start
+            pair = {first + k: fate for k, (fate,) in enumerate(job_overrides[start : start + 2])}
             for number, fate in pair.items():
                 self.begun.append((number, fate))
                 folder = self.sweep / f"{number}_job"
@@ -83,38 +124,100 @@ class Pool:
                 raise WorkerDied
             for number in pair:
                 (self.sweep / f"{number}_job" / "run.json").write_text('{"status": "finished"}')
-        return [JobReturn(status=JobStatus.COMPLETED)] * len(jobs)
+        return [JobReturn(status=JobStatus.COMPLETED)] * len(job_overrides)
 
 
-def test_a_worker_that_dies_takes_no_other_job_with_it(tmp_path: Path) -> None:
-    pool = Pool(tmp_path)
+@pytest.fixture
+def joblib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> launchers.Joblib:
+    """Our joblib launcher around a :class:`Pool`."""
+    executor = pytest.importorskip("joblib.externals.loky.process_executor")
+    monkeypatch.setattr(executor, "TerminatedWorkerError", WorkerDied)
+    monkeypatch.setattr(invsmooth_launchers.Joblib, "plugin", f"{__name__}.Pool")
+    made = invsmooth_launchers.Joblib()
+    made.setup(**setting_up(tmp_path))
+    return made
+
+
+def test_a_worker_that_dies_takes_no_other_job_with_it(joblib: launchers.Joblib, tmp_path: Path) -> None:
     fates = ["lives", "lives", "dies", "lives", "lives", "dies", "lives"]
-    returned = and_the_rest(Pool.launch, WorkerDied)(pool, [[fate] for fate in fates], 0)
+    returned = joblib.launch([[fate] for fate in fates], 0)
     assert len(returned) == len(fates)
     alive = {int(p.parent.name.split("_")[0]) for p in tmp_path.glob("*/run.json")}
     assert alive == {k for k, fate in enumerate(fates) if fate == "lives"}
     # Each of the two pairs with a culprit ran twice: the second time one by one.
-    assert [n for n, _ in pool.begun] == [0, 1, 2, 3, 4, 5, 6, 4, 5, 2, 3]
+    assert [n for n, _ in joblib.wrapped.begun] == [0, 1, 2, 3, 4, 5, 6, 4, 5, 2, 3]
 
 
-def test_a_pool_that_cannot_begin_is_no_endless_loop(tmp_path: Path) -> None:
-    def launch(launcher: Any, jobs: Sequence[Sequence[str]], first: int) -> Sequence[JobReturn]:
-        raise WorkerDied
-
+def test_a_pool_that_cannot_begin_is_no_endless_loop(joblib: launchers.Joblib) -> None:
+    joblib.wrapped.starts = False
     with pytest.raises(WorkerDied):
-        and_the_rest(launch, WorkerDied)(Pool(tmp_path), [["lives"]], 0)
+        joblib.launch([["lives"]], 0)
 
 
-def test_a_lost_job_gives_nothing_instead_of_an_error() -> None:
-    def wait(job: str) -> str:
-        if job == "lost":
-            raise WorkerDied("its node is gone")
-        if job == "bug":
-            raise ValueError
-        return job
+class Waits(Wrapper):
+    plugin = f"{__name__}.Pool"
 
-    waited = or_else(wait, (WorkerDied,), nothing())
-    assert waited("kept") == "kept"
-    assert waited("lost").return_value is None
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        return self.results(
+            [partial(wait, *job) for job in job_overrides], (WorkerDied,), job_overrides, initial_job_idx
+        )
+
+
+def wait(job: str) -> JobReturn:
+    if job == "lost":
+        raise WorkerDied("its node is gone")
+    if job == "bug":
+        raise ValueError
+    return JobReturn(_return_value=job, status=JobStatus.COMPLETED)
+
+
+def test_a_lost_job_gives_nothing_instead_of_an_error(tmp_path: Path) -> None:
+    launcher = Waits()
+    launcher.setup(**setting_up(tmp_path))
+    kept, lost = launcher.launch([["kept"], ["lost"]], 0)
+    assert (kept.return_value, lost.return_value) == ("kept", None)
     with pytest.raises(ValueError):  # noqa: PT011
-        waited("bug")
+        launcher.launch([["bug"]], 0)
+
+
+def test_a_job_that_never_started_is_in_the_summary(tmp_path: Path) -> None:
+    """With what it was; one that started has its own folder already."""
+    launcher = Waits()
+    launcher.setup(**setting_up(tmp_path))
+    (tmp_path / "0_job" / ".hydra").mkdir(parents=True)
+    (tmp_path / "0_job" / ".hydra" / "overrides.yaml").write_text("- lost")
+    launcher.launch([["lost"]], 0)
+    assert [o.folder.name for o in outcomes(tmp_path)] == ["0_job"]
+    launcher.results([partial(wait, "lost")], (WorkerDied,), [["algo=ord", "hydra.verbose=true"]], 3)
+    lost = outcomes(tmp_path)[-1]
+    assert (lost.folder.name, lost.overrides, lost.exit_code) == ("3_lost", "algo=ord", 1)
+    assert lost.error == "WorkerDied: its node is gone"
+
+
+class LocalPlugin:
+    """In the place of submitit's local launcher: jobs that call this instead of Hydra."""
+
+    _EXECUTOR = "local"
+
+    def __init__(self, **params: Any) -> None:
+        self.params = params
+
+    def setup(self, **arguments: Any) -> None: ...
+
+    def __call__(self, overrides: Sequence[str], dir_key: str, number: int, job_id: str, state: Any) -> JobReturn:
+
+        if overrides == ["dies"]:
+            os.kill(os.getpid(), signal.SIGKILL)
+        time.sleep(0.5)
+        return JobReturn(_return_value=(number, list(overrides)), status=JobStatus.COMPLETED)
+
+
+@pytest.mark.slow
+def test_submitit_waits_for_the_jobs_after_one_that_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("submitit")
+    monkeypatch.setattr(invsmooth_launchers.SlurmLocal, "plugin", f"{__name__}.LocalPlugin")
+    launcher = invsmooth_launchers.SlurmLocal(submitit_folder=str(tmp_path / "logs" / "%j"), timeout_min=5, name="t")
+    launcher.setup(**setting_up(tmp_path))
+    returned = launcher.launch([["dies"], ["lives"]], 4)
+    assert [r.return_value for r in returned] == [None, (5, ["lives"])]
+    assert [o.folder.name for o in outcomes(tmp_path)] == ["4_lost"]

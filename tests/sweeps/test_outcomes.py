@@ -15,8 +15,9 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth import reporting
 from invsmooth.core.errors import CertificateViolation, ConfigError
 from invsmooth.sweeps import report_at_end as sweep
-from invsmooth.sweeps.outcomes import exit_code, outcomes, summary, write_failure
+from invsmooth.sweeps.outcomes import clear_failure, exit_code, outcomes, summary, write_failure, write_lost
 from invsmooth.sweeps.report_at_end import ReportAtSweepEnd
+from tests.reporting.declared import DECLARED
 from tests.reporting.made import row
 
 
@@ -79,7 +80,7 @@ def test_rows_are_those_of_the_jobs_that_finished(
     from invsmooth.records.rows import write_rows
 
     for name, status in (("0_a", "finished"), ("1_b", "running")):
-        write_rows(job(tmp_path, name, status) / "results.parquet", [row(run_id=name)])
+        write_rows(job(tmp_path, name, status) / "results.parquet", [row(run_id=name)], DECLARED)
 
     def broken(*args: object) -> None:
         raise OSError("disk full")
@@ -92,24 +93,40 @@ def test_rows_are_those_of_the_jobs_that_finished(
     assert "1 of 2 jobs finished" in capsys.readouterr().out
 
 
-def test_a_job_that_was_lost_before_it_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_job_that_was_lost_before_it_began(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     job(tmp_path, "0_a", "finished")
-    monkeypatch.setattr(sweep, "lost", [])
     ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
-    monkeypatch.setattr(sweep, "lost", ["job 17_1 was cancelled"])
+    write_lost(tmp_path, 1, ["algo=adv", "seed=1"], RuntimeError("job 17_1 was cancelled"))
     with pytest.raises(SystemExit) as end:
         ReportAtSweepEnd().on_multirun_end(ending(tmp_path))
     assert end.value.code == 1
+    assert "1 of 2 jobs finished, 1 did not:\n  1_lost: algo=adv seed=1\n" in capsys.readouterr().out
+    clear_failure(job(tmp_path, "1_b", None))  # it starts in a second try
+    assert [o.folder.name for o in outcomes(tmp_path)] == ["0_a", "1_b"]
+
+
+@pytest.mark.parametrize("launcher_fails", [False, True])
+def test_a_sweep_whose_launcher_fails_is_concluded_all_the_same(launcher_fails: bool, tmp_path: Path) -> None:
+    config = OmegaConf.merge(ending(tmp_path), {"trainer": {"strategy": "auto", "devices": 1}})
+    config.hydra.output_subdir = ".hydra"
+    sweep.conclude_broken()
+    ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+    assert sweep.conclude_broken() is None  # no job started
+    ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+    job(tmp_path, "0_a", "finished")
+    if not launcher_fails:
+        ReportAtSweepEnd().on_multirun_end(config)  # type: ignore[arg-type]
+    assert sweep.conclude_broken() == (1 if launcher_fails else None)
+    assert sweep.conclude_broken() is None
 
 
 @pytest.mark.parametrize(("strategy", "devices", "refused"), [("ddp", 2, True), ("ddp", 1, False), ("auto", -1, True)])
 def test_distributed_jobs_are_refused_before_any_work(
     strategy: str, devices: int, refused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sweep, "_running", [])
+    monkeypatch.setattr(ReportAtSweepEnd, "running", None)
     trainer = SimpleNamespace(strategy=strategy, devices=devices)
-    basic = SimpleNamespace(_target_="hydra._internal.core_plugins.basic_launcher.BasicLauncher")
-    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(launcher=basic, output_subdir=".hydra"))
+    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(output_subdir=".hydra"))
     if not refused:
         ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
         return
@@ -124,8 +141,8 @@ def test_a_multirun_whose_jobs_could_not_be_found_is_refused(
     subdir: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What each job was is read from .hydra in its folder."""
-    monkeypatch.setattr(sweep, "_running", [])
-    hydra = SimpleNamespace(launcher=SimpleNamespace(_target_="any.Launcher"), output_subdir=subdir)
+    monkeypatch.setattr(ReportAtSweepEnd, "running", None)
+    hydra = SimpleNamespace(output_subdir=subdir)
     config = SimpleNamespace(trainer=SimpleNamespace(strategy="auto", devices=1), hydra=hydra)
     with pytest.raises(SystemExit) as end:
         ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]

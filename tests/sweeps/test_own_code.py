@@ -59,7 +59,7 @@ def evaluated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Calla
 def test_a_change_of_what_it_imports_is_computed(evaluated: Callable[[str], float], tmp_path: Path) -> None:
     first = evaluated("def gain():\n    return 0.9")
     assert evaluated("def gain():  # a comment\n    return 0.9") == first
-    assert "cells recalled" in (tmp_path / "1" / "run.json").read_text()
+    assert "cells cached" in (tmp_path / "1" / "run.json").read_text()
     assert evaluated("def gain():\n    return 0.3") < first - 1
     assert evaluated("def gain():\n    return 0.9") == first
 

@@ -1,4 +1,4 @@
-"""What a plan says is what a run then does; and what is recalled is what was computed."""
+"""The cost estimate of a run is what the run then takes; cached results are those that were computed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hydra import compose, initialize_config_module
 from invsmooth import verify
 from invsmooth.config import schema
 from invsmooth.estimators import ISTANetPP
-from invsmooth.evaluation.job_plan import JobPlan, Step, print_plans, read_plan
+from invsmooth.evaluation.job_plan import Cost, JobPlan, print_plans, read_plan
 from invsmooth.pipeline import run as pipeline
 from tests.training.toys import SETTINGS, data, module, trainer
 
@@ -24,7 +24,7 @@ TINY = [
 ]  # fmt: skip
 
 PROBES = 2
-"""What the network is asked before results are recalled: one fixed image for each ratio."""
+"""What the network is asked before cached results are used: one fixed image for each ratio."""
 
 
 class Runs:
@@ -35,7 +35,7 @@ class Runs:
         self.folder, self.number, self.images = folder, 0, 0
         self.net = ISTANetPP(1, 4).eval()
         torch.save({"state_dict": {}}, folder / "some.ckpt")
-        monkeypatch.setattr(pipeline, "build_estimator", lambda cfg, trains: self.net)
+        monkeypatch.setattr(pipeline.build, "build_estimator", lambda cfg, trains: self.net)
         self.net.register_forward_pre_hook(self.count)
 
     def count(self, net: torch.nn.Module, arguments: tuple) -> None:
@@ -71,7 +71,7 @@ def rows(folder: Path) -> pd.DataFrame:
     [
         ("all", []),
         ("discrepancy", ["attack=apgd", "attack.restarts=2", "attack.init=sphere"]),
-        ("error", ["attack=noise", "certify.bands=pointwise", "certify.pictures=1"]),
+        ("error", ["attack=noise", "certify.pixel_intervals=pointwise", "certify.pictures=1"]),
         ("mean", ["attack.target=mean", "attack.n_samples=3", "attack.chunk_size=2"]),
         ("error", ["attack.target=median", "attack.n_samples=6", "attack.n_around=2"]),
         ("center", ["certify.n_pred=50"]),
@@ -81,14 +81,14 @@ def test_the_cost_that_is_planned_is_what_it_takes(run: Runs, certify: str, more
     grid = [f"certify={certify}", "certify.n_samples=24", "attack.eps=[0,0.1]", "certify.sigma=[12,25]", *more,
             "attack.n_iter=3"]  # fmt: skip
     plan = run.plan(*grid)
-    planned = sum(step.evals for step in plan.steps)
-    assert not any(step.kept for step in plan.steps)
+    planned = sum(cost.evals for cost in plan.costs)
+    assert not any(cost.cached for cost in plan.costs)
     assert (plan.cells, plan.done) == (2 * 2 * 2 * 2 * (4 if certify == "all" else 1), 0)
     folder = run(*grid)
     assert planned == pytest.approx(run.images - PROBES, rel=0.01)
     assert len(rows(folder)) == plan.cells
     after = run.plan(*grid)
-    assert (after.done, after.steps) == (plan.cells, [])
+    assert (after.done, after.costs) == (plan.cells, [])
 
 
 def test_what_is_done_is_neither_computed_nor_changed(run: Runs) -> None:
@@ -106,7 +106,7 @@ def test_what_is_done_is_neither_computed_nor_changed(run: Runs) -> None:
     )  # certificates of images and ratios; pictures of ratios, eps and sigma
     assert files(again) == files(first)
     record = json.loads((again / "run.json").read_text())
-    assert record["cells"] == {"cells recalled": 4}
+    assert record["cells"] == {"cells cached": 4}
 
 
 def test_certificates_that_are_taken_over_name_this_runs_weights(run: Runs, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,9 +126,9 @@ def test_a_sweep_over_sigma_attacks_once_and_one_over_eps_draws_once(run: Runs) 
     grid = ["certify=error", "certify.n_samples=24"]
     run(*grid, "attack.eps=0.1", "certify.sigma=12")
     plan = run.plan(*grid, "attack.eps=0.1", "certify.sigma=25")
-    assert [(s.kind, s.kept) for s in plan.steps] == [("attack", True), ("draws", False), ("rest", False)] * 4
+    assert [(c.kind, c.cached) for c in plan.costs] == [("attack", True), ("draws", False), ("rest", False)] * 4
     plan = run.plan(*grid, "attack.eps=0.2", "certify.sigma=12")
-    assert [(s.kind, s.kept) for s in plan.steps] == [("attack", False), ("draws", True), ("rest", False)] * 4
+    assert [(c.kind, c.cached) for c in plan.costs] == [("attack", False), ("draws", True), ("rest", False)] * 4
     # Rows of one experiment: no cell twice, whatever grids its runs had.
     other = run(*grid, "attack.eps=[0.1,0.2]", "certify.sigma=12")
     assert rows(other)["run_id"].nunique() == 1
@@ -151,7 +151,7 @@ def test_other_settings_are_other_cells(run: Runs, change: str, attacks: bool, d
     run(*grid)
     plan = run.plan(*grid, change, *(["attack.eps=0.1", "attack.n_iter=3"] if change == "attack=apgd" else []))
     assert plan.done == 0
-    kept = {kind: {step.kept for step in plan.steps if step.kind == kind} for kind in ("attack", "draws")}
+    kept = {kind: {cost.cached for cost in plan.costs if cost.kind == kind} for kind in ("attack", "draws")}
     assert kept == {"attack": {attacks}, "draws": {draws}}
 
 
@@ -177,21 +177,21 @@ def test_cells_that_are_taken_over_belong_to_the_run_that_does(run: Runs) -> Non
 
 
 def test_the_operator_counts_where_the_measurements_are_the_same(run: Runs) -> None:
-    from invsmooth.attacks.targets import BASE
+    from invsmooth.attacks import PGD
     from invsmooth.cache import Store
-    from invsmooth.core.units import Units
-    from invsmooth.evaluation.attack_sweep import AttackPlan
+    from invsmooth.certificates.error import Error
     from invsmooth.evaluation.result_cache import ResultCache
-    from invsmooth.evaluation.settings import CertifyPlan
+    from invsmooth.evaluation.settings import Evaluation
     from invsmooth.operators import BlockGaussian
     from invsmooth.operators.measurement import Measured, Setting
+    from invsmooth.records.rows import Declared
 
-    plan = CertifyPlan(["error"], [0.1], [25.0], 30, 0.9, 0.5, Units.matched, 1)
-    recall = ResultCache(Store(run.folder), {}, plan, AttackPlan("pgd", [0.1], [25.0], {}, BASE, 1), {}, {}, 0)
+    evaluation = Evaluation(eps=[0.1], sigma=[0.1], attack=PGD(n_iter=1), certifiers=[Error()], n_samples=30)
+    cache = ResultCache(Store(run.folder), {}, evaluation, {}, Declared())
     nothing = torch.zeros(1, 1, 16, 16)
     y = torch.zeros(1, 4, 32)
     made = [Measured(Setting(BlockGaussian(0.5, block=8, seed=s), 0.5, 0.0), ["a"], nothing, y, y) for s in (0, 0, 1)]
-    keys = [recall.key(measured, 0) for measured in made]
+    keys = [cache.key(measured, 0) for measured in made]
     assert keys[0] == keys[1] != keys[2]
 
 
@@ -216,8 +216,8 @@ def test_a_sum_counts_what_jobs_share_once(run: Runs, capsys: pytest.CaptureFixt
     jobs = [run.plan(*grid, f"certify.sigma={sigma}") for sigma in (12, 25)]
     print_plans(jobs)
     shown = capsys.readouterr().out
-    attacks = sum(s.evals for s in jobs[0].steps if s.kind == "attack")
-    total = sum(s.evals for job in jobs for s in job.steps)
+    attacks = sum(c.evals for c in jobs[0].costs if c.kind == "attack")
+    total = sum(c.evals for job in jobs for c in job.costs)
     assert f"{total - attacks:,}" in shown
     assert f"{attacks:,}" in shown
 
@@ -230,6 +230,6 @@ def test_passes_of_a_training_batch(tmp_path: Path, name: str) -> None:
 
 
 def test_room_that_draws_take_is_said(capsys: pytest.CaptureFixture[str]) -> None:
-    steps = [Step("draws", "one", 5, file_bytes=2**31), Step("draws", "kept", 5, kept=True, file_bytes=2**33)]
-    print_plans([JobPlan("a job", 1, 0, 0, "", steps)])
+    costs = [Cost("draws", "one", 5, file_bytes=2**31), Cost("draws", "kept", 5, cached=True, file_bytes=2**33)]
+    print_plans([JobPlan("a job", 1, 0, 0, "", costs)])
     assert "temporary file of up to 2.0 GiB" in " ".join(capsys.readouterr().out.split())

@@ -16,7 +16,7 @@ from hydra import compose, initialize_config_module
 
 from invsmooth.cache.content import file_key
 from invsmooth.config import schema
-from invsmooth.pipeline import build
+from invsmooth.pipeline import keys
 from invsmooth.pipeline import run as pipeline
 from invsmooth.training import ReconstructionModule
 from invsmooth.training import fit as training
@@ -310,5 +310,5 @@ def test_checkpoints_of_a_run_are_its_own(whole: Path, tmp_path: Path) -> None:
 def test_other_code_is_another_training(tmp_path: Path, whole: Path, monkeypatch, changed: str) -> None:
     """This package's, and that which the algorithm comes from."""
     training_in(whole.parent / "cache", tmp_path / "cache")
-    monkeypatch.setattr(build, changed, lambda *names: "other")
+    monkeypatch.setattr(keys, changed, lambda *names: "other")
     assert not taken_over(train(tmp_path / "again"))

@@ -8,8 +8,10 @@ import lightning as L
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
 
 from invsmooth.config import schema
+from invsmooth.config.validate import data_conflicts
 from invsmooth.metrics import psnr
 from invsmooth.pipeline.build import build_data, build_estimator, build_module, build_settings
 from invsmooth.training.stop_after import StopAfterBatches
@@ -29,16 +31,8 @@ def train(
     task: str, algo: str, folder: Path, n_batches: int, *overrides: str, **options: object
 ) -> tuple[float, float]:
     """PSNR of A^T y and of the trained network on a photograph that was not trained on."""
-    schema.register()
-    with initialize_config_module("invsmooth.conf", version_base="1.3"):
-        given = [
-            f"task={task}_small",
-            f"algo={algo}",
-            *SIZES[task],
-            *ALGORITHMS[algo],
-            f"trainer.max_steps={n_batches}",
-        ]
-        cfg = compose("train", [*given, *overrides])
+    given = [f"task={task}_small", f"algo={algo}", *SIZES[task], *ALGORITHMS[algo], f"trainer.max_steps={n_batches}"]
+    cfg = composed(*given, *overrides)
     L.seed_everything(0, verbose=False)
     settings = build_settings(cfg.operator)
     module = build_module(cfg, build_estimator(cfg, trains=True))
@@ -83,3 +77,29 @@ def test_switches_leave_the_meaning_alone(tmp_path: Path, algo: str, overrides: 
     _, plain = train("cs", algo, tmp_path, 25)
     _, switched = train("cs", algo, tmp_path, 25, *overrides, **options)
     assert switched == pytest.approx(plain, abs=0.5 if options else 0.05)
+
+
+def composed(*overrides: str) -> DictConfig:
+    schema.register()
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        return compose("train", [*overrides])
+
+
+@pytest.mark.parametrize("algo", ["smt_adv", "smt_grad"])
+def test_grey_levels_of_the_config_become_the_unit_scale(algo: str) -> None:
+    cfg = composed("task=denoise_small", *SIZES["denoise"], f"algo={algo}", "algo.sigma=51")
+    module = build_module(cfg, build_estimator(cfg, trains=True))
+    assert module.sigma == pytest.approx(0.2)
+    assert module.setup_.train_sigma_b == pytest.approx(cfg.operator.train_sigma_b / 255)
+    assert module.setup_.val_settings[0].sigma_b == module.setup_.train_sigma_b
+
+
+def test_images_to_validate_on_may_come_from_a_class_of_anybody() -> None:
+    cfg = composed("task=denoise_small", "data.val=tests.data.test_splits.Squares")
+    assert not [*data_conflicts(cfg.data)]
+    images = build_data(cfg, 1, trains=True).load["val"]()
+    assert images.names == ("0", "1", "2", "3", "4")
+    for val, message in (("nothing", "data.val=nothing is not allowed; allowed: holdout"), ("no.Set", "cannot be imported"),
+                         ("invsmooth.data.sets.Train400", "it has no images to val on")):  # fmt: skip
+        cfg.data.val = val
+        assert message in "\n".join(data_conflicts(cfg.data))

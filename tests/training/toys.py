@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invsmooth import training as algorithms
 from invsmooth.data import ImageArrays, in_memory
-from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.data.datamodule import ImageDataModule, PatchSettings
 from invsmooth.estimators import ISTANetPP
 from invsmooth.operators import BlockGaussian, LinearOperator
 from invsmooth.operators.measurement import Setting
@@ -31,8 +31,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
 """A setting of each algorithm that uses all that is drawn and kept from batch to batch."""
 
 
-def module(name: str = "Ord", estimator: torch.nn.Module | None = None, setup: dict | None = None, **own: Any) -> Any:
-    """An algorithm over a small network, by the name of its class without "Training"."""
+def module(
+    algorithm: str | type[ReconstructionModule] = "Ord",
+    estimator: torch.nn.Module | None = None,
+    setup: dict | None = None,
+    **own: Any,
+) -> Any:
+    """An algorithm over a small network, by its class, or the name of one of ours without "Training"."""
     torch.manual_seed(0)
     operators = [BlockGaussian(r, block=4) for r in RATIOS]
     arguments: dict[str, Any] = {
@@ -41,10 +46,8 @@ def module(name: str = "Ord", estimator: torch.nn.Module | None = None, setup: d
         "max_batches": 12, "seed": 3,
         "description": {"estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 2, "channels": 4}},
     }  # fmt: skip
-    made: ReconstructionModule = getattr(algorithms, f"{name}Training")(
-        TrainingSetup(**arguments | (setup or {})), **own
-    )
-    return made
+    kind = getattr(algorithms, f"{algorithm}Training") if isinstance(algorithm, str) else algorithm
+    return kind(TrainingSetup(**arguments | (setup or {})), **own)
 
 
 def alone(name: str, estimator: torch.nn.Module | None = None, setup: dict | None = None, **own: Any) -> Any:
@@ -64,8 +67,8 @@ def random_images(first: int) -> ImageArrays:
 def data(num_workers: int = 0) -> ImageDataModule:
     load = {split: partial(random_images, 3 * k) for k, split in enumerate(("train", "val", "test"))}
     return ImageDataModule(
-        name="random", load=load, patch_size=8, batch_size=4, n_patches=20, augment=True, crop=None, val_crop=None,
-        n_settings=1, num_workers=num_workers, seed=3,
+        name="random", load=load, patches=PatchSettings(8, 4, 20, augment=True, seed=3), crop=None, val_crop=None,
+        n_settings=1, num_workers=num_workers,
     )  # fmt: skip
 
 

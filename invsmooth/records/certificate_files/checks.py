@@ -1,4 +1,5 @@
-"""Everything that a certificate file alone tells about itself: checksum, consistency, arithmetic. No torch."""
+"""Everything that a certificate file alone tells about itself: checksum, consistency,
+arithmetic. No torch."""
 
 from __future__ import annotations
 
@@ -17,12 +18,19 @@ from invsmooth.records.certificate_files.parts import certifier_of, class_of, ow
 
 
 def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]:
-    """All that is wrong with a file that was read from ``path``, one message each; empty if nothing is.
+    """All that is wrong with a file that was read from ``path``, one message each; empty if nothing
+    is.
 
     Args:
-        trust: modules that the user named, for certifiers that are not ours (:mod:`invsmooth.core.trust`).
+        trust: modules that the user named, for certifiers that are not ours
+            (:mod:`invsmooth.core.trust`).
     """
-    if wrong := structure_errors(record, path, trust) or list(out_of_range(record)):
+    if wrong := structure_errors(record, path, trust):
+        return wrong
+    wrong = list(out_of_range(record))
+    for i, certificate in enumerate(record["certificates"]):
+        wrong += out_of_range(certificate, class_of(certificate, path, trust).ranges, where=f"certificates[{i}]")
+    if wrong:
         return wrong
     found = []
     if record["sha256"] != (recomputed := checksum(record)):
@@ -39,7 +47,8 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
 
 
 def structure_errors(record: Record, path: Path, trust: Sequence[str]) -> list[str]:
-    """What is wrong with the fields of a whole file. If there is something, nothing else can be checked."""
+    """What is wrong with the fields of a whole file. If there is something, nothing else can be
+    checked."""
     if found := list(fields.file_errors(record)):
         return found
     for i, certificate in enumerate(record["certificates"]):
@@ -62,7 +71,8 @@ def message(field: str, recorded: object, recomputed: object) -> str:
 
 
 def file_errors(record: Record) -> Iterator[str]:
-    """Units, label, and whether the confidence was shared over as many sigma and eps as there are."""
+    """Units, label, and whether the confidence was shared over as many sigma and eps as there
+    are."""
     if record["units"] not in list(Units):
         yield f"units: {record['units']!r} is none of {', '.join(Units)}"
     label = PAPER_LABEL if record["units"] == Units.paper else ""
@@ -89,13 +99,15 @@ def file_errors(record: Record) -> Iterator[str]:
 
 
 def elsewhere(record: Record, certificate: Record) -> float | None:
-    """A radius of the same certifier and sigma that is certified at another measurement; None where there is none."""
+    """A radius of the same certifier and sigma that is certified at another measurement; None
+    where there is none."""
     same = [c for c in record["certificates"] if all(c[k] == certificate[k] for k in ("certifier", "sigma"))]
     return next((c["radii"][0]["eps"] for c in same if c["measurement"] != certificate["measurement"]), None)
 
 
 def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[str]:
-    """Whether the measurements, and the clean image where it is kept, are those that were certified."""
+    """Whether the measurements, and the clean image where it is kept, are those that were
+    certified."""
     described = dict(record["measurements"]["arrays"])
     file = record["measurements"]["file"]
     if Path(file).name != file or not file.endswith(".npz"):
@@ -132,8 +144,8 @@ def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[s
 
 
 def measurement_shape(record: Record) -> list[int] | None:
-    """Shape of the measurements of one image, from the image's and from the operator's settings; None for an operator that is
-    not ours."""
+    """Shape of the measurements of one image, from the image's and from the operator's settings;
+    None for an operator that is not ours."""
     (channels, height, width), operator = record["image"]["shape"], record["operator"]
     if "_target_" in operator:
         return None
@@ -145,13 +157,13 @@ def measurement_shape(record: Record) -> list[int] | None:
 
 
 def certificate_errors(record: Record, certificate: Record, certifier: Certifier) -> Iterator[str]:
-    allowed = ("none", "dkw")
-    if "eps" in certificate["shared_over"] or certifier.over_eps("dkw", apart=False) != "dkw":
-        allowed = ("none",)
+    band = "eps" not in certificate["shared_over"] and certifier.over_eps("dkw", apart=False) == "dkw"
+    allowed = ("none", "dkw") if band else ("none",)
     if certificate["simultaneous"] not in allowed:
         yield f"simultaneous: {certificate['simultaneous']!r} is not allowed here; allowed: {', '.join(allowed)}"
     if "eps" in certificate["shared_over"] and certifier.over_eps("bonferroni") == "none":
-        yield f"shared_over.eps: the bounds of {certifier.name} hold at all eps, so that the confidence is not shared over them"
+        said = "hold at all eps, so that the confidence is not shared over them"
+        yield f"shared_over.eps: the bounds of {certifier.name} {said}"
     certifier.check(settings_of(certificate))
     yield from certifier.inconsistencies(certificate)
     n = math.prod(record["image"]["shape"])

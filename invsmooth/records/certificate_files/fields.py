@@ -1,17 +1,33 @@
-"""What belongs in a certificate file: the fields of each object and what kind of value each has. No torch."""
+"""What belongs in a certificate file: the fields of each object and what kind of value each has.
+No torch."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from invsmooth.certificates.fields import ANYTHING, FLAG, KINDS, NUMBER, OR_NULL, REAL, TEXT, WHOLE, whole
+from invsmooth.certificates.fields import (
+    ANYTHING,
+    AT_LEAST_0,
+    AT_LEAST_1,
+    BETWEEN,
+    FLAG,
+    KINDS,
+    NUMBER,
+    OR_NULL,
+    REAL,
+    TEXT,
+    WHOLE,
+    Range,
+    whole,
+)
 
 ARRAY = {"sha256": TEXT, "shape": [WHOLE]}
 OURS: dict[str, Any] = {"name": TEXT, "block": WHOLE, "seed": WHOLE, "matrix": TEXT + OR_NULL}
 FROM_OUTSIDE: dict[str, Any] = {"_target_": TEXT, "parameters": ANYTHING}
-"""What names an operator, or a certifier, that is not ours: dotted class, and parameters by name."""
+"""What names an operator, or a certifier, that is not ours: dotted class, and parameters by
+name."""
 FILE: dict[str, Any] = {
     "format": TEXT, "version": WHOLE, "units": TEXT, "label": TEXT,
     "image": {"key": TEXT, **ARRAY},
@@ -26,7 +42,8 @@ SETTINGS: dict[str, Any] = {
     "measurement": TEXT, "sigma": NUMBER, "n_samples": WHOLE, "confidence": NUMBER, "shared_over": ANYTHING,
     "confidence_each": NUMBER, "simultaneous": TEXT, "seed": WHOLE,
 }  # fmt: skip
-"""Of a certificate. sigma in grey levels; shared_over: how many eps, sigma and images the confidence is shared out over."""
+"""Of a certificate. sigma in grey levels; shared_over: how many eps, sigma and images the
+confidence is shared out over."""
 COMMON = SETTINGS | {"certifier": TEXT, "anytime": FLAG, "sound": FLAG}
 RADIUS: dict[str, Any] = {"eps": NUMBER, "ratio": REAL, "bound": REAL, "reason": TEXT}
 
@@ -34,10 +51,6 @@ OPERATORS = ("identity", "block_gaussian")
 MOST_PIXELS = 2**28
 MOST_DRAWS = 100_000
 """Of one certificate, that --rerun makes again unless more are allowed (--max-draws)."""
-Range = tuple[Callable[[Any], bool], str]
-AT_LEAST_0: Range = (lambda v: v >= 0, "at least 0")
-AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
-BETWEEN: Range = (lambda v: 0 < v < 1, "between 0 and 1")
 RANGES: dict[str, Range] = {
     "sigma_b": AT_LEAST_0,
     "image.shape": (
@@ -92,7 +105,8 @@ def file_errors(record: dict[str, Any]) -> Iterator[str]:
 
 
 def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: str) -> Iterator[str]:
-    """What is wrong with the fields of a certificate. ``own``: those that its certifier declares."""
+    """What is wrong with the fields of a certificate. ``own``: those that its certifier
+    declares."""
     yield from wrong_fields(certificate, COMMON | own | {"radii": [RADIUS | row for row in own["radii"]]}, where)
     shared = certificate.get("shared_over")
     if not isinstance(shared, dict) or not all(
@@ -101,14 +115,17 @@ def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: 
         yield f"{where}.shared_over: {shared!r} does not give whole numbers of eps, sigma and images"
 
 
-def out_of_range(value: dict[str, Any], kind: str = "", where: str = "") -> Iterator[str]:
-    """The values that RANGES does not allow, each with its place. ``value``: an object with the right fields."""
+def out_of_range(
+    value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "", where: str = ""
+) -> Iterator[str]:
+    """The values that ``ranges`` does not allow, each with its place. ``value``: an object with
+    the right fields."""
     for name, entry in value.items():
         field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")
-        if field in RANGES and not RANGES[field][0](entry):
-            yield f"{place}: {entry!r} is not {RANGES[field][1]}"
+        if field in ranges and not ranges[field][0](entry):
+            yield f"{place}: {entry!r} is not {ranges[field][1]}"
         elif field in ("image", "operator"):
-            yield from out_of_range(entry, field, place)
+            yield from out_of_range(entry, ranges, field, place)
         elif field in ("certificates", "certificates.radii"):
             for i, one in enumerate(entry):
-                yield from out_of_range(one, name, f"{place}[{i}]")
+                yield from out_of_range(one, ranges, name, f"{place}[{i}]")

@@ -1,8 +1,8 @@
-"""How certificate files are written and read: JSON with a checksum, and the measurements beside it. No torch.
+"""How certificate files are written and read: JSON with a checksum, and the measurements beside it.
+No torch.
 
-A number that JSON does not know is one of the strings "nan", "inf" and "-inf". All others are written with as many digits as
-give the same float again.
-"""
+A number that JSON does not know is one of the strings "nan", "inf" and "-inf". All others are
+written with as many digits as give the same float again."""
 
 from __future__ import annotations
 
@@ -25,7 +25,8 @@ FORMAT, VERSION = "invsmooth certificates", 2
 FOLDER = "certificates"
 """Within a run folder."""
 MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
-"""Of a certificate file: its size, the digits of a whole number, and objects and lists within each other."""
+"""Of a certificate file: its size, the digits of a whole number, and objects and lists within
+each other."""
 
 Record = dict[str, Any]
 
@@ -39,12 +40,14 @@ def canonical(content: Mapping[str, Any]) -> str:
 
 
 def checksum(record: Mapping[str, Any]) -> str:
-    """SHA-256 of everything in the file but the checksum itself, whatever the order of keys and the white space."""
+    """SHA-256 of everything in the file but the checksum itself, whatever the order of keys and
+    the white space."""
     return hashlib.sha256(canonical({k: v for k, v in record.items() if k != "sha256"}).encode()).hexdigest()
 
 
 def dumped(record: Mapping[str, Any]) -> bytes:
-    """A record with its checksum as JSON; a line for each certificate, so that people can look at it."""
+    """A record with its checksum as JSON; a line for each certificate, so that people can look
+    at it."""
     lines = []
     for key, value in {**record, "sha256": checksum(record)}.items():
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -101,7 +104,8 @@ def read_record(path: Path) -> Record:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys differ: of two equal ones a reader could see the one and check the other."""
+    """A JSON object whose keys differ: of two equal ones a reader could see the one and check
+    the other."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = sorted(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
@@ -110,7 +114,8 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def nested_deeper(value: Any, levels: int) -> bool:
-    """Whether a JSON value has more levels of objects and lists; without recursion, which deep ones would exhaust."""
+    """Whether a JSON value has more levels of objects and lists; without recursion, which deep
+    ones would exhaust."""
     level = [value]
     for _ in range(levels):
         inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
@@ -192,7 +197,8 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The certificate files of a folder: those in a folder ``certificates``, or else all .json files right in it."""
+    """The certificate files of a folder: those in a folder ``certificates``, or else all .json
+    files right in it."""
     if not path.is_dir():
         return [path]
     below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER]

@@ -1,4 +1,5 @@
-"""The certifiers that a certificate file names: ours by name, others by a class that the user trusts. No torch."""
+"""The certifiers that a certificate file names: ours by name, others by a class that the user
+trusts. No torch."""
 
 from __future__ import annotations
 
@@ -48,15 +49,16 @@ def is_ours(kind: type[Certifier]) -> bool:
 
 
 def certifier_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str]) -> Certifier:
-    """The certifier with its recorded parameters; those of ours are fields of the certificate. ``certificate``: with the right
-    fields.
+    """The certifier with its recorded parameters; those of ours are fields of the certificate.
+    ``certificate``: with the right fields.
 
     Raises: CertificateFileError: its class refuses the parameters.
     """
     kind = class_of(certificate, path, trust)
-    given = certificate if is_ours(kind) else certificate["parameters"]
     try:
-        return kind(**{name: given[name] for name in inspect.signature(kind).parameters if name in given})
+        if not is_ours(kind):
+            return kind(**certificate["parameters"])
+        return kind(**{name: certificate[name] for name in inspect.signature(kind).parameters})
     except Exception as error:  # whatever a class raises for parameters that it does not take
         raise CertificateFileError(f"certifier: {certificate['certifier']} cannot be made: {error}") from error
 

@@ -1,4 +1,4 @@
-"""From certificates and operators to what a certificate file says of them."""
+"""From certificates to what a certificate file says of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from invsmooth.cache.content import array_sha256
 from invsmooth.certificates import Certificate, Certifier
 from invsmooth.certificates.fields import real
 from invsmooth.core.units import Units
-from invsmooth.operators import LinearOperator
 from invsmooth.records.certificate_files.arithmetic import settings_of, shifts
 from invsmooth.records.certificate_files.fields import SETTINGS
 from invsmooth.records.certificate_files.format import Record
@@ -35,7 +34,7 @@ def certificate_record(
         eps: as in the config, for each radius.
         settings: the fields SETTINGS, and ``quantile``.
     """
-    each = settings_of({**settings})
+    each = settings_of(dict(settings))
     record = described(certifier) | {k: settings[k] for k in SETTINGS}
     record["sound"] = certificate.sound and units is Units.matched
     own = certifier.record(certificate, i, units)
@@ -56,7 +55,3 @@ def to_numpy(tensor: Tensor) -> np.ndarray:
 
 def array_record(array: np.ndarray) -> Record:
     return {"sha256": array_sha256(array), "shape": list(array.shape)}
-
-
-def operator_sha256(operator: LinearOperator) -> str:
-    return operator.sha256()

@@ -1,4 +1,5 @@
-"""Draw the certificates of a file again: the same network, operator, measurement and seed have to give the same numbers."""
+"""Draw the certificates of a file again: the same network, operator, measurement and seed have
+to give the same numbers."""
 
 from __future__ import annotations
 
@@ -27,16 +28,18 @@ from invsmooth.records.certificate_files.checks import message, name_of
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of
-from invsmooth.records.certificate_files.record import certificate_record, operator_sha256
+from invsmooth.records.certificate_files.record import certificate_record
 
 RELATIVE = 1e-4
-"""How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide the rounding of single
-precision networks; for the published ones it is below 1e-6."""
+"""How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide
+the rounding of single precision networks; for the published ones it is below 1e-6."""
 OF_THE_IMAGE = 5e-7
-"""… plus this share of the length of the reconstruction: single precision cannot tell reconstructions apart that differ by
-less. About four units in the last place. A bound that is off by a factor of 10 is found down to an MSE of 1e-12."""
+"""… plus this share of the length of the reconstruction: single precision cannot tell
+reconstructions apart that differ by less. About four units in the last place. A bound that is
+off by a factor of 10 is found down to an MSE of 1e-12."""
 FOLLOWS = ("ratio", "bound", "reason")
-"""What follows from the rest of a file, beside what the certifier says. A file without findings has these values."""
+"""What follows from the rest of a file, beside what the certifier says. A file without findings
+has these values."""
 MOST_ENTRIES = 2**26
 """Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1."""
 
@@ -45,13 +48,14 @@ def rerun(
     record: Record, path: Path, checkpoint: str | None, chunk_size: int | None, *, trust: Sequence[str] = (),
     most_draws: int = MOST_DRAWS,
 ) -> list[str]:  # fmt: skip
-    """What is not the same when drawn again, one message each; empty if all is. ``record``: one without findings.
+    """What is not the same when drawn again, one message each; empty if all is. ``record``: one
+    without findings.
 
     Args:
         checkpoint: the weights, where they are not at the recorded path.
         trust: modules that the user named: :mod:`invsmooth.core.trust`.
-    Raises: CertificateFileError: the estimator or the operator of the file cannot be made again, or not drawn with.
-    """
+    Raises: CertificateFileError: the estimator or the operator of the file cannot be made again, or
+    not drawn with."""
     certifiers = [certifier_of(certificate, path, trust) for certificate in record["certificates"]]
     for i, (certifier, certificate) in enumerate(zip(certifiers, record["certificates"], strict=True)):
         if (n_draws := certifier.n_draws(settings_again(certifier, certificate))) > most_draws:
@@ -121,7 +125,7 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
         raise CertificateFileError(f"operator: it cannot be made: {error}") from error
-    if (found := operator_sha256(operator)) != record["operator"]["sha256"]:
+    if (found := operator.sha256()) != record["operator"]["sha256"]:
         raise CertificateFileError(
             "operator.sha256: this is another operator than the one that was certified: "
             f"recorded {record['operator']['sha256']}, found {found}"
@@ -155,7 +159,8 @@ def certify_again(
     certifiers: list[Certifier], one: Record, record: Record, estimator: nn.Module, operator: LinearOperator,
     arrays: dict[str, np.ndarray], chunk_size: int | None,
 ) -> tuple[dict[str, Certificate], Tensor]:  # fmt: skip
-    """The certificates of a group, of which ``one`` is a member, and the reconstruction f(y), shape (1, C, H, W)."""
+    """The certificates of a group, of which ``one`` is a member, and the reconstruction f(y),
+    shape (1, C, H, W)."""
     units = Units(record["units"])
     x, y = (torch.from_numpy(arrays[k])[None] if k in arrays else None for k in ("x", one["measurement"]))
     assert y is not None
@@ -204,9 +209,9 @@ NARROW = 200
 
 
 def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, float, float], bool]:
-    """Whether two numbers of a field are the same but for rounding: as lengths over the image, |a - b| <= RELATIVE times
-    the larger, plus OF_THE_IMAGE times the length of the reconstruction ``picture``, (1, C, H, W). Pure numbers have no
-    second part.
+    """Whether two numbers of a field are the same but for rounding: as lengths over the image, |a -
+    b| <= RELATIVE times the larger, plus OF_THE_IMAGE times the length of the reconstruction
+    ``picture``, (1, C, H, W). Pure numbers have no second part.
 
     Args:
         scales: what the fields are (:attr:`Certifier.scales`).

@@ -1,1 +1,2 @@
-"""Figures of certificates, truth checks, methods and pictures, with Matplotlib and without pyplot."""
+"""Figures of certificates, truth checks, methods and pictures, with Matplotlib and without
+pyplot."""

@@ -20,8 +20,9 @@ Styles = Mapping[float, dict[str, Any]]
 
 
 def certificate_figure(averages: Averages) -> Figure:
-    """Over sigma, a column for each setting: the certificate of each certifier, a curve for each eps, and below the PSNR of
-    what is smoothed. Bars: half a standard deviation over the images."""
+    """Over sigma, a column for each setting: the certificate of each certifier, a curve for each
+    eps, and below the PSNR of the smoothed pictures. Bars: half a standard deviation over the
+    images."""
     settings, certifiers = grouped(averages.table, PANEL), averages.certifiers()
     attacked = [c for c in certifiers if c.at == "attacked"]
     clean = [c for c in certifiers if c.at != "attacked" and not repeats(c, certifiers)]

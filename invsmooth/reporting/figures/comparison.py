@@ -1,5 +1,5 @@
-"""Figures 2 to 4: the reconstructions of the same attacked image by each method, without smoothing and with; PSNR / SSIM
-below."""
+"""Figures 2 to 4: the reconstructions of the same attacked image by each method, without smoothing
+and with; PSNR / SSIM below."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Comparison:
         setting: WHERE, and ``eps``.
         attacked: a row for each method.
         smoothed: the same at the sigma that is best for all; a method may lack one.
-        sigma: grey levels; nan where no run kept pictures of the smoothed median of the attacked image.
+        sigma: grey levels; nan where no run kept pictures of the smoothed median of the attacked
+            image.
     """
 
     setting: Mapping[str, Any]
@@ -45,8 +46,9 @@ class Comparison:
 
 
 def comparisons(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Comparison]]:
-    """The images of Figures 2 to 4: the first image of up to three settings, tasks in turn; more of denoising; more of the
-    other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods` completes them."""
+    """The images of Figures 2 to 4: the first image of up to three settings, tasks in turn; more of
+    denoising; more of the other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods`
+    completes them."""
     kept = with_pictures(rows[rows["eps"] > 0])
     found: list[tuple[int, int, Comparison]] = []
     settings: dict[tuple[Any, ...], int] = {}
@@ -81,7 +83,8 @@ def comparison(setting: dict[str, Any], group: pd.DataFrame, at_attacked: Sequen
 
 
 def comparison_figure(shown: Sequence[Comparison], anywhere: set[str], declared: Declared) -> Figure:
-    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla: ord without attack."""
+    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla:
+    ord without attack."""
     lines = pd.concat([c.attacked for c in shown])
     columns = in_order(lines, declared) + not_run(lines["algo"], anywhere, declared)
     figure = Figure(figsize=(0.4 + 1.35 * (1 + len(columns)), 3.9 * len(shown)), layout="constrained")

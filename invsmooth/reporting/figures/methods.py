@@ -1,4 +1,5 @@
-"""Curves of the methods: Figure 1 (certified discrepancy and PSNR over sigma), and attacked and certified PSNR over eps."""
+"""Curves of the methods: Figure 1 (certified discrepancy and PSNR over sigma), and attacked and
+certified PSNR over eps."""
 
 from __future__ import annotations
 
@@ -47,8 +48,9 @@ def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
 
 
 def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
-    """For each panel above the certified discrepancy over sigma, below the PSNR of the draw of rank K; at
-    sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no certificate exists."""
+    """For each panel above the certified discrepancy over sigma, below the PSNR of the draw of rank
+    K; at sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no
+    certificate exists."""
     figure, grid, styles = canvas(panels, 2, declared)
     for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
         none: list[float] = []
@@ -72,8 +74,8 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
 
 
 def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
-    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and with, and the PSNR that
-    is certified for every attack."""
+    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and
+    with, and the PSNR that is certified for every attack."""
     every = pd.concat([cells for _, cells in panels])
     headings, certified = columns(declared), psnr_columns(declared, every["certifier"])
     at_attacked = [c for c in certifiers(declared, every["certifier"]) if c.at == "attacked"]
@@ -108,7 +110,8 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
 
 
 def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
-    """The averages of a certifier; for None of the first one, since values without smoothing are the same for all."""
+    """The averages of a certifier; for None of the first one, since values without smoothing are
+    the same for all."""
     if certifier is None:
         return cells.drop_duplicates(["method", "eps"])
     return cells[cells["certifier"] == certifier]
@@ -117,7 +120,8 @@ def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
 def canvas(
     panels: Sequence[Panel], n_plots: int, declared: Declared
 ) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
-    """A figure, for each panel its plots one below the other, and the styles of the methods in order."""
+    """A figure, for each panel its plots one below the other, and the styles of the methods in
+    order."""
     per_line = min(PER_LINE, len(panels))
     n_lines = -(-len(panels) // per_line)
     width = max(PANEL[0] * per_line + 0.5, 4.2)
@@ -141,7 +145,8 @@ def canvas(
 def head(
     place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: Sequence[str], of: str, note: str = ""
 ) -> None:
-    """Title of a panel: its setting, whether its certificates hold, and the algorithms that are missing."""
+    """Title of a panel: its setting, whether its certificates hold, and the algorithms that are
+    missing."""
     parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.
     lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 38)]

@@ -1,4 +1,5 @@
-"""The figure "attack, truth, certificate" over eps: all certifiers of a run in one panel for each setting and sigma."""
+"""The figure "attack, truth, certificate" over eps: all certifiers of a run in one panel for each
+setting and sigma."""
 
 from __future__ import annotations
 
@@ -44,8 +45,9 @@ def has_curves(rows: pd.DataFrame) -> bool:
 
 
 def truth_figure(averages: Averages) -> Figure:
-    """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean image. Solid: certified
-    for every attack. Dashed: the truth under the attack found, shaded between its confidence limits."""
+    """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean
+    image. Solid: certified for every attack. Dashed: the truth under the attack found, shaded
+    between its confidence limits."""
     points = curve_points(averages)
     styles = {**{c.name: certifier_style(c) for c in averages.certifiers()}, **UNSMOOTHED}
     panels = grouped(points, PANEL_SIGMA)

@@ -22,23 +22,24 @@ from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
 
 def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
-    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps with a certificate, then at the
-    largest eps; each with the sigma of the best smoothed PSNR. None if the runs kept no pictures."""
+    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps with a
+    certificate, then at the largest eps; each with the sigma of the best smoothed PSNR. None if the
+    runs kept no pictures."""
     kept = with_pictures(with_labels(rows))
     if kept.empty:
         return None
     shown = [row for _, group in grouped(kept, [*PANEL, "certifier"]) for row in telling_rows(group)]
     drawn = [read(picture_of(row)) for row in shown]
-    n_columns = len(KINDS) + any("bands" in pictures for pictures in drawn)
+    n_columns = len(KINDS) + any("lower" in pictures for pictures in drawn)
     figure = Figure(figsize=(1.9 * n_columns, 0.7 + 2.2 * len(shown)), layout="constrained")
     axes = figure.subplots(len(shown), n_columns, squeeze=False)
     above = ""
     for places, row, pictures in zip(axes, shown, drawn, strict=True):
-        for place, kind in zip(places, (*KINDS, "bands"), strict=False):
+        for place, kind in zip(places, (*KINDS, "intervals"), strict=False):
             if row["certifier"] != above:
                 place.set_title(title(kind, certifier(declared, row["certifier"])), fontsize=8)
-            if kind == "bands":
-                draw_bands(figure, place, pictures)
+            if kind == "intervals":
+                draw_intervals(figure, place, pictures)
             else:
                 draw_picture(place, row, kind, pictures, certifier(declared, row["certifier"]))
         above = row["certifier"]
@@ -50,7 +51,8 @@ def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
 
 
 def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
-    """Of one image: the best smoothed row at the largest eps with a certificate, then at the largest eps."""
+    """Of one image: the best smoothed row at the largest eps with a certificate, then at the
+    largest eps."""
     rows = rows[rows["image"] == rows["image"].iloc[0]]
     shown = []
     for candidates in (rows[rows["bound"].notna()], rows):
@@ -70,7 +72,7 @@ def title(kind: str, certifier: CertifierDeclaration) -> str:
         "attacked": "reconstruction\nof y(x+ξ)",
         "median": f"{certifier.shown}\nof {at}",
         "certified": f"draw of rank K\nof {at}" if certifier.ranked else "the same, and by how\nmuch it can move",
-        "bands": f"intervals of the\npixels of {at}: width",
+        "intervals": f"intervals of the\npixels of {at}: width",
     }[kind]
 
 
@@ -86,10 +88,10 @@ def draw_picture(
     place.set_xlabel(caption(row, kind, certifier), fontsize=8)
 
 
-def draw_bands(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) -> None:
+def draw_intervals(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) -> None:
     """The width of each pixel's interval, with its range, and the arrays' own label."""
     place.set(xticks=[], yticks=[], box_aspect=1)
-    if "bands" not in pictures:
+    if "lower" not in pictures:
         place.set_axis_off()
         return
     width = pictures["upper"] - pictures["lower"]
@@ -104,7 +106,8 @@ def draw_bands(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) 
 
 
 def caption(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
-    """PSNR and SSIM of a picture. For a certifier that shows one image, of its last picture: how far that can move."""
+    """PSNR and SSIM of a picture. For a certifier that shows one image, of its last picture: how
+    far that can move."""
     if kind == "clean":
         return str(row["image"])
     if kind == "certified" and not certifier.ranked and pd.notna(row["bound"]):

@@ -22,7 +22,8 @@ DIGITS = 7
 """Significant digits of the numbers embedded; results.parquet has all of them."""
 
 FEW = 4
-"""A column is embedded as its distinct values and their positions where these are so many times fewer than the rows."""
+"""A column is embedded as its distinct values and their positions where these are so many times
+fewer than the rows."""
 
 UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}
 """Labels of axes."""
@@ -54,7 +55,7 @@ def with_unit(column: Column) -> str:
 
 
 def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) -> dict[str, Any]:
-    """What the page says of a certifier, and the panels of its certified values."""
+    """A certifier on the page: its words, and the panels of its certified values."""
     at = "attacked" if certifier.at == "attacked" else "clean"
     mine = {c.name for c in certifier.columns if c.heading}
     panels = []
@@ -79,7 +80,8 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
 
 
 def column(values: pd.Series) -> dict[str, Any]:
-    """Name, kind (text, number or flag) and values of a column: all of them, or the distinct ones and their positions."""
+    """Name, kind (text, number or flag) and values of a column: all of them, or the distinct ones
+    and their positions."""
     codes, distinct = pd.factorize(values, use_na_sentinel=False)
     plain = [plain_value(v) for v in distinct]
     found = {"name": str(values.name), "kind": kind_of(values, plain)}

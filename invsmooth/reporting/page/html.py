@@ -13,8 +13,8 @@ from typing import Any
 
 import pandas as pd
 
+from invsmooth.core.files import write_text
 from invsmooth.records.rows import Declared
-from invsmooth.records.run_record import write_text
 from invsmooth.reporting.page.data import page_data
 from invsmooth.reporting.page.pictures import MAX_BYTES, page_pictures
 
@@ -36,7 +36,8 @@ def write_page(
     """Write ``out``/index.html, all or nothing.
 
     Args:
-        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are embedded.
+        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are
+            embedded.
         files: the other files of the report, below ``out``, which the page links to.
         max_bytes: of pictures, as they are embedded. The page says how many are left out.
     """

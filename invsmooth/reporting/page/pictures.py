@@ -18,12 +18,13 @@ from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 MAX_BYTES = 32 * 2**20
 """Of embedded pictures, unless told otherwise."""
 
-NO_BAND = 2**8 - 1
+NO_INTERVAL = 2**8 - 1
 """The palette's entry for a pixel without an interval: transparent."""
 
 
 def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
-    """Each different picture once, and for each cell that kept pictures its row and their numbers; how many are left out.
+    """Each different picture once; for each cell with pictures its row and the numbers of its
+    pictures; how many are left out.
 
     ``rows`` are numbered from 0. A cell's row is that of the certifier that the pictures belong to.
     """
@@ -33,8 +34,8 @@ def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
     for number, pictures in kept(rows):
         found = {kind: png(pictures[kind]) for kind in KINDS if kind in pictures}
         cell: dict[str, Any] = {"row": number}
-        if "bands" in pictures:
-            cell["bands"], found["bands"] = bands(pictures)
+        if "lower" in pictures:
+            cell["intervals"], found["intervals"] = intervals(pictures)
         cost = sum(len(text) for text in set(found.values()) - set(pngs))
         # Once one is left out all later ones are: which ones is then easy to say.
         if left_out or used + cost > max_bytes:
@@ -47,7 +48,8 @@ def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
 
 
 def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Number of the row and pictures of each cell: of the first image of each run, then of the second ones, …"""
+    """Number of the row and pictures of each cell: of the first image of each run, then of the
+    second ones, …"""
     cells = with_pictures(rows)
     setting = ["folder", "ratio", "sigma_b"]
     rank = cells.groupby(setting, dropna=False)["image"].transform(lambda images: pd.factorize(images)[0])
@@ -60,9 +62,9 @@ def png(picture: np.ndarray) -> str:
     return encoded(Image.fromarray(picture))
 
 
-def bands(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
-    """Statistics of the widths of the intervals (unit: pixels in [0, 1]), and their picture in colours from 0 to the
-    largest."""
+def intervals(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
+    """Statistics of the widths of the intervals (unit: pixels in [0, 1]), and their picture in
+    colours from 0 to the largest."""
     width = pictures["upper"].astype(float) - pictures["lower"]
     known = width[np.isfinite(width)]
     largest = float(known.max()) if known.size else 0.0
@@ -72,11 +74,11 @@ def bands(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
         "median": round(float(np.median(known)), 6) if known.size else None,
         "missing": int(width.size - known.size),
     }
-    levels = np.where(np.isfinite(width), width, 0) / (largest or 1) * (NO_BAND - 1)
-    indexed = np.where(np.isfinite(width), np.rint(levels), NO_BAND).astype(np.uint8)
+    levels = np.where(np.isfinite(width), width, 0) / (largest or 1) * (NO_INTERVAL - 1)
+    indexed = np.where(np.isfinite(width), np.rint(levels), NO_INTERVAL).astype(np.uint8)
     image = Image.frombytes("P", (width.shape[1], width.shape[0]), indexed.tobytes())
-    image.putpalette((colormaps["cividis"](np.linspace(0, 1, NO_BAND), bytes=True)[:, :3]).tobytes() + bytes(3))
-    return said, encoded(image, transparency=NO_BAND)
+    image.putpalette((colormaps["cividis"](np.linspace(0, 1, NO_INTERVAL), bytes=True)[:, :3]).tobytes() + bytes(3))
+    return said, encoded(image, transparency=NO_INTERVAL)
 
 
 def encoded(image: Image.Image, **options: Any) -> str:

@@ -1,5 +1,5 @@
-"""Costs: Table 3 (seconds per training batch), the same relative to ordinary training with evaluations and memory, and the
-costs of attacks and certificates."""
+"""Costs: Table 3 (seconds per training batch), the same relative to ordinary training with
+evaluations and memory, and the costs of attacks and certificates."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from invsmooth.reporting.runs import Run, Settings
 from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table
 
 PLACE = ["task", "estimator", "trained_on", "batch_size", "accelerator"]
-"""What timings that are compared have in common. The machine is in run.json."""
+"""The columns that compared timings have in common. The machine is in run.json."""
 
 COLUMNS = {
     "estimator": "estimator._target_", "trained_on": "data.name", "batch_size": "task.batch_size",
@@ -28,7 +28,8 @@ COSTLY = (
     "algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm", "estimator.",
     "task.patch_size", "trainer.precision",
 )  # fmt: skip
-"""Settings that change what a batch costs: runs that differ in others, as in σ_tr, are averaged here."""
+"""Settings that change the cost of a batch. Runs that differ in others only, such as σ_tr, are
+averaged here."""
 
 TIMED = (
     "Of each run the median over the batches logged in metrics.csv (train/seconds_per_batch); shown are means over the "
@@ -38,8 +39,8 @@ TIMED = (
 
 
 def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One line for each run that trained: PLACE, algo, method (labelled with the COSTLY settings only), sigma_tr, folder,
-    seconds, evals, memory."""
+    """One line for each run that trained: PLACE, algo, method (labelled with the COSTLY settings
+    only), sigma_tr, folder, seconds, evals, memory."""
     lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
     lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
     found = [runs[folder] for folder in lines["folder"]]
@@ -62,7 +63,8 @@ def costly(run: Run) -> Settings:
 
 
 def mean_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:
-    """The mean of a quantity over runs, or over lines of averages weighted by their images, relative to ``reference``."""
+    """The mean of a quantity over runs, or over lines of averages weighted by their images,
+    relative to ``reference``."""
     known = lines[lines[quantity].notna()]
     if known.empty or math.isnan(reference):
         return Entry(MISSING)

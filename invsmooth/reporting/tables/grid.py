@@ -1,4 +1,5 @@
-"""The structure of a table. Markdown, LaTeX and CSV are written from it, so that all three have the same numbers."""
+"""The structure of a table. Markdown, LaTeX and CSV are written from it, so that all three have the
+same numbers."""
 
 from __future__ import annotations
 
@@ -23,8 +24,8 @@ class Entry:
 
     Attributes:
         text: as it is shown.
-        source: what the CSV says of it: quantity, value, std, images, …, and the keys of its rows. None where nothing was
-            run.
+        source: what the CSV says of it: quantity, value, std, images, …, and the keys of its rows.
+            None where nothing was run.
     """
 
     text: str

@@ -58,8 +58,8 @@ def text(value: Any, digits: str, certified: bool) -> str:
 
 
 def short(averages: Averages) -> tuple[list[str], list[list[str]]]:
-    """Header and lines of a table for the terminal: a line for each setting, eps and certifier, a column for each sigma.
-    Values that all certifiers share stand in the first of their lines."""
+    """Header and lines of a table for the terminal: a line for each setting, eps and certifier, a
+    column for each sigma. Values that all certifiers share stand in the first of their lines."""
     table = averages.table
     sigmas = sorted(table["sigma"].unique())
     shared = {"task": "task", "label": "algo", "ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "psnr_measured": "Aᵀy",

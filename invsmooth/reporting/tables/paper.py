@@ -1,4 +1,5 @@
-"""The paper's Tables 1, 2 and 4, and that of certified PSNR. Each number is one line of the CSV beside it."""
+"""The paper's Tables 1, 2 and 4, and that of certified PSNR. Each number is one line of the CSV
+beside it."""
 
 from __future__ import annotations
 
@@ -129,8 +130,8 @@ def certified_psnr_table(averages: Averages) -> Table:
 
 @dataclass(frozen=True)
 class ByEps:
-    """Blocks with a line for each method: clean, and for each eps attacked and some quantities of a certifier at the best
-    sigma.
+    """Blocks with a line for each method: clean, and for each eps attacked and some quantities of a
+    certifier at the best sigma.
 
     Attributes:
         lines: of one setting.
@@ -147,7 +148,8 @@ class ByEps:
     labels: Mapping[str, str]
 
     def blocks(self, heading: str, first: str) -> list[Block]:
-        """At most PER_BLOCK eps side by side. At least one block: clean is shown without any attack."""
+        """At most PER_BLOCK eps side by side. At least one block: clean is shown without any
+        attack."""
         every = radii(self.lines)
         chunks = [every[k : k + PER_BLOCK] for k in range(0, max(1, len(every)), PER_BLOCK)]
         return [self.block(heading, first, some) for some in chunks]

@@ -1,8 +1,8 @@
 """Whether two methods differ: differences of paired images, with bootstrap intervals of their mean.
 
-The images are what is drawn at random, and both methods see the same ones: pairing takes the spread between images out of
-the comparison. What the intervals do not cover is that a training with another seed gives another network; several seeds are
-averaged for each image first."""
+The images are what is drawn at random, and both methods see the same ones: pairing takes the spread
+between images out of the comparison. The intervals do not cover that a training with another seed
+gives another network. Several seeds are averaged for each image first."""
 
 from __future__ import annotations
 
@@ -34,8 +34,9 @@ BATCH = 500
 
 @dataclass(frozen=True)
 class Difference:
-    """The mean of paired differences over ``n`` images, its interval at CONFIDENCE, and at the Bonferroni level over the
-    pairs of a column. Limits are nan where there are fewer than MIN_IMAGES."""
+    """The mean of paired differences over ``n`` images, its interval at CONFIDENCE, and at the
+    Bonferroni level over the pairs of a column. Limits are nan where there are fewer than
+    MIN_IMAGES."""
 
     n: int
     mean: float
@@ -48,8 +49,8 @@ class Difference:
 def paired_differences(differences: np.ndarray, n_pairs: int) -> list[Difference]:
     """Of each line of ``differences`` (pairs × images), whose images are common to all lines.
 
-    Percentile intervals: BCa has none where all differences are alike. All lines use the same resamples of the images.
-    """
+    Percentile intervals: BCa has none where all differences are alike. All lines use the same
+    resamples of the images."""
     n = differences.shape[1]
     means = differences.mean(axis=1)
     if n < MIN_IMAGES:
@@ -126,7 +127,8 @@ def significance_table(averages: Averages) -> Table:
 def significance_block(
     averages: Averages, heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], methods: list[str]
 ) -> Block:
-    """Of all pairs of methods; ``chosen``: for each heading the quantity, and the line of averages of each method."""
+    """Of all pairs of methods; ``chosen``: for each heading the quantity, and the line of averages
+    of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
     found, per_image = [], averages.per_image
@@ -148,7 +150,8 @@ def significance_block(
 
 
 def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.DataFrame:
-    """The line of averages of each method that its value is taken from; none if no method has a value.
+    """The line of averages of each method that its value is taken from; none if no method has a
+    value.
 
     ``certifier``: of a certified PSNR; None for a quantity of the paper's tables.
     """

@@ -96,7 +96,8 @@ def latex_block(block: Block) -> list[str]:
 
 
 def guarded(text: str) -> str:
-    """Escaped text. A line that starts with [ would be taken for the argument of the \\\\ before it."""
+    """Escaped text. A line that starts with [ would be taken for the argument of the \\\\ before
+    it."""
     return f"{{}}{escape(text)}" if text.startswith("[") else escape(text)
 
 
@@ -126,8 +127,8 @@ WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")
 
 
 def numbers(table: Table) -> pd.DataFrame:
-    """One line for each number of the table: its place, its text, and its source. A number that was not run has no
-    value."""
+    """One line for each number of the table: its place, its text, and its source. A number that was
+    not run has no value."""
     found = []
     for number, block in enumerate(table.blocks):
         for line in block.lines:

@@ -1,7 +1,7 @@
 "use strict";
 // Two pictures of one cell, one over the other, with a divider to move.
 
-const ORDER = ["clean", "measured", "reconstructed", "attacked", "median", "certified", "bands"];
+const ORDER = ["clean", "measured", "reconstructed", "attacked", "median", "certified", "intervals"];
 const compare = { left: "attacked", right: "median", zoom: "fit", split: 50 }; // kept from picture to picture
 
 function openPicture(data, k) {
@@ -69,16 +69,16 @@ function stage(data, cell) {
   frame.addEventListener("pointermove", (event) => { if (event.buttons) drag(event); });
   frame.querySelector("img").addEventListener("load", zoom);
   move();
-  return [el("div", { class: "scroll stage" }, frame), slider, bandsLegend(cell)].filter(Boolean);
+  return [el("div", { class: "scroll stage" }, frame), slider, intervalsLegend(cell)].filter(Boolean);
 }
 
-function bandsLegend(cell) {
-  const { bands } = cell;
-  if (!bands || ![compare.left, compare.right].includes("bands")) return null;
-  const said = bands.median === null ? "No interval at any pixel" :
-    `Median ${bands.median.toFixed(3)}${bands.missing ? `; ${bands.missing} pixels have no interval` : ""}`;
-  return el("p", { class: "bands" }, el("span", {}, "0"), el("span", { class: "cividis", "aria-hidden": "true" }), el("span", {}, bands.max.toFixed(3)),
-    el("span", {}, ` width of the intervals, pixels in [0, 1]. ${said}. Each: ${bands.label}.`));
+function intervalsLegend(cell) {
+  const { intervals } = cell;
+  if (!intervals || ![compare.left, compare.right].includes("intervals")) return null;
+  const said = intervals.median === null ? "No interval at any pixel" :
+    `Median ${intervals.median.toFixed(3)}${intervals.missing ? `; ${intervals.missing} pixels have no interval` : ""}`;
+  return el("p", { class: "intervals" }, el("span", {}, "0"), el("span", { class: "cividis", "aria-hidden": "true" }), el("span", {}, intervals.max.toFixed(3)),
+    el("span", {}, ` width of the intervals, pixels in [0, 1]. ${said}. Each: ${intervals.label}.`));
 }
 
 function tools(data, cell, redraw) {

@@ -15,7 +15,7 @@ function kindName(data, cell, kind) {
   return {
     clean: "clean x", measured: "measured Aᵀy", reconstructed: "reconstruction of y(x)",
     attacked: "reconstruction of y(x+ξ)", median: `${shown} of ${at}`,
-    certified: `draw of rank K of ${at}`, bands: "width of the pixel intervals",
+    certified: `draw of rank K of ${at}`, intervals: "width of the pixel intervals",
   }[kind];
 }
 

@@ -8,24 +8,24 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from invsmooth.certificates.certifier import Smoothing
+from invsmooth.certificates.certifiers import smoothed
 from invsmooth.certificates.confidence import bonferroni
 from invsmooth.certificates.draws import Draws, ImageKeys
 from invsmooth.certificates.order_statistics import (
     as_radii,
-    check_quantile,
-    check_sampling,
     is_number,
     order_statistic_index,
     ratio_of,
     shifted_quantile,
     why_none,
 )
-from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.estimators.premises import checked
+from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
-BAND_BYTES = 2**28
-"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over the draws."""
+EXTREME_BYTES = 2**28
+"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over
+the draws."""
 
 
 @dataclass(frozen=True)
@@ -33,10 +33,11 @@ class PixelIntervals:
     """Certified intervals of the q-quantile of every pixel.
 
     Attributes:
-        lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W), [0, 1] pixel scale but
-            not clipped to it; nan where no bound exists.
-        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each radius; None for none.
-        reason: for each radius why there is no band, "" where there is.
+        lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W),
+            [0, 1] pixel scale but not clipped to it; nan where no bound exists.
+        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each
+            radius; None for none.
+        reason: for each radius why there is no interval, "" where there is.
         network_evals: for each image.
     """
 
@@ -63,29 +64,29 @@ def pixel_intervals(
     chunk_size: int | None = None,
     image_keys: ImageKeys | None = None,
 ) -> PixelIntervals:
-    """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within eps of the observed z.
+    """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within
+    eps of the observed z.
 
-    The theorem of :mod:`invsmooth.certificates.order_statistics` with F the value of one pixel, and with minus that value
-    for the lower end; either end fails with probability at most (1 - c)/2. ``simultaneous="none"`` is pointwise: each
-    pixel's interval holds with probability c, so a share of up to 1 - c of them is expected not to.
-    ``"bonferroni"`` makes all pixels of an image hold together. Each radius on its own.
+    The theorem of :mod:`invsmooth.certificates.order_statistics` with F the value of one pixel, and
+    with minus that value for the lower end; either end fails with probability at most (1 - c)/2.
+    ``simultaneous="none"`` is pointwise: each pixel's interval holds with probability c, so a share
+    of up to 1 - c of them is expected not to. ``"bonferroni"`` makes all pixels of an image hold
+    together. Each radius on its own.
 
-    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or ``"bonferroni"``.
+    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or
+    ``"bonferroni"``.
     Raises: ValueError: a value outside its range.
     """
     radii = as_radii(eps)
     if simultaneous not in ("none", "bonferroni"):
         raise ValueError(f"simultaneous={simultaneous!r} is neither none nor bonferroni")
-    check_sampling(n_samples, confidence)
-    check_quantile(q)
+    smoothing = Smoothing(
+        sigma=float(sigma), n_samples=n_samples, confidence=confidence, q=q, seed=seed, chunk_size=chunk_size
+    )
+    smoothing.check()
     ratios = [ratio_of(e, sigma) for e in radii]
-    known = checked(estimator, operator, y)
-    known.check_sigma(sigma, y)
-    with torch.no_grad(), frozen(known):
-        shape = known.reconstruction(y).shape[1:]
-        keys = list(range(len(y))) if image_keys is None else list(image_keys)
-        draws = Draws(known, operator, y, sigma, shape, seed, keys, chunk_size)
-        n_bounds = 2 * (shape.numel() if simultaneous == "bonferroni" else 1)
+    with smoothed(estimator, operator, y, smoothing, image_keys=image_keys) as (draws, shown):
+        n_bounds = 2 * (shown[0].numel() if simultaneous == "bonferroni" else 1)
         each = bonferroni(confidence, n_bounds)
         upper = [order_statistic_index(n_samples, shifted_quantile(q, e, sigma), each) for e in radii]
         mirrored = [order_statistic_index(n_samples, shifted_quantile(1 - q, e, sigma), each) for e in radii]
@@ -113,7 +114,7 @@ def extremes(
     n, n_drawn = draws.image_shape.numel(), n_samples if draws.sigma > 0 else 1
     smallest = min((k for k in (*upper, *mirrored) if k), default=n_samples)
     kept = n_samples + 1 - smallest if draws.sigma > 0 else 1
-    strip = max(1, BAND_BYTES // (2 * 2 * kept * draws.y.element_size()))
+    strip = max(1, EXTREME_BYTES // (2 * 2 * kept * draws.y.element_size()))
     ends = torch.full((2, len(upper), n), torch.nan, dtype=draws.y.dtype, device=draws.y.device)
     strips = [slice(first, first + strip) for first in range(0, n, strip)]
     for pixels in strips:

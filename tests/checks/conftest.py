@@ -1,0 +1,3 @@
+from tests.attacks.conftest import problem
+
+__all__ = ["problem"]
