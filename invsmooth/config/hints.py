@@ -64,5 +64,6 @@ Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a numbe
 Tag = Annotated[str, Field(min_length=1, max_length=64)]
 Tags = Annotated[list[Tag], Field(description="texts of 1 to 64 characters")]
 Modules = Annotated[list[str], AfterValidator(modules), Field(description="a list of modules: trust=[my_package]")]
+Folder = Annotated[str, Field(min_length=1, description="a folder")]
 Joint = Literal["none", "bonferroni"]
 Certifiers = Annotated[str | list[str], AfterValidator(distinct)]

@@ -11,24 +11,8 @@ from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
 from omegaconf import MISSING, OmegaConf
-from pydantic import Field
 
-from invsmooth.config.hints import (
-    Certifiers,
-    Confidence,
-    File,
-    Fraction,
-    GreyLevels,
-    Images,
-    Joint,
-    Modules,
-    Name,
-    Radii,
-    Ratios,
-    Seconds,
-    Tags,
-    one_of,
-)
+from invsmooth.config import hints
 from invsmooth.config.job_folder import job_label, token
 from invsmooth.config.parts import options
 from invsmooth.core.devices import gpu_count
@@ -69,13 +53,13 @@ class Open:
 class Task:
     """The inverse problem and the paper's hyper-parameters for it (SPEC section 4)."""
 
-    name: Name = MISSING
+    name: hints.Name = MISSING
     patch_size: Count = MISSING
     n_patches: Count = MISSING  # of an epoch
     batch_size: Count = MISSING
     epochs: Count = MISSING
     learning_rate: Positive = MISSING
-    schedule: Annotated[str, one_of("constant", "halve", "cosine")] = "constant"
+    schedule: Annotated[str, hints.one_of("constant", "halve", "cosine")] = "constant"
     halve_every: Count = 3  # epochs; with schedule=halve
     # The attack of adversarial training: radius and step on images of eps_size × eps_size. algo.eps and algo.step_size are
     # those on a patch, scaled with its side: the norm of a perturbation grows with the side.
@@ -89,10 +73,10 @@ class Task:
 class OperatorKeys:
     """A and the noise b. Single values or lists: every combination of ratio and sigma_b is evaluated."""
 
-    name: Name = MISSING
-    ratio: Ratios = 1.0  # m/n, evaluated
-    sigma_b: GreyLevels = 0.0  # evaluated
-    train_ratio: Ratios = 1.0  # one is drawn for each training batch
+    name: hints.Name = MISSING
+    ratio: hints.Ratios = 1.0  # m/n, evaluated
+    sigma_b: hints.GreyLevels = 0.0  # evaluated
+    train_ratio: hints.Ratios = 1.0  # one is drawn for each training batch
     train_sigma_b: NotNegative = 0.0  # grey levels
     noise_seed: int = 0  # of the noise b of validation and test: the same b for every algorithm and run
 
@@ -101,8 +85,8 @@ class OperatorKeys:
 class TestDataKeys:
     """The images to test on."""
 
-    name: Name = MISSING
-    root: Images | None = "${data.root}"
+    name: hints.Name = MISSING
+    root: hints.Images | None = "${data.root}"
     crop: Count | None = None  # what data.crop is unless it is set
 
 
@@ -115,22 +99,22 @@ TEST_DATA = Open("data/test", TestDataKeys, provided=("root", "mirror", "crop"),
 class DataKeys:
     """The images to train, validate and test on (SPEC section 7)."""
 
-    name: Name = MISSING  # trained on
+    name: hints.Name = MISSING  # trained on
     val: str = MISSING  # validated on: the name of a set, or holdout
     test: Annotated[dict[str, Any], TEST_DATA] = field(default_factory=TEST_DATA.node)
-    root: Images | None = None  # has the sets; null: the cache folder, to which they are fetched
+    root: hints.Images | None = None  # has the sets; null: the cache folder, to which they are fetched
     mirror: str | None = "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
     limit: Count | None = None  # use only the first so many images of each split
     crop: Count | None = TEST_CROP  # side of the central crop that is tested on; null: whole images
     val_crop: Count | None = CROP  # the same for validation
     augment: bool = True
-    holdout: Fraction = 0.2  # of the images; kept from training where there are no others to validate on
+    holdout: hints.Fraction = 0.2  # of the images; kept from training where there are no others to validate on
     num_workers: Whole = 0
 
 
 @dataclass
 class AlgoKeys:
-    name: Name = MISSING
+    name: hints.Name = MISSING
 
 
 @dataclass
@@ -142,8 +126,8 @@ class EstimatorKeys:
 class AttackKeys:
     """The attack on the test images (SPEC section 5)."""
 
-    name: Name = MISSING
-    eps: Radii = field(default_factory=lambda: [0.0, 0.1, 0.25, 1.0])
+    name: hints.Name = MISSING
+    eps: hints.Radii = field(default_factory=lambda: [0.0, 0.1, 0.25, 1.0])
     target: Literal["base", "mean", "median"] = "base"  # whose error is maximised; mean and median: at each sigma
     n_samples: Count = 16  # draws that estimate the error of target=mean and median
     draws: Literal["fresh", "fixed"] = "fresh"  # fresh: others at each gradient, which attacks best
@@ -156,18 +140,18 @@ class AttackKeys:
 class CertifyKeys:
     """Smoothing and certificates (SPEC section 6)."""
 
-    certifiers: Certifiers | None = None  # several: their options, names, or dotted classes; null: that of _target_
-    sigma: GreyLevels = field(default_factory=lambda: [12.0, 25.0, 50.0])
+    # Several, by their options, names or dotted classes; null: that of _target_.
+    certifiers: hints.Certifiers | None = None
+    sigma: hints.GreyLevels = field(default_factory=lambda: [12.0, 25.0, 50.0])
     n_samples: Count = 100
-    confidence: Confidence = 0.99
+    confidence: hints.Confidence = 0.99
     over_eps: Literal["none", "bonferroni", "dkw"] = "none"  # whether the confidence is that of all radii together
-    over_sigma: Joint = "none"  # of all sigma; needed where the best sigma is picked afterwards
-    over_images: Joint = "none"  # of all test images, in all settings
-    quantile: Fraction = 0.5
+    over_sigma: hints.Joint = "none"  # of all sigma; needed where the best sigma is picked afterwards
+    over_images: hints.Joint = "none"  # of all test images, in all settings
+    quantile: hints.Fraction = 0.5
     chunk_size: Count | None = None
-    pixel_intervals: Literal["none", "pointwise", "bonferroni"] = (
-        "none"  # certified, of each pixel; beside the pictures
-    )
+    # Certified interval of each pixel, beside the pictures.
+    pixel_intervals: Literal["none", "pointwise", "bonferroni"] = "none"
     pictures: Whole = 2  # images of each setting whose pictures are kept
     files: bool = True  # a certificate file for each image and setting, for invsmooth.verify
 
@@ -191,7 +175,7 @@ class CertificateConfig:
 
 @dataclass
 class TrainerConfig:
-    accelerator: Annotated[str, one_of("cpu", "gpu", "auto")] = MISSING
+    accelerator: Annotated[str, hints.one_of("cpu", "gpu", "auto")] = MISSING
     devices: Any = 1
     strategy: str = "auto"
     precision: str = "32-true"
@@ -201,7 +185,7 @@ class TrainerConfig:
     num_threads: Count | None = None  # CPU threads; null: torch's choice
     compile: bool = False  # torch.compile the estimator for training
     channels_last: bool = False
-    ema_decay: Fraction | None = None  # e.g. 0.999: evaluate an exponential moving average of the weights
+    ema_decay: hints.Fraction | None = None  # e.g. 0.999: evaluate an exponential moving average of the weights
     progress_bar: bool = True
 
 
@@ -209,7 +193,7 @@ class TrainerConfig:
 class Logger:
     """Beside metrics.csv (docs/logging.md)."""
 
-    name: Annotated[str, one_of("none", "csv", "wandb", "tensorboard", "mlflow")] = MISSING
+    name: Annotated[str, hints.one_of("none", "csv", "wandb", "tensorboard", "mlflow")] = MISSING
 
 
 @dataclass
@@ -217,7 +201,7 @@ class LoggerTracker(Logger):
     """What W&B and MLflow have in common."""
 
     group: str | None = None  # of runs; null: the sweep's name, for a single run its own
-    tags: Tags = field(default_factory=list)  # besides task, algorithm, data sets and units=paper
+    tags: hints.Tags = field(default_factory=list)  # besides task, algorithm, data sets and units=paper
     log_model: bool = True  # keep the best checkpoint as an artefact
 
 
@@ -226,9 +210,9 @@ class LoggerWandb(LoggerTracker):
     project: str = MISSING
     entity: str | None = None  # user or team; null: the account's default
     # null: online if there is an API key and the server answers, else offline
-    mode: Annotated[str, one_of("online", "offline", "disabled")] | None = None
-    init_timeout: Seconds = 30.0  # to wait for the server before the run starts
-    finish_timeout: Seconds = 300.0  # to wait for uploads at its end; what is left goes with `wandb sync`
+    mode: Annotated[str, hints.one_of("online", "offline", "disabled")] | None = None
+    init_timeout: hints.Seconds = 30.0  # to wait for the server before the run starts
+    finish_timeout: hints.Seconds = 300.0  # to wait for uploads at its end; what is left goes with `wandb sync`
 
 
 @dataclass
@@ -254,16 +238,14 @@ class Run:
     logger: Logger = MISSING
     seed: int = 0
     report: bool = True  # tables and figures at the end of the run
-    # What is computed is stored here and not computed again; null: no
-    cache: Annotated[str, Field(min_length=1, description="a folder")] | None = (
-        "${oc.env:INVSMOOTH_ROOT,.}/outputs/cache"
-    )
-    sweep: Annotated[str, one_of("run", "plan")] = (
-        "run"  # plan: only say what there is to do, and how long it would take
-    )
-    resume: File = None  # train: a checkpoint to go on from
-    ckpt: File = None  # evaluate: the trained network; train: weights to start from
-    trust: Modules = field(default_factory=list)  # whose classes checkpoints may name, beside estimator._target_'s
+    # What is computed is stored here and not computed again; null: no.
+    cache: hints.Folder | None = "${oc.env:INVSMOOTH_ROOT,.}/outputs/cache"
+    # plan: only say what there is to do, what is done and how long the rest would take.
+    sweep: Annotated[str, hints.one_of("run", "plan")] = "run"
+    resume: hints.File = None  # train: a checkpoint to go on from
+    ckpt: hints.File = None  # evaluate: the trained network; train: weights to start from
+    # Modules whose classes checkpoints may name, beside that of estimator._target_.
+    trust: hints.Modules = field(default_factory=list)
 
 
 @dataclass

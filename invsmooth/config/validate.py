@@ -8,24 +8,8 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from invsmooth.config import parts
 from invsmooth.config.certifiers import build_certifiers, certifier_classes
-from invsmooth.config.parts import (
-    as_list,
-    build,
-    class_path,
-    did_you_mean,
-    free_parameters,
-    load_class,
-    no_parameter,
-    packaged,
-    parameter_errors,
-    parameter_names,
-    plain_value,
-    shown,
-    takes,
-    value_errors,
-    without_unset,
-)  # fmt: skip
 from invsmooth.config.renamed import renamed
 from invsmooth.config.schema import OPEN, Open, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
@@ -42,7 +26,7 @@ def validate(cfg: DictConfig) -> None:
     if errors := list(dict.fromkeys([*node_errors(cfg, Run), *conflicts(cfg)])):
         raise ConfigError("\n".join(errors))
     # They check their parameters together, and are cheap to make.
-    build("attack", cfg.attack, OPEN["attack"].keys)
+    parts.build("attack", cfg.attack, OPEN["attack"].keys)
     build_certifiers(cfg.certify)
 
 
@@ -51,7 +35,7 @@ def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[st
     fields = [f.name for f in dataclasses.fields(schema)]
     for key in map(str, node):
         if key not in fields:
-            hint = did_you_mean(key, fields, prefix) or f"; known are {', '.join(fields)}"
+            hint = parts.did_you_mean(key, fields, prefix) or f"; known are {', '.join(fields)}"
             yield renamed(prefix + key) or f"{prefix}{key} is no key of the config{hint}"
     yield from reserved_errors(node, schema, prefix)
 
@@ -64,7 +48,7 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
         elif key in node:
-            yield from value_errors(name, plain_value(node, key), hint)
+            yield from parts.value_errors(name, parts.plain_value(node, key), hint)
 
 
 def open_group(hint: Any) -> Open | None:
@@ -77,39 +61,41 @@ def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     """Of an open node: reserved keys against their schema, free parameters against the chosen classes."""
     yield from reserved_errors(node, group.reserved, f"{name}.")
     try:
-        classes = certifier_classes(node) if "certifiers" in group.keys else [load_class(node.get("_target_"), name)]
+        classes = (
+            certifier_classes(node) if "certifiers" in group.keys else [parts.load_class(node.get("_target_"), name)]
+        )
     except ConfigError as error:
         yield str(error)
         return
     yield from name_errors(name, node, group, classes[0])
-    given = free_parameters(node, group.keys)
+    given = parts.free_parameters(node, group.keys)
     for kind in classes:
-        own = {k: v for k, v in given.items() if takes(kind, k, group.provided)}
-        yield from parameter_errors(kind, without_unset(kind, own), name, group.provided)
+        own = {k: v for k, v in given.items() if parts.takes(kind, k, group.provided)}
+        yield from parts.parameter_errors(kind, parts.without_unset(kind, own), name, group.provided)
         hints = {k: hint for k, hint in hints_of(kind).items() if k in group.provided and k in group.keys}
-        unset = [k for k in hints if plain_value(node, k) is None]
-        yield from (error for k in unset for error in value_errors(f"{name}.{k}", None, hints[k]))
+        unset = [k for k in hints if parts.plain_value(node, k) is None]
+        yield from (error for k in unset for error in parts.value_errors(f"{name}.{k}", None, hints[k]))
     for key, value in given.items():
-        if value is not None and not any(takes(kind, key, group.provided) for kind in classes):
+        if value is not None and not any(parts.takes(kind, key, group.provided) for kind in classes):
             yield renamed(f"{name}.{key}") or unknown_parameter(name, key, value, group, classes, node.get("name"))
 
 
 def name_errors(name: str, node: DictConfig, group: Open, kind: Any) -> Iterator[str]:
     """A class of ours has its own name, which the rows say. Another name does not choose another class."""
     own, target = getattr(kind, "name", None), node.get("_target_")
-    if "name" in group.keys and own not in (None, node.get("name")) and target in packaged(group.folder).values():
-        others = ", ".join(packaged(group.folder))
+    if "name" in group.keys and own not in (None, node.get("name")) and target in parts.packaged(group.folder).values():
+        others = ", ".join(parts.packaged(group.folder))
         yield f"{name}.name={node.name} is not allowed; allowed: {own}; to choose another, {group.folder}=OPTION: {others}"
 
 
 def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Sequence[Any], option: str | None) -> str:
     """To ignore a parameter would be to report what was not computed."""
-    known = list(dict.fromkeys(n for kind in classes for n in parameter_names(kind, group.provided)))
+    known = list(dict.fromkeys(n for kind in classes for n in parts.parameter_names(kind, group.provided)))
     if key in group.node():
-        chosen = ", ".join(getattr(kind, "name", option) or class_path(kind) for kind in classes)
+        chosen = ", ".join(getattr(kind, "name", option) or parts.class_path(kind) for kind in classes)
         taken = ", ".join(known) or "none"
-        return f"{name}.{key}={shown(value)} has no effect with {group.folder}={chosen}, which takes {taken}"
-    return no_parameter(name, key, classes[0], known)
+        return f"{name}.{key}={parts.shown(value)} has no effect with {group.folder}={chosen}, which takes {taken}"
+    return parts.no_parameter(name, key, classes[0], known)
 
 
 def conflicts(cfg: DictConfig) -> Iterator[str]:
@@ -121,17 +107,17 @@ def conflicts(cfg: DictConfig) -> Iterator[str]:
 
 def operator_conflicts(operator: DictConfig) -> Iterator[str]:
     try:
-        kind = load_class(operator.get("_target_"), "operator")
+        kind = parts.load_class(operator.get("_target_"), "operator")
     except ConfigError:  # said before
         return
     for key in ("ratio", "train_ratio"):
-        if not takes(kind, "ratio") and as_list(operator[key]) != [1]:
-            yield f"operator.{key}={operator[key]} is not allowed: {class_path(kind)} takes no ratio, so it is 1"
+        if not parts.takes(kind, "ratio") and parts.as_list(operator[key]) != [1]:
+            yield f"operator.{key}={operator[key]} is not allowed: {parts.class_path(kind)} takes no ratio, so it is 1"
 
 
 def data_conflicts(data: DictConfig) -> Iterator[str]:
     """A set says which splits it has images for (``splits``)."""
-    sets = packaged("data/test")
+    sets = parts.packaged("data/test")
     named = sets.get(data.val, data.val if "." in data.val else None)
     if named is None and data.val != HOLDOUT:
         yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}, or the dotted path of a class"
@@ -141,7 +127,7 @@ def data_conflicts(data: DictConfig) -> Iterator[str]:
     ]
     for key, target, split in [*named_sets, *([("data.val", named, "val")] if named else [])]:
         try:
-            kind = load_class(target, key.removesuffix("._target_"))
+            kind = parts.load_class(target, key.removesuffix("._target_"))
         except ConfigError as error:
             if key == "data.val":  # of the others it is said before
                 yield str(error)
@@ -159,7 +145,7 @@ def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:
     if in_sweep() and starts_processes(trainer.strategy, trainer.devices):
         yield NO_DISTRIBUTED_JOBS
     try:
-        why = trainer.compile and getattr(load_class(cfg.algo.get("_target_"), "algo"), "why_not_compiled", "")
+        why = trainer.compile and getattr(parts.load_class(cfg.algo.get("_target_"), "algo"), "why_not_compiled", "")
     except ConfigError:
         return
     if why:

@@ -194,3 +194,55 @@ def test_a_kept_training_is_one_of_the_same_name() -> None:
             torch.nn.init.zeros_(p)
         keys.add(training_key(cfg, module, data))  # type: ignore[arg-type]
     assert len(keys) == 2
+
+
+MINE = """
+from invsmooth.operators import LinearOperator
+from invsmooth.training import OrdTraining
+
+
+class Half(LinearOperator):
+    def __init__(self, gain: float = 1.0) -> None:
+        super().__init__()
+        self.gain = gain
+
+    def A(self, x):
+        return self.gain * x
+
+    def A_adjoint(self, y):
+        return self.gain * y
+
+
+class Mine(OrdTraining):
+    def __init__(self, setup, *, steps: int = 1) -> None:
+        super().__init__(setup, compute_match="smt_grad", t_step=steps)
+        self.steps = steps
+"""
+
+
+def test_parts_from_elsewhere_are_evaluated_without_their_options(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Operator, algorithm and task of a package of the user's; the evaluation needs trust, and no --config-dir."""
+    (tmp_path / "parts_of_mine.py").write_text(MINE)
+    monkeypatch.syspath_prepend(tmp_path)
+    for name, text in {
+        "operator/half": "_target_: parts_of_mine.Half\nname: half\ngain: 0.5\nsigma_b: 3\n",
+        "algo/mine": "_target_: parts_of_mine.Mine\nname: mine\nsteps: 2\n",
+        "task/masked": "defaults:\n  - denoise_small\n  - override /operator@_global_.operator: half\n  - _self_\nname: masked\n",
+    }.items():
+        path = tmp_path / "more" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    small = ["estimator.n_steps=1", "estimator.channels=2", "task.batch_size=2", "trainer.max_steps=1"]
+    more = f"hydra.searchpath=[file://{tmp_path / 'more'}]"
+    command(train, tmp_path, more, "task=masked", "algo=mine", "operator.gain=0.25", *small)
+    (tmp_path / "elsewhere").mkdir()
+    ckpt = tmp_path / "run" / "checkpoints" / "best.ckpt"
+    refused(evaluate, tmp_path / "elsewhere", f"ckpt={ckpt}")
+    assert "trust=[parts_of_mine]" in capsys.readouterr().err
+    command(evaluate, tmp_path / "elsewhere", f"ckpt={ckpt}", "trust=[parts_of_mine]")
+    first, again = (pd.read_parquet(f / "run" / "results.parquet").iloc[0] for f in (tmp_path, tmp_path / "elsewhere"))
+    for row in (first, again):
+        assert (row["task"], row["algo"], row["operator"], row["sigma_b"]) == ("masked", "mine", "half", 3)
+    assert (again["psnr_clean"], again["bound"]) == (first["psnr_clean"], first["bound"])

@@ -192,11 +192,11 @@ def test_a_task_is_complete_by_itself() -> None:
         ("data.test.root=/no/folder", "data.test.root=/no/folder: there is no such folder"),
         (
             "data.name=set11",
-            "data.name=set11 is not allowed; allowed: bundled; to choose another, data=OPTION: bundled, div2k, folder, train400",
+            "data.name=set11 is not allowed; allowed: bundled; to choose another, data=OPTION: bundled, div2k, folder",
         ),
         (
             "data.val=train400",
-            "data.val=train400 is not allowed; allowed: holdout, bsd68, bundled, div2k, imagenet, set11, set12",
+            "data.val=train400 is not allowed; allowed: holdout, bsd68, bundled, div2k, folder",
         ),
         (
             "data.test.name=best",
