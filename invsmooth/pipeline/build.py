@@ -32,8 +32,8 @@ from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator, as_operator
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.describe import describe_estimator, describe_operator
-from invsmooth.records.origin import training_record
+from invsmooth.operators.rebuild import our_operator
+from invsmooth.records.origin import training_record, with_absolute_paths
 from invsmooth.training import ReconstructionModule, TrainingSetup
 from invsmooth.training.fit import TrainerSettings
 
@@ -169,6 +169,9 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
         certifiers=build_certifiers(certify), n_images=n_images, units=Units(cfg.certificate.units), seed=cfg.seed,
         **{k: certify[k] for k in same},
     )  # fmt: skip
+    names = [c.name for c in evaluation.certifiers]
+    if len(set(names)) < len(names):
+        raise ConfigError(f"certify.certifiers: two have the same name ({', '.join(names)}); leave one out")
     for certifier in evaluation.certifiers:
         for sigma in evaluation.sigma:
             try:
@@ -176,6 +179,21 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
             except ValueError as error:
                 raise ConfigError(f"certify: {error}") from error
     return evaluation
+
+
+def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
+    """Class and parameters of the estimator."""
+    return {"_target_": cfg.estimator._target_, **parts.free_parameters(cfg.estimator, ())}
+
+
+def describe_operator(cfg: DictConfig) -> dict[str, Any]:
+    """The operator without its ratio: class and parameters, or, of ours, the fields of a
+    certificate file."""
+    kind = parts.load_class(cfg._target_, "operator")
+    given = with_absolute_paths(parts.without_unset(kind, parts.free_parameters(cfg, OPEN["operator"].keys)))
+    if our_operator(cfg.name) is kind:
+        return {"name": cfg.name, "block": 33, "seed": 0, "matrix": None} | given
+    return {"_target_": cfg._target_, "parameters": given}
 
 
 def build_files(cfg: DictConfig, estimator: nn.Module, folder: Path) -> CertificateFiles:

@@ -12,7 +12,7 @@ from torch import nn
 from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import ConfigError
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.describe import describe_estimator
+from invsmooth.pipeline.build import describe_estimator
 from invsmooth.records.origin import Origin
 
 

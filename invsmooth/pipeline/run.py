@@ -63,19 +63,18 @@ class Parts:
 
 def train_and_evaluate(cfg: DictConfig, folder: Path) -> None:
     """``python -m invsmooth.train``."""
-    validate(cfg)
     run(cfg, folder, trains=True)
 
 
 def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
     """``python -m invsmooth.evaluate``."""
-    validate(cfg)
     run(cfg, folder, trains=False)
 
 
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     """A whole run in ``folder``. Every error that can be known beforehand is raised before the
     first network evaluation."""
+    validate(cfg)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)

@@ -1,4 +1,4 @@
-"""Trainings that are kept: finished ones are taken over, interrupted ones go on."""
+"""The cache of trainings: finished ones are reused, interrupted ones go on."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 BEST, LAST, UNDERWAY = "best.ckpt", "last.ckpt", "underway.ckpt"
 RESUMED = {"batches_seen", "callbacks", "epoch", "global_step", "loops", "lr_schedulers", "optimizer_states"}
-"""What a training goes on from, beside the weights."""
+"""Entries of a checkpoint that a training needs to go on, beside the weights."""
 
 
 class Training:
@@ -46,7 +46,7 @@ class Training:
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """One process trains; others that want the same training wait before this block."""
+        """Within the block no other process runs the same training: it waits."""
         make_way(self.folder / "lock", self.cache)
         for part in (self.checkpoints, self.metrics):
             make_way(part / "any", self.cache)
@@ -54,7 +54,7 @@ class Training:
             yield
 
     def finished(self) -> bool:
-        """Whether it is there whole. A damaged one is removed, with a warning."""
+        """Whether it is complete. A damaged one is removed, with a warning."""
         path = self.folder / "done.json"
         if not path.exists():
             return False
@@ -82,8 +82,7 @@ class Training:
         self.checkpoints.mkdir(parents=True, exist_ok=True)
 
     def latest(self) -> Path | None:
-        """The newest whole checkpoint to go on from. It goes with the best weights so far: without
-        them there is none."""
+        """The newest undamaged checkpoint to go on from; None without the best weights so far."""
         found = [p for n in (LAST, UNDERWAY) if (p := self.checkpoints / n).is_file()]
         for path in sorted(found, key=lambda p: p.stat().st_mtime_ns, reverse=True):
             content = self.content(path.name)
@@ -118,8 +117,7 @@ class Training:
         return sorted(found, key=lambda p: int(p.parent.name))
 
     def curve(self, stop: int | None = None) -> Iterator[tuple[Mapping[str, float], int]]:
-        """What was logged, as (values, batch): of an attempt what comes before the next one, and
-        before batch ``stop``."""
+        """The logged (values, batch) before batch ``stop``, of each attempt up to the next one."""
         frames = [f for f in map(read_curve, self.attempts()) if len(f)]
         for i, frame in enumerate(frames):
             ends = [int(later["step"].min()) for later in frames[i + 1 :]] + ([] if stop is None else [stop])
@@ -130,8 +128,7 @@ class Training:
                 yield values | {"epoch": int(values["epoch"])}, step
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the checkpoints into a run's folder. No links: what is done to a run's file must not
-        change the cache."""
+        """Copy the checkpoints into a run's folder. Links would expose the cache."""
         folder.mkdir(parents=True, exist_ok=True)
         for name in (BEST, LAST):
             if (self.checkpoints / name).is_file():
@@ -146,8 +143,8 @@ def names_a_best(checkpoint: Mapping[str, Any]) -> bool:
 
 
 def read_curve(path: Path) -> Any:
-    """A metrics.csv as a data frame. Of one that was cut off, the whole lines; of one that is
-    something else, none, with a warning: a damaged curve costs only the curve."""
+    """A metrics.csv as a data frame: the whole lines of one that was cut off; empty, with a warning,
+    if it is damaged."""
     import pandas as pd
 
     with suppress(OSError, ValueError, KeyError):

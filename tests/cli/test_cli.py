@@ -281,9 +281,11 @@ def test_wheel_carries_the_config(tmp_path: Path) -> None:
     (wheel,) = (tmp_path / "wheel").glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "site")
-        assert {"invsmooth/conf/experiment/quickstart.yaml", "invsmooth/data/checksums/bsd68.txt"} <= set(
-            archive.namelist()
-        )
+        files = {
+            "invsmooth/conf/experiment/quickstart.yaml", "invsmooth/data/checksums/bsd68.txt",
+            "hydra_plugins/invsmooth_launchers.py",
+        }  # fmt: skip
+        assert files <= set(archive.namelist())
     (tmp_path / "elsewhere").mkdir()
     done = run(tmp_path / "elsewhere", "train", "--help", PYTHONPATH=str(tmp_path / "site"))
     assert "quickstart" in done.stdout

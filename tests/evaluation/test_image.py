@@ -12,9 +12,11 @@ import torch
 
 from invsmooth.attacks import APGD, PGD, Noise, Search, Target, attack
 from invsmooth.cache import not_kept
-from invsmooth.certificates import order_statistic_index, pixel_intervals, shifted_quantile
+from invsmooth.certificates import Certificate, order_statistic_index, pixel_intervals, shifted_quantile
 from invsmooth.certificates.by_name import as_certifier
+from invsmooth.certificates.discrepancy import Discrepancy
 from invsmooth.checks import truth
+from invsmooth.core.declarations import Column
 from invsmooth.core.errors import PremiseError
 from invsmooth.core.units import PAPER_LABEL, Units, to_unit_scale
 from invsmooth.estimators import ISTANetPP
@@ -384,3 +386,27 @@ def test_pixel_intervals_beside_the_pictures(net, measured, certifiers, kind, un
     whose = "all pixels of the image together" if kind == "bonferroni" else "each pixel on its own"
     said = f"interval of the 0.5-quantile of each pixel; confidence 0.9: {whose}, and over all eps, sigma"
     assert str(kept["label"]) == said + (f"; {PAPER_LABEL}" if units is Units.paper else "")
+
+
+class Mine(Discrepancy):
+    """A certifier of someone else, taken at the attacked measurement."""
+
+    name = "mine"
+    declared = dataclasses.replace(Discrepancy.declared, name="mine", columns=(Column("mine", "", "Seven."),))
+
+    def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
+        return {"mine": 7.0}
+
+
+def test_a_certifier_of_someone_else_shares_the_draws_and_has_its_own_column(net, measured) -> None:
+    seen: list[int] = []
+    net.register_forward_pre_hook(lambda net, arguments: seen.append(len(arguments[0])))
+    ours = settings("discrepancy")
+    alone = rows(net, measured, ours)
+    n_alone = sum(seen)
+    both = dataclasses.replace(ours, certifiers=[*ours.certifiers, Mine()])
+    found = rows(net, measured, both).set_index("certifier")
+    assert sum(seen) == 2 * n_alone
+    assert (found.loc["mine", "mine"] == 7).all()
+    assert found.loc["discrepancy", "mine"].isna().all()
+    assert found.loc["mine", "bound"].tolist() == alone["bound"].tolist() == found.loc["discrepancy", "bound"].tolist()
