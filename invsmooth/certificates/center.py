@@ -108,10 +108,6 @@ class Center(Certifier):
         """n_pred, chosen by the confidence if it is None."""
         return default_n_pred(each.confidence) if self.n_pred is None else self.n_pred
 
-    def n_first_drawn(self, each: Smoothing) -> int:
-        """Different draws among the n_pred."""
-        return self.n_first(each) if each.sigma > 0 else 1
-
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
         return why_no_center(ratio, smoothing.n_samples, smoothing.confidence, self.n_pred, dkw=smoothing.dkw)
 
@@ -122,7 +118,7 @@ class Center(Certifier):
         return 2 * self.n_first(each) + each.n_samples
 
     def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
-        n_first = self.n_first_drawn(each)
+        n_first = each.distinct(self.n_first(each))
         content = centre_content(draws.image(0), n_first, each.n_drawn)
         return [Use("centre", content, 2 * n_first + each.n_drawn)]
 
@@ -131,7 +127,7 @@ class Center(Certifier):
     ) -> CenterCertificate:
         import torch
 
-        n_first = self.n_first_drawn(each)
+        n_first = each.distinct(self.n_first(each))
         found = [cached_centre(draws.image(i), n_first, each.n_drawn) for i in range(len(draws))]
         ratios = [ratio_of(e, draws.sigma) for e in eps]
         verdicts = [self.verdict(c.share, ratios, each) for c in found]

@@ -52,10 +52,14 @@ class Smoothing:
     seed: int = 0
     chunk_size: int | None = None
 
+    def distinct(self, n: int) -> int:
+        """Different draws among ``n``: without noise all draws are the same one."""
+        return n if self.sigma > 0 else 1
+
     @property
     def n_drawn(self) -> int:
-        """Different draws among the S: without noise all draws are the same one."""
-        return self.n_samples if self.sigma > 0 else 1
+        """Different draws among the S."""
+        return self.distinct(self.n_samples)
 
     @property
     def dkw(self) -> bool:

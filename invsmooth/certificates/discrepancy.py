@@ -1,5 +1,4 @@
-"""The certifier ``discrepancy``: how far the smoothed reconstructions can be from the one just
-made."""
+"""The certifier ``discrepancy``: how far the smoothed reconstructions can be from f(y)."""
 
 from __future__ import annotations
 

@@ -93,7 +93,7 @@ class Draws:
     def chunk(self, first: int, last: int) -> Tensor:
         """The draws first … last - 1, in one batch: (B, last - first, C, H, W)."""
         noise = torch.empty(len(self), last - first, *self.image_shape)
-        # One image after the other, because the noise is made in whole blocks, which can be more than the chunk.
+        # One image after the other, because noise comes in whole blocks, which can exceed the chunk.
         for own, key in zip(noise, self.image_keys, strict=True):
             own.copy_(smoothing_noise(self.image_shape, first, last, self.seed, key))
         repeated = self.y.repeat_interleave(last - first, dim=0)

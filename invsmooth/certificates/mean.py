@@ -127,10 +127,6 @@ class Mean(Certifier):
         """S_0."""
         return max(2, min(DEFAULT_CENTRE, each.n_samples)) if self.n_centre is None else self.n_centre
 
-    def n_first_drawn(self, each: Smoothing) -> int:
-        """Different draws among the S_0."""
-        return self.n_first(each) if each.sigma > 0 else 1
-
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
         return WITHOUT_NOISE if math.isinf(ratio) else ""
 
@@ -141,7 +137,7 @@ class Mean(Certifier):
         return True
 
     def stops(self, each: Smoothing) -> tuple[int, ...]:
-        return each.n_drawn, self.n_first_drawn(each) + each.n_drawn
+        return each.n_drawn, each.distinct(self.n_first(each)) + each.n_drawn
 
     def n_draws(self, each: Smoothing) -> int:
         return self.n_first(each) + each.n_samples
@@ -149,7 +145,7 @@ class Mean(Certifier):
     def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
         from invsmooth.certificates.moments import moments_content
 
-        of_image, n_first = None if x is None else x[0], self.n_first_drawn(each)
+        of_image, n_first = None if x is None else x[0], each.distinct(self.n_first(each))
         content = moments_content(draws.image(0), of_image, n_first, each.n_drawn)
         return [Use("moments", content, n_first + each.n_drawn)]
 
@@ -160,7 +156,7 @@ class Mean(Certifier):
 
         from invsmooth.certificates.moments import cached_moments
 
-        n_first = self.n_first_drawn(each)
+        n_first = each.distinct(self.n_first(each))
         found = [
             cached_moments(draws.image(i), None if x is None else x[i], n_first, each.n_drawn)
             for i in range(len(draws))
