@@ -46,13 +46,6 @@ def plain(value: Any) -> Any:
     raise TypeError(f"a {type(value).__name__} has no content that could be hashed")
 
 
-def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and values."""
-    digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
-    digest.update(np.ascontiguousarray(array).tobytes())
-    return digest.hexdigest()
-
-
 def file_key(path: str | Path) -> str:
     """SHA-256 of a file's bytes."""
     with Path(path).open("rb") as opened:

@@ -1,4 +1,4 @@
-"""What the command lines share: exit codes, and one clear message instead of a stack trace for a user's mistake."""
+"""Shared by the commands: exit codes, and one clear message in place of a stack trace for a user's mistake."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from invsmooth.core.redact import redact_text
 from invsmooth.core.redacted_logs import redact_logs
 
 LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
-"""Launcher of a plugin, as Hydra calls it -> the extra of invsmooth that installs it."""
+"""Hydra's name of a launcher -> the extra of invsmooth that installs it."""
 USER_ERRORS = (
     ConfigError, DataError, CheckpointError, DivergedError, PremiseError, ScratchError, HydraException,
     OmegaConfBaseException,
@@ -34,20 +34,17 @@ FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 
 
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
-    """Run a Hydra app: exit code 2 with one message for a mistake of the user's, 143 when terminated; anything else is
-    a bug and keeps its stack trace. ``after_error`` is called after an error; what it returns, if anything, is the exit
-    code then."""
+    """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143 if terminated; 1, with a stack trace, for
+    a bug.
+
+    Args:
+        after_error: called after an error; may return another exit code.
+    """
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     conf = Path(__file__).parents[1] / "conf"
     if not (conf / "train.yaml").is_file():
-        sys.exit(
-            fail(
-                ConfigError(
-                    f"{conf} is no folder with the configs: in a checkout it is a symbolic link to conf/; make it one"
-                )
-            )
-        )
+        sys.exit(fail(ConfigError(f"{conf} has no configs: in a checkout it is a symbolic link to conf/; make it one")))
     prepare_process()
     try:
         app()
@@ -68,14 +65,14 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
 
 
 def mistake(error: BaseException) -> BaseException | None:
-    """The error in the user's words, if it is one that the user can mend; else None."""
+    """The error to show, if the user can mend it; else None."""
     if isinstance(error, USER_ERRORS):
         return error
     return storage_error(error) if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY else None
 
 
 def prepare_process() -> None:
-    """What every process that computes needs, a worker of a launcher as well."""
+    """Set up a process that computes, also a worker of a launcher."""
     redact_logs()
     keep_memory()
     quieten_lightning()
@@ -85,12 +82,12 @@ def storage_error(error: OSError) -> ConfigError:
     where = f" ({error.filename})" if error.filename else ""
     return ConfigError(
         f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
-        "to a folder that can be written. What was computed is kept: the same command goes on from there"
+        "to a folder that can be written. Finished results are cached: the same command goes on from there"
     )
 
 
 def quieten_lightning() -> None:
-    """Drop Lightning's advertisements and the warnings that ask nothing of the user."""
+    """Drop Lightning's advertisements, and warnings that the user cannot act on."""
     logging.getLogger("lightning.pytorch.utilities.rank_zero").setLevel(logging.WARNING)
     for message in (
         ".*does not have many workers.*",  # batches are ready in memory: workers would only cost start-up
@@ -103,19 +100,19 @@ def quieten_lightning() -> None:
 
 
 def fail(error: BaseException) -> int:
-    """Print an error with what caused it; return the exit code of a user's mistake."""
+    """Print an error and its cause; return the exit code of a user's mistake."""
     said = redact_text(message(error)).split("\n")
     print("error: " + "\n  ".join(printable(line, 2000) for line in said), file=sys.stderr)
     return 2
 
 
 def message(error: BaseException) -> str:
-    """What an error says, with what caused it."""
+    """The text of an error, with that of its cause."""
     lines = [str(error).strip()]
     if isinstance(error, HydraException) and (new := renamed(f"{error} {error.__cause__}")):
         return new
     cause = error.__cause__
-    # Our own messages say it all; those of Hydra often have the point in their cause.
+    # Hydra's messages often have the point in their cause.
     if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
         lines.append(str(cause).strip())
     missing = re.search(r"hydra/launcher/(\w+)", lines[0]) if isinstance(error, HydraException) else None
@@ -125,7 +122,7 @@ def message(error: BaseException) -> str:
 
 
 def keep_memory() -> None:
-    """Tell glibc to keep freed memory: by default it maps and unmaps every large CPU tensor, which costs a small network
+    """Tell glibc to keep freed memory. By default it maps and unmaps every large CPU tensor, which takes a small network
     10 to 15 % of its time (docs/performance.md)."""
     m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None

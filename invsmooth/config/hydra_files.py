@@ -1,4 +1,4 @@
-"""What Hydra writes of a run: its own copies of config and overrides, which it does not redact."""
+"""Redact the copies of config and overrides that Hydra writes for a run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from invsmooth.core.redact import redact
 
 
 def redact_hydra_files(config: DictConfig) -> None:
-    """Take credentials out of the files that Hydra has written for a job, and for the sweep that it belongs to."""
+    """Remove credentials from Hydra's files of a job and of its sweep."""
     hydra = config.hydra
     if hydra.mode == RunMode.MULTIRUN:
         redact_yaml(Path(hydra.sweep.dir) / "multirun.yaml")
@@ -26,7 +26,7 @@ def redact_folder(folder: Path) -> None:
 
 
 def redact_yaml(path: Path) -> None:
-    """Interpolations stay as they are. A file that has no credentials is not touched."""
+    """Interpolations are kept. A file without credentials is not written again."""
     if path.is_file():
         kept = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
         redacted = redact(kept)

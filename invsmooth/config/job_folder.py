@@ -1,4 +1,4 @@
-"""Names of run folders: no two alike, and those of a sweep tell what is different in each job."""
+"""Names of run folders. All are different; those of a sweep name what differs between its jobs."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from omegaconf import OmegaConf
 from invsmooth.core.redact import redact
 
 LONGEST_LABEL = 80
-"""Characters. The number in front of it tells jobs apart."""
+"""Characters. The number in front of it makes the name of a job unique."""
 
 
 def token() -> str:
-    """Eight random hexadecimal digits: two runs that start in the same microsecond, be it on two machines with a common
-    disk, get two folders all the same."""
+    """Eight random hexadecimal digits. Runs that start in the same microsecond, on machines with a common disk, get
+    different folders."""
     return secrets.token_hex(4)
 
 
 def job_label(sweep_folder: str, overrides: Sequence[str]) -> str:
-    """What is swept, beside task and algorithm, with its values in this job: ``_seed-1_eps-0.1``; empty if nothing is.
+    """The swept keys but task and algorithm, with their values in this job: ``_seed-1_eps-0.1``; empty if there are none.
 
     Args:
-        sweep_folder: which keys are swept stands in its ``multirun.yaml``, which Hydra writes before the first job.
-        overrides: of the job. Credentials do not get into the name.
+        sweep_folder: its ``multirun.yaml``, which Hydra writes before the first job, names the swept keys.
+        overrides: of the job. Credentials are left out of the name.
     """
     given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
     wanted = [k for k in swept_keys(Path(sweep_folder)) if k in given and k not in ("task", "algo")]

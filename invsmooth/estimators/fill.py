@@ -1,5 +1,5 @@
-"""Put the weights of a file into the network that it names. Neither is trusted: names and shapes are compared before memory
-is taken."""
+"""Load the weights of a file into the network that it names. Neither is trusted: names and shapes are compared before memory
+is allocated."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from invsmooth.core.trust import ALWAYS, covered, refused
 Make = Callable[[], nn.Module]
 
 SPARE = 100
-"""Weights that may be made beyond twice those that there are, so that a message can name the ones that are missing."""
+"""Weights allowed beyond twice the number in the file, so that a message can name the missing ones."""
 
 
 def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> nn.Module:
     """The module that ``make`` gives, with the weights ``state``, in eval mode.
 
-    It is made on torch's meta device first, which takes no memory, and in earnest only if names, shapes and kinds of the
-    weights are those of the file.
+    It is first built on torch's meta device, which takes no memory. It is really built only if names, shapes and kinds of
+    the weights are those of the file.
     """
     check_tensors(state, path)
     with at_most(2 * len(state) + SPARE, path):
@@ -50,8 +50,8 @@ def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str
 
 
 def outlined(make: Make, trust: Sequence[str] = ()) -> nn.Module:
-    """What ``make`` gives, without memory: names and shapes without numbers. A class of the user's may need numbers to be
-    made; then it is made as it is."""
+    """The module that ``make`` gives, without memory: names and shapes, no numbers. If a class of the user's cannot be built
+    without numbers, it is built with them."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"), WithoutMemory():
@@ -72,8 +72,8 @@ class WithoutMemory(TorchFunctionMode):
 
 @contextmanager
 def at_most(n_parameters: int, path: Path) -> Iterator[None]:
-    """Stop making modules as soon as they have more parameters than there are weights: a number in a file must not ask
-    for millions of layers."""
+    """Stop building modules once they have more parameters than the file has weights: a number in a file must not cause
+    millions of layers."""
     n_made = 0
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:

@@ -1,4 +1,4 @@
-"""Evaluate an estimator without leaving a trace on it, and tell which one it was."""
+"""Evaluate an estimator without changing it, and describe what it computes."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ Estimator = Callable[[Tensor, Operator], Tensor]
 
 @contextmanager
 def frozen(estimator: Estimator) -> Iterator[None]:
-    """Within the block the estimator's modules are in eval mode and its weights need no gradients; both are put back as
-    they were, module by module. The modules that a function or another object calls are found where they can be
+    """Within the block the estimator's modules are in eval mode and its weights need no gradients. Both are restored,
+    module by module. Modules that a function or another object calls are included if they can be found
     (:func:`modules_of`)."""
     roots = modules_of(estimator)
     training = {module: module.training for root in roots for module in root.modules()}
@@ -94,8 +94,8 @@ def state_sha256(estimator: nn.Module) -> str:
 
 
 def architecture(estimator: nn.Module) -> dict[str, Any]:
-    """What an estimator computes beside its weights: of each of its modules the class, the attributes and the buffers (some
-    are not saved), and the code of all of them, with what it imports."""
+    """What determines an estimator beside its weights: class, attributes and buffers of each module (some buffers are not
+    saved), and the code of all modules with its imports."""
     modules, roots, more = {}, set(), set()
     for name, module in estimator.named_modules():
         attributes = {k: v for k, v in vars(module).items() if k not in INTERNAL}
@@ -113,8 +113,7 @@ INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
 
 
 def described(value: Any) -> str:
-    """A text that is the same for equal values in any process, where that can be known; else never the same, so that nothing
-    is mistaken for something else."""
+    """A stable text key; unique if the value cannot be hashed."""
     try:
         return content_key(value)
     except TypeError:

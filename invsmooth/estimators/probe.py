@@ -1,5 +1,5 @@
-"""What a network answers to one fixed input, as a hash: it tells networks apart that weights and code do not, such as one
-with a hook, or with numbers that its module reads from a file."""
+"""A hash of a network's output for one fixed input. It distinguishes networks with equal weights and code, such as one with
+a hook, or one that reads numbers from a file."""
 
 from __future__ import annotations
 

@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Protocol, runtime_checkable
 import torch
 from torch import Tensor, nn
 
-from invsmooth.cache.content import array_sha256, content_key
+from invsmooth.cache.content import content_key
 from invsmooth.cache.parts import class_path, is_ours, parameters
+from invsmooth.core.hashes import array_sha256
 from invsmooth.core.rng import standard_normal
 
 BUFFER_DIGITS = 6

@@ -229,7 +229,8 @@ def test_parts_from_elsewhere_are_evaluated_without_their_options(
     for name, text in {
         "operator/half": "_target_: parts_of_mine.Half\nname: half\ngain: 0.5\nsigma_b: 3\n",
         "algo/mine": "_target_: parts_of_mine.Mine\nname: mine\nsteps: 2\n",
-        "task/masked": "defaults:\n  - denoise_small\n  - override /operator@_global_.operator: half\n  - _self_\nname: masked\n",
+        "task/masked": "defaults:\n  - denoise_small\n  - override /operator@_global_.operator: half\n  - _self_\n"
+        "name: masked\n",
     }.items():
         path = tmp_path / "more" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)

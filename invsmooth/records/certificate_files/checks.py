@@ -7,8 +7,8 @@ import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from invsmooth.cache.content import array_sha256
 from invsmooth.certificates.certifier import Certifier
+from invsmooth.core.hashes import array_sha256
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.certificate_files import fields
 from invsmooth.records.certificate_files.arithmetic import differences, expected, settings_of

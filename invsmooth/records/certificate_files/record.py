@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from invsmooth.cache.content import array_sha256
 from invsmooth.certificates import Certificate, Certifier
 from invsmooth.certificates.fields import real
+from invsmooth.core.hashes import array_sha256
 from invsmooth.core.units import Units
 from invsmooth.records.certificate_files.arithmetic import settings_of, shifts
 from invsmooth.records.certificate_files.fields import SETTINGS
