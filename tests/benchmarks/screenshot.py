@@ -9,11 +9,11 @@ import sys
 import tempfile
 from pathlib import Path
 
-from invsmooth.reporting.page.html import write_page
 from PIL import Image
 
 from invsmooth.records.rows import read_rows
 from invsmooth.report import find_runs
+from invsmooth.reporting.page.html import write_page
 from tests.reporting.browser import browser
 from tests.reporting.page_runs import make_runs
 
