@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 import torch
 
-from invsmooth.records.rows import SCHEMA
+from invsmooth.records.rows import SCHEMA, read_rows
 
 TINY = [
     "trainer.progress_bar=false",
@@ -79,7 +79,12 @@ def test_train_ends_in_a_run_folder_that_explains_itself(trained: Path) -> None:
 
 def test_rows(trained: Path) -> None:
     rows = pd.read_parquet(trained / "results.parquet")
-    assert list(rows.columns) == SCHEMA.names
+    declared = read_rows([trained])[1]
+    assert list(rows.columns) == declared.schema.names
+    assert list(rows.columns)[: len(SCHEMA)] == SCHEMA.names
+    # Of all our certifiers and algorithms, whichever this run chose.
+    assert set(declared.certifiers) == {"discrepancy", "error", "radius", "mean", "center"}
+    assert set(declared.algorithms) >= {"ord", "adv", "jcb", "smt_adv", "smt_grad"}
     assert len(rows) == 2 * 3 * 2  # images × eps × sigma
     assert not rows.duplicated(["image", "eps", "sigma"]).any()
     assert set(rows["image"]) == {"chelsea", "astronaut"}
@@ -91,6 +96,7 @@ def test_rows(trained: Path) -> None:
     assert (rows["k_index"].notna() == exists).all()
     assert (rows["discrepancy_certified"].notna() == exists).all()
     assert ((rows["reason"] == "") == exists).all()
+    assert (rows["impossible"] == ~exists).all()
     assert (rows.loc[exists, "discrepancy_certified"] >= rows.loc[exists, "discrepancy_median"]).all()
     np.testing.assert_allclose(rows["attack_norm"], rows["eps"], rtol=1e-5)
     assert (rows.loc[rows["eps"] == 2, "psnr_attacked"] < rows.loc[rows["eps"] == 2, "psnr_clean"]).all()
