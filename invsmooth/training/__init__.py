@@ -1,4 +1,4 @@
-"""Training algorithms: one class each, on a shared reconstruction backbone."""
+"""Training algorithms: one mixin each, over a shared reconstruction backbone."""
 
 from invsmooth.training.adv import AdvTraining
 from invsmooth.training.backbone import ReconstructionModule, TrainingSetup

@@ -15,11 +15,11 @@ from invsmooth.core.rng import stream_key
 from invsmooth.estimators.frozen import frozen
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
 
 
-class AdvTraining(ReconstructionModule):
-    """Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
+class Adv(AlgorithmMixin):
+    """Mixin: Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
 
     The estimator is in eval mode with frozen weights while it is attacked. The target is the clean patch.
 
@@ -53,7 +53,7 @@ class AdvTraining(ReconstructionModule):
         eps_warmup: Whole = 0,
     ) -> None:
         super().__init__(setup)
-        check_parameters(AdvTraining, {"eps": eps, "eps_warmup": eps_warmup, "warm_start": warm_start})
+        check_parameters(Adv, {"eps": eps, "eps_warmup": eps_warmup, "warm_start": warm_start})
         self.search = PGD(
             n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep
         )
@@ -90,3 +90,7 @@ class AdvTraining(ReconstructionModule):
         loss = mse(self.estimator(operator.A(x + xi) + b, operator).to(x.dtype), x).mean()
         self.manual_backward(loss)
         return loss.detach()
+
+
+class AdvTraining(Adv, ReconstructionModule):
+    """``algo=adv``."""

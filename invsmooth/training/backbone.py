@@ -1,4 +1,4 @@
-"""The reconstruction backbone: what all training algorithms share. Each algorithm is a subclass."""
+"""The reconstruction backbone: what all training algorithms share. Each algorithm is a mixin in front of it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import lightning as L
 import torch
@@ -220,3 +220,11 @@ def peak_memory_mb(device: torch.device) -> float:
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device) / 2**20
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+if TYPE_CHECKING:
+    AlgorithmMixin = ReconstructionModule
+else:
+
+    class AlgorithmMixin:
+        """Base of the algorithm mixins: to the type checker they are the backbone that they will stand in front of."""

@@ -15,11 +15,11 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.parameters import Count, NotNegative, Positive, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator, Operator
-from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
 
 
-class JcbTraining(ReconstructionModule):
-    """Minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
+class Jcb(AlgorithmMixin):
+    """Mixin: Minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
 
     Spectral norm: by power iteration on the Jacobian of each patch, with the left vector of the batch before as a
     start. The penalty is the length of the last product J v with v fixed, and only that product is differentiated: at a
@@ -54,7 +54,7 @@ class JcbTraining(ReconstructionModule):
         n_iter: Count = 1,
     ) -> None:
         super().__init__(setup)
-        check_parameters(JcbTraining, {"beta": beta, "gamma": gamma, "norm": norm, "reduce": reduce, "n_iter": n_iter})
+        check_parameters(Jcb, {"beta": beta, "gamma": gamma, "norm": norm, "reduce": reduce, "n_iter": n_iter})
         if not all(isinstance(o, Operator) for o in setup.train_operators):
             raise ValueError("jcb needs operators with an adjoint (A_adjoint)")
         self.beta, self.gamma, self.norm, self.reduce, self.n_iter = beta, gamma, norm, reduce, n_iter
@@ -131,3 +131,7 @@ def automatic_beta(error: float, penalty: float, gamma: float) -> float:
     """10^floor(log10(error / penalty)) / gamma: brings the penalty to the power of ten below the error, divided by gamma.
     0 if the penalty is 0."""
     return 10.0 ** math.floor(math.log10(error / penalty)) / gamma if error > 0 and penalty > 0 else 0.0
+
+
+class JcbTraining(Jcb, ReconstructionModule):
+    """``algo=jcb``."""

@@ -10,11 +10,11 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.parameters import Count, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
 
 
-class OrdTraining(ReconstructionModule):
-    """Minimise l(f(A x + b), x), averaged over the batch.
+class Ord(AlgorithmMixin):
+    """Mixin: Minimise l(f(A x + b), x), averaged over the batch.
 
     Args:
         setup: of the backbone.
@@ -31,7 +31,7 @@ class OrdTraining(ReconstructionModule):
         self, setup: TrainingSetup, *, compute_match: Literal["smt_grad"] | None = None, t_step: Count = 6
     ) -> None:
         super().__init__(setup)
-        check_parameters(OrdTraining, {"compute_match": compute_match, "t_step": t_step})
+        check_parameters(Ord, {"compute_match": compute_match, "t_step": t_step})
         self.compute_match, self.t_step = compute_match, t_step
         self.updates_per_batch = 1 if compute_match is None else t_step
 
@@ -39,3 +39,7 @@ class OrdTraining(ReconstructionModule):
         loss = mse(self.estimator(operator.A(x) + b, operator).to(x.dtype), x).mean()
         self.manual_backward(loss)
         return loss.detach()
+
+
+class OrdTraining(Ord, ReconstructionModule):
+    """``algo=ord``."""

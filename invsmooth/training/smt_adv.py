@@ -13,18 +13,18 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.parameters import Count, NotNegative, Positive, Whole, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.adv import AdvTraining
-from invsmooth.training.backbone import TrainingSetup
+from invsmooth.training.adv import Adv
+from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
 
 
-class SmtAdvTraining(AdvTraining):
-    """As adversarial training, but the attack maximises the error of the SMOOTHED reconstruction.
+class SmtAdv(Adv):
+    """Mixin: As adversarial training, but the attack maximises the error of the SMOOTHED reconstruction.
 
     ``noise="fresh"`` (Algorithm 1): fresh draws at each attack step; the weights are then updated on f(y_{x+xi*}) without
     smoothing noise. ``noise="shared"`` (Salman et al. 2019): the same draws at all attack steps and in the update, which
     minimises the loss that was attacked.
 
-    Args beyond those of :class:`AdvTraining`:
+    Args beyond those of :class:`Adv`:
         sigma: standard deviation of the smoothing noise, [0, 1] pixel scale.
         n_samples: draws S.
         smoothing: ``"mean"``, the loss of the mean reconstruction, or ``"loss"``, the mean of the losses.
@@ -67,7 +67,7 @@ class SmtAdvTraining(AdvTraining):
             "noise": noise,
             "chunk_size": chunk_size,
         }
-        check_parameters(SmtAdvTraining, smoothed)
+        check_parameters(SmtAdv, smoothed)
         self.sigma, self.n_samples, self.smoothing = sigma, n_samples, smoothing
         self.noise, self.chunk_size = noise, chunk_size
 
@@ -101,3 +101,7 @@ class SmtAdvTraining(AdvTraining):
             loss = per_image.mean()
         self.manual_backward(loss)
         return loss.detach()
+
+
+class SmtAdvTraining(SmtAdv, ReconstructionModule):
+    """``algo=smt_adv``."""

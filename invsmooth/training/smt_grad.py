@@ -10,11 +10,11 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.parameters import Count, NotNegative, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
 
 
-class SmtGradTraining(ReconstructionModule):
-    """For j = 1 … T_step with sigma_j = (j / T_step) sigma, average the gradients of l(f(y_{x+delta}), x) over S
+class SmtGrad(AlgorithmMixin):
+    """Mixin: For j = 1 … T_step with sigma_j = (j / T_step) sigma, average the gradients of l(f(y_{x+delta}), x) over S
     draws and take ONE optimiser step: T_step steps for each batch.
 
     ``smoothing="loss"`` averages the losses and takes the gradient of the average. The paper names it as a less effective
@@ -53,7 +53,7 @@ class SmtGradTraining(ReconstructionModule):
             "smoothing": smoothing,
             "chunk_size": chunk_size,
         }
-        check_parameters(SmtGradTraining, given)
+        check_parameters(SmtGrad, given)
         self.sigma, self.n_samples, self.t_step = sigma, n_samples, t_step
         self.smoothing, self.chunk_size, self.updates_per_batch = smoothing, chunk_size, t_step
 
@@ -74,3 +74,7 @@ class SmtGradTraining(ReconstructionModule):
             self.manual_backward(loss)
             total += loss.detach()
         return total
+
+
+class SmtGradTraining(SmtGrad, ReconstructionModule):
+    """``algo=smt_grad``."""
