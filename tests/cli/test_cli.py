@@ -243,7 +243,7 @@ def test_multirun_gathers_its_jobs(tmp_path: Path) -> None:
         ("train", ["attack.epz=1"], "epz"),
         ("train", ["attack=noise", "attack.restarts=3"], "attack.restarts=3 has no effect with attack=noise"),
         ("train", ["estimator=ridge"], "has nothing to train"),
-        ("train", ["algo=smt_grad", "algo.t_step=0"], "algo=smt_grad: t_step=0 has to be at least 1"),
+        ("train", ["algo=smt_grad", "algo.t_step=0"], "algo.t_step=0 is not allowed; allowed: a whole number >= 1"),
         ("evaluate", ["ckpt=none.ckpt"], "ckpt=none.ckpt: there is no such file"),
         ("evaluate", [], "ckpt has no value"),
         ("report", ["runs=none/*"], "no results.parquet"),
