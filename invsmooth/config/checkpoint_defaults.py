@@ -75,8 +75,13 @@ class CheckpointDefaults(ConfigLoaderImpl):
             config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
         given = {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
         take_names(config, origin, given, chosen)
-        # A task always chooses an operator.
-        take_operator(config, origin, given, chosen="operator" in given or "task" in {*chosen, *wanted})
+        choices = config.hydra.runtime.choices
+        # Every task has an operator of its own: another task than that of the checkpoint chooses another one.
+        other = "operator" in given or ("task" in chosen and choices.task != origin.choices["task"])
+        if not other and choices.get("experiment") is not None:
+            alone = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides, "experiment=null"], *more)
+            other = alone.hydra.runtime.choices.operator != choices.operator
+        take_operator(config, origin, given, other)
         return config
 
     def load_sweep_config(self, master_config: DictConfig, sweep_overrides: list[str]) -> DictConfig:
@@ -129,8 +134,7 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     """Set class and parameters of the operator to those of the checkpoint, as plain values.
 
     Args:
-        chosen: the operator of the config is that of a chosen option or of the checkpoint's task. If not, the whole node is
-            that of the checkpoint.
+        chosen: the command line or an experiment chooses the operator. If not, the whole node is that of the checkpoint.
     Raises:
         ConfigError: a file that the operator was made from is gone.
         CheckpointError: the class is not trusted.

@@ -156,7 +156,7 @@ def test_custom_options_need_no_yaml(root: Path) -> None:
         ("operator.every=often", "operator.every=often is not allowed; allowed: a whole number"),
         ("operator.every=0", "every=0 has to be at least 1"),
         ("operator.ratio=0.5", "operator.ratio=0.5"),
-        ("algo.sigma=null", "algo.sigma=null is not allowed; allowed: a number"),
+        ("algo.sigma=null", "algo.sigma has no value; allowed: a number"),
         ("attack.steps=2.5", "attack.steps=2.5 is not allowed; allowed: a whole number"),
         ("certify.share=2", "share=2"),
         ("certify._target_=my_lab.certifier.Nothing", "certify._target_=my_lab.certifier.Nothing cannot be imported"),

@@ -31,7 +31,7 @@ def class_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str]) -
             return certifier_class(name if isinstance(name, str) else repr(name))
         from invsmooth.core.trust import resolve_trusted
 
-        found = resolve_trusted(certificate["_target_"], trust, path, "certifier")
+        found, _ = resolve_trusted(certificate["_target_"], trust, path, "certifier")
     except (ValueError, CheckpointError) as error:
         raise CertificateFileError(f"{'_target_' if '_target_' in certificate else 'certifier'}: {error}") from error
     if not (isinstance(found, type) and issubclass(found, Certifier) and found.name == name):
