@@ -79,7 +79,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
         # Every task has an operator of its own: another task than that of the checkpoint chooses another one.
         other = "operator" in given or ("task" in chosen and choices.task != origin.choices["task"])
         if not other and choices.get("experiment") is not None:
-            alone = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides, "experiment=null"], *more)
+            others = [o for o in overrides if not o.startswith("experiment=")]
+            alone = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *others], *more, **options)
             other = alone.hydra.runtime.choices.operator != choices.operator
         take_operator(config, origin, given, other)
         return config
