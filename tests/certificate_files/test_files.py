@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from invsmooth.certificates.fields import real
+from invsmooth.core.hashes import array_sha256
 from invsmooth.records.certificate_files.format import (
     FORMAT,
-    array_sha256,
     checksum,
     find_files,
     read_arrays,

@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 
 from invsmooth import verify
+from invsmooth.core.hashes import array_sha256
 from invsmooth.records.certificate_files.checks import findings
 from invsmooth.records.certificate_files.format import (
     CertificateFileError,
     Record,
-    array_sha256,
     checksum,
     read_arrays,
     read_record,
