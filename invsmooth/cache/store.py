@@ -22,11 +22,8 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 class Store:
     """Keeps bytes by (kind, key). Writes are atomic, and reads are verified: each file starts with
-    a hash of kind, key and content, and a file that does not fit its hash is dropped.
-
-    Args:
-        folder: is made by the first write; None stores nothing.
-    """
+    a hash of kind, key and content, and a file that does not fit its hash is dropped. The folder is
+    made by the first write; None stores nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder

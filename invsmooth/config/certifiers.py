@@ -28,10 +28,8 @@ def certifier_class(name: str, target: str | None) -> Any:
         return load_class(known.get(name, name), "certify")
     own = load_class(target, "certify") if target else None
     if getattr(own, "name", None) != name:
-        raise ConfigError(
-            f"certify.certifiers={name} is not allowed; allowed: one of or a list of {', '.join(known)}, "
-            "or dotted paths of classes"
-        )
+        allowed = f"one of or a list of {', '.join(known)}, or dotted paths of classes"
+        raise ConfigError(f"certify.certifiers={name} is not allowed; allowed: {allowed}")
     return own
 
 

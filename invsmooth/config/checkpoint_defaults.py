@@ -21,8 +21,7 @@ from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.records.origin import GROUPS, Origin, gone, names_file, read_origin
 
-_refused: list[Exception] = []
-"""Why the job that this process begins takes nothing over from its checkpoint."""
+_refused: list[Exception] = []  # why the job that this process begins takes nothing over
 
 
 def raise_refused() -> None:
@@ -42,12 +41,10 @@ def installed() -> Iterator[None]:
 
 
 class CheckpointDefaults(ConfigLoaderImpl):
-    """Hydra's config loader. If the config that it composes has a ``ckpt`` of ours, then task, algorithm and operator are
-    those of the checkpoint, unless the command line or an experiment chooses them.
-
-    Every config of every run and job comes through the loader, however its ``ckpt`` is given: quoted, interpolated, in an
-    experiment, swept.
-    """
+    """Hydra's config loader. If the config that it composes has a ``ckpt`` of ours, then task,
+    algorithm and operator are those of the checkpoint, unless the command line or an experiment
+    chooses them. Every config of every run and job comes through it, however its ``ckpt`` is given:
+    quoted, interpolated, in an experiment, swept."""
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **options: Any
@@ -62,10 +59,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
         chosen = self.compute_defaults_list(config_name, overrides, run_mode).overrides.override_choices
         wanted = {}
         for group in (g for g in GROUPS if g not in chosen):
-            option, known = (
-                origin.choices[group],
-                self.get_group_options(group, config_name=config_name, overrides=overrides),
-            )
+            option = origin.choices[group]
+            known = self.get_group_options(group, config_name=config_name, overrides=overrides)
             if option in known and not option.startswith("base_"):  # those are schemas
                 wanted[group] = option
             elif group not in origin.names:
@@ -118,12 +113,8 @@ def resolved(config: DictConfig, key: str, **options: Any) -> Any:
 
 
 def take_names(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:
-    """Set ``task.name`` and ``algo.name`` to those of the checkpoint.
-
-    Args:
-        given: keys of the command line: these values stay.
-        chosen: groups that the command line or an experiment chooses. The name of another option stays.
-    """
+    """Set ``task.name`` and ``algo.name`` to those of the checkpoint. Values of ``given`` keys stay, and
+    the name of another option that the command line or an experiment has ``chosen``."""
     choices = config.hydra.runtime.choices
     for group, name in origin.names.items():
         same = group not in chosen or choices.get(group) == origin.choices[group]
@@ -132,13 +123,10 @@ def take_names(config: DictConfig, origin: Origin, given: Collection[str], chose
 
 
 def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: bool) -> None:
-    """Set class and parameters of the operator to those of the checkpoint, as plain values.
+    """Set class and parameters of the operator to those of the checkpoint, as plain values; the whole
+    node unless the command line or an experiment has ``chosen`` it.
 
-    Args:
-        chosen: the command line or an experiment chooses the operator. If not, the whole node is that of the checkpoint.
-    Raises:
-        ConfigError: a file that the operator was made from is gone.
-        CheckpointError: the class is not trusted.
+    Raises: ConfigError: a file that the operator was made from is gone. CheckpointError: the class is not trusted.
     """
     node, trained = config.operator, origin.operator
     target = trained.get("_target_") or packaged("operator").get(str(trained["name"]))

@@ -29,6 +29,5 @@ def redact_yaml(path: Path) -> None:
     """Interpolations are kept. A file without credentials is not written again."""
     if path.is_file():
         kept = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        redacted = redact(kept)
-        if redacted != kept:
+        if (redacted := redact(kept)) != kept:
             write_bytes(path, OmegaConf.to_yaml(OmegaConf.create(redacted)).encode())

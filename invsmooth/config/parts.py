@@ -22,8 +22,7 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.core.parameters import allowed, hints_of
 
 CONF = Path(__file__).parents[1] / "conf"
-MISSING = "???"
-"""What OmegaConf writes for a key without a value."""
+MISSING = "???"  # what OmegaConf writes for a key without a value
 
 
 def as_list(value: Any) -> list[Any]:
@@ -32,10 +31,8 @@ def as_list(value: Any) -> list[Any]:
 
 
 def load_class(target: Any, group: str) -> Callable[..., Any]:
-    """The class at a dotted path.
+    """The class at a dotted path. ``group`` of the config, for messages: ``"data.test"``.
 
-    Args:
-        group: of the config, for messages: ``"attack"``, ``"data.test"``.
     Raises: ConfigError: there is no path, it cannot be imported, or leads to something else.
     """
     if not target or target == MISSING:
@@ -73,18 +70,9 @@ def signature(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) -> list[str]:
-    """The parameters that a config can give to a class.
-
-    Args:
-        provided: parameters that the program gives.
-    """
+    """The parameters that a config can give to a class; the program gives those in ``provided``."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, p in signature(kind).items() if p.kind in named and name not in provided]
-
-
-def required(kind: Callable[..., Any], provided: Collection[str] = ()) -> list[str]:
-    """The parameters without a default."""
-    return [n for n in parameter_names(kind, provided) if signature(kind)[n].default is inspect.Parameter.empty]
 
 
 def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
@@ -96,17 +84,16 @@ def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) ->
 def parameter_errors(
     kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Collection[str] = ()
 ) -> Iterator[str]:
-    """One message for each given parameter that the class does not take or whose value its type hint does not allow, and
-    for each that it needs and does not get."""
+    """A message for each parameter that the class does not take, whose value its type hint does not
+    allow, or that it needs and does not get."""
     names, hints = parameter_names(kind, provided), hints_of(kind)
     for key, value in given.items():
         if not takes(kind, key, provided):
             yield no_parameter(group, key, kind, names)
         else:
             yield from value_errors(f"{group}.{key}", value, hints.get(key, Any))
-    yield from (
-        no_value(f"{group}.{name}", hints.get(name, Any)) for name in required(kind, provided) if name not in given
-    )
+    needed = [n for n in names if signature(kind)[n].default is inspect.Parameter.empty]
+    yield from (no_value(f"{group}.{name}", hints.get(name, Any)) for name in needed if name not in given)
 
 
 def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collection[str]) -> str:
@@ -118,17 +105,16 @@ def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collecti
 
 def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
     """A message if the type hint of ``key`` does not allow the value."""
-    if value == MISSING:
-        yield no_value(key, hint)
-        return
     try:
-        converted(value, hint)
+        if value != MISSING:
+            converted(value, hint)
+            return
     except ValidationError as error:
-        said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
-        if value is None:
-            yield no_value(key, hint)
-        else:
+        if value is not None:
+            said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
             yield f"{key}={shown(value)}" + (f": {said[0]}" if said else f" is not allowed; allowed: {allowed(hint)}")
+            return
+    yield no_value(key, hint)
 
 
 def shown(value: Any) -> Any:
@@ -155,9 +141,14 @@ def converted(value: Any, hint: Any) -> Any:
 
     Raises: pydantic.ValidationError: the hint does not allow it.
     """
-    adapter = None if has_target(value) else type_adapter(hint)
+    if has_target(value):
+        return value
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except PydanticUserError:  # a hint that pydantic cannot check
+        return value
     # The rules of JSON: strict about kinds of value, yet a list can be a tuple, and a text an enum.
-    return value if adapter is None else adapter.validate_json(json.dumps(value, default=str), strict=True)
+    return adapter.validate_json(json.dumps(value, default=str), strict=True)
 
 
 def has_target(value: Any) -> bool:
@@ -167,32 +158,17 @@ def has_target(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_target, value))
 
 
-def type_adapter(hint: Any) -> TypeAdapter[Any] | None:
-    """None for a hint that pydantic cannot check."""
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-    except PydanticUserError:
-        return None
-
-
 def without_unset(kind: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters without those that are null where null means the class's own default: the class has no such parameter,
-    or it has a default and its type hint does not allow None."""
+    """The parameters without those that are null where null means the class's own default: the
+    class has no such parameter, or it has a default and its type hint does not allow None."""
     hints, known = hints_of(kind), signature(kind)
-
-    def unset(key: str) -> bool:
-        if key not in known:
-            return True
-        return known[key].default is not inspect.Parameter.empty and any(value_errors(key, None, hints.get(key, Any)))
-
-    return {k: v for k, v in given.items() if v is not None or not unset(k)}
+    return {k: v for k, v in given.items() if v is not None or (k in known and (
+        known[k].default is inspect.Parameter.empty or not any(value_errors(k, None, hints.get(k, Any)))))}  # fmt: skip
 
 
 def build(group: str, node: DictConfig, reserved: Collection[str], **provided: Any) -> Any:
-    """The object that a config node describes.
+    """The object that a config node describes. It gets those ``provided`` values that it has parameters for.
 
-    Args:
-        provided: values of the program's own. Each is passed if the class has a parameter of that name.
     Raises: ConfigError: the class cannot be imported, or refuses its parameters.
     """
     kind = load_class(node.get("_target_"), group)
@@ -210,13 +186,8 @@ def construct(
     values |= {k: v for k, v in provided.items() if k in signature(kind)}
     try:
         return kind(**values)
-    except (
-        TypeError,
-        ValueError,
-        OSError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # the last two: a size that is too large
+    except (TypeError, ValueError, OSError, RuntimeError, MemoryError) as error:
+        # The last two: a size that is too large.
         raise ConfigError(f"{group}: {error}") from error
 
 

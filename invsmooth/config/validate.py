@@ -19,11 +19,9 @@ from invsmooth.data.splits import HOLDOUT
 
 
 def validate(cfg: DictConfig) -> None:
-    """Check the whole config of a train or evaluate run.
-
-    Raises: ConfigError: with every mistake that was found.
-    """
-    if errors := list(dict.fromkeys([*node_errors(cfg, Run), *conflicts(cfg)])):
+    """Check the whole config of a run. Raises: ConfigError: with every mistake that was found."""
+    conflicts = (*operator_conflicts(cfg.operator), *data_conflicts(cfg.data), *trainer_conflicts(cfg))
+    if errors := list(dict.fromkeys([*node_errors(cfg, Run), *conflicts])):
         raise ConfigError("\n".join(errors))
     # They check their parameters together, and are cheap to make.
     parts.build("attack", cfg.attack, OPEN["attack"].keys)
@@ -43,7 +41,8 @@ def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[st
 def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str]:
     for key, hint in get_type_hints(schema, include_extras=True).items():
         name, value = f"{prefix}{key}", node._get_node(key)
-        if (group := open_group(hint)) is not None:
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        if group := next((mark for mark in marks if isinstance(mark, Open)), None):
             yield from part_errors(name, node[key], group)
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
@@ -51,19 +50,12 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
             yield from parts.value_errors(name, parts.plain_value(node, key), hint)
 
 
-def open_group(hint: Any) -> Open | None:
-    """The mark of an open node."""
-    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((mark for mark in marks if isinstance(mark, Open)), None)
-
-
 def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     """Of an open node: reserved keys against their schema, free parameters against the chosen classes."""
     yield from reserved_errors(node, group.reserved, f"{name}.")
+    several = "certifiers" in group.keys
     try:
-        classes = (
-            certifier_classes(node) if "certifiers" in group.keys else [parts.load_class(node.get("_target_"), name)]
-        )
+        classes = certifier_classes(node) if several else [parts.load_class(node.get("_target_"), name)]
     except ConfigError as error:
         yield str(error)
         return
@@ -98,13 +90,6 @@ def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Seq
     return parts.no_parameter(name, key, classes[0], known)
 
 
-def conflicts(cfg: DictConfig) -> Iterator[str]:
-    """What single keys do not show."""
-    yield from operator_conflicts(cfg.operator)
-    yield from data_conflicts(cfg.data)
-    yield from trainer_conflicts(cfg)
-
-
 def operator_conflicts(operator: DictConfig) -> Iterator[str]:
     try:
         kind = parts.load_class(operator.get("_target_"), "operator")
@@ -121,11 +106,8 @@ def data_conflicts(data: DictConfig) -> Iterator[str]:
     named = sets.get(data.val, data.val if "." in data.val else None)
     if named is None and data.val != HOLDOUT:
         yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}, or the dotted path of a class"
-    named_sets = [
-        ("data._target_", data.get("_target_"), "train"),
-        ("data.test._target_", data.test.get("_target_"), "test"),
-    ]
-    for key, target, split in [*named_sets, *([("data.val", named, "val")] if named else [])]:
+    both = [("data._target_", data.get("_target_"), "train"), ("data.test._target_", data.test.get("_target_"), "test")]
+    for key, target, split in [*both, *([("data.val", named, "val")] if named else [])]:
         try:
             kind = parts.load_class(target, key.removesuffix("._target_"))
         except ConfigError as error:

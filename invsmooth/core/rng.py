@@ -15,8 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DRAWS_PER_BLOCK = 8
-"""Draws that share one generator. Any range of draws costs at most two extra blocks."""
+DRAWS_PER_BLOCK = 8  # draws that share one generator; any range costs at most two extra blocks
 
 
 def stream_key(seed: int, *keys: str | int) -> int:
@@ -51,9 +50,7 @@ def standard_normal(shape: Sequence[int], seed: int, *keys: str | int) -> Tensor
 
 def smoothing_noise(shape: Sequence[int], start: int, stop: int, seed: int, *keys: str | int) -> Tensor:
     """Standard normal draws ``start … stop - 1`` of an endless sequence, shape ``(stop - start,
-    *shape)``, on the CPU.
-
-    Draw k is the same tensor in any range, and for all sigma (common random numbers).
+    *shape)``, on the CPU. Draw k is the same in any range, and for all sigma (common random numbers).
     """
     first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
     blocks = [standard_normal((DRAWS_PER_BLOCK, *shape), seed, "delta", *keys, j) for j in range(first, last)]

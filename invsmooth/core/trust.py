@@ -17,8 +17,7 @@ from invsmooth.core.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-ALWAYS = ("invsmooth", "torch.nn")
-"""Packages whose torch modules any file may name."""
+ALWAYS = ("invsmooth", "torch.nn")  # packages whose torch modules any file may name
 
 
 def make_module(description: object, trust: Sequence[str], source: Path) -> nn.Module:
@@ -53,10 +52,8 @@ def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
     target, args = values.pop("_target_"), values.pop("_args_", [])
     kind = trusted(target, trust, source)
     if special := sorted(str(k) for k in values if not isinstance(k, str) or (k[:1] == k[-1:] == "_")):
-        raise refused(
-            source,
-            f"gives {target} the key {special[0]}, which a checkpoint cannot keep; take it out of the estimator's config",
-        )
+        why = "which a checkpoint cannot keep; take it out of the estimator's config"
+        raise refused(source, f"gives {target} the key {special[0]}, {why}")
     try:
         made = kind(*args, **values)
     except CheckpointError:
@@ -71,9 +68,16 @@ def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
 
 
 def trusted(target: object, trust: Sequence[str], source: Path) -> Callable[..., Any]:
-    """The estimator's class or function at a dotted name; see :func:`resolve_trusted`."""
+    """The estimator's class or function at a dotted name; see :func:`resolve_trusted`. A function has to
+    be the user's. Those of ours and torch's are not for files: ``load_checkpoint`` is one."""
     found, defined = resolve_trusted(target, trust, source)
-    if not (is_module_class(found) or is_factory(found, defined, trust)):
+    from torch import nn
+
+    if isinstance(found, type):
+        good = issubclass(found, nn.Module)
+    else:
+        good = callable(found) and covered(defined, trust) and not covered(defined, ALWAYS)
+    if not good:
         raise refused(source, f"names {target} as its estimator, which is no torch module class")
     return found
 
@@ -97,17 +101,6 @@ def resolve_trusted(
     return found, defined
 
 
-def is_module_class(found: object) -> bool:
-    from torch import nn
-
-    return isinstance(found, type) and issubclass(found, nn.Module)
-
-
-def is_factory(found: object, defined: str, trust: Sequence[str]) -> bool:
-    """Whether it is a function of the user's. Those of ours and torch's are not for files: ``load_checkpoint`` is one."""
-    return callable(found) and not isinstance(found, type) and covered(defined, trust) and not covered(defined, ALWAYS)
-
-
 def covered(name: str, trust: Sequence[str]) -> bool:
     """Whether a dotted name is one of ``trust`` or below one."""
     return any(name == t or name.startswith(f"{t}.") for t in trust)
@@ -115,7 +108,7 @@ def covered(name: str, trust: Sequence[str]) -> bool:
 
 def not_trusted(target: str, defined: str, source: Path, part: str) -> CheckpointError:
     module = defined.rpartition(".")[0] or defined
-    where = f"{target}" if target == defined else f"{target} (which is {defined})"
+    where = target if target == defined else f"{target} (which is {defined})"
     return refused(
         source,
         f"names the class {where}, and what only a file names is not imported. If you trust the module {module}, name it, "

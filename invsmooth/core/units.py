@@ -1,7 +1,7 @@
 """Grey levels to the [0, 1] pixel scale: the only module that knows 255 (SPEC section 1).
 
-Configs and result rows give sigma and sigma_b in 8-bit grey levels, as the paper does (12 means 12/255).
-Every function behind the configs works in [0, 1]; ``eps`` is always an l2 norm in [0, 1].
+Configs and rows give sigma and sigma_b in 8-bit grey levels, as the paper does (12 means 12/255). All
+functions behind the configs work in [0, 1]; ``eps`` is always an l2 norm in [0, 1].
 """
 
 from __future__ import annotations
