@@ -43,9 +43,8 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m invsmooth.data", description="List the published data sets, fetch and prepare, or check them."
-    )
+    what = "List the published data sets, fetch and prepare, or check them."
+    parser = argparse.ArgumentParser(prog="python -m invsmooth.data", description=what)
     actions = parser.add_subparsers(required=True, metavar="list|prepare|verify")
     for name, action, what in (
         ("list", list_sets, "show the data sets and where they are"),
@@ -56,8 +55,8 @@ def parse() -> argparse.Namespace:
         sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(published_sets()))
         default = f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
         sub.add_argument("--root", type=Path, help=default)
-        mirror = os.environ.get("INVSMOOTH_MIRROR")
-        sub.add_argument("--mirror", default=mirror, help="address that replaces the published host")
+        mirror_help = "address that replaces the published host"
+        sub.add_argument("--mirror", default=os.environ.get("INVSMOOTH_MIRROR"), help=mirror_help)
         sub.set_defaults(action=action)
     return parser.parse_args()
 
@@ -78,8 +77,7 @@ def list_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> No
     table = Table("data set", "for", "images", "where", title=f"data sets in {root.absolute()}")
     table.add_row("bundled", "training, validation, test", "10", "in the scikit-image package")
     for role, data in parts(names):
-        count, where = place(data, root)
-        table.add_row(data.name, USES[role], count, where)
+        table.add_row(data.name, USES[role], *place(data, root))
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
 
@@ -93,9 +91,8 @@ def place(data: Published, root: Path) -> tuple[str, str]:
         return expected, f"incomplete: {error}"
     if images is not None:
         return str(len(images)), str(next(iter(images.values())).path.parent)
-    if data.url:
-        return expected, f"not here; to fetch from {urlsplit(data.url).netloc}"
-    return expected, f"not here; prepare {data.name} says how to get it"
+    how = f"to fetch from {urlsplit(data.url).netloc}" if data.url else f"prepare {data.name} says how to get it"
+    return expected, f"not here; {how}"
 
 
 def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
@@ -126,9 +123,8 @@ def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> 
         if images is None:
             wrong += [absent(data, root)] if arguments.names else []
             continue
-        found = [
-            differs(file, data.checksums.get(name)) for name, file in track(images.items(), data.name, transient=True)
-        ]
+        files = track(images.items(), data.name, transient=True)
+        found = [differs(file, data.checksums.get(name)) for name, file in files]
         archives = {f.path for f in images.values() if f.member is not None}
         bad = [f for f in [*found, *map(archive_differs, sorted(archives))] if f]
         compared = sum(name in data.checksums for name in images)

@@ -11,9 +11,6 @@ from invsmooth.core.errors import DataError
 from invsmooth.data.files import Files, ImageFile, image_files, is_image, is_zip, members
 from invsmooth.data.published import Published
 
-CLASS = re.compile(r"n\d{8}")
-"""Folder of a class of ImageNet."""
-
 
 def find(data: Published, root: Path) -> Files | None:
     """The images of ``data`` in ``root``, a folder or a zip archive, by their published names; None: it is not there. Of
@@ -21,20 +18,19 @@ def find(data: Published, root: Path) -> Files | None:
 
     Raises: DataError: images are missing.
     """
-    missing: tuple[Path, list[str]] | None = None
+    error = None
     for place, images in places(data, root):
         absent = [name for name in data.files if name not in images]
         if images and not absent:
             return images
-        if images and missing is None:
-            missing = (place, absent)
-    if missing is None:
-        return None
-    place, absent = missing
-    raise DataError(
-        f"{data.name} in {place.absolute()} is not complete: {len(absent)} of {len(data.files)} files are missing "
-        f"({', '.join(absent[:5])}{', …' if len(absent) > 5 else ''})"
-    )
+        if images and error is None:
+            error = DataError(
+                f"{data.name} in {place.absolute()} is not complete: {len(absent)} of {len(data.files)} files are missing "
+                f"({', '.join(absent[:5])}{', …' if len(absent) > 5 else ''})"
+            )
+    if error:
+        raise error
+    return None
 
 
 def places(data: Published, root: Path) -> Iterator[tuple[Path, Files]]:
@@ -49,8 +45,7 @@ def places(data: Published, root: Path) -> Iterator[tuple[Path, Files]]:
     names = {part.lower() for f in data.folders for part in PurePosixPath(f).parts}
     for archive in sorted(chain(root.glob("*.zip"), root.glob(f"{data.name}/*.zip"))):
         stem = archive.stem.lower()
-        of_repository = data.repository and stem.startswith(data.repository.lower())
-        if stem in names or of_repository:
+        if stem in names or (data.repository and stem.startswith(data.repository.lower())):
             yield archive, in_archive(data, archive, whole=stem in names)
 
 
@@ -59,7 +54,7 @@ def in_folder(data: Published, folder: Path, is_root: bool) -> Files:
     if data.files:
         return {name: ImageFile(folder / name) for name in data.files if (folder / name).is_file()}
     # A folder with a sub-folder for each class. In data.root only names of ImageNet classes count.
-    if not any(p.is_dir() and (not is_root or CLASS.fullmatch(p.name)) for p in folder.iterdir()):
+    if not any(p.is_dir() and (not is_root or re.fullmatch(r"n\d{8}", p.name)) for p in folder.iterdir()):
         return {}
     return {name: file for name, file in image_files(folder).items() if name.count("/") == 1}
 
@@ -73,10 +68,8 @@ def in_archive(data: Published, archive: Path, whole: bool) -> Files:
         cuts = [k + 1 for k, part in enumerate(parts[:-1]) if part in ends]
         if cuts or whole:
             cut = cuts[-1] if cuts else 0
-            name = "/".join(parts[cut:])
-            by_folder.setdefault("/".join(parts[:cut]), {})[name] = ImageFile(archive, member)
-    candidates = [wanted(data, images) for images in by_folder.values()]
-    return max(candidates, key=len, default={})
+            by_folder.setdefault("/".join(parts[:cut]), {})["/".join(parts[cut:])] = ImageFile(archive, member)
+    return max((wanted(data, images) for images in by_folder.values()), key=len, default={})
 
 
 def wanted(data: Published, images: Mapping[str, ImageFile]) -> Files:

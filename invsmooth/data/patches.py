@@ -21,14 +21,9 @@ class PatchBatches(Dataset[Tensor]):
     Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1, in any process.
     An image is drawn in proportion to its pixels. Only the pixels of the patches are read.
 
-    Args:
-        images: to cut from.
-        patch_size: p, pixels.
-        batch_size: B.
-        augment: one of the eight flips and quarter turns at random for each patch.
-        seed: of places and augmentations.
-    Raises:
-        DataError: an image is smaller than a patch.
+    ``augment``: each patch gets one of the eight flips and quarter turns at random.
+
+    Raises: DataError: an image is smaller than a patch.
     """
 
     def __init__(self, images: ImageArrays, patch_size: int, batch_size: int, augment: bool, seed: int) -> None:
@@ -56,7 +51,7 @@ class PatchBatches(Dataset[Tensor]):
     def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (B,), place in the free height and width as fractions (B, 2), symmetry (B,) of patches start … stop - 1."""
         first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
-        drawn = [self.block(number) for number in range(first, last)]
+        drawn = map(self.block, range(first, last))
         wanted = slice(start - first * DRAWS_PER_BLOCK, stop - first * DRAWS_PER_BLOCK)
         chosen, place, code = (np.concatenate(parts)[wanted] for parts in zip(*drawn, strict=True))
         return chosen, place, code

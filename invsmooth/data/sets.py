@@ -87,8 +87,7 @@ class PublishedSet:
     """
 
     name: ClassVar[str]
-    parts: ClassVar[Mapping[str, Published]]
-    """Its images for ``"train"`` and for ``"test"``. The latter serve for validation as well."""
+    parts: ClassVar[Mapping[str, Published]]  # for "train" and for "test"; the latter serve for validation as well
     splits: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
@@ -140,28 +139,19 @@ class ImageNet(PublishedSet):
     """
 
     name = "imagenet"
-    parts: ClassVar = {
-        "test": Published(
-            name,
-            (name, "ImageNet", "val", "ILSVRC2012_img_val", "ILSVRC2012/val", "ILSVRC/Data/CLS-LOC/val"),
-            (),
-            recorded(name),
-            repository="",
-            url="",
-            how="ImageNet cannot be downloaded without an account: register at https://image-net.org, get the validation "
-            "images (ILSVRC2012_img_val.tar) and sort them into a folder for each class, imagenet/<class>/<image>.JPEG, "
-            "below data.root",
-        )
-    }
+    parts: ClassVar = {"test": Published(
+        name, (name, "ImageNet", "val", "ILSVRC2012_img_val", "ILSVRC2012/val", "ILSVRC/Data/CLS-LOC/val"), (),
+        recorded(name), repository="", url="",
+        how="ImageNet cannot be downloaded without an account: register at https://image-net.org, get the validation "
+        "images (ILSVRC2012_img_val.tar) and sort them into a folder for each class, imagenet/<class>/<image>.JPEG, "
+        "below data.root",
+    )}  # fmt: skip
 
     def __init__(
-        self,
-        root: str | None = None,
-        mirror: str | None = None,
-        crop: int | None = None,
+        self, root: str | None = None, mirror: str | None = None, crop: int | None = None,
         classes: Annotated[list[str], Field(min_length=1, description="a list of classes")] | None = None,
         count: Count | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(root, mirror)
         self.crop, self.classes, self.count = crop, classes, count
 
@@ -181,8 +171,7 @@ def select_classes(files: Files, classes: list[str] | None, count: int | None, c
     if unknown := [c for c in classes or () if c not in by_class]:
         raise DataError(f"data.test.classes: there are no images of {', '.join(unknown)}")
     rounds = zip_longest(*(by_class[c] for c in (classes or sorted(by_class))))
-    chosen: list[str] = []
-    small = 0
+    chosen, small = list[str](), 0
     for name in (n for n in chain.from_iterable(rounds) if n is not None):
         if len(chosen) == count:
             break

@@ -8,17 +8,15 @@ from invsmooth.core.errors import DataError
 from invsmooth.data.files import Files, as_image_files
 from invsmooth.data.sets import DataSet
 
-HOLDOUT = "holdout"
-"""``data.val=holdout``: validate on images that are kept from training."""
+HOLDOUT = "holdout"  # data.val=holdout: validate on images that are kept from training
 
 
 def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdout: float) -> dict[str, Files]:
     """The files of each split.
 
     Args:
-        train: the images to train on; None for an evaluation without training.
-        val: those to validate on; None: the training set's own, or else a fraction of its training images.
-        test: those to test on.
+        train: None for an evaluation without training.
+        val: None: the training set's own, or else a fraction of its training images.
         holdout: fraction of the training images that is kept from training if validation, or test, has none of its own.
     Raises: DataError: images are not available, or too few to be split.
     """
@@ -62,9 +60,8 @@ def hold_out(files: Files, fraction: float) -> tuple[Files, Files]:
     Raises: DataError: none are left, or there are none.
     """
     if len(files) < 2:
-        raise DataError(
-            f"{len(files)} images to train on are too few to keep one of them for validation (data.val=holdout)"
-        )
+        few = f"{len(files)} images to train on are too few"
+        raise DataError(f"{few} to keep one of them for validation (data.val=holdout)")
     names, n_held = list(files), max(1, round(fraction * len(files)))
     held = {names[(2 * i + 1) * len(names) // (2 * n_held)] for i in range(n_held)}
     return {n: f for n, f in files.items() if n not in held}, {n: f for n, f in files.items() if n in held}

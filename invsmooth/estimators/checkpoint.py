@@ -19,13 +19,13 @@ from invsmooth.core.trust import make_module, refused
 from invsmooth.estimators.fill import SPARE, at_most, check_fit, filled, outlined
 from invsmooth.estimators.published import dpdnn_from_published, istanetpp_from_published
 
+# What a checkpoint needs, beside the estimator, for a training to go on from it.
 OF_A_TRAINING: dict[str, type] = {
     "batches_seen": int, "epoch": int, "global_step": int, "pytorch-lightning_version": str, "optimizer_states": list,
     "lr_schedulers": list, "loops": dict, "callbacks": dict,
 }  # fmt: skip
-"""What a checkpoint needs, beside the estimator, for a training to go on from it."""
-MOST_WITHOUT_WEIGHTS = 2**24
-"""Numbers that an estimator without weights may hold in buffers."""
+MOST_WITHOUT_WEIGHTS = 2**24  # numbers that an estimator without weights may hold in buffers
+PREFIX = "estimator."  # of the estimator's weights in a checkpoint of ours
 
 
 def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
@@ -42,8 +42,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
         CheckpointError: the file cannot be read, holds something else, names a class that is not trusted, or weights
             that do not fit or are not finite.
     """
-    path = Path(path)
-    return estimator_in(read(path), path, trust)
+    return estimator_in(read(Path(path)), Path(path), trust)
 
 
 def read(path: Path) -> Mapping[Any, Any]:
@@ -69,10 +68,8 @@ def read(path: Path) -> Mapping[Any, Any]:
 
 def why_unreadable(error: Exception) -> str:
     """torch's own message goes on to say how to run the code in the file."""
-    if isinstance(error, pickle.UnpicklingError):
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        if found:
-            return f"it holds {found[1]}, and only tensors and plain values are read"
+    if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL (\S+)", str(error))):
+        return f"it holds {found[1]}, and only tensors and plain values are read"
     return f"it is damaged, or no torch file ({type(error).__name__})"
 
 
@@ -95,10 +92,6 @@ def estimator_in(content: Mapping[Any, Any], path: Path, trust: Sequence[str]) -
     raise refused(path, f"is no checkpoint of invsmooth, ISTA-Net++ or DPDNN; it begins with: {keys}")
 
 
-PREFIX = "estimator."
-"""Of the estimator's weights in a checkpoint of ours."""
-
-
 def named(state: Mapping[Any, Any], path: Path) -> dict[str, Any]:
     for key in state:
         if not isinstance(key, str):
@@ -119,10 +112,7 @@ def from_description(description: object, path: Path, *, trust: Sequence[str] = 
 
 
 def check_reloads(description: object, estimator: nn.Module, trust: Sequence[str]) -> None:
-    """Whether the checkpoints of a training can be loaded again: the description in them has to rebuild the network.
-
-    Raises: CheckpointError: it does not.
-    """
+    """Raises: CheckpointError: the description in the checkpoints of a training does not rebuild the network."""
     source, state = Path("a checkpoint"), estimator.state_dict()
     with at_most(2 * len(state) + SPARE, source):
         outline = outlined(lambda: make_module(description, trust, source), trust)
@@ -130,15 +120,12 @@ def check_reloads(description: object, estimator: nn.Module, trust: Sequence[str
 
 
 def check_resumable(path: Path, estimator: nn.Module, trust: Sequence[str]) -> None:
-    """Whether a training of ``estimator`` can go on from a file.
-
-    Raises: CheckpointError: it is no whole checkpoint of ours, or one of another network.
-    """
+    """Raises: CheckpointError: no training of ``estimator`` can go on from a file: it is no whole
+    checkpoint of ours, or one of another network."""
     content = read(path)
     if missing := [k for k, kind in OF_A_TRAINING.items() if not isinstance(content.get(k), kind)]:
-        raise refused(
-            path,
-            f"is no checkpoint from which a training can go on: {', '.join(missing)} missing or of a wrong kind; "
-            "to start from its weights use ckpt= in place of resume=",
+        why = (
+            f"{', '.join(missing)} missing or of a wrong kind; to start from its weights use ckpt= in place of resume="
         )
+        raise refused(path, f"is no checkpoint from which a training can go on: {why}")
     check_fit(estimator.state_dict(), estimator_in(content, path, trust).state_dict(), path)

@@ -68,23 +68,17 @@ class DPDNN(nn.Module):
         ValueError: a size below 1.
     """
 
+    # Parameters that the shapes of published weights determine.
     published_sizes: ClassVar = ("n_steps", "channels", "levels", "share_down")
-    """Parameters that the shapes of published weights determine."""
 
     def __init__(
-        self,
-        n_steps: int = 6,
-        channels: int = 64,
-        levels: int = 4,
-        delta: float = 0.1,
-        eta: float = 0.9,
+        self, n_steps: int = 6, channels: int = 64, levels: int = 4, delta: float = 0.1, eta: float = 0.9,
         share_down: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         if min(n_steps, channels, levels) < 1:
             raise ValueError(f"n_steps={n_steps}, channels={channels} and levels={levels} have to be at least 1")
-        self.n_steps, self.channels, self.levels = n_steps, channels, levels
-        self.share_down = share_down
+        self.n_steps, self.channels, self.levels, self.share_down = n_steps, channels, levels, share_down
         self.denoiser = UNetDenoiser(channels, levels, share_down)
         self.delta = nn.Parameter(torch.full((n_steps,), float(delta)))
         self.eta = nn.Parameter(torch.full((n_steps,), float(eta)))
@@ -97,8 +91,7 @@ class DPDNN(nn.Module):
     def denoise(self, x: Tensor) -> Tensor:
         """The U-Net's output v for images (B, 1, H, W) of any size."""
         height, width = x.shape[-2:]
-        multiple = 2**self.levels
-        bottom, right = -height % multiple, -width % multiple
+        bottom, right = -height % 2**self.levels, -width % 2**self.levels
         if not (bottom or right):
             return self.denoiser(x)
         # Reflection cannot add as much as the image itself has; a tiny image is extended by its border instead.

@@ -19,16 +19,14 @@ from invsmooth.core.trust import ALWAYS, covered, refused
 
 Make = Callable[[], nn.Module]
 
-SPARE = 100
-"""Weights allowed beyond twice the number in the file, so that a message can name the missing ones."""
+SPARE = 100  # weights allowed beyond twice the number in the file, so that a message can name the missing ones
+MOST_NAMED = 3  # weights that a message names
 
 
 def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> nn.Module:
-    """The module that ``make`` gives, with the weights ``state``, in eval mode.
-
-    It is first built on torch's meta device, which takes no memory. It is really built only if names, shapes and kinds of
-    the weights are those of the file.
-    """
+    """The module that ``make`` gives, with the weights ``state``, in eval mode. It is first built on
+    torch's meta device, which takes no memory, and really only if names, shapes and kinds of the
+    weights are those of the file."""
     check_tensors(state, path)
     with at_most(2 * len(state) + SPARE, path):
         outline = outlined(make, trust)
@@ -113,7 +111,3 @@ def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -
     if wrong:
         more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
         raise refused(path, f"has weights that do not fit: {'; '.join(sorted(wrong)[:MOST_NAMED])}{more}")
-
-
-MOST_NAMED = 3
-"""Weights that a message names."""

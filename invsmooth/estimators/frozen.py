@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from invsmooth.cache import code_of, content_key
 from invsmooth.operators.base import Operator
 
+# estimator(y, operator) -> x_hat: any callable, usually a torch module (deepinv's convention).
 Estimator = Callable[[Tensor, Operator], Tensor]
-"""``estimator(y, operator) -> x_hat``: any callable, usually a torch module (deepinv's convention)."""
+DEEPEST = 5  # wrappers around a module that are looked through
+INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})  # attributes that torch keeps for itself
 
 
 @contextmanager
@@ -38,15 +40,10 @@ def frozen(estimator: Estimator) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-DEEPEST = 5
-"""Wrappers around a module that are looked through."""
-
-
 def modules_of(estimator: Any) -> list[nn.Module]:
     """The torch modules that a callable uses: itself, or what its closure, the globals that it names, its defaults, its
     attributes (also of its bound object, or of a partial) hold, and what these do in turn."""
-    found: list[nn.Module] = []
-    seen: set[int] = set()
+    found, seen = list[nn.Module](), set[int]()
 
     def look(value: Any, depth: int) -> None:
         if id(value) in seen or depth > DEEPEST or isinstance(value, type | ModuleType | str | bytes | Tensor):
@@ -54,9 +51,9 @@ def modules_of(estimator: Any) -> list[nn.Module]:
         seen.add(id(value))
         if isinstance(value, nn.Module):
             found.append(value)
-            return
-        for part in parts_of(value):
-            look(part, depth + 1)
+        else:
+            for part in parts_of(value):
+                look(part, depth + 1)
 
     look(estimator, 0)
     return found
@@ -106,10 +103,6 @@ def architecture(estimator: nn.Module) -> dict[str, Any]:
         more |= {kind.__module__ for v in attributes.values() for kind in (v, type(v)) if hasattr(kind, "__module__")}
     roots = {name for name in roots if not name.startswith("torch.")}
     return {"modules": modules, "source": code_of(roots, (name for name in more if isinstance(name, str)))}
-
-
-INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
-"""Attributes that torch keeps for itself, whether it trains among them."""
 
 
 def described(value: Any) -> str:

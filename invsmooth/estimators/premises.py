@@ -21,20 +21,15 @@ from invsmooth.core.units import to_unit_scale
 from invsmooth.estimators.frozen import Estimator, frozen, modules_of
 from invsmooth.operators.base import Operator
 
-EVALUATIONS = 2
-"""Of the estimator, for each batch, beside f(y), which its user needs anyway."""
-PRECISE = (torch.float32, torch.float64)
-"""Types of images and measurements: coarser ones would round the noise away."""
+EVALUATIONS = 2  # of the estimator, for each batch, beside f(y), which its user needs anyway
+PRECISE = (torch.float32, torch.float64)  # of images and measurements: coarser types would round the noise away
+# Relative l2 distance up to which two evaluations of one image are the same: other batch sizes sum in another
+# order, and a network may compute in TF32 or bfloat16 inside.
 SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""Relative l2 distance up to which two evaluations of one image are the same: other batch sizes sum in another order, and
-a network may compute in TF32 or bfloat16 inside."""
-SAME_COARSE = 8
-"""The same for coarser answers, in spacings of their type."""
-LINEAR = {torch.float64: 1e-9, torch.float32: 1e-5}
-LINEAR_ON_GPU = 2e-3
-"""Relative l2 distance of A(u + v) and A(u) + A(v). Convolutions on a GPU round as TF32 does."""
-LEVELS_OF_NOISE = 1000
-"""The least standard deviation of the noise, in spacings of the measurements' floating-point numbers."""
+SAME_COARSE = 8  # the same for coarser answers, in spacings of their type
+LINEAR = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative l2 distance of A(u + v) and A(u) + A(v)
+LINEAR_ON_GPU = 2e-3  # convolutions on a GPU round as TF32 does
+LEVELS_OF_NOISE = 1000  # the least standard deviation of the noise, in spacings of the measurements' numbers
 DEPENDS_ON_MODE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
@@ -59,15 +54,16 @@ class Checked:
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
         x_hat = check_answer(self.estimator(y, operator))
+        shape = tuple(x_hat.shape)
         if x_hat.ndim < 2 or len(x_hat) != len(y):
             raise PremiseError(
-                f"the estimator answers {len(y)} measurements with shape {tuple(x_hat.shape)}, not with an image for each"
+                f"the estimator answers {len(y)} measurements with shape {shape}, not with an image for each"
             )
         if self.image_shape is None:
             self.image_shape = x_hat.shape[1:]
         if x_hat.shape[1:] != self.image_shape:
             raise PremiseError(
-                f"the estimator answers with images of shape {tuple(self.image_shape)}, then {tuple(x_hat.shape[1:])}"
+                f"the estimator answers with images of shape {tuple(self.image_shape)}, then {shape[1:]}"
             )
         if x_hat.dtype not in PRECISE:
             self.rounding = max(self.rounding, torch.finfo(x_hat.dtype).eps)
@@ -76,11 +72,9 @@ class Checked:
 
     def reconstruction(self, y: Tensor) -> Tensor:
         """f(y), shape (B, C, H, W). Not evaluated again where it is known."""
-        return (
-            self.x_hat
-            if y is self.y
-            else check_finite("the reconstruction of the measurements", self(y, self.operator))
-        )
+        if y is self.y:
+            return self.x_hat
+        return check_finite("the reconstruction of the measurements", self(y, self.operator))
 
     def check_sigma(self, sigma: float, y: Tensor) -> None:
         """Raises PremiseError: noise of this standard deviation vanishes in the rounding of y. Warns where it is above 1."""
@@ -209,8 +203,7 @@ def check_alone(known: Checked) -> None:
 def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> float:
     """Standard deviation of A u for u ~ N(0, I).
 
-    Raises: PremiseError: A does not map images to measurements in the shape of y, is not linear, or is another one at
-        each call.
+    Raises: PremiseError: A does not map images to measurements like y, is not linear, or is another one at each call.
     """
     u, v = (probe(image_shape, name).to(y) for name in ("u", "v"))
     try:
@@ -218,9 +211,8 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
             together = operator.A(torch.cat([u, v, u + v, torch.zeros_like(u)]))
             alone = operator.A(u)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise PremiseError(
-            f"operator.A fails on images of shape {tuple(image_shape)}, which the estimator answers with: {error}"
-        ) from error
+        images = f"images of shape {tuple(image_shape)}, which the estimator answers with"
+        raise PremiseError(f"operator.A fails on {images}: {error}") from error
     for measured, count in ((together, 4), (alone, 1)):
         if not isinstance(measured, Tensor) or measured.shape != (count, *y.shape[1:]):
             shape = tuple(measured.shape) if isinstance(measured, Tensor) else type(measured).__name__
@@ -239,11 +231,9 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
         "two calls of A differ": alone[0] - au,
     }
     for what, difference in found.items():
-        if not float(difference.norm()) <= tolerance:
-            raise PremiseError(
-                f"operator.A is not linear: {what} (l2 distance {float(difference.norm()):.3g}, size {size:.3g}); add "
-                "offsets and noise outside, as b"
-            )
+        if not (distance := float(difference.norm())) <= tolerance:
+            numbers = f"l2 distance {distance:.3g}, size {size:.3g}"
+            raise PremiseError(f"operator.A is not linear: {what} ({numbers}); add offsets and noise outside, as b")
     return float(au.square().mean().sqrt())
 
 

@@ -19,9 +19,7 @@ from invsmooth.operators.base import LinearOperator
 
 log = logging.getLogger(__name__)
 
-SIDE = 64
-"""Pixels. A network that takes no crop is asked about the whole image."""
-
+SIDE = 64  # pixels; a network that takes no crop is asked about the whole image
 Probes = dict[tuple[LinearOperator, tuple[int, int]], str]
 
 

@@ -22,7 +22,11 @@ def istanetpp_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
     channels = first_size(state, "fcs.0.head_conv.weight", path)
     names = {"fcs.": "phases.", "ResidualBlocks.": "res_blocks.", "condition.fc1.": "condition.0.",
              "condition.fc2.": "condition.2.", "condition.fc3.": "condition.4."}  # fmt: skip
-    ours = {replace_all(k, names): v for k, v in state.items()}
+    ours = {}
+    for key, value in state.items():
+        for old, new in names.items():
+            key = key.replace(old, new)
+        ours[key] = value
     return filled(lambda: ISTANetPP(n_phases, channels), ours, path)
 
 
@@ -66,9 +70,3 @@ def published_dpdnn_name(key: str) -> str | None:
         (r"Feature_Decoder_end\.(.+)", lambda m: f"tail.{m[1]}"),
     ]
     return next((name(m) for pattern, name in rules if (m := re.fullmatch(pattern, key))), None)
-
-
-def replace_all(text: str, replacements: Mapping[str, str]) -> str:
-    for old, new in replacements.items():
-        text = text.replace(old, new)
-    return text

@@ -28,19 +28,11 @@ from invsmooth.sweeps.outcomes import job_number, outcomes, write_lost
 
 log = logging.getLogger(__name__)
 
-OBJECT_STORE_BYTES = 75 * 2**20
-"""Ray's shared memory: the least that it takes, for our jobs return next to nothing."""
-
 
 class Wrapper(Launcher):
-    """Holds a plugin's launcher. A job that died has an empty result: see its folder.
+    """Holds a plugin's launcher. A job that died has an empty result: see its folder."""
 
-    Attributes:
-        plugin: dotted name of the wrapped class; imported late, for it may not be installed.
-        wrapped: the plugin's launcher.
-    """
-
-    plugin: ClassVar[str]
+    plugin: ClassVar[str]  # dotted name of the wrapped class; imported late, for it may not be installed
 
     def __init__(self, **options: Any) -> None:
         self.wrapped = resolve_name(self.plugin)(**options)
@@ -105,9 +97,8 @@ class Submitit(Wrapper):
         """Raises: ConfigError: there is no SLURM here."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if self.wrapped._EXECUTOR == "slurm" and shutil.which("srun") is None:
-            raise ConfigError(
-                "launcher=slurm: there is no SLURM here (no command srun); launcher=slurm_local does without"
-            )
+            missing = "there is no SLURM here (no command srun)"
+            raise ConfigError(f"launcher=slurm: {missing}; launcher=slurm_local does without")
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import submitit
@@ -143,7 +134,8 @@ class Ray(Wrapper):
         configure_log(wrapped.config.hydra.hydra_logging, wrapped.config.hydra.verbose)
         self.sweep.mkdir(parents=True, exist_ok=True)
         if not wrapped.ray_cfg.init.get("address"):
-            wrapped.ray_cfg.init.setdefault("object_store_memory", OBJECT_STORE_BYTES)
+            # Shared memory: the least that Ray takes, for our jobs return next to nothing.
+            wrapped.ray_cfg.init.setdefault("object_store_memory", 75 * 2**20)
         start_ray(wrapped.ray_cfg.init)
         numbers, tasks = range(initial_job_idx, initial_job_idx + len(job_overrides)), []
         log.info("Ray starts %d jobs; sweep folder: %s", len(numbers), self.sweep)

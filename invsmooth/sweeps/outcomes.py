@@ -17,26 +17,19 @@ from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
 
 FAILED = "failed.json"
-OUTPUT_SUBDIR = ".hydra"
-"""Where Hydra writes the overrides of a job, in its folder."""
+OUTPUT_SUBDIR = ".hydra"  # where Hydra writes the overrides of a job, in its folder
 OVERRIDES = f"{OUTPUT_SUBDIR}/overrides.yaml"
 DIED = "died and left no error: killed, out of memory, or its machine is gone"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
-
-    Attributes:
-        overrides: as one command line.
-        error: "" for a job that finished.
-        exit_code: 0 finished, 2 a user error, 1 anything else.
-    """
+    """How a job ended."""
 
     folder: Path
-    overrides: str
-    error: str = ""
-    exit_code: int = 0
+    overrides: str  # as one command line
+    error: str = ""  # "" for a job that finished
+    exit_code: int = 0  # 0 finished, 2 a user error, 1 anything else
 
     @property
     def died(self) -> bool:
@@ -76,9 +69,8 @@ def outcome(folder: Path) -> Outcome:
     if failed := read_json(folder / FAILED):
         return Outcome(folder, overrides, failed["error"], failed["exit_code"])
     record = read_json(folder / "run.json")  # empty if the job died before it wrote any
-    if record.get("status") == "finished":
-        return Outcome(folder, overrides)
-    return Outcome(folder, overrides, record.get("error", DIED), 1)
+    finished = record.get("status") == "finished"
+    return Outcome(folder, overrides) if finished else Outcome(folder, overrides, record.get("error", DIED), 1)
 
 
 def read_json(path: Path) -> dict[str, Any]:

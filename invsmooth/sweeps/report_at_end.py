@@ -31,12 +31,9 @@ class ReportAtSweepEnd(Callback):
     the jobs that finished to the sweep's folder, and names the others (exit code not 0).
 
     Hydra turns an Exception of a callback into a warning; only SystemExit stops the program.
-
-    Attributes:
-        running: the config of the multirun that this process has begun and not concluded.
     """
 
-    running: ClassVar[DictConfig | None] = None
+    running: ClassVar[DictConfig | None] = None  # of the multirun that this process has begun and not concluded
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
@@ -112,11 +109,9 @@ def conclude(config: DictConfig) -> int:
 
 def conclude_plan(folder: Path, ended: Sequence[Outcome]) -> int:
     """Print the plans of the jobs, and remove their folders."""
-    planned = [o for o in ended if (o.folder / PLAN).is_file()]
-    if planned:
+    if planned := [o for o in ended if (o.folder / PLAN).is_file()]:
         print_plans([read_plan(o.folder) for o in planned])
-    failed = [o for o in ended if o not in planned]
-    if failed:
+    if failed := [o for o in ended if o not in planned]:
         print("\n" + "\n".join(summary(failed)))
     shutil.rmtree(folder, ignore_errors=True)
     return exit_code(failed)
