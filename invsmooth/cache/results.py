@@ -99,8 +99,11 @@ class Results:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-            if expected is not None:
-                check(found, expected)
+            if expected is not None and found.keys() != expected.keys():
+                names, wanted = (", ".join(sorted(some)) for some in (found, expected))
+                raise ValueError(f"it has {names or 'nothing'} instead of {wanted}")
+            if problems := [p for name, like in (expected or {}).items() if (p := like.problem(name, found[name]))]:
+                raise ValueError("; ".join(problems))
         except Exception as error:  # numpy raises many kinds
             self.store.distrust(kind, key, f"{type(error).__name__}: {error}")
             return None
@@ -112,11 +115,3 @@ def to_bytes(tensors: Tensors) -> bytes:
     arrays = {name: np.asarray(value.detach().cpu().numpy()) for name, value in tensors.items()}
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
-
-
-def check(found: Tensors, expected: Expected) -> None:
-    """Raises ValueError: ``found`` is not as expected."""
-    if found.keys() != expected.keys():
-        raise ValueError(f"it has {', '.join(sorted(found)) or 'nothing'} instead of {', '.join(sorted(expected))}")
-    if problems := [p for name, like in expected.items() if (p := like.problem(name, found[name]))]:
-        raise ValueError("; ".join(problems))

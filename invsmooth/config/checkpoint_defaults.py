@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -126,8 +126,7 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     """Set class and parameters of the operator to those of the checkpoint, as plain values; the whole
     node unless the command line or an experiment has ``chosen`` it.
 
-    Raises: ConfigError: a file that the operator was made from is gone. CheckpointError: the class is not trusted.
-    """
+    Raises: ConfigError: a file that the operator was made from is gone. CheckpointError: the class is not trusted."""
     node, trained = config.operator, origin.operator
     target = trained.get("_target_") or packaged("operator").get(str(trained["name"]))
     same = node.get("_target_") == target and node.get("name") == trained["name"]
@@ -137,7 +136,11 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
         from invsmooth.operators.rebuild import operator_class  # --help does not wait for torch
 
         operator_class(target, list(config.trust), Path(origin.path))
-    defaults = defaults_of(target)
+    # The free parameters of one of our operators, as its option gives them; None for a class from elsewhere.
+    ours = [node for node in options("operator").values() if target and node.get("_target_") == target]
+    defaults = (
+        {str(k): v for k, v in ours[0].items() if k not in ("_target_", *OPEN["operator"].keys)} if ours else None
+    )
     reserved = () if same else [k for k in OPEN["operator"].keys if k in trained]
     free = [k for k in trained if k not in ("_target_", *OPEN["operator"].keys) and (defaults is None or k in defaults)]
     taken = [k for k in (*free, *reserved) if f"operator.{k}" not in given and (
@@ -145,19 +148,11 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     files = {k: v for k in free if names_file(v := trained[k])}
     for key, path in files.items():
         if key in taken and gone(path):
-            raise ConfigError(
-                f"ckpt={origin.path} was trained with the measurement {key} in {path}, which is no file here; give "
-                f"operator.{key}=PATH, a copy of it"
-            )
+            was = f"ckpt={origin.path} was trained with the measurement {key} in {path}"
+            raise ConfigError(f"{was}, which is no file here; give operator.{key}=PATH, a copy of it")
     # A matrix from a file is that of one ratio.
     ratios = [k for k in ("ratio", "train_ratio") if files and k in trained and f"operator.{k}" not in given]
     OmegaConf.set_struct(node, False)
     for key in (*taken, *ratios, *(["_target_"] if not same else [])):
         node[key] = target if key == "_target_" else trained[key]
     OmegaConf.set_struct(node, None)
-
-
-def defaults_of(target: str | None) -> Mapping[str, Any] | None:
-    """The free parameters of one of our operators, as its option gives them; None for a class from elsewhere."""
-    ours = [node for node in options("operator").values() if target and node.get("_target_") == target]
-    return {str(k): v for k, v in ours[0].items() if k not in ("_target_", *OPEN["operator"].keys)} if ours else None

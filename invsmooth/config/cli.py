@@ -30,8 +30,7 @@ USER_ERRORS = (
 
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
     """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143 if terminated; 1,
-    with a stack trace, for a bug. ``after_error`` may return another one.
-    """
+    with a stack trace, for a bug. ``after_error`` may return another one."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     conf = Path(__file__).parents[1] / "conf"

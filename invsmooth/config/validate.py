@@ -20,13 +20,13 @@ from invsmooth.data.splits import HOLDOUT
 
 def validate(cfg: DictConfig) -> None:
     """Check the whole config of a run. Raises: ConfigError: with every mistake that was found."""
-    errors = [
+    found = [
         *node_errors(cfg, Run),
         *operator_conflicts(cfg.operator),
         *data_conflicts(cfg.data),
         *trainer_conflicts(cfg),
     ]
-    if errors := list(dict.fromkeys(errors)):
+    if errors := list(dict.fromkeys(found)):
         raise ConfigError("\n".join(errors))
     # They check their parameters together, and are cheap to make.
     parts.build("attack", cfg.attack, OPEN["attack"].keys)

@@ -1,7 +1,6 @@
 """What a part says of itself to everything downstream. :mod:`invsmooth.records.rows` writes the
 declarations into the metadata of ``results.parquet``. Reports read them from there: they need
-neither torch nor the package that the part comes from.
-"""
+neither torch nor the package that the part comes from."""
 
 from __future__ import annotations
 

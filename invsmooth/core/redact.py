@@ -2,8 +2,7 @@
 
 Credentials are user and password in an address, values with a telling name (``api_key``,
 ``MY_TOKEN``, ``password``), and, in any text, the values of environment variables and arguments
-with such names and the passwords in those that are addresses.
-"""
+with such names and the passwords in those that are addresses."""
 
 from __future__ import annotations
 

@@ -109,12 +109,10 @@ def covered(name: str, trust: Sequence[str]) -> bool:
 def not_trusted(target: str, defined: str, source: Path, part: str) -> CheckpointError:
     module = defined.rpartition(".")[0] or defined
     where = target if target == defined else f"{target} (which is {defined})"
-    return refused(
-        source,
+    return refused(source, (
         f"names the class {where}, and what only a file names is not imported. If you trust the module {module}, name it, "
         f"too: trust=[{module}] or {part}._target_={target} (train, evaluate), --trust {module} (verify), "
-        f"load_checkpoint(..., trust=['{module}'])",
-    )
+        f"load_checkpoint(..., trust=['{module}'])"))  # fmt: skip
 
 
 def refused(source: Path, text: str) -> CheckpointError:

@@ -88,8 +88,7 @@ def load(files: Files, cache: Path) -> ImageArrays:
     """The images of ``files``, decoded. A large set is decoded once, into the folder ``cache``, and then
     read from the disk. The key is the content of the files (and :data:`VERSION`).
 
-    Raises: DataError: images cannot be used (all are named), or the cache cannot be written.
-    """
+    Raises: DataError: images cannot be used (all are named), or the cache cannot be written."""
     if sum(p.stat().st_size for p in paths(files) if p.is_file()) < CACHED_FROM:
         return in_memory(dict(zip(files, decoded(files), strict=True)))
     try:
@@ -122,12 +121,8 @@ def prepare(files: Files, folder: Path) -> None:
                 shapes.append(image.shape)
                 digests.append(digest(image))
                 target.write((image if eight_bit else unit_scale(image)).tobytes())
-        index = {
-            "names": list(files),
-            "shapes": shapes,
-            "dtype": "uint8" if eight_bit else "float32",
-            "sha256": digests,
-        }
+        kind = "uint8" if eight_bit else "float32"
+        index = {"names": list(files), "shapes": shapes, "dtype": kind, "sha256": digests}
         (temporary / "index.json").write_text(json.dumps(index), encoding="utf-8")
         os.replace(temporary, folder)
     finally:

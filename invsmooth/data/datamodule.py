@@ -64,8 +64,7 @@ class ImageDataModule(L.LightningDataModule):
         patches: those to train on.
         crop, val_crop: side of the central crop of test and validation images; None takes them whole.
         n_settings: number of passes over the test images (one for each ratio and sigma_b).
-        num_workers: loader processes; the batches do not depend on it.
-    """
+        num_workers: loader processes; the batches do not depend on it."""
 
     def __init__(
         self, *, name: str, load: Mapping[str, Callable[[], ImageArrays]], patches: PatchSettings, crop: int | None,

@@ -24,8 +24,7 @@ def grey_pixels(file: ImageFile) -> np.ndarray:
     rotation is applied. 16-bit grey keeps its 16 bits.
 
     Raises:
-        DataError: the file cannot be read as an image, or holds floats outside [0, 1].
-    """
+        DataError: the file cannot be read as an image, or holds floats outside [0, 1]."""
     with opened(file) as image:
         turned = ImageOps.exif_transpose(image)
         if turned.mode.startswith("I"):

@@ -1,7 +1,6 @@
 """Download a published data set. pooch stores and checks the files. An interrupted download is resumed.
 
-A file appears under its name only when it is complete and matches its checksum; before, it is in ``.partial``.
-"""
+A file appears under its name only when it is complete and matches its checksum; before, it is in ``.partial``."""
 
 from __future__ import annotations
 
@@ -49,8 +48,7 @@ def fetch(data: Published, root: Path, mirror: str | None = None, patience: Pati
     a ``mirror`` of its host. One of several processes does, the others wait.
 
     Raises: DataError: the server cannot be reached, refuses, or sends something else. Incomplete files
-        are kept in ``.partial`` for the next attempt.
-    """
+        are kept in ``.partial`` for the next attempt."""
     folder = root / data.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -140,8 +138,7 @@ def gives_up(state: RetryCallState, attempts: int) -> bool:
 class Resuming:
     """A downloader for pooch that resumes ``part``, left by an earlier attempt or process.
 
-    It resumes only if the file is still the same (its ETag or date, kept beside ``part``). Otherwise it starts over.
-    """
+    It resumes only if the file is still the same (its ETag or date, kept beside ``part``). Otherwise it starts over."""
 
     def __init__(
         self, part: Path, session: requests.Session, patience: Patience, report: Callable[[int, int | None], None]

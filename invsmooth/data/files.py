@@ -79,8 +79,7 @@ def is_zip(path: Path) -> bool:
 def image_files(root: str | Path) -> Files:
     """The image files below a folder or in a zip archive, by their path below it and sorted, but no hidden ones.
 
-    Raises: DataError: no such folder or archive, no image in it, or an archive that cannot be trusted.
-    """
+    Raises: DataError: no such folder or archive, no image in it, or an archive that cannot be trusted."""
     root = Path(root)
     if is_zip(root):
         found = {name: ImageFile(root, name) for name in members(root)}
@@ -103,8 +102,7 @@ def members(path: Path) -> list[str]:
     """The names of the files in a zip archive.
 
     Raises: DataError: it is no readable zip archive, or has members that point out of it: such an
-        archive is not to be trusted, though nothing is unpacked.
-    """
+        archive is not to be trusted, though nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as opened:
             infos = opened.infolist()

@@ -23,8 +23,7 @@ class PatchBatches(Dataset[Tensor]):
 
     ``augment``: each patch gets one of the eight flips and quarter turns at random.
 
-    Raises: DataError: an image is smaller than a patch.
-    """
+    Raises: DataError: an image is smaller than a patch."""
 
     def __init__(self, images: ImageArrays, patch_size: int, batch_size: int, augment: bool, seed: int) -> None:
         too_small = [name for name, shape in zip(images.names, images.shapes, strict=True) if min(shape) < patch_size]
@@ -73,8 +72,7 @@ class BatchNumbers(Sampler[int]):
     """The numbers of the next epoch's batches: ``n_batches`` of them from ``first()`` on, every ``stride``-th.
 
     ``first`` is called at each epoch, so that a resumed run goes on where it stopped. In distributed training the stride is
-    the number of processes and ``offset`` the rank of the process: no two get the same batch.
-    """
+    the number of processes and ``offset`` the rank of the process: no two get the same batch."""
 
     def __init__(self, n_batches: int, first: Callable[[], int], stride: int = 1, offset: int = 0) -> None:
         self.n_batches, self.first, self.stride, self.offset = n_batches, first, stride, offset

@@ -28,8 +28,7 @@ class DataSet(Protocol):
     """A set of images. The config gives ``root``, ``mirror`` and ``crop`` to a set whose ``__init__`` has them.
 
     Two attributes are optional. ``splits``: those it has images for, checked before any work. ``has_own_val``: whether
-    ``data.val=holdout`` takes its own validation images instead of a fraction of the training images.
-    """
+    ``data.val=holdout`` takes its own validation images instead of a fraction of the training images."""
 
     name: ClassVar[str]
 
@@ -37,8 +36,7 @@ class DataSet(Protocol):
         """Images for ``"train"``, ``"val"`` or ``"test"`` by name: :class:`ImageFile`, paths, or arrays (H, W) of uint8 or
         of floats in [0, 1]. Sets with equal images for train and test are split by ``data.holdout``.
 
-        Raises: DataError: they are not available.
-        """
+        Raises: DataError: they are not available."""
         ...
 
 
@@ -83,8 +81,7 @@ class PublishedSet:
 
     Args:
         root: folder or zip archive that has it. None: the default folder, to which it is downloaded if it is missing.
-        mirror: address that replaces the published host.
-    """
+        mirror: address that replaces the published host."""
 
     name: ClassVar[str]
     parts: ClassVar[Mapping[str, Published]]  # for "train" and for "test"; the latter serve for validation as well
@@ -135,8 +132,7 @@ class ImageNet(PublishedSet):
     Args:
         classes: its class folders; None: all.
         count: number of images, spread evenly over the classes; None: all.
-        crop: images with a shorter side are skipped.
-    """
+        crop: images with a shorter side are skipped."""
 
     name = "imagenet"
     parts: ClassVar = {"test": Published(
@@ -156,34 +152,26 @@ class ImageNet(PublishedSet):
         self.crop, self.classes, self.count = crop, classes, count
 
     def files(self, split: str) -> Files:
-        return select_classes(super().files(split), self.classes, self.count, self.crop)
-
-
-def select_classes(files: Files, classes: list[str] | None, count: int | None, crop: int | None) -> Files:
-    """Of images ``<class>/<name>``, ``count`` of ``classes``, one of each class in turn. Images smaller than the crop are
-    skipped.
-
-    Raises: DataError: there is no such class, or fewer than ``count`` images.
-    """
-    by_class: dict[str, list[str]] = {}
-    for name in files:
-        by_class.setdefault(name.split("/")[0], []).append(name)
-    if unknown := [c for c in classes or () if c not in by_class]:
-        raise DataError(f"data.test.classes: there are no images of {', '.join(unknown)}")
-    rounds = zip_longest(*(by_class[c] for c in (classes or sorted(by_class))))
-    chosen, small = list[str](), 0
-    for name in (n for n in chain.from_iterable(rounds) if n is not None):
-        if len(chosen) == count:
-            break
-        if crop is None or min(image_size(files[name])) >= crop:
-            chosen.append(name)
-        else:
-            small += 1
-    if small:
-        log.info("imagenet: %d images smaller than %d pixels are skipped", small, crop)
-    if count is not None and len(chosen) < count:
-        raise DataError(f"data.test.count={count}: there are only {len(chosen)} such images")
-    return {name: files[name] for name in sorted(chosen)}
+        """One image of each class in turn. Raises: DataError: there is no such class, or fewer than ``count`` images."""
+        files, by_class = super().files(split), dict[str, list[str]]()
+        for name in files:
+            by_class.setdefault(name.split("/")[0], []).append(name)
+        if unknown := [c for c in self.classes or () if c not in by_class]:
+            raise DataError(f"data.test.classes: there are no images of {', '.join(unknown)}")
+        rounds = zip_longest(*(by_class[c] for c in (self.classes or sorted(by_class))))
+        chosen, small = list[str](), 0
+        for name in (n for n in chain.from_iterable(rounds) if n is not None):
+            if len(chosen) == self.count:
+                break
+            if self.crop is None or min(image_size(files[name])) >= self.crop:
+                chosen.append(name)
+            else:
+                small += 1
+        if small:
+            log.info("imagenet: %d images smaller than %d pixels are skipped", small, self.crop)
+        if self.count is not None and len(chosen) < self.count:
+            raise DataError(f"data.test.count={self.count}: there are only {len(chosen)} such images")
+        return {name: files[name] for name in sorted(chosen)}
 
 
 @cache

@@ -18,8 +18,7 @@ def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdo
         train: None for an evaluation without training.
         val: None: the training set's own, or else a fraction of its training images.
         holdout: fraction of the training images that is kept from training if validation, or test, has none of its own.
-    Raises: DataError: images are not available, or too few to be split.
-    """
+    Raises: DataError: images are not available, or too few to be split."""
     tested = files_of(test, "test")
     if train is None:
         return {"test": tested}
@@ -57,8 +56,7 @@ def split_in_three(files: Files, holdout: float, where: str) -> dict[str, Files]
 def hold_out(files: Files, fraction: float) -> tuple[Files, Files]:
     """Split off ``fraction`` of the images, at least one, evenly spread over their names.
 
-    Raises: DataError: none are left, or there are none.
-    """
+    Raises: DataError: none are left, or there are none."""
     if len(files) < 2:
         few = f"{len(files)} images to train on are too few"
         raise DataError(f"{few} to keep one of them for validation (data.val=holdout)")

@@ -40,8 +40,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
     Raises:
         FileNotFoundError: there is no such file.
         CheckpointError: the file cannot be read, holds something else, names a class that is not trusted, or weights
-            that do not fit or are not finite.
-    """
+            that do not fit or are not finite."""
     return estimator_in(read(Path(path)), Path(path), trust)
 
 
@@ -60,17 +59,14 @@ def read(path: Path) -> Mapping[Any, Any]:
     except CheckpointError:
         raise
     except Exception as error:  # torch raises a different error for each way a file can be broken
-        raise refused(path, f"cannot be read as a torch checkpoint: {why_unreadable(error)}") from error
+        why = f"it is damaged, or no torch file ({type(error).__name__})"
+        # torch's own message goes on to say how to run the code in the file.
+        if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL (\S+)", str(error))):
+            why = f"it holds {found[1]}, and only tensors and plain values are read"
+        raise refused(path, f"cannot be read as a torch checkpoint: {why}") from error
     if not isinstance(content, Mapping):
         raise refused(path, f"holds a {type(content).__name__}, not a checkpoint or a state dict")
     return content
-
-
-def why_unreadable(error: Exception) -> str:
-    """torch's own message goes on to say how to run the code in the file."""
-    if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL (\S+)", str(error))):
-        return f"it holds {found[1]}, and only tensors and plain values are read"
-    return f"it is damaged, or no torch file ({type(error).__name__})"
 
 
 def estimator_in(content: Mapping[Any, Any], path: Path, trust: Sequence[str]) -> nn.Module:
@@ -102,8 +98,7 @@ def named(state: Mapping[Any, Any], path: Path) -> dict[str, Any]:
 def from_description(description: object, path: Path, *, trust: Sequence[str] = ()) -> nn.Module:
     """An estimator without weights, in eval mode, from the class and parameters that a file names.
 
-    Raises: CheckpointError: see :func:`invsmooth.core.trust.make_module`; or it has weights after all.
-    """
+    Raises: CheckpointError: see :func:`invsmooth.core.trust.make_module`; or it has weights after all."""
     with at_most(0, path):
         outline = outlined(lambda: make_module(description, trust, path), trust)
     if sum(b.numel() for b in outline.buffers()) > MOST_WITHOUT_WEIGHTS:
@@ -124,8 +119,6 @@ def check_resumable(path: Path, estimator: nn.Module, trust: Sequence[str]) -> N
     checkpoint of ours, or one of another network."""
     content = read(path)
     if missing := [k for k, kind in OF_A_TRAINING.items() if not isinstance(content.get(k), kind)]:
-        why = (
-            f"{', '.join(missing)} missing or of a wrong kind; to start from its weights use ckpt= in place of resume="
-        )
-        raise refused(path, f"is no checkpoint from which a training can go on: {why}")
+        why = f"from which a training can go on: {', '.join(missing)} missing or of a wrong kind"
+        raise refused(path, f"is no checkpoint {why}; to start from its weights use ckpt= in place of resume=")
     check_fit(estimator.state_dict(), estimator_in(content, path, trust).state_dict(), path)

@@ -65,8 +65,7 @@ class DPDNN(nn.Module):
         share_down: reuse the first two down-convolutions at the deeper levels, as the published PyTorch code does and
             its checkpoints need; 1 289 805 parameters at the default size, else 1 363 661.
     Raises:
-        ValueError: a size below 1.
-    """
+        ValueError: a size below 1."""
 
     # Parameters that the shapes of published weights determine.
     published_sizes: ClassVar = ("n_steps", "channels", "levels", "share_down")

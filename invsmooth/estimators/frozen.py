@@ -18,7 +18,8 @@ from invsmooth.operators.base import Operator
 # estimator(y, operator) -> x_hat: any callable, usually a torch module (deepinv's convention).
 Estimator = Callable[[Tensor, Operator], Tensor]
 DEEPEST = 5  # wrappers around a module that are looked through
-INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})  # attributes that torch keeps for itself
+# Attributes that torch keeps for itself, whether it trains among them.
+INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
 
 
 @contextmanager

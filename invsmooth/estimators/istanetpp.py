@@ -46,8 +46,7 @@ class ISTANetPP(nn.Module):
     conditioned on the compression ratio ``operator.ratio`` (a fraction); for an operator without one,
     on measurements per pixel. As published it has 20 unfolded phases and 32 feature channels.
 
-    Raises: ValueError: a size below 1.
-    """
+    Raises: ValueError: a size below 1."""
 
     published_sizes: ClassVar = ("n_phases", "channels")  # parameters that the shapes of published weights determine
 

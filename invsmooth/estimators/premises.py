@@ -2,8 +2,7 @@
 
 The theorems speak of z -> f(Az + b): f is a function of one image at a time, A is linear. :func:`checked` looks whether
 estimator, operator, measurements and images are of that kind. A check on a few inputs proves nothing about all others:
-it finds mistakes, not intentions (docs/theory.md).
-"""
+it finds mistakes, not intentions (docs/theory.md)."""
 
 from __future__ import annotations
 
@@ -40,8 +39,7 @@ class Checked:
         estimator, operator: f and A.
         y, x_hat: the measurements it was looked at with, and their reconstructions.
         unit_noise: standard deviation of A u for u ~ N(0, I).
-        rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider.
-    """
+        rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider."""
 
     def __init__(self, estimator: Estimator, operator: Operator, y: Tensor) -> None:
         self.estimator, self.operator, self.y = estimator, operator, y
@@ -53,18 +51,18 @@ class Checked:
         self.unit_noise = check_operator(operator, y, self.x_hat.shape[1:])
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
-        x_hat = check_answer(self.estimator(y, operator))
+        x_hat: Any = self.estimator(y, operator)
+        if not isinstance(x_hat, Tensor):
+            raise PremiseError(f"the estimator answers with a {type(x_hat).__name__}, not with a tensor of images")
+        if not x_hat.is_floating_point():
+            raise PremiseError(f"the estimator answers in {x_hat.dtype}; real floating-point numbers are needed")
         shape = tuple(x_hat.shape)
         if x_hat.ndim < 2 or len(x_hat) != len(y):
-            raise PremiseError(
-                f"the estimator answers {len(y)} measurements with shape {shape}, not with an image for each"
-            )
-        if self.image_shape is None:
-            self.image_shape = x_hat.shape[1:]
-        if x_hat.shape[1:] != self.image_shape:
-            raise PremiseError(
-                f"the estimator answers with images of shape {tuple(self.image_shape)}, then {shape[1:]}"
-            )
+            answers = f"the estimator answers {len(y)} measurements with shape {shape}"
+            raise PremiseError(f"{answers}, not with an image for each")
+        self.image_shape = known = self.image_shape or x_hat.shape[1:]
+        if x_hat.shape[1:] != known:
+            raise PremiseError(f"the estimator answers with images of shape {tuple(known)}, then {shape[1:]}")
         if x_hat.dtype not in PRECISE:
             self.rounding = max(self.rounding, torch.finfo(x_hat.dtype).eps)
             return x_hat.float()
@@ -79,11 +77,8 @@ class Checked:
     def check_sigma(self, sigma: float, y: Tensor) -> None:
         """Raises PremiseError: noise of this standard deviation vanishes in the rounding of y. Warns where it is above 1."""
         if sigma > 1:
-            warnings.warn(
-                f"sigma={sigma:g} is a standard deviation on the [0, 1] pixel scale; if grey levels are meant, give "
-                f"sigma={to_unit_scale(sigma):.4g}",
-                stacklevel=3,
-            )
+            grey = f"if grey levels are meant, give sigma={to_unit_scale(sigma):.4g}"
+            warnings.warn(f"sigma={sigma:g} is a standard deviation on the [0, 1] pixel scale; {grey}", stacklevel=3)
         spacing = torch.finfo(y.dtype).eps * float(y.abs().max())
         if 0 < sigma * self.unit_noise < LEVELS_OF_NOISE * spacing:
             least = LEVELS_OF_NOISE * spacing / self.unit_noise
@@ -107,8 +102,7 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
         PremiseError: a tensor of another type than float32 or float64, with numbers that are not finite, or of the wrong
             shape; an A that is not linear, or another one at each call; an estimator that takes other arguments, answers
             with something else than an image for each measurement, is random, or lets the images of a batch depend on each
-            other; one that is no torch module and calls batch norm or dropout in training mode.
-    """
+            other; one that is no torch module and calls batch norm or dropout in training mode."""
     check_tensor("y", y)
     if x is not None:
         check_tensor("x", x)
@@ -143,15 +137,6 @@ def check_finite(name: str, value: Tensor) -> Tensor:
     if not bool(value.isfinite().all()):
         raise NotFiniteError(f"{name} is not finite everywhere (nan or inf); nothing can be said of it")
     return value
-
-
-def check_answer(x_hat: Any) -> Tensor:
-    """What an estimator answered, once it is a tensor of real floating-point numbers."""
-    if not isinstance(x_hat, Tensor):
-        raise PremiseError(f"the estimator answers with a {type(x_hat).__name__}, not with a tensor of images")
-    if not x_hat.is_floating_point():
-        raise PremiseError(f"the estimator answers in {x_hat.dtype}; real floating-point numbers are needed")
-    return x_hat
 
 
 def check_signature(estimator: Any) -> None:
@@ -225,12 +210,12 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
     au, av, both, zero = together
     size = float(au.norm() + av.norm())
     tolerance = (LINEAR[y.dtype] if y.device.type == "cpu" else LINEAR_ON_GPU) * size
-    found = {
-        "A(0) is not 0": zero,
-        "A(u + v) is not A(u) + A(v)": both - au - av,
-        "two calls of A differ": alone[0] - au,
-    }
-    for what, difference in found.items():
+    found = (
+        ("A(0) is not 0", zero),
+        ("A(u + v) is not A(u) + A(v)", both - au - av),
+        ("two calls of A differ", alone[0] - au),
+    )
+    for what, difference in found:
         if not (distance := float(difference.norm())) <= tolerance:
             numbers = f"l2 distance {distance:.3g}, size {size:.3g}"
             raise PremiseError(f"operator.A is not linear: {what} ({numbers}); add offsets and noise outside, as b")

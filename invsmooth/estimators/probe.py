@@ -28,8 +28,7 @@ def probes(estimator: nn.Module, operators: Iterable[LinearOperator], sizes: Ite
 
     A network that cannot answer gets a hash that no other process has, with a warning: nothing is taken over for it.
     Operators and network are on one device. On a CPU one thread computes, so that the answer does not depend on how many
-    there are.
-    """
+    there are."""
 
     @functools.cache
     def answer(operator: LinearOperator, size: tuple[int, int]) -> str:

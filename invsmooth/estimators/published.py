@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +42,20 @@ def dpdnn_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
         if not of_steps or any(v is None or v.numel() != 1 for v in of_steps):
             raise refused(path, f"has weights that do not fit: {kind}_1, {kind}_2, … are not a number for each step")
         ours[kind] = torch.stack([v.reshape(()) for v in of_steps if v is not None])
+    # Our names within the U-Net. The forward pass never uses their down-convolutions 3 and 4.
+    rules: list[tuple[str, Callable[[re.Match[str]], str]]] = [
+        (r"Feature_Encoder(\d+)_fe\.(.+)", lambda m: f"encoders.{int(m[1]) - 1}.{m[2]}"),
+        (r"Feature_Encoder([12])_down\.0\.(.+)", lambda m: f"downs.{int(m[1]) - 1}.{m[2]}"),
+        (r"encoder_end\.0\.(.+)", lambda m: f"bottom.{m[1]}"),
+        (r"decoder_up(\d+)\.(.+)", lambda m: f"ups.{int(m[1]) - 1}.{m[2]}"),
+        (r"Feature_Decoder(\d+)\.0\.(.+)", lambda m: f"fusions.{int(m[1]) - 1}.{m[2]}"),
+        # Their decoder starts with the 1×1 fusion and its ReLU (0, 1), which are apart in ours.
+        (r"Feature_Decoder(\d+)\.(\d+)\.(.+)", lambda m: f"decoders.{int(m[1]) - 1}.{int(m[2]) - 2}.{m[3]}"),
+        (r"Feature_Decoder_end\.(.+)", lambda m: f"tail.{m[1]}"),
+    ]
     for key, value in state.items():
-        if (name := published_dpdnn_name(key)) is not None:
+        names = (name(m) for pattern, name in rules if (m := re.fullmatch(pattern, key)))
+        if (name := next(names, None)) is not None:
             ours[f"denoiser.{name}"] = value
     return filled(lambda: DPDNN(n_steps, channels, levels, share_down=True), ours, path)
 
@@ -54,19 +66,3 @@ def first_size(state: Mapping[str, Any], name: str, path: Path) -> int:
     if not isinstance(weight, Tensor) or weight.ndim != 4 or len(weight) < 1:
         raise refused(path, f"has weights that do not fit: {name} is no weight of a convolution")
     return len(weight)
-
-
-def published_dpdnn_name(key: str) -> str | None:
-    """Our name within the U-Net of a tensor of the published DPDNN; None for a tensor that its forward pass never uses
-    (the down-convolutions 3 and 4) and for delta and eta."""
-    rules = [
-        (r"Feature_Encoder(\d+)_fe\.(.+)", lambda m: f"encoders.{int(m[1]) - 1}.{m[2]}"),
-        (r"Feature_Encoder([12])_down\.0\.(.+)", lambda m: f"downs.{int(m[1]) - 1}.{m[2]}"),
-        (r"encoder_end\.0\.(.+)", lambda m: f"bottom.{m[1]}"),
-        (r"decoder_up(\d+)\.(.+)", lambda m: f"ups.{int(m[1]) - 1}.{m[2]}"),
-        (r"Feature_Decoder(\d+)\.0\.(.+)", lambda m: f"fusions.{int(m[1]) - 1}.{m[2]}"),
-        # Their decoder starts with the 1×1 fusion and its ReLU (0, 1), which are apart in ours.
-        (r"Feature_Decoder(\d+)\.(\d+)\.(.+)", lambda m: f"decoders.{int(m[1]) - 1}.{int(m[2]) - 2}.{m[3]}"),
-        (r"Feature_Decoder_end\.(.+)", lambda m: f"tail.{m[1]}"),
-    ]
-    return next((name(m) for pattern, name in rules if (m := re.fullmatch(pattern, key))), None)

@@ -46,8 +46,7 @@ class BlockGaussian(LinearOperator):
             Its rows need not be orthonormal. m must be the one that ``ratio`` gives.
     Raises:
         ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
-        FileNotFoundError: no file at the matrix path.
-    """
+        FileNotFoundError: no file at the matrix path."""
 
     name = "block_gaussian"
     phi: Tensor

@@ -2,14 +2,12 @@
 end the others.
 
 Each wraps the launcher of a Hydra plugin, which would raise an error then and drop the results of
-all jobs. conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``.
-"""
+all jobs. conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -40,9 +38,6 @@ class Wrapper(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.wrapped.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweep = Path(config.hydra.sweep.dir)
-
-    @abstractmethod
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]: ...
 
     def results(
         self, waits: Iterable[Callable[[], JobReturn]], died: tuple[type[Exception], ...],
@@ -113,10 +108,8 @@ class Submitit(Wrapper):
         executor.update_parameters(**options)
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         log.info("submitit (%s) starts %d jobs; sweep folder: %s", cluster, len(numbers), self.sweep)
-        arguments = [
-            (list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
-            for number, overrides in zip(numbers, job_overrides, strict=True)
-        ]
+        pairs = zip(numbers, job_overrides, strict=True)
+        arguments = [(list(o), "hydra.sweep.dir", number, str(number), Singleton.get_state()) for number, o in pairs]
         jobs = executor.map_array(self.wrapped, *zip(*arguments, strict=True))
         waits = [lambda job=job: job.results()[0] for job in jobs]
         return self.results(waits, (FailedJobError, UncompletedJobError), job_overrides, initial_job_idx)
