@@ -16,7 +16,6 @@ import numpy as np
 def content_key(value: Any) -> str:
     """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences,
     data classes, enums, paths, numpy arrays and torch tensors (type, shape and every bit).
-
     Raises: TypeError: it holds something else."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:32]
 

@@ -13,7 +13,6 @@ from invsmooth.core.errors import ConfigError
 
 def certifier_classes(node: DictConfig) -> list[Any]:
     """The classes of the chosen certifiers, in the order of the config.
-
     Raises: ConfigError: an unknown name, or a class that cannot be imported."""
     if node.certifiers is None:
         return [load_class(node.get("_target_"), "certify")]
@@ -34,7 +33,6 @@ def certifier_class(name: str, target: str | None) -> Any:
 
 def build_certifiers(node: DictConfig) -> list[Any]:
     """The chosen certifiers. Each gets the free parameters that it has.
-
     Raises: ConfigError: one that cannot be made."""
     given = free_parameters(node, OPEN["certify"].keys)
     return [construct(c, {k: v for k, v in given.items() if takes(c, k)}, "certify") for c in certifier_classes(node)]

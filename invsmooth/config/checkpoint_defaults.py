@@ -125,7 +125,6 @@ def take_names(config: DictConfig, origin: Origin, given: Collection[str], chose
 def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: bool) -> None:
     """Set class and parameters of the operator to those of the checkpoint, as plain values; the whole
     node unless the command line or an experiment has ``chosen`` it.
-
     Raises: ConfigError: a file that the operator was made from is gone. CheckpointError: the class is not trusted."""
     node, trained = config.operator, origin.operator
     target = trained.get("_target_") or packaged("operator").get(str(trained["name"]))

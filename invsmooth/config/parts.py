@@ -32,7 +32,6 @@ def as_list(value: Any) -> list[Any]:
 
 def load_class(target: Any, group: str) -> Callable[..., Any]:
     """The class at a dotted path. ``group`` of the config, for messages: ``"data.test"``.
-
     Raises: ConfigError: there is no path, it cannot be imported, or leads to something else."""
     if not target or target == MISSING:
         raise ConfigError(f"{group}._target_ has no value; give the dotted path of a class")
@@ -137,7 +136,6 @@ def class_path(kind: Callable[..., Any]) -> str:
 
 def converted(value: Any, hint: Any) -> Any:
     """A plain value as its type hint wants it: a list as a tuple, a text as an enum or path.
-
     Raises: pydantic.ValidationError: the hint does not allow it."""
     if has_target(value):
         return value
@@ -166,7 +164,6 @@ def without_unset(kind: Callable[..., Any], given: Mapping[str, Any]) -> dict[st
 
 def build(group: str, node: DictConfig, reserved: Collection[str], **provided: Any) -> Any:
     """The object that a config node describes. It gets those ``provided`` values that it has parameters for.
-
     Raises: ConfigError: the class cannot be imported, or refuses its parameters."""
     kind = load_class(node.get("_target_"), group)
     return construct(kind, free_parameters(node, reserved), group, provided)

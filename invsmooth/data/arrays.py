@@ -87,7 +87,6 @@ def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: l
 def load(files: Files, cache: Path) -> ImageArrays:
     """The images of ``files``, decoded. A large set is decoded once, into the folder ``cache``, and then
     read from the disk. The key is the content of the files (and :data:`VERSION`).
-
     Raises: DataError: images cannot be used (all are named), or the cache cannot be written."""
     if sum(p.stat().st_size for p in paths(files) if p.is_file()) < CACHED_FROM:
         return in_memory(dict(zip(files, decoded(files), strict=True)))

@@ -46,7 +46,6 @@ class Patience:
 def fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> None:
     """Download what is missing of ``data`` to ``root/<name of the set>``, from the published address or
     a ``mirror`` of its host. One of several processes does, the others wait.
-
     Raises: DataError: the server cannot be reached, refuses, or sends something else. Incomplete files
         are kept in ``.partial`` for the next attempt."""
     folder = root / data.name

@@ -78,7 +78,6 @@ def is_zip(path: Path) -> bool:
 
 def image_files(root: str | Path) -> Files:
     """The image files below a folder or in a zip archive, by their path below it and sorted, but no hidden ones.
-
     Raises: DataError: no such folder or archive, no image in it, or an archive that cannot be trusted."""
     root = Path(root)
     if is_zip(root):
@@ -100,7 +99,6 @@ def is_image(name: str) -> bool:
 
 def members(path: Path) -> list[str]:
     """The names of the files in a zip archive.
-
     Raises: DataError: it is no readable zip archive, or has members that point out of it: such an
         archive is not to be trusted, though nothing is unpacked."""
     try:

@@ -24,7 +24,6 @@ def obtain(
 ) -> Files:
     """The files of ``data``, by name. With a ``root`` they have to be there: a wrong folder is not
     filled. Without one, :func:`default_root` is used, and missing files are downloaded to it.
-
     Raises: DataError: they are not available; the message says where they were looked for and what to do."""
     if root is not None:
         if not Path(root).exists():

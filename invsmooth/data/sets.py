@@ -35,7 +35,6 @@ class DataSet(Protocol):
     def files(self, split: str) -> Mapping[str, Any]:
         """Images for ``"train"``, ``"val"`` or ``"test"`` by name: :class:`ImageFile`, paths, or arrays (H, W) of uint8 or
         of floats in [0, 1]. Sets with equal images for train and test are split by ``data.holdout``.
-
         Raises: DataError: they are not available."""
         ...
 

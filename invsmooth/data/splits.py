@@ -55,7 +55,6 @@ def split_in_three(files: Files, holdout: float, where: str) -> dict[str, Files]
 
 def hold_out(files: Files, fraction: float) -> tuple[Files, Files]:
     """Split off ``fraction`` of the images, at least one, evenly spread over their names.
-
     Raises: DataError: none are left, or there are none."""
     if len(files) < 2:
         few = f"{len(files)} images to train on are too few"

@@ -97,7 +97,6 @@ def named(state: Mapping[Any, Any], path: Path) -> dict[str, Any]:
 
 def from_description(description: object, path: Path, *, trust: Sequence[str] = ()) -> nn.Module:
     """An estimator without weights, in eval mode, from the class and parameters that a file names.
-
     Raises: CheckpointError: see :func:`invsmooth.core.trust.make_module`; or it has weights after all."""
     with at_most(0, path):
         outline = outlined(lambda: make_module(description, trust, path), trust)

@@ -187,7 +187,6 @@ def check_alone(known: Checked) -> None:
 
 def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> float:
     """Standard deviation of A u for u ~ N(0, I).
-
     Raises: PremiseError: A does not map images to measurements like y, is not linear, or is another one at each call.
     """
     u, v = (probe(image_shape, name).to(y) for name in ("u", "v"))

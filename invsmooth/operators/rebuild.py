@@ -19,7 +19,6 @@ def our_operator(name: str) -> type[LinearOperator] | None:
 
 def operator_class(target: object, trust: Sequence[str], source: Path) -> type:
     """The class at a dotted name in the file ``source``: an operator of ours, or any class of a module in ``trust``.
-
     Raises: CheckpointError: it is neither, or cannot be imported."""
     found, defined = resolve_trusted(target, trust, source, "operator")
     if not (isinstance(found, type) and (issubclass(found, LinearOperator) or covered(defined, trust))):
