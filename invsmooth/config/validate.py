@@ -64,25 +64,21 @@ def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
-    yield from name_errors(name, node, group, classes[0])
+    # A class of ours has its own name, which the rows say. Another name does not choose another class.
+    own, options = getattr(classes[0], "name", None), parts.packaged(group.folder)
+    if "name" in group.keys and own not in (None, node.get("name")) and node.get("_target_") in options.values():
+        choice = f"to choose another, {group.folder}=OPTION: {', '.join(options)}"
+        yield f"{name}.name={node.name} is not allowed; allowed: {own}; {choice}"
     given = parts.free_parameters(node, group.keys)
     for kind in classes:
-        own = {k: v for k, v in given.items() if parts.takes(kind, k, group.provided)}
-        yield from parts.parameter_errors(kind, parts.without_unset(kind, own), name, group.provided)
+        taken = {k: v for k, v in given.items() if parts.takes(kind, k, group.provided)}
+        yield from parts.parameter_errors(kind, parts.without_unset(kind, taken), name, group.provided)
         hints = {k: hint for k, hint in hints_of(kind).items() if k in group.provided and k in group.keys}
         unset = [k for k in hints if parts.plain_value(node, k) is None]
         yield from (error for k in unset for error in parts.value_errors(f"{name}.{k}", None, hints[k]))
     for key, value in given.items():
         if value is not None and not any(parts.takes(kind, key, group.provided) for kind in classes):
             yield renamed(f"{name}.{key}") or unknown_parameter(name, key, value, group, classes, node.get("name"))
-
-
-def name_errors(name: str, node: DictConfig, group: Open, kind: Any) -> Iterator[str]:
-    """A class of ours has its own name, which the rows say. Another name does not choose another class."""
-    own, target = getattr(kind, "name", None), node.get("_target_")
-    if "name" in group.keys and own not in (None, node.get("name")) and target in parts.packaged(group.folder).values():
-        others = ", ".join(parts.packaged(group.folder))
-        yield f"{name}.name={node.name} is not allowed; allowed: {own}; to choose another, {group.folder}=OPTION: {others}"
 
 
 def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Sequence[Any], option: str | None) -> str:

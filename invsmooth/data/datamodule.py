@@ -81,24 +81,22 @@ class ImageDataModule(L.LightningDataModule):
         """Load what ``stage`` needs. Raises DataError that names every image that cannot be used."""
         # Training needs the test images, too: it leaves them out.
         for split in {"fit": ("test", "val", "train"), "validate": ("test", "val"), "test": ("test",)}.get(stage, ()):
-            if split not in self.images:
-                self.images[split] = self.load[split]()
-                self.drop_shared(split)
-                if split != "train":
-                    check_sizes(self.images[split], self.crops[split])
-
-    def drop_shared(self, split: str) -> None:
-        """Drop the images that another loaded split has. Raises DataError: none are left."""
-        images = self.images[split]
-        taken = {digest for other, loaded in self.images.items() if other != split for digest in loaded.sha256}
-        self.images[split] = kept = images.without(taken)
-        if shared := [name for name in images.names if name not in kept.names]:
-            log.info("%d images of %s are skipped: other splits have them: %s", len(shared), split, ", ".join(shared))
-        if not len(kept):
-            raise DataError(
-                f"no image is left for {split}: all {len(images)} are in the other splits, too. Choose another set "
-                "(data.val, data/test); data.val=holdout keeps a fraction of the training images for validation"
-            )
+            if split in self.images:
+                continue
+            images = self.load[split]()
+            kept = images.without({digest for loaded in self.images.values() for digest in loaded.sha256})
+            if shared := [name for name in images.names if name not in kept.names]:
+                log.info(
+                    "%d images of %s are skipped: other splits have them: %s", len(shared), split, ", ".join(shared)
+                )
+            if not len(kept):
+                raise DataError(
+                    f"no image is left for {split}: all {len(images)} are in the other splits, too. Choose another set "
+                    "(data.val, data/test); data.val=holdout keeps a fraction of the training images for validation"
+                )
+            self.images[split] = kept
+            if split != "train":
+                check_sizes(kept, self.crops[split])
 
     @property
     def n_tested(self) -> int:

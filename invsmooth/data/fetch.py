@@ -86,22 +86,17 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
             except (requests.RequestException, ValueError) as error:
                 raise DataError(f"{url} cannot be fetched: {reason(error)}") from error
             if data.is_archive:
-                accept_archive(whole, folder)
+                try:
+                    check_archive(whole)
+                except DataError:
+                    whole.unlink()
+                    raise
+                if checksum is None:
+                    with (folder / RECORD).open("a", encoding="utf-8") as record:
+                        record.write(f"{pooch.file_hash(str(whole))} {name}\n")
             os.replace(whole, folder / name)
     with suppress(OSError):  # a part of another archive may still be there
         partial.rmdir()
-
-
-def accept_archive(archive: Path, folder: Path) -> None:
-    """Check an archive without a published checksum, and record its own."""
-    try:
-        check_archive(archive)
-    except DataError:
-        archive.unlink()
-        raise
-    if recorded_checksum(folder / archive.name) is None:
-        with (folder / RECORD).open("a", encoding="utf-8") as record:
-            record.write(f"{pooch.file_hash(str(archive))} {archive.name}\n")
 
 
 def recorded_checksum(archive: Path) -> str | None:

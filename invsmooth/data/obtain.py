@@ -30,7 +30,8 @@ def obtain(
             raise DataError(f"data.root={root}: there is no such folder or zip archive (looked for {data.name} in it)")
         if (images := find(data, Path(root))) is not None:
             return images
-        source = (f"{data.n_bytes / 1e6:.0f} MB from " if data.n_bytes else "") + data.url
+        n_bytes = sum(size for _, size in data.checksums.values())
+        source = (f"{n_bytes / 1e6:.0f} MB from " if n_bytes else "") + data.url
         remedy = data.how or (
             f"Fetch it there: python -m invsmooth.data prepare {data.name} --root {root} ({source}). "
             "Or leave data.root out, and it is fetched to the cache folder"

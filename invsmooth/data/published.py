@@ -28,11 +28,6 @@ class Published:
         """File name of the archive."""
         return self.url.rsplit("/", 1)[1]
 
-    @property
-    def n_bytes(self) -> int | None:
-        """Size of all files; None: unknown."""
-        return sum(size for _, size in self.checksums.values()) or None
-
 
 def recorded(name: str) -> dict[str, tuple[str, int]]:
     """SHA-256 and size of each file of a data set, as recorded from the published copies."""

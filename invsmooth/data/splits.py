@@ -23,8 +23,15 @@ def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdo
     if train is None:
         return {"test": tested}
     trained = files_of(train, "train")
-    if trained == tested:
-        splits = split_in_three(tested, holdout, str(getattr(test, "root", test.name)))
+    if trained == tested:  # of those held out every other one validates, and the rest are tested on
+        if len(tested) < 3:
+            raise DataError(
+                f"{Path(str(getattr(test, 'root', test.name))).absolute()} has {len(tested)} images; at least 3 are needed "
+                "to train, validate and test on different ones. Give more, or sub-folders train, val and test"
+            )
+        kept, held = hold_out(tested, max(holdout, 2 / len(tested)))
+        names = list(held)
+        splits = {"train": kept, "val": {n: held[n] for n in names[1::2]}, "test": {n: held[n] for n in names[0::2]}}
     else:
         splits = {"train": trained, "test": tested}
         if val is None and getattr(train, "has_own_val", False):
@@ -39,18 +46,6 @@ def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdo
 def files_of(data: DataSet, split: str) -> Files:
     """The images of a data set, whose class may be anybody's. Raises: DataError: one is no image file, path or array."""
     return as_image_files(data.files(split), data.name)
-
-
-def split_in_three(files: Files, holdout: float, where: str) -> dict[str, Files]:
-    """One set's images for all three splits: of those held out every other one validates, and the rest are tested on."""
-    if len(files) < 3:
-        raise DataError(
-            f"{Path(where).absolute()} has {len(files)} images; at least 3 are needed to train, validate and test on "
-            "different ones. Give more, or sub-folders train, val and test"
-        )
-    train, held = hold_out(files, max(holdout, 2 / len(files)))
-    names = list(held)
-    return {"train": train, "val": {n: held[n] for n in names[1::2]}, "test": {n: held[n] for n in names[0::2]}}
 
 
 def hold_out(files: Files, fraction: float) -> tuple[Files, Files]:

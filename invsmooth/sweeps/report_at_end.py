@@ -95,7 +95,14 @@ def conclude(config: DictConfig) -> int:
     code = exit_code(ended)
     finished = [o.folder for o in ended if o.exit_code == 0]
     try:
-        write_results(folder, [f for f in finished if (f / "results.parquet").is_file()], config.report)
+        # Not at the top: Hydra imports this module even for --help.
+        from invsmooth.records.rows import read_rows, write_table
+        from invsmooth.reporting import report
+
+        if runs := [f for f in finished if (f / "results.parquet").is_file()]:
+            write_table(folder / "results.parquet", *read_rows(runs))
+            if config.report:
+                report(runs, folder / "report")
     except Exception as error:
         known = cli.mistake(error)
         message = "the report failed; the rows are in the folders of the jobs, for python -m invsmooth.report: %s"
@@ -114,15 +121,3 @@ def conclude_plan(folder: Path, ended: Sequence[Outcome]) -> int:
         print("\n" + "\n".join(summary(failed)))
     shutil.rmtree(folder, ignore_errors=True)
     return exit_code(failed)
-
-
-def write_results(folder: Path, runs: Sequence[Path], with_report: bool) -> None:
-    """Write the rows of ``runs``, and a report on them, to ``folder``."""
-    # Not at the top: Hydra imports this module even for --help.
-    from invsmooth.records.rows import read_rows, write_table
-    from invsmooth.reporting import report
-
-    if runs:
-        write_table(folder / "results.parquet", *read_rows(runs))
-        if with_report:
-            report(list(runs), folder / "report")
