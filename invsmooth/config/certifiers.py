@@ -32,7 +32,6 @@ def certifier_class(name: str, target: str | None) -> Any:
 
 
 def build_certifiers(node: DictConfig) -> list[Any]:
-    """The chosen certifiers. Each gets the free parameters that it has.
-    Raises: ConfigError: one that cannot be made."""
+    """The chosen certifiers, each with the free parameters that it has. Raises: ConfigError: one cannot be made."""
     given = free_parameters(node, OPEN["certify"].keys)
     return [construct(c, {k: v for k, v in given.items() if takes(c, k)}, "certify") for c in certifier_classes(node)]

@@ -1,7 +1,5 @@
-"""Parts: the classes that a config names with ``_target_``, and their free parameters.
-
-A config node of a part has reserved keys, which the program reads, ``_target_``, and free parameters, which the class gets.
-"""
+"""Parts: the classes that a config names with ``_target_``. A node has also reserved keys, which the
+program reads, and free parameters, which the class gets."""
 
 from __future__ import annotations
 

@@ -1,5 +1,4 @@
 """The schema of a config: every key, its type, what it allows and what it means. ``conf/`` gives the values.
-
 OmegaConf reads the types when it composes a config; :mod:`invsmooth.config.validate` reads what they allow."""
 
 from __future__ import annotations

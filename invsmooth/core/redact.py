@@ -1,5 +1,4 @@
 """Remove credentials from everything that is written and printed. The computation keeps them.
-
 Credentials are user and password in an address, values with a telling name (``api_key``,
 ``MY_TOKEN``, ``password``), and, in any text, the values of environment variables and arguments
 with such names and the passwords in those that are addresses."""

@@ -31,7 +31,6 @@ def generator_for(seed: int, *keys: str | int) -> np.random.Generator:
 
 def standard_normal(shape: Sequence[int], seed: int, *keys: str | int) -> Tensor:
     """Standard normal tensor of ``shape`` (float32, CPU) for ``(seed, *keys)``.
-
     By Box and Muller (1958), in a third of NumPy's time. The largest possible value is 6.7."""
     count = math.prod(shape)
     half = (count + 1) // 2

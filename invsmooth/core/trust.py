@@ -1,8 +1,6 @@
-"""Which classes a file may name (docs/theory.md, "Whom a file is trusted with").
-
-A checkpoint or a certificate file names the class that rebuilds its estimator. To import a module is to run it, so a
-module that only a file names is not imported: it has to be one of ours or of ``torch.nn``, or the user has to name it, too.
-"""
+"""Which classes a file may name (docs/theory.md, "Whom a file is trusted with"). To import a module is
+to run it, so one that only a checkpoint or a certificate file names is not imported: it has to be one
+of ours or of ``torch.nn``, or the user has to name it, too."""
 
 from __future__ import annotations
 
@@ -28,8 +26,7 @@ def make_module(description: object, trust: Sequence[str], source: Path) -> nn.M
         trust: dotted names of modules that the user named; each stands for all that is below it. From these a function
             that returns a torch module is taken as well as a class.
         source: the file, for messages.
-    Raises: CheckpointError: something else than such a description, a class that is not trusted, or one that cannot be made.
-    """
+    Raises: CheckpointError: no such description, a class that is not trusted, or one that cannot be made."""
     try:
         if not isinstance(description, Mapping) or "_target_" not in description:
             raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")

@@ -61,7 +61,6 @@ class ImageDataModule(L.LightningDataModule):
     Args:
         name: of the test set, for the result rows.
         load: returns the images of a split ("train", "val", "test") when they are first needed.
-        patches: those to train on.
         crop, val_crop: side of the central crop of test and validation images; None takes them whole.
         n_settings: number of passes over the test images (one for each ratio and sigma_b).
         num_workers: loader processes; the batches do not depend on it."""

@@ -22,9 +22,7 @@ def grey_pixels(file: ImageFile) -> np.ndarray:
 
     Colour becomes luma (ITU-R 601, as Pillow's ``convert("L")``), alpha is dropped, palettes are looked up, an EXIF
     rotation is applied. 16-bit grey keeps its 16 bits.
-
-    Raises:
-        DataError: the file cannot be read as an image, or holds floats outside [0, 1]."""
+    Raises: DataError: the file cannot be read as an image, or holds floats outside [0, 1]."""
     with opened(file) as image:
         turned = ImageOps.exif_transpose(image)
         if turned.mode.startswith("I"):

@@ -1,5 +1,4 @@
 """Download a published data set. pooch stores and checks the files. An interrupted download is resumed.
-
 A file appears under its name only when it is complete and matches its checksum; before, it is in ``.partial``."""
 
 from __future__ import annotations
@@ -131,7 +130,6 @@ def gives_up(state: RetryCallState, attempts: int) -> bool:
 
 class Resuming:
     """A downloader for pooch that resumes ``part``, left by an earlier attempt or process.
-
     It resumes only if the file is still the same (its ETag or date, kept beside ``part``). Otherwise it starts over."""
 
     def __init__(

@@ -14,8 +14,7 @@ from invsmooth.data.published import Published
 
 def find(data: Published, root: Path) -> Files | None:
     """The images of ``data`` in ``root``, a folder or a zip archive, by their published names; None: it is not there. Of
-    several places, the first that has all images.
-    Raises: DataError: images are missing."""
+    several places, the first that has all images. Raises: DataError: images are missing."""
     error = None
     for place, images in places(data, root):
         absent = [name for name in data.files if name not in images]

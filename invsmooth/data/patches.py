@@ -20,9 +20,7 @@ class PatchBatches(Dataset[Tensor]):
 
     Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1, in any process.
     An image is drawn in proportion to its pixels. Only the pixels of the patches are read.
-
     ``augment``: each patch gets one of the eight flips and quarter turns at random.
-
     Raises: DataError: an image is smaller than a patch."""
 
     def __init__(self, images: ImageArrays, patch_size: int, batch_size: int, augment: bool, seed: int) -> None:
@@ -70,7 +68,6 @@ def dihedral(patch: Tensor, code: int) -> Tensor:
 
 class BatchNumbers(Sampler[int]):
     """The numbers of the next epoch's batches: ``n_batches`` of them from ``first()`` on, every ``stride``-th.
-
     ``first`` is called at each epoch, so that a resumed run goes on where it stopped. In distributed training the stride is
     the number of processes and ``offset`` the rank of the process: no two get the same batch."""
 

@@ -26,7 +26,6 @@ SPLITS = ("train", "val", "test")
 
 class DataSet(Protocol):
     """A set of images. The config gives ``root``, ``mirror`` and ``crop`` to a set whose ``__init__`` has them.
-
     Two attributes are optional. ``splits``: those it has images for, checked before any work. ``has_own_val``: whether
     ``data.val=holdout`` takes its own validation images instead of a fraction of the training images."""
 
@@ -76,11 +75,8 @@ class Folder:
 
 
 class PublishedSet:
-    """A published data set.
-
-    Args:
-        root: folder or zip archive that has it. None: the default folder, to which it is downloaded if it is missing.
-        mirror: address that replaces the published host."""
+    """A published data set in ``root``, a folder or zip archive. None: the default folder, to which it is downloaded if
+    it is missing, from the published address or a ``mirror`` of its host."""
 
     name: ClassVar[str]
     parts: ClassVar[Mapping[str, Published]]  # for "train" and for "test"; the latter serve for validation as well
@@ -126,12 +122,8 @@ class Set11(PublishedSet):
 
 
 class ImageNet(PublishedSet):
-    """ImageNet's validation images. They cannot be downloaded.
-
-    Args:
-        classes: its class folders; None: all.
-        count: number of images, spread evenly over the classes; None: all.
-        crop: images with a shorter side are skipped."""
+    """ImageNet's validation images, which cannot be downloaded: ``count`` of them (None: all), spread evenly over the
+    ``classes`` (folders; None: all). Images with a side shorter than ``crop`` are skipped."""
 
     name = "imagenet"
     parts: ClassVar = {"test": Published(

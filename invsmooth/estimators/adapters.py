@@ -28,12 +28,9 @@ def as_estimator(method: nn.Module | Callable[..., Tensor], *, sigma: float | No
     function calls are found where they can be (:func:`invsmooth.estimators.frozen.modules_of`): their weights count, and
     eval mode reaches them.
 
-    Args:
-        method: a torch module or a function.
-        sigma: the noise level that ``method(y, sigma)`` is told, in its own unit.
-    Raises:
-        PremiseError (a ValueError): a class, something that cannot be called, other parameters, or a ``sigma`` that is
-            missing or has no use."""
+    ``sigma`` is the noise level that ``method(y, sigma)`` is told, in its own unit.
+    Raises: PremiseError (a ValueError): a class, something that cannot be called, other parameters, or a ``sigma`` that
+        is missing or has no use."""
     if isinstance(method, type) or not callable(method):
         raise PremiseError(f"{method!r} is no module or function; give an instance")
     kind = kind_of(method)

@@ -38,8 +38,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
 
     Args:
         trust: dotted names of modules whose classes the file may name, beside ``invsmooth`` and ``torch.nn``.
-    Raises:
-        FileNotFoundError: there is no such file.
+    Raises: FileNotFoundError: there is no such file.
         CheckpointError: the file cannot be read, holds something else, names a class that is not trusted, or weights
             that do not fit or are not finite."""
     return estimator_in(read(Path(path)), Path(path), trust)

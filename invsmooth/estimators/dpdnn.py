@@ -54,18 +54,14 @@ class DPDNN(nn.Module):
 
     x_{t+1} = (1 - delta_t - eta_t) v_t + eta_t x_t + delta_t (x_t - A^T(A x_t - y)), v_t = U-Net(x_t), x_0 = A^T y.
     Images of any size: reflect-padded to a multiple of 2^levels around the U-Net, then cropped.
+    Published are 6 unfolded steps T, 64 feature channels, 4 levels of the U-Net and the initial delta_t 0.1.
 
     Args:
-        n_steps: unfolded steps T (6 as published).
-        channels: feature channels (64 as published).
-        levels: of the U-Net (4 as published).
-        delta: initial delta_t (0.1 as published).
         eta: initial eta_t. As published it is 0.9, and then 1 - delta - eta = 0: the U-Net gets no gradient at the
             first step. 0.8, say, avoids that.
         share_down: reuse the first two down-convolutions at the deeper levels, as the published PyTorch code does and
             its checkpoints need; 1 289 805 parameters at the default size, else 1 363 661.
-    Raises:
-        ValueError: a size below 1."""
+    Raises: ValueError: a size below 1."""
 
     # Parameters that the shapes of published weights determine.
     published_sizes: ClassVar = ("n_steps", "channels", "levels", "share_down")

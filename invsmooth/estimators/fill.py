@@ -1,5 +1,4 @@
-"""Load the weights of a file into the network that it names. Neither is trusted: names and shapes are compared before memory
-is allocated."""
+"""Weights of a file for the network that it names. Neither is trusted: they are compared before memory is allocated."""
 
 from __future__ import annotations
 
@@ -48,8 +47,7 @@ def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str
 
 
 def outlined(make: Make, trust: Sequence[str] = ()) -> nn.Module:
-    """The module that ``make`` gives, without memory: names and shapes, no numbers. If a class of the user's cannot be built
-    without numbers, it is built with them."""
+    """The module that ``make`` gives, without numbers; with them if a class of the user's cannot be built without."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"), WithoutMemory():
@@ -70,8 +68,7 @@ class WithoutMemory(TorchFunctionMode):
 
 @contextmanager
 def at_most(n_parameters: int, path: Path) -> Iterator[None]:
-    """Stop building modules once they have more parameters than the file has weights: a number in a file must not cause
-    millions of layers."""
+    """Stop building modules with more parameters: a number in a file must not cause millions of layers."""
     n_made = 0
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:

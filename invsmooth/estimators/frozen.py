@@ -25,8 +25,7 @@ INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
 @contextmanager
 def frozen(estimator: Estimator) -> Iterator[None]:
     """Within the block the estimator's modules are in eval mode and its weights need no gradients. Both are restored,
-    module by module. Modules that a function or another object calls are included if they can be found
-    (:func:`modules_of`)."""
+    module by module. Modules that a function calls are included if they can be found (:func:`modules_of`)."""
     roots = modules_of(estimator)
     training = {module: module.training for root in roots for module in root.modules()}
     needs_grad = {p: p.requires_grad for root in roots for p in root.parameters()}

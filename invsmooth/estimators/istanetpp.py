@@ -45,7 +45,6 @@ class ISTANetPP(nn.Module):
     pad that completes the blocks at the border; the pad is cropped at the end. The network is
     conditioned on the compression ratio ``operator.ratio`` (a fraction); for an operator without one,
     on measurements per pixel. As published it has 20 unfolded phases and 32 feature channels.
-
     Raises: ValueError: a size below 1."""
 
     published_sizes: ClassVar = ("n_phases", "channels")  # parameters that the shapes of published weights determine

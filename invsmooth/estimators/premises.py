@@ -36,7 +36,6 @@ class Checked:
     """An estimator that :func:`checked` looked at. Each answer is checked for type and shape, and is at least float32.
 
     Attributes:
-        estimator, operator: f and A.
         y, x_hat: the measurements it was looked at with, and their reconstructions.
         unit_noise: standard deviation of A u for u ~ N(0, I).
         rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider."""
@@ -95,14 +94,12 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
     on y, which its user needs anyway (:meth:`Checked.reconstruction`), and on two images more.
 
     Args:
-        estimator, operator: f and A.
         y: measurements, shape (B, …), B >= 1.
         x: clean images, in the shape of the reconstructions, or None.
-    Raises:
-        PremiseError: a tensor of another type than float32 or float64, with numbers that are not finite, or of the wrong
-            shape; an A that is not linear, or another one at each call; an estimator that takes other arguments, answers
-            with something else than an image for each measurement, is random, or lets the images of a batch depend on each
-            other; one that is no torch module and calls batch norm or dropout in training mode."""
+    Raises: PremiseError: a tensor of another type than float32 or float64, with numbers that are not finite, or of the
+        wrong shape; an A that is not linear, or another one at each call; an estimator that takes other arguments,
+        answers with something else than an image for each measurement, is random, or lets the images of a batch depend
+        on each other; one that is no torch module and calls batch norm or dropout in training mode."""
     check_tensor("y", y)
     if x is not None:
         check_tensor("x", x)
@@ -187,8 +184,7 @@ def check_alone(known: Checked) -> None:
 
 def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> float:
     """Standard deviation of A u for u ~ N(0, I).
-    Raises: PremiseError: A does not map images to measurements like y, is not linear, or is another one at each call.
-    """
+    Raises: PremiseError: A does not map images to measurements like y, is not linear, or differs at each call."""
     u, v = (probe(image_shape, name).to(y) for name in ("u", "v"))
     try:
         with torch.no_grad():

@@ -29,7 +29,6 @@ class Operator(Protocol):
 
 class LinearOperator(nn.Module):
     """A noiseless linear measurement operator, y = A x (noise b is added outside: y = operator.A(x) + b).
-
     Matrices are buffers, so ``operator.to(device)`` moves them."""
 
     name: ClassVar[str]  # of our own operators: what configs and files call them

@@ -44,8 +44,7 @@ class BlockGaussian(LinearOperator):
         seed: of Phi; the matrix depends on (seed, ratio, block) alone.
         matrix: Phi itself, shape (m, block²), as an array or as a path to a .npy or .mat file (the one 2-d array in it).
             Its rows need not be orthonormal. m must be the one that ``ratio`` gives.
-    Raises:
-        ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
+    Raises: ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
         FileNotFoundError: no file at the matrix path."""
 
     name = "block_gaussian"

@@ -1,8 +1,7 @@
 """Launchers of sweeps that outlive their jobs: a job that is killed or whose node fails does not
-end the others.
-
-Each wraps the launcher of a Hydra plugin, which would raise an error then and drop the results of
-all jobs. conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``."""
+end the others. Each wraps the launcher of a Hydra plugin, which would raise an error then and drop
+the results of all jobs. conf/launcher names them by their subclasses in
+``hydra_plugins.invsmooth_launchers``."""
 
 from __future__ import annotations
 

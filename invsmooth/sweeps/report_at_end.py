@@ -29,7 +29,6 @@ log = logging.getLogger(__name__)
 class ReportAtSweepEnd(Callback):
     """Lets a sweep go on when a job fails. At the end writes ``results.parquet`` and ``report/`` of
     the jobs that finished to the sweep's folder, and names the others (exit code not 0).
-
     Hydra turns an Exception of a callback into a warning; only SystemExit stops the program."""
 
     running: ClassVar[DictConfig | None] = None  # of the multirun that this process has begun and not concluded
