@@ -71,7 +71,6 @@ def code_of(modules: Iterable[str], more: Iterable[str] = ()) -> dict[str, str]:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file belongs to the standard library or to an installed package."""
     folders = {"site-packages", "dist-packages"}
     return not folders.isdisjoint(path.parts) or any(path.resolve().is_relative_to(p) for p in STDLIB)
 

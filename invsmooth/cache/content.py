@@ -45,6 +45,5 @@ def plain(value: Any) -> Any:
 
 
 def file_key(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
     with Path(path).open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

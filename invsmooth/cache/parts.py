@@ -10,7 +10,6 @@ from invsmooth.core.errors import ConfigError
 
 
 def class_path(kind: Any) -> str:
-    """Where a class is defined."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 

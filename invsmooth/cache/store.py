@@ -41,18 +41,16 @@ class Store:
             return None
         try:
             content = self.path(kind, key).read_bytes()
+            if digest(kind, key, content[HASH_BYTES:]) == content[:HASH_BYTES]:
+                return content[HASH_BYTES:]
+            self.distrust(kind, key, "its content does not fit its hash")
         except FileNotFoundError:
-            return None
+            pass
         except OSError as error:  # a folder, a link to itself, a file without read permission
             self.distrust(kind, key, f"cannot be read: {error.strerror}")
-            return None
-        if digest(kind, key, content[HASH_BYTES:]) == content[:HASH_BYTES]:
-            return content[HASH_BYTES:]
-        self.distrust(kind, key, "its content does not fit its hash")
         return None
 
     def distrust(self, kind: str, key: str, why: str) -> None:
-        """Drop a damaged entry, with a warning."""
         log.warning("%s is damaged (%s): it is computed again", self.path(kind, key), why)
         with contextlib.suppress(OSError):  # then put replaces it, or raises an error
             remove(self.path(kind, key))
@@ -66,7 +64,6 @@ class Store:
 
     @contextlib.contextmanager
     def once(self, kind: str, key: str) -> Iterator[None]:
-        """One process at a time is in this block for each key."""
         if self.folder is None:
             yield
             return
@@ -104,7 +101,6 @@ def remove(path: Path) -> None:
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Several files as one, by name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():

@@ -92,24 +92,21 @@ class CheckpointDefaults(ConfigLoaderImpl):
 
 def origin_of(config: DictConfig) -> Origin | None:
     """Raises: ConfigError: ``ckpt`` is no path. CheckpointError: something in the file is wrong."""
-    resolver = resolved if OmegaConf.is_interpolation(config, "ckpt") else OmegaConf.select
-    ckpt = resolver(config, "ckpt", throw_on_missing=False)
+    hydra_config = HydraConfig.instance()
+    outer = hydra_config.cfg
+    try:
+        if OmegaConf.is_interpolation(config, "ckpt"):
+            # It may refer to Hydra's own, as ${hydra:runtime.cwd}/best.ckpt, before Hydra makes them known.
+            config = copy.deepcopy(config)
+            hydra_config.set_config(config)
+        ckpt = OmegaConf.select(config, "ckpt", throw_on_missing=False)
+    finally:
+        hydra_config.cfg = outer
     if ckpt is None:
         return None
     if not isinstance(ckpt, str):
         raise ConfigError(f"ckpt={ckpt} is not allowed; allowed: the path of one checkpoint")
     return read_origin(ckpt)
-
-
-def resolved(config: DictConfig, key: str, **options: Any) -> Any:
-    """A value that may refer to Hydra's own, as ``${hydra:runtime.cwd}/best.ckpt``, before Hydra makes them known."""
-    hydra_config = HydraConfig.instance()
-    outer, alone = hydra_config.cfg, copy.deepcopy(config)
-    try:
-        hydra_config.set_config(alone)
-        return OmegaConf.select(alone, key, **options)
-    finally:
-        hydra_config.cfg = outer
 
 
 def take_names(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:

@@ -97,7 +97,6 @@ def fail(error: BaseException) -> int:
 
 
 def message(error: BaseException) -> str:
-    """The text of an error, with that of its cause."""
     text, cause = str(error).strip(), str(error.__cause__ or "").strip()
     if not isinstance(error, HydraException):
         return text

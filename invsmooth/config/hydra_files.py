@@ -12,7 +12,6 @@ from invsmooth.core.redact import redact
 
 
 def redact_hydra_files(config: DictConfig) -> None:
-    """Remove credentials from Hydra's files of a job and of its sweep."""
     hydra = config.hydra
     if hydra.mode == RunMode.MULTIRUN:
         redact_yaml(Path(hydra.sweep.dir) / "multirun.yaml")

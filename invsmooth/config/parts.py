@@ -24,7 +24,6 @@ MISSING = "???"  # what OmegaConf writes for a key without a value
 
 
 def as_list(value: Any) -> list[Any]:
-    """A config value that may be one value or a list, as a list."""
     return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
 
 
@@ -72,7 +71,6 @@ def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) ->
 
 
 def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
-    """Whether a config can give ``key`` to a class."""
     any_name = any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
     return key in parameter_names(kind, provided) or (any_name and key not in provided)
 
@@ -114,7 +112,6 @@ def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
 
 
 def shown(value: Any) -> Any:
-    """A value as a user types it."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
@@ -123,7 +120,6 @@ def no_value(key: str, hint: Any) -> str:
 
 
 def did_you_mean(key: str, known: Collection[str], prefix: str = "") -> str:
-    """``"; did you mean KEY?"`` if a known key is spelled alike."""
     near = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
@@ -170,7 +166,6 @@ def build(group: str, node: DictConfig, reserved: Collection[str], **provided: A
 def construct(
     kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Mapping[str, Any] | None = None
 ) -> Any:
-    """See :func:`build`."""
     provided, given, hints = provided or {}, without_unset(kind, given), hints_of(kind)
     if errors := [*parameter_errors(kind, given, group, provided)]:
         raise ConfigError("\n".join(errors))

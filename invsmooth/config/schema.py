@@ -30,7 +30,6 @@ class Open:
 
     @property
     def keys(self) -> list[str]:
-        """The reserved keys."""
         return [f.name for f in dataclasses.fields(self.reserved)]
 
     def node(self) -> dict[str, Any]:

@@ -96,8 +96,8 @@ def operator_conflicts(operator: DictConfig) -> Iterator[str]:
         kind = parts.load_class(operator.get("_target_"), "operator")
     except ConfigError:  # said before
         return
-    for key in ("ratio", "train_ratio"):
-        if not parts.takes(kind, "ratio") and parts.as_list(operator[key]) != [1]:
+    for key in () if parts.takes(kind, "ratio") else ("ratio", "train_ratio"):
+        if parts.as_list(operator[key]) != [1]:
             yield f"operator.{key}={operator[key]} is not allowed: {parts.class_path(kind)} takes no ratio, so it is 1"
 
 

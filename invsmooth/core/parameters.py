@@ -57,19 +57,15 @@ def adapter(part: type, name: str) -> TypeAdapter[Any]:
         return TypeAdapter(Any)
 
 
-def plain(value: Any) -> Any:
-    """A number of numpy as Python's."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
-
-
 def check_parameters(part: type, given: Mapping[str, Any]) -> None:
     """Raises ValueError: a value that its type hint does not allow; the message names it and the allowed ones."""
     errors = []
     for name, value in given.items():
+        plain = value
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):  # a number of numpy as Python's
+            plain = int(value) if isinstance(value, numbers.Integral) else float(value)
         try:
-            adapter(part, name).validate_python(plain(value), strict=True)
+            adapter(part, name).validate_python(plain, strict=True)
         except ValidationError:
             errors.append(f"{name}={value!r} is not allowed; allowed: {allowed(hints_of(part)[name])}")
     if errors:

@@ -22,9 +22,7 @@ LAST_OF_SEVERAL = {"key", "pass", "pat", "pwd"}  # key alone is any key, PWD the
 
 # Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @
 # before the path. The password may have a slash, unless a port follows "user:".
-ADDRESS = re.compile(
-    r"""\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""", re.IGNORECASE
-)
+ADDRESS = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""")
 ESCAPED = re.compile(r"([()\[\]{}:=, \t\\])")  # by Hydra
 INTERPOLATION = re.compile(r"\$\{[^{},]*\}")  # without a default value
 ASSIGNED = re.compile(r"""(?<![\w.@/-])([+~-]*[\w.@/-]+)(=)("[^"]*"|'[^']*'|[^\s&]+)""")

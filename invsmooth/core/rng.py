@@ -25,7 +25,6 @@ def stream_key(seed: int, *keys: str | int) -> int:
 
 
 def generator_for(seed: int, *keys: str | int) -> np.random.Generator:
-    """The generator of the stream of ``seed`` and ``keys``."""
     return np.random.Generator(np.random.Philox(key=stream_key(seed, *keys)))
 
 

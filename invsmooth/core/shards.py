@@ -24,7 +24,6 @@ class Shard:
         return self.rank + k * self.world
 
     def file(self, name: str) -> str:
-        """The name of this process's part of a file."""
         stem, dot, suffix = name.rpartition(".")
         return name if self.world == 1 else f"{stem}.rank{self.rank}{dot}{suffix}"
 

@@ -30,15 +30,13 @@ def make_module(description: object, trust: Sequence[str], source: Path) -> nn.M
     try:
         if not isinstance(description, Mapping) or "_target_" not in description:
             raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")
-        made = rebuilt(description, trust, source)
+        module: nn.Module = rebuilt(description, trust, source)
+        return module
     except RecursionError as error:  # a list can hold itself
         raise refused(source, "describes an estimator that has parts of parts without end") from error
-    module: nn.Module = made
-    return module
 
 
 def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
-    """A value of a description, with the modules in it made."""
     if isinstance(value, list | tuple):
         return [rebuilt(v, trust, source) for v in value]
     if not isinstance(value, Mapping):
@@ -99,7 +97,6 @@ def resolve_trusted(
 
 
 def covered(name: str, trust: Sequence[str]) -> bool:
-    """Whether a dotted name is one of ``trust`` or below one."""
     return any(name == t or name.startswith(f"{t}.") for t in trust)
 
 

@@ -68,7 +68,6 @@ def known(name: str) -> str:
 
 
 def parts(names: list[str]) -> Iterator[tuple[str, Published]]:
-    """The images of the data sets, for training and for tests."""
     for name in names:
         yield from published_sets()[name].parts.items()
 
@@ -83,7 +82,6 @@ def list_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> No
 
 
 def place(data: Published, root: Path) -> tuple[str, str]:
-    """Number of images and where they are, in words."""
     expected = str(len(data.files) or "")
     try:
         images = find(data, root)
@@ -103,16 +101,14 @@ def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) ->
             continue
         try:
             images = load(find_or_fetch(data, root, arguments.mirror), default_root() / "prepared")
+            print(f"{data.name}, {USES[role]}: {len(images)} images ready")
         except DataError as error:
             errors.append(str(error))
-        else:
-            print(f"{data.name}, {USES[role]}: {len(images)} images ready")
     if errors:
         raise DataError("\n".join(errors))
 
 
 def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
-    """Compare every file with its published checksum, and every archive with that of its first download."""
     wrong: list[str] = []
     for role, data in parts(names):
         try:

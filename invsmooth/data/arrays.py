@@ -51,7 +51,6 @@ class ImageArrays:
         return torch.from_numpy(unit_scale(flat).reshape(1, height, width))
 
     def without(self, sha256: Collection[str]) -> ImageArrays:
-        """The images without the pictures in ``sha256``."""
         keep = [i for i, digest in enumerate(self.sha256) if digest not in sha256]
         return replace(
             self, names=tuple(self.names[i] for i in keep), shapes=self.shapes[keep], offsets=self.offsets[keep],
@@ -108,7 +107,6 @@ def load(files: Files, cache: Path) -> ImageArrays:
 
 
 def prepare(files: Files, folder: Path) -> None:
-    """Decode ``files`` into ``folder``, all or nothing."""
     log.info("preparing %d images in %s", len(files), folder.absolute())
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     temporary.mkdir()
@@ -150,7 +148,6 @@ def decoded(files: Files) -> Iterator[np.ndarray]:
 
 
 def paths(files: Files) -> set[Path]:
-    """The files and archives on the disk."""
     return {f.path for f in files.values() if f.pixels is None}
 
 

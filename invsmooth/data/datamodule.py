@@ -126,7 +126,6 @@ class ImageDataModule(L.LightningDataModule):
         return DataLoader(Subset(images, shard.numbers(len(images))), batch_size=None, shuffle=False)
 
     def test_sizes(self) -> set[tuple[int, int]]:
-        """Heights and widths of the test images, cropped."""
         crop = self.crops["test"]
         return {tuple(s) if crop is None else (crop, crop) for s in self.images["test"].shapes.tolist()}
 

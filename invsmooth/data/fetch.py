@@ -59,7 +59,6 @@ def fetch(data: Published, root: Path, mirror: str | None = None, patience: Pati
 
 
 def download(data: Published, names: list[str], folder: Path, mirror: str | None, patience: Patience) -> None:
-    """Download files of ``data`` to ``folder``, with a progress bar."""
     pooch.get_logger().setLevel(logging.WARNING)
     partial = folder / ".partial"
     partial.mkdir(exist_ok=True)
@@ -99,7 +98,6 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
 
 
 def recorded_checksum(archive: Path) -> str | None:
-    """The checksum recorded beside an archive when it was first fetched."""
     record = archive.with_name(RECORD)
     lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
     return next((line.split(" ", 1)[0] for line in lines if line.split(" ", 1)[1] == archive.name), None)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from invsmooth.core.errors import DataError
@@ -31,23 +30,21 @@ def find(data: Published, root: Path) -> Files | None:
 
 
 def places(data: Published, root: Path) -> Iterator[tuple[Path, Files]]:
-    """The places in ``root`` that the set may be in, each with its images there."""
     if is_zip(root):
         yield root, in_archive(data, root, whole=True)
         return
     checkouts = sorted(root.glob(f"{data.repository}*/")) if data.repository else []
-    for folder in chain([root], (base / f for base in [root, *checkouts] for f in data.folders)):
+    for folder in (root, *(base / f for base in (root, *checkouts) for f in data.folders)):
         if folder.is_dir():
             yield folder, in_folder(data, folder, is_root=folder == root)
     names = {part.lower() for f in data.folders for part in PurePosixPath(f).parts}
-    for archive in sorted(chain(root.glob("*.zip"), root.glob(f"{data.name}/*.zip"))):
+    for archive in sorted((*root.glob("*.zip"), *root.glob(f"{data.name}/*.zip"))):
         stem = archive.stem.lower()
         if stem in names or (data.repository and stem.startswith(data.repository.lower())):
             yield archive, in_archive(data, archive, whole=stem in names)
 
 
 def in_folder(data: Published, folder: Path, is_root: bool) -> Files:
-    """The files of ``data`` directly in ``folder``."""
     if data.files:
         return {name: ImageFile(folder / name) for name in data.files if (folder / name).is_file()}
     # A folder with a sub-folder for each class. In data.root only names of ImageNet classes count.

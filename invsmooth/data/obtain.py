@@ -43,13 +43,11 @@ def obtain(
 def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> Files:
     """The files of ``data`` in ``root``; missing ones are downloaded. Raises: DataError."""
     try:
-        images = find(data, root)
+        if (images := find(data, root)) is not None:
+            return images
     except DataError:  # incomplete, as an interrupted download leaves it
         if not data.url:
             raise
-        images = None
-    if images is not None:
-        return images
     here = "Give a folder that has it, data.root=FOLDER, or use data=bundled, which needs no download"
     if not data.url:
         raise DataError(f"{absent(data, root)}. {data.how}. {here}")

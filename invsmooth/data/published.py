@@ -25,7 +25,6 @@ class Published:
 
     @property
     def archive(self) -> str:
-        """File name of the archive."""
         return self.url.rsplit("/", 1)[1]
 
 

@@ -96,9 +96,8 @@ class PublishedSet:
 
 class Train400(PublishedSet):
     name = "train400"
-    parts: ClassVar = {
-        "train": from_repository(name, "DnCNN", DNCNN, "TrainingCodes/DnCNN_TrainingCodes_v1.0/data/Train400")
-    }
+    parts: ClassVar = {"train": from_repository(
+        name, "DnCNN", DNCNN, "TrainingCodes/DnCNN_TrainingCodes_v1.0/data/Train400")}  # fmt: skip
 
 
 class DIV2K(PublishedSet):

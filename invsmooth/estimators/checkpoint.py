@@ -70,7 +70,6 @@ def read(path: Path) -> Mapping[Any, Any]:
 
 
 def estimator_in(content: Mapping[Any, Any], path: Path, trust: Sequence[str]) -> nn.Module:
-    """The estimator that ``content`` describes; the form is recognised by its keys."""
     if "state_dict" in content and "hyper_parameters" in content:
         saved, state = content["hyper_parameters"], content["state_dict"]
         if not isinstance(saved, Mapping) or "estimator" not in saved:
@@ -168,7 +167,6 @@ def dpdnn_from_published(state: Mapping[str, Any], path: Path) -> nn.Module:
 
 
 def first_size(state: Mapping[str, Any], name: str, path: Path) -> int:
-    """The channels of the convolution ``name``."""
     weight = state.get(name)
     if not isinstance(weight, Tensor) or weight.ndim != 4 or len(weight) < 1:
         raise refused(path, f"has weights that do not fit: {name} is no weight of a convolution")

@@ -30,9 +30,7 @@ class UNetDenoiser(nn.Module):
         n_down = min(levels, 2) if share_down else levels
         self.downs = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for _ in range(n_down))
         self.bottom = nn.Conv2d(c, c, 3, padding=1)
-        self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(c, c, 3, stride=2, padding=1, output_padding=1) for _ in range(levels)
-        )
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 3, 2, 1, output_padding=1) for _ in range(levels))
         self.fusions = nn.ModuleList(nn.Conv2d(2 * c, c, 1) for _ in range(levels))
         self.decoders = nn.ModuleList(conv_stack([c] * 5, last_relu=False) for _ in range(levels))
         self.tail = nn.Conv2d(c, 1, 3, padding=1)

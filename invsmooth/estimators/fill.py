@@ -85,7 +85,6 @@ def at_most(n_parameters: int, path: Path) -> Iterator[None]:
 
 
 def check_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Whether all weights are plain tensors."""
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise refused(path, f"has a {type(value).__name__} among its weights: {name}")
@@ -94,7 +93,6 @@ def check_tensors(state: Mapping[str, Any], path: Path) -> None:
 
 
 def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
-    """Whether names, shapes and kinds of number of ``state`` are the ``wanted`` ones."""
     wrong = [f"{k} is missing" for k in wanted.keys() - state.keys()]
     wrong += [f"{k} is unknown" for k in state.keys() - wanted.keys()]
     for name in wanted.keys() & state.keys():

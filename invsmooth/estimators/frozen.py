@@ -81,7 +81,6 @@ def parts_of(value: Any) -> Iterator[Any]:
 
 
 def state_sha256(estimator: nn.Module) -> str:
-    """SHA-256 of an estimator's state dict: its names, shapes, types and values."""
     digest = hashlib.sha256()
     for name, value in sorted(estimator.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())

@@ -55,9 +55,8 @@ class ISTANetPP(nn.Module):
             raise ValueError(f"n_phases={n_phases} and channels={channels} have to be at least 1")
         self.n_phases, self.channels = n_phases, channels
         self.phases = nn.ModuleList(Phase(channels) for _ in range(n_phases))
-        self.condition = nn.Sequential(
-            nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2 * n_phases), nn.Softplus()
-        )
+        hidden = (nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+        self.condition = nn.Sequential(*hidden, nn.Linear(32, 2 * n_phases), nn.Softplus())
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""

@@ -218,5 +218,4 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
 
 
 def probe(image_shape: torch.Size, name: str) -> Tensor:
-    """A standard normal image, shape (1, C, H, W)."""
     return standard_normal((1, *image_shape), 0, "premises", name)

@@ -122,7 +122,6 @@ def orthonormal_rows(m: int, n: int, seed: int) -> Tensor:
 
 
 def read_matrix(matrix: np.ndarray | Tensor | str | Path) -> Tensor:
-    """A two-dimensional float32 matrix from an array or from a .npy or .mat file."""
     if isinstance(matrix, str | Path):
         if not (path := Path(matrix)).is_file():
             raise FileNotFoundError(f"operator.matrix={matrix}: there is no such file (expected a .npy or .mat file)")

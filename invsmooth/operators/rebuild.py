@@ -13,7 +13,6 @@ from invsmooth.operators.base import LinearOperator, as_operator
 
 
 def our_operator(name: str) -> type[LinearOperator] | None:
-    """The class in :mod:`invsmooth.operators` with this ``name``."""
     return next((c for c in vars(operators).values() if getattr(c, "name", None) == name), None)
 
 

@@ -59,7 +59,6 @@ def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseEx
 
 
 def outcomes(sweep: Path) -> list[Outcome]:
-    """Those of all jobs that started or were lost, by their number."""
     folders = [p.parents[1] for p in sweep.glob(f"*/{OVERRIDES}")]
     return [outcome(f) for f in sorted(folders, key=lambda f: (job_number(f), f.name))]
 
@@ -87,7 +86,6 @@ def job_number(folder: Path) -> int:
 
 
 def summary(ended: Sequence[Outcome]) -> Iterator[str]:
-    """Lines with overrides, folder and error of each job that did not finish."""
     bad = [o for o in ended if o.exit_code]
     yield f"{len(ended) - len(bad)} of {len(ended)} jobs finished" + (f", {len(bad)} did not:" if bad else "")
     for o in bad:

@@ -34,15 +34,12 @@ class ReportAtSweepEnd(Callback):
     running: ClassVar[DictConfig | None] = None  # of the multirun that this process has begun and not concluded
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            # Where these values are swept, the jobs refuse them (invsmooth.config.validate).
-            if starts_processes(config.trainer.strategy, config.trainer.devices):
-                raise ConfigError(NO_DISTRIBUTED_JOBS)
-            if config.hydra.output_subdir != OUTPUT_SUBDIR:  # outcomes reads the overrides of the jobs there
-                found = f"hydra.output_subdir={config.hydra.output_subdir}"
-                raise ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")
-        except ConfigError as error:
-            sys.exit(cli.fail(error))
+        # Where these values are swept, the jobs refuse them (invsmooth.config.validate).
+        if starts_processes(config.trainer.strategy, config.trainer.devices):
+            sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
+        if config.hydra.output_subdir != OUTPUT_SUBDIR:  # outcomes reads the overrides of the jobs there
+            found = f"hydra.output_subdir={config.hydra.output_subdir}"
+            sys.exit(cli.fail(ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")))
         ReportAtSweepEnd.running = config
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -113,7 +110,6 @@ def conclude(config: DictConfig) -> int:
 
 
 def conclude_plan(folder: Path, ended: Sequence[Outcome]) -> int:
-    """Print the plans of the jobs, and remove their folders."""
     if planned := [o for o in ended if (o.folder / PLAN).is_file()]:
         print_plans([read_plan(o.folder) for o in planned])
     if failed := [o for o in ended if o not in planned]:
