@@ -69,8 +69,11 @@ class CheckpointDefaults(ConfigLoaderImpl):
         if wanted:
             config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
         given = {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
-        take_names(config, origin, given, chosen)
         choices = config.hydra.runtime.choices
+        for group, name in origin.names.items():  # task.name, algo.name; that of another chosen option stays
+            same = group not in chosen or choices.get(group) == origin.choices[group]
+            if same and f"{group}.name" not in given:
+                config[group].name = name
         # Every task has an operator of its own: another task than that of the checkpoint chooses another one.
         other = "operator" in given or ("task" in chosen and choices.task != origin.choices["task"])
         if not other and choices.get("experiment") is not None:
@@ -107,16 +110,6 @@ def origin_of(config: DictConfig) -> Origin | None:
     if not isinstance(ckpt, str):
         raise ConfigError(f"ckpt={ckpt} is not allowed; allowed: the path of one checkpoint")
     return read_origin(ckpt)
-
-
-def take_names(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:
-    """Set ``task.name`` and ``algo.name`` to those of the checkpoint. Values of ``given`` keys stay, and
-    the name of another option that the command line or an experiment has ``chosen``."""
-    choices = config.hydra.runtime.choices
-    for group, name in origin.names.items():
-        same = group not in chosen or choices.get(group) == origin.choices[group]
-        if same and f"{group}.name" not in given:
-            config[group].name = name
 
 
 def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: bool) -> None:

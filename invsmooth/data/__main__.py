@@ -121,8 +121,11 @@ def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> 
             continue
         files = track(images.items(), data.name, transient=True)
         found = [differs(file, data.checksums.get(name)) for name, file in files]
-        archives = {f.path for f in images.values() if f.member is not None}
-        bad = [f for f in [*found, *map(archive_differs, sorted(archives))] if f]
+        for archive in sorted({f.path for f in images.values() if f.member is not None}):
+            with archive.open("rb") as opened:
+                if (first := recorded_checksum(archive)) is not None and sha256(opened) != first:
+                    found.append(f"{archive} differs from what was fetched first")
+        bad = [f for f in found if f]
         compared = sum(name in data.checksums for name in images)
         how = f"{compared} compared with their checksums" if compared else "all can be decoded"
         print(f"{data.name}, {USES[role]}: {len(images)} images, {how}, {len(bad)} wrong")
@@ -141,13 +144,6 @@ def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
             return "" if sha256(opened) == known[0] else f"{file} differs from what was published"
     except (OSError, zipfile.BadZipFile, DataError) as error:
         return f"{file} cannot be read: {error}"
-
-
-def archive_differs(archive: Path) -> str:
-    known = recorded_checksum(archive)
-    with archive.open("rb") as opened:
-        right = known is None or sha256(opened) == known
-    return "" if right else f"{archive} differs from what was fetched first"
 
 
 def sha256(opened: IO[bytes]) -> str:

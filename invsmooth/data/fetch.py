@@ -51,7 +51,7 @@ def fetch(data: Published, root: Path, mirror: str | None = None, patience: Pati
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            missing = [data.archive] if data.is_archive else data.files
+            missing = [data.url.rsplit("/", 1)[1]] if data.is_archive else data.files
             if missing := [name for name in missing if not (folder / name).is_file()]:
                 download(data, missing, folder, mirror, patience or Patience())
     except OSError as error:

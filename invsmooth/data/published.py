@@ -23,10 +23,6 @@ class Published:
     def is_archive(self) -> bool:
         return self.url.endswith(".zip")
 
-    @property
-    def archive(self) -> str:
-        return self.url.rsplit("/", 1)[1]
-
 
 def recorded(name: str) -> dict[str, tuple[str, int]]:
     """SHA-256 and size of each file of a data set, as recorded from the published copies."""
