@@ -18,9 +18,8 @@ from invsmooth.cache.content import content_key
 
 PACKAGE = Path(__file__).parents[1]
 STDLIB = tuple({Path(sysconfig.get_path(name)).resolve() for name in ("stdlib", "platstdlib")})
-INSTALLED = ("site-packages", "dist-packages")
+# The hash of code that cannot be read (an interactive session): differs in every process.
 UNKNOWN = f"unknown {secrets.token_hex(16)}"
-"""The hash of code that cannot be read (an interactive session): differs in every process."""
 
 
 @functools.cache
@@ -49,17 +48,11 @@ def parsed(content: bytes) -> ast.Module | None:
 
 
 def code_of(modules: Iterable[str], more: Iterable[str] = ()) -> dict[str, str]:
-    """Name -> hash of the source of ``modules``, and of all that they import, directly or not.
-    Without this package (:func:`package_key`), the standard library and installed packages, unless
-    they are among ``modules`` themselves.
-
-    The imports are read from the source: other imports of this process do not matter.
-
-    Args:
-        more: further names; those that are installed are left out.
-    """
-    roots = set(modules)
-    found: dict[str, str] = {}
+    """Name -> hash of the source of ``modules`` and ``more``, and of all that they import, directly or
+    not. Without this package (:func:`package_key`), the standard library and installed packages,
+    unless they are among ``modules`` themselves. The imports are read from the source: other imports
+    of this process do not matter."""
+    roots, found = set(modules), dict[str, str]()
     waiting, seen = [*roots, *more], set()
     while waiting:
         name = waiting.pop()
@@ -78,8 +71,8 @@ def code_of(modules: Iterable[str], more: Iterable[str] = ()) -> dict[str, str]:
 
 
 def is_installed(path: Path) -> bool:
-    """Whether a file belongs to the standard library or to an installed package."""
-    return any(part in INSTALLED for part in path.parts) or any(path.resolve().is_relative_to(p) for p in STDLIB)
+    folders = {"site-packages", "dist-packages"}
+    return not folders.isdisjoint(path.parts) or any(path.resolve().is_relative_to(p) for p in STDLIB)
 
 
 def locate(name: str) -> tuple[Path | None, bool]:

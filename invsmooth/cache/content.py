@@ -16,9 +16,7 @@ import numpy as np
 def content_key(value: Any) -> str:
     """32 hex digits of the SHA-256 of a nested value: numbers, text, None, mappings, sequences,
     data classes, enums, paths, numpy arrays and torch tensors (type, shape and every bit).
-
-    Raises: TypeError: it holds something else.
-    """
+    Raises: TypeError: it holds something else."""
     return hashlib.sha256(json.dumps(plain(value), sort_keys=True).encode()).hexdigest()[:32]
 
 
@@ -47,6 +45,5 @@ def plain(value: Any) -> Any:
 
 
 def file_key(path: str | Path) -> str:
-    """SHA-256 of a file's bytes."""
     with Path(path).open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -12,18 +12,11 @@ from filelock import FileLock, Timeout
 
 log = logging.getLogger(__name__)
 
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
     """One process at a time is in this block; the lock of a killed process is free. Without file
-    locks nobody waits.
-
-    Args:
-        path: of the lock file; its folder is made.
-        what: is computed, for the log of a process that waits.
-    """
+    locks nobody waits. The folder of the lock file is made; the log of one that waits says ``what``."""
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -32,7 +25,7 @@ def locked(path: Path, what: str) -> Iterator[None]:
         log.info("another process computes %s; waiting for it", what)
         lock.acquire()
     except (NotImplementedError, OSError) as error:
-        if isinstance(error, OSError) and error.errno not in NO_LOCKS:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         log.warning("%s: no file locks there: two processes may compute the same thing", path.parent)
     try:

@@ -10,7 +10,6 @@ from invsmooth.core.errors import ConfigError
 
 
 def class_path(kind: Any) -> str:
-    """Where a class is defined."""
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
@@ -19,10 +18,7 @@ def is_ours(kind: Any) -> bool:
 
 
 def parameters(part: Any) -> dict[str, Any]:
-    """The arguments that a part was made with. Its ``__init__`` stores each under its own name.
-
-    Raises: ConfigError: it does not.
-    """
+    """The arguments that a part was made with. Raises: ConfigError: ``__init__`` does not store each under its name."""
     any_number = (inspect.Parameter.VAR_KEYWORD, inspect.Parameter.VAR_POSITIONAL)
     names = [p.name for p in inspect.signature(type(part)).parameters.values() if p.kind not in any_number]
     for name in names:

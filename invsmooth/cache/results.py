@@ -22,31 +22,23 @@ Tensors: TypeAlias = "Mapping[str, Tensor]"
 
 @dataclass(frozen=True)
 class Like:
-    """What a cached tensor has to be.
+    """What a cached tensor has to be."""
 
-    Attributes:
-        shape: None for an axis of any length.
-        dtype: None for any floating-point type.
-        finite: all values have to be finite.
-    """
-
-    shape: tuple[int | None, ...] = ()
-    dtype: torch.dtype | None = None
+    shape: tuple[int | None, ...] = ()  # None for an axis of any length
+    dtype: torch.dtype | None = None  # None for any floating-point type
     finite: bool = True
 
     def problem(self, name: str, value: Tensor) -> str:
         """How ``value`` differs; "" if it does not."""
-        if len(value.shape) != len(self.shape) or any(
-            n not in (None, m) for n, m in zip(self.shape, value.shape, strict=True)
-        ):
+        pairs = zip(self.shape, value.shape, strict=False)
+        if len(value.shape) != len(self.shape) or any(n not in (None, m) for n, m in pairs):
             return f"{name} has the shape {tuple(value.shape)} instead of {self.shape}"
         if value.dtype != self.dtype if self.dtype else not value.is_floating_point():
             return f"{name} is {value.dtype} instead of {self.dtype or 'floating point'}"
         return f"{name} is not finite" if self.finite and not bool(value.isfinite().all()) else ""
 
 
-Expected = Mapping[str, Like]
-"""The tensors of a result, by name."""
+Expected = Mapping[str, Like]  # the tensors of a result, by name
 
 
 class Remember(Protocol):
@@ -66,15 +58,8 @@ def not_kept(
 
 
 class Results:
-    """A :class:`Remember` over a store.
-
-    Args:
-        base: determines all results: estimator, code, kind of device.
-        device: of the results.
-
-    Attributes:
-        counts: how many results of each kind were computed, and how many were cached.
-    """
+    """A :class:`Remember` over a store, with results on ``device``. ``base`` determines all of them:
+    estimator, code, kind of device. ``counts``: how many of each kind were computed, and cached."""
 
     def __init__(
         self, store: Store, base: Mapping[str, Any], device: torch.device, counts: Counter[str] | None = None
@@ -96,8 +81,7 @@ class Results:
             return compute()
         key = self.key(kind, of)
         with self.store.once(kind, key):
-            found = self.cached(kind, key, expected)
-            if found is not None:
+            if (found := self.cached(kind, key, expected)) is not None:
                 self.counts[f"{kind} cached"] += 1
                 return {name: value.to(self.device) for name, value in found.items()}
             computed = compute()
@@ -115,8 +99,11 @@ class Results:
         try:
             with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
                 found = {name: torch.from_numpy(arrays[name]) for name in arrays.files}
-            if expected is not None:
-                check(found, expected)
+            if expected is not None and found.keys() != expected.keys():
+                names, wanted = (", ".join(sorted(some)) for some in (found, expected))
+                raise ValueError(f"it has {names or 'nothing'} instead of {wanted}")
+            if problems := [p for name, like in (expected or {}).items() if (p := like.problem(name, found[name]))]:
+                raise ValueError("; ".join(problems))
         except Exception as error:  # numpy raises many kinds
             self.store.distrust(kind, key, f"{type(error).__name__}: {error}")
             return None
@@ -128,11 +115,3 @@ def to_bytes(tensors: Tensors) -> bytes:
     arrays = {name: np.asarray(value.detach().cpu().numpy()) for name, value in tensors.items()}
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
-
-
-def check(found: Tensors, expected: Expected) -> None:
-    """Raises ValueError: ``found`` is not as expected."""
-    if found.keys() != expected.keys():
-        raise ValueError(f"it has {', '.join(sorted(found)) or 'nothing'} instead of {', '.join(sorted(expected))}")
-    if problems := [p for name, like in expected.items() if (p := like.problem(name, found[name]))]:
-        raise ValueError("; ".join(problems))

@@ -22,11 +22,8 @@ HASH_BYTES = hashlib.sha256().digest_size
 
 class Store:
     """Keeps bytes by (kind, key). Writes are atomic, and reads are verified: each file starts with
-    a hash of kind, key and content, and a file that does not fit its hash is dropped.
-
-    Args:
-        folder: is made by the first write; None stores nothing.
-    """
+    a hash of kind, key and content, and a file that does not fit its hash is dropped. The folder is
+    made by the first write; None stores nothing."""
 
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
@@ -44,18 +41,16 @@ class Store:
             return None
         try:
             content = self.path(kind, key).read_bytes()
+            if digest(kind, key, content[HASH_BYTES:]) == content[:HASH_BYTES]:
+                return content[HASH_BYTES:]
+            self.distrust(kind, key, "its content does not fit its hash")
         except FileNotFoundError:
-            return None
+            pass
         except OSError as error:  # a folder, a link to itself, a file without read permission
             self.distrust(kind, key, f"cannot be read: {error.strerror}")
-            return None
-        if digest(kind, key, content[HASH_BYTES:]) == content[:HASH_BYTES]:
-            return content[HASH_BYTES:]
-        self.distrust(kind, key, "its content does not fit its hash")
         return None
 
     def distrust(self, kind: str, key: str, why: str) -> None:
-        """Drop a damaged entry, with a warning."""
         log.warning("%s is damaged (%s): it is computed again", self.path(kind, key), why)
         with contextlib.suppress(OSError):  # then put replaces it, or raises an error
             remove(self.path(kind, key))
@@ -69,7 +64,6 @@ class Store:
 
     @contextlib.contextmanager
     def once(self, kind: str, key: str) -> Iterator[None]:
-        """One process at a time is in this block for each key."""
         if self.folder is None:
             yield
             return
@@ -107,7 +101,6 @@ def remove(path: Path) -> None:
 
 
 def pack(files: Mapping[str, bytes]) -> bytes:
-    """Several files as one, by name."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in files.items():

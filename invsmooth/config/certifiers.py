@@ -13,9 +13,7 @@ from invsmooth.core.errors import ConfigError
 
 def certifier_classes(node: DictConfig) -> list[Any]:
     """The classes of the chosen certifiers, in the order of the config.
-
-    Raises: ConfigError: an unknown name, or a class that cannot be imported.
-    """
+    Raises: ConfigError: an unknown name, or a class that cannot be imported."""
     if node.certifiers is None:
         return [load_class(node.get("_target_"), "certify")]
     return [certifier_class(str(name), node.get("_target_")) for name in as_list(node.certifiers)]
@@ -28,17 +26,12 @@ def certifier_class(name: str, target: str | None) -> Any:
         return load_class(known.get(name, name), "certify")
     own = load_class(target, "certify") if target else None
     if getattr(own, "name", None) != name:
-        raise ConfigError(
-            f"certify.certifiers={name} is not allowed; allowed: one of or a list of {', '.join(known)}, "
-            "or dotted paths of classes"
-        )
+        allowed = f"one of or a list of {', '.join(known)}, or dotted paths of classes"
+        raise ConfigError(f"certify.certifiers={name} is not allowed; allowed: {allowed}")
     return own
 
 
 def build_certifiers(node: DictConfig) -> list[Any]:
-    """The chosen certifiers. Each gets the free parameters that it has.
-
-    Raises: ConfigError: one that cannot be made.
-    """
+    """The chosen certifiers, each with the free parameters that it has. Raises: ConfigError: one cannot be made."""
     given = free_parameters(node, OPEN["certify"].keys)
     return [construct(c, {k: v for k, v in given.items() if takes(c, k)}, "certify") for c in certifier_classes(node)]

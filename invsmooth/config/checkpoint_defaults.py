@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,8 +21,7 @@ from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.records.origin import GROUPS, Origin, gone, names_file, read_origin
 
-_refused: list[Exception] = []
-"""Why the job that this process begins takes nothing over from its checkpoint."""
+_refused: list[Exception] = []  # why the job that this process begins takes nothing over
 
 
 def raise_refused() -> None:
@@ -42,12 +41,10 @@ def installed() -> Iterator[None]:
 
 
 class CheckpointDefaults(ConfigLoaderImpl):
-    """Hydra's config loader. If the config that it composes has a ``ckpt`` of ours, then task, algorithm and operator are
-    those of the checkpoint, unless the command line or an experiment chooses them.
-
-    Every config of every run and job comes through the loader, however its ``ckpt`` is given: quoted, interpolated, in an
-    experiment, swept.
-    """
+    """Hydra's config loader. If the config that it composes has a ``ckpt`` of ours, then task,
+    algorithm and operator are those of the checkpoint, unless the command line or an experiment
+    chooses them. Every config of every run and job comes through it, however its ``ckpt`` is given:
+    quoted, interpolated, in an experiment, swept."""
 
     def load_configuration(
         self, config_name: str | None, overrides: list[str], run_mode: RunMode, *args: Any, **options: Any
@@ -62,10 +59,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
         chosen = self.compute_defaults_list(config_name, overrides, run_mode).overrides.override_choices
         wanted = {}
         for group in (g for g in GROUPS if g not in chosen):
-            option, known = (
-                origin.choices[group],
-                self.get_group_options(group, config_name=config_name, overrides=overrides),
-            )
+            option = origin.choices[group]
+            known = self.get_group_options(group, config_name=config_name, overrides=overrides)
             if option in known and not option.startswith("base_"):  # those are schemas
                 wanted[group] = option
             elif group not in origin.names:
@@ -74,8 +69,11 @@ class CheckpointDefaults(ConfigLoaderImpl):
         if wanted:
             config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
         given = {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
-        take_names(config, origin, given, chosen)
         choices = config.hydra.runtime.choices
+        for group, name in origin.names.items():  # task.name, algo.name; that of another chosen option stays
+            same = group not in chosen or choices.get(group) == origin.choices[group]
+            if same and f"{group}.name" not in given:
+                config[group].name = name
         # Every task has an operator of its own: another task than that of the checkpoint chooses another one.
         other = "operator" in given or ("task" in chosen and choices.task != origin.choices["task"])
         if not other and choices.get("experiment") is not None:
@@ -97,8 +95,16 @@ class CheckpointDefaults(ConfigLoaderImpl):
 
 def origin_of(config: DictConfig) -> Origin | None:
     """Raises: ConfigError: ``ckpt`` is no path. CheckpointError: something in the file is wrong."""
-    resolver = resolved if OmegaConf.is_interpolation(config, "ckpt") else OmegaConf.select
-    ckpt = resolver(config, "ckpt", throw_on_missing=False)
+    hydra_config = HydraConfig.instance()
+    outer = hydra_config.cfg
+    try:
+        if OmegaConf.is_interpolation(config, "ckpt"):
+            # It may refer to Hydra's own, as ${hydra:runtime.cwd}/best.ckpt, before Hydra makes them known.
+            config = copy.deepcopy(config)
+            hydra_config.set_config(config)
+        ckpt = OmegaConf.select(config, "ckpt", throw_on_missing=False)
+    finally:
+        hydra_config.cfg = outer
     if ckpt is None:
         return None
     if not isinstance(ckpt, str):
@@ -106,40 +112,10 @@ def origin_of(config: DictConfig) -> Origin | None:
     return read_origin(ckpt)
 
 
-def resolved(config: DictConfig, key: str, **options: Any) -> Any:
-    """A value that may refer to Hydra's own, as ``${hydra:runtime.cwd}/best.ckpt``, before Hydra makes them known."""
-    hydra_config = HydraConfig.instance()
-    outer, alone = hydra_config.cfg, copy.deepcopy(config)
-    try:
-        hydra_config.set_config(alone)
-        return OmegaConf.select(alone, key, **options)
-    finally:
-        hydra_config.cfg = outer
-
-
-def take_names(config: DictConfig, origin: Origin, given: Collection[str], chosen: Collection[str]) -> None:
-    """Set ``task.name`` and ``algo.name`` to those of the checkpoint.
-
-    Args:
-        given: keys of the command line: these values stay.
-        chosen: groups that the command line or an experiment chooses. The name of another option stays.
-    """
-    choices = config.hydra.runtime.choices
-    for group, name in origin.names.items():
-        same = group not in chosen or choices.get(group) == origin.choices[group]
-        if same and f"{group}.name" not in given:
-            config[group].name = name
-
-
 def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: bool) -> None:
-    """Set class and parameters of the operator to those of the checkpoint, as plain values.
-
-    Args:
-        chosen: the command line or an experiment chooses the operator. If not, the whole node is that of the checkpoint.
-    Raises:
-        ConfigError: a file that the operator was made from is gone.
-        CheckpointError: the class is not trusted.
-    """
+    """Set class and parameters of the operator to those of the checkpoint, as plain values; the whole
+    node unless the command line or an experiment has ``chosen`` it.
+    Raises: ConfigError: a file that the operator was made from is gone. CheckpointError: the class is not trusted."""
     node, trained = config.operator, origin.operator
     target = trained.get("_target_") or packaged("operator").get(str(trained["name"]))
     same = node.get("_target_") == target and node.get("name") == trained["name"]
@@ -149,7 +125,11 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
         from invsmooth.operators.rebuild import operator_class  # --help does not wait for torch
 
         operator_class(target, list(config.trust), Path(origin.path))
-    defaults = defaults_of(target)
+    # The free parameters of one of our operators, as its option gives them; None for a class from elsewhere.
+    ours = [node for node in options("operator").values() if target and node.get("_target_") == target]
+    defaults = (
+        {str(k): v for k, v in ours[0].items() if k not in ("_target_", *OPEN["operator"].keys)} if ours else None
+    )
     reserved = () if same else [k for k in OPEN["operator"].keys if k in trained]
     free = [k for k in trained if k not in ("_target_", *OPEN["operator"].keys) and (defaults is None or k in defaults)]
     taken = [k for k in (*free, *reserved) if f"operator.{k}" not in given and (
@@ -157,19 +137,11 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     files = {k: v for k in free if names_file(v := trained[k])}
     for key, path in files.items():
         if key in taken and gone(path):
-            raise ConfigError(
-                f"ckpt={origin.path} was trained with the measurement {key} in {path}, which is no file here; give "
-                f"operator.{key}=PATH, a copy of it"
-            )
+            was = f"ckpt={origin.path} was trained with the measurement {key} in {path}"
+            raise ConfigError(f"{was}, which is no file here; give operator.{key}=PATH, a copy of it")
     # A matrix from a file is that of one ratio.
     ratios = [k for k in ("ratio", "train_ratio") if files and k in trained and f"operator.{k}" not in given]
     OmegaConf.set_struct(node, False)
     for key in (*taken, *ratios, *(["_target_"] if not same else [])):
         node[key] = target if key == "_target_" else trained[key]
     OmegaConf.set_struct(node, None)
-
-
-def defaults_of(target: str | None) -> Mapping[str, Any] | None:
-    """The free parameters of one of our operators, as its option gives them; None for a class from elsewhere."""
-    ours = [node for node in options("operator").values() if target and node.get("_target_") == target]
-    return {str(k): v for k, v in ours[0].items() if k not in ("_target_", *OPEN["operator"].keys)} if ours else None

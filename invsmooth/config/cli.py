@@ -22,24 +22,15 @@ from invsmooth.core.errors import CheckpointError, ConfigError, DataError, Diver
 from invsmooth.core.redact import redact_text
 from invsmooth.core.redacted_logs import redact_logs
 
-LAUNCHER_EXTRAS = {"joblib": "joblib", "submitit_local": "submitit", "submitit_slurm": "submitit", "ray": "ray"}
-"""Hydra's name of a launcher -> the extra of invsmooth that installs it."""
 USER_ERRORS = (
     ConfigError, DataError, CheckpointError, DivergedError, PremiseError, ScratchError, HydraException,
     OmegaConfBaseException,
 )  # fmt: skip
 
 
-FULL_OR_READ_ONLY = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
-
-
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
-    """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143 if terminated; 1, with a stack trace, for
-    a bug.
-
-    Args:
-        after_error: called after an error; may return another exit code.
-    """
+    """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143 if terminated; 1,
+    with a stack trace, for a bug. ``after_error`` may return another one."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     conf = Path(__file__).parents[1] / "conf"
@@ -60,7 +51,7 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
         known = mistake(error)
         if known is None:
             print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
-        code = fail(known) if known else 1
+        code = fail(known) if known else 1  # before after_error prints
         sys.exit(after_error() or code)
 
 
@@ -68,7 +59,14 @@ def mistake(error: BaseException) -> BaseException | None:
     """The error to show, if the user can mend it; else None."""
     if isinstance(error, USER_ERRORS):
         return error
-    return storage_error(error) if isinstance(error, OSError) and error.errno in FULL_OR_READ_ONLY else None
+    full_or_read_only = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+    if not isinstance(error, OSError) or error.errno not in full_or_read_only:
+        return None
+    where = f" ({error.filename})" if error.filename else ""
+    return ConfigError(
+        f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
+        "to a folder that can be written. Finished results are cached: the same command goes on from there"
+    )
 
 
 def prepare_process() -> None:
@@ -76,14 +74,6 @@ def prepare_process() -> None:
     redact_logs()
     keep_memory()
     quieten_lightning()
-
-
-def storage_error(error: OSError) -> ConfigError:
-    where = f" ({error.filename})" if error.filename else ""
-    return ConfigError(
-        f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
-        "to a folder that can be written. Finished results are cached: the same command goes on from there"
-    )
 
 
 def quieten_lightning() -> None:
@@ -107,18 +97,14 @@ def fail(error: BaseException) -> int:
 
 
 def message(error: BaseException) -> str:
-    """The text of an error, with that of its cause."""
-    lines = [str(error).strip()]
-    if isinstance(error, HydraException) and (new := renamed(f"{error} {error.__cause__}")):
+    text, cause = str(error).strip(), str(error.__cause__ or "").strip()
+    if not isinstance(error, HydraException):
+        return text
+    if new := renamed(f"{error} {error.__cause__}"):
         return new
-    cause = error.__cause__
-    # Hydra's messages often have the point in their cause.
-    if isinstance(error, HydraException) and cause is not None and str(cause).strip() not in lines[0]:
-        lines.append(str(cause).strip())
-    missing = re.search(r"hydra/launcher/(\w+)", lines[0]) if isinstance(error, HydraException) else None
-    if missing and (extra := LAUNCHER_EXTRAS.get(missing[1])):
-        return f"the launcher {missing[1]} is not installed: pip install -e '.[{extra}]'"
-    return "\n".join(lines)
+    if missing := re.search(r"hydra/launcher/(joblib|ray|(submitit)_(?:local|slurm))\b", text):
+        return f"the launcher {missing[1]} is not installed: pip install -e '.[{missing[2] or missing[1]}]'"
+    return text if cause in text else f"{text}\n{cause}"  # Hydra's messages often have the point in their cause
 
 
 def keep_memory() -> None:

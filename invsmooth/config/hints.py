@@ -61,8 +61,9 @@ File = Annotated[Any, AfterValidator(existing)]
 Images = Annotated[str, AfterValidator(images_at), Field(description="a folder or zip archive of images")]
 Confidence = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1); write 0.99 for 99 %")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0 (seconds)")]
-Tag = Annotated[str, Field(min_length=1, max_length=64)]
-Tags = Annotated[list[Tag], Field(description="texts of 1 to 64 characters")]
+Tags = Annotated[
+    list[Annotated[str, Field(min_length=1, max_length=64)]], Field(description="texts of 1 to 64 characters")
+]
 Modules = Annotated[list[str], AfterValidator(modules), Field(description="a list of modules: trust=[my_package]")]
 Folder = Annotated[str, Field(min_length=1, description="a folder")]
 Joint = Literal["none", "bonferroni"]

@@ -12,7 +12,6 @@ from invsmooth.core.redact import redact
 
 
 def redact_hydra_files(config: DictConfig) -> None:
-    """Remove credentials from Hydra's files of a job and of its sweep."""
     hydra = config.hydra
     if hydra.mode == RunMode.MULTIRUN:
         redact_yaml(Path(hydra.sweep.dir) / "multirun.yaml")
@@ -29,6 +28,5 @@ def redact_yaml(path: Path) -> None:
     """Interpolations are kept. A file without credentials is not written again."""
     if path.is_file():
         kept = OmegaConf.to_container(OmegaConf.load(path), resolve=False)
-        redacted = redact(kept)
-        if redacted != kept:
+        if (redacted := redact(kept)) != kept:
             write_bytes(path, OmegaConf.to_yaml(OmegaConf.create(redacted)).encode())

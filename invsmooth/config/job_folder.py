@@ -11,40 +11,29 @@ from omegaconf import OmegaConf
 
 from invsmooth.core.redact import redact
 
-LONGEST_LABEL = 80
-"""Characters. The number in front of it makes the name of a job unique."""
+LONGEST_LABEL = 80  # characters; the number in front of it makes the name of a job unique
 
 
 def token() -> str:
-    """Eight random hexadecimal digits. Runs that start in the same microsecond, on machines with a common disk, get
-    different folders."""
+    """Runs that start in the same microsecond, on machines with a common disk, get different folders."""
     return secrets.token_hex(4)
 
 
 def job_label(sweep_folder: str, overrides: Sequence[str]) -> str:
-    """The swept keys but task and algorithm, with their values in this job: ``_seed-1_eps-0.1``; empty if there are none.
-
-    Args:
-        sweep_folder: its ``multirun.yaml``, which Hydra writes before the first job, names the swept keys.
-        overrides: of the job. Credentials are left out of the name.
-    """
-    given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
-    wanted = [k for k in swept_keys(Path(sweep_folder)) if k in given and k not in ("task", "algo")]
-    # No "=" or ",": a path with them would have to be quoted on the command line.
-    parts = [re.sub(r"[^\w.]+", "-", f"{key.rsplit('.', 1)[-1]}-{given[key]}").strip("-") for key in wanted]
-    return "".join(f"_{part}" for part in parts)[:LONGEST_LABEL]
-
-
-def swept_keys(sweep_folder: Path) -> list[str]:
-    """The keys that a multirun gives several values."""
+    """The swept keys but task and algorithm, with their values in this job: ``_seed-1_eps-0.1``;
+    empty if there are none. ``multirun.yaml``, which Hydra writes before the first job, names them.
+    Credentials are left out."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
     try:
-        hydra = OmegaConf.load(sweep_folder / "multirun.yaml").hydra
+        hydra = OmegaConf.load(Path(sweep_folder) / "multirun.yaml").hydra
     except FileNotFoundError:  # another sweeper than Hydra's own
-        return []
+        return ""
     params = hydra.sweeper.get("params") or {}
-    overrides = OverridesParser.create().parse_overrides(
-        [*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())]
-    )
-    return list(dict.fromkeys(o.key_or_group for o in overrides if o.is_sweep_override()))
+    told = OverridesParser.create().parse_overrides([*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())])
+    swept = dict.fromkeys(o.key_or_group for o in told if o.is_sweep_override())
+    given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
+    wanted = [k for k in swept if k in given and k not in ("task", "algo")]
+    # No "=" or ",": a path with them would have to be quoted on the command line.
+    parts = [re.sub(r"[^\w.]+", "-", f"{key.rsplit('.', 1)[-1]}-{given[key]}").strip("-") for key in wanted]
+    return "".join(f"_{part}" for part in parts)[:LONGEST_LABEL]

@@ -1,7 +1,5 @@
-"""Parts: the classes that a config names with ``_target_``, and their free parameters.
-
-A config node of a part has reserved keys, which the program reads, ``_target_``, and free parameters, which the class gets.
-"""
+"""Parts: the classes that a config names with ``_target_``. A node has also reserved keys, which the
+program reads, and free parameters, which the class gets."""
 
 from __future__ import annotations
 
@@ -22,22 +20,16 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.core.parameters import allowed, hints_of
 
 CONF = Path(__file__).parents[1] / "conf"
-MISSING = "???"
-"""What OmegaConf writes for a key without a value."""
+MISSING = "???"  # what OmegaConf writes for a key without a value
 
 
 def as_list(value: Any) -> list[Any]:
-    """A config value that may be one value or a list, as a list."""
     return list(value) if isinstance(value, list | tuple | ListConfig) else [value]
 
 
 def load_class(target: Any, group: str) -> Callable[..., Any]:
-    """The class at a dotted path.
-
-    Args:
-        group: of the config, for messages: ``"attack"``, ``"data.test"``.
-    Raises: ConfigError: there is no path, it cannot be imported, or leads to something else.
-    """
+    """The class at a dotted path. ``group`` of the config, for messages: ``"data.test"``.
+    Raises: ConfigError: there is no path, it cannot be imported, or leads to something else."""
     if not target or target == MISSING:
         raise ConfigError(f"{group}._target_ has no value; give the dotted path of a class")
     try:
@@ -73,22 +65,12 @@ def signature(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
 
 
 def parameter_names(kind: Callable[..., Any], provided: Collection[str] = ()) -> list[str]:
-    """The parameters that a config can give to a class.
-
-    Args:
-        provided: parameters that the program gives.
-    """
+    """The parameters that a config can give to a class; the program gives those in ``provided``."""
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
     return [name for name, p in signature(kind).items() if p.kind in named and name not in provided]
 
 
-def required(kind: Callable[..., Any], provided: Collection[str] = ()) -> list[str]:
-    """The parameters without a default."""
-    return [n for n in parameter_names(kind, provided) if signature(kind)[n].default is inspect.Parameter.empty]
-
-
 def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) -> bool:
-    """Whether a config can give ``key`` to a class."""
     any_name = any(p.kind is p.VAR_KEYWORD for p in signature(kind).values())
     return key in parameter_names(kind, provided) or (any_name and key not in provided)
 
@@ -96,17 +78,16 @@ def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) ->
 def parameter_errors(
     kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Collection[str] = ()
 ) -> Iterator[str]:
-    """One message for each given parameter that the class does not take or whose value its type hint does not allow, and
-    for each that it needs and does not get."""
+    """A message for each parameter that the class does not take, whose value its type hint does not
+    allow, or that it needs and does not get."""
     names, hints = parameter_names(kind, provided), hints_of(kind)
     for key, value in given.items():
         if not takes(kind, key, provided):
             yield no_parameter(group, key, kind, names)
         else:
             yield from value_errors(f"{group}.{key}", value, hints.get(key, Any))
-    yield from (
-        no_value(f"{group}.{name}", hints.get(name, Any)) for name in required(kind, provided) if name not in given
-    )
+    needed = [n for n in names if signature(kind)[n].default is inspect.Parameter.empty]
+    yield from (no_value(f"{group}.{name}", hints.get(name, Any)) for name in needed if name not in given)
 
 
 def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collection[str]) -> str:
@@ -118,21 +99,19 @@ def no_parameter(group: str, key: str, kind: Callable[..., Any], known: Collecti
 
 def value_errors(key: str, value: Any, hint: Any) -> Iterator[str]:
     """A message if the type hint of ``key`` does not allow the value."""
-    if value == MISSING:
-        yield no_value(key, hint)
-        return
     try:
-        converted(value, hint)
+        if value != MISSING:
+            converted(value, hint)
+            return
     except ValidationError as error:
-        said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
-        if value is None:
-            yield no_value(key, hint)
-        else:
+        if value is not None:
+            said = [str(e["ctx"]["error"]) for e in error.errors() if e["type"] == "value_error"]
             yield f"{key}={shown(value)}" + (f": {said[0]}" if said else f" is not allowed; allowed: {allowed(hint)}")
+            return
+    yield no_value(key, hint)
 
 
 def shown(value: Any) -> Any:
-    """A value as a user types it."""
     return str(value).lower() if isinstance(value, bool) else value
 
 
@@ -141,7 +120,6 @@ def no_value(key: str, hint: Any) -> str:
 
 
 def did_you_mean(key: str, known: Collection[str], prefix: str = "") -> str:
-    """``"; did you mean KEY?"`` if a known key is spelled alike."""
     near = difflib.get_close_matches(key, known, n=1)
     return f"; did you mean {prefix}{near[0]}?" if near else ""
 
@@ -152,12 +130,15 @@ def class_path(kind: Callable[..., Any]) -> str:
 
 def converted(value: Any, hint: Any) -> Any:
     """A plain value as its type hint wants it: a list as a tuple, a text as an enum or path.
-
-    Raises: pydantic.ValidationError: the hint does not allow it.
-    """
-    adapter = None if has_target(value) else type_adapter(hint)
+    Raises: pydantic.ValidationError: the hint does not allow it."""
+    if has_target(value):
+        return value
+    try:
+        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+    except PydanticUserError:  # a hint that pydantic cannot check
+        return value
     # The rules of JSON: strict about kinds of value, yet a list can be a tuple, and a text an enum.
-    return value if adapter is None else adapter.validate_json(json.dumps(value, default=str), strict=True)
+    return adapter.validate_json(json.dumps(value, default=str), strict=True)
 
 
 def has_target(value: Any) -> bool:
@@ -167,34 +148,17 @@ def has_target(value: Any) -> bool:
     return isinstance(value, list) and any(map(has_target, value))
 
 
-def type_adapter(hint: Any) -> TypeAdapter[Any] | None:
-    """None for a hint that pydantic cannot check."""
-    try:
-        return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
-    except PydanticUserError:
-        return None
-
-
 def without_unset(kind: Callable[..., Any], given: Mapping[str, Any]) -> dict[str, Any]:
-    """The parameters without those that are null where null means the class's own default: the class has no such parameter,
-    or it has a default and its type hint does not allow None."""
+    """The parameters without those that are null where null means the class's own default: the
+    class has no such parameter, or it has a default and its type hint does not allow None."""
     hints, known = hints_of(kind), signature(kind)
-
-    def unset(key: str) -> bool:
-        if key not in known:
-            return True
-        return known[key].default is not inspect.Parameter.empty and any(value_errors(key, None, hints.get(key, Any)))
-
-    return {k: v for k, v in given.items() if v is not None or not unset(k)}
+    return {k: v for k, v in given.items() if v is not None or (k in known and (
+        known[k].default is inspect.Parameter.empty or not any(value_errors(k, None, hints.get(k, Any)))))}  # fmt: skip
 
 
 def build(group: str, node: DictConfig, reserved: Collection[str], **provided: Any) -> Any:
-    """The object that a config node describes.
-
-    Args:
-        provided: values of the program's own. Each is passed if the class has a parameter of that name.
-    Raises: ConfigError: the class cannot be imported, or refuses its parameters.
-    """
+    """The object that a config node describes. It gets those ``provided`` values that it has parameters for.
+    Raises: ConfigError: the class cannot be imported, or refuses its parameters."""
     kind = load_class(node.get("_target_"), group)
     return construct(kind, free_parameters(node, reserved), group, provided)
 
@@ -202,7 +166,6 @@ def build(group: str, node: DictConfig, reserved: Collection[str], **provided: A
 def construct(
     kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Mapping[str, Any] | None = None
 ) -> Any:
-    """See :func:`build`."""
     provided, given, hints = provided or {}, without_unset(kind, given), hints_of(kind)
     if errors := [*parameter_errors(kind, given, group, provided)]:
         raise ConfigError("\n".join(errors))
@@ -210,13 +173,8 @@ def construct(
     values |= {k: v for k, v in provided.items() if k in signature(kind)}
     try:
         return kind(**values)
-    except (
-        TypeError,
-        ValueError,
-        OSError,
-        RuntimeError,
-        MemoryError,
-    ) as error:  # the last two: a size that is too large
+    except (TypeError, ValueError, OSError, RuntimeError, MemoryError) as error:
+        # The last two: a size that is too large.
         raise ConfigError(f"{group}: {error}") from error
 
 

@@ -5,9 +5,6 @@ from __future__ import annotations
 import re
 
 KEYS = {"certify.bands": "certify.pixel_intervals"}
-"""Old key -> new key."""
-DATA = {"cs": "train400", "denoise": "div2k"}
-"""Task -> option of data that the paper trains it on."""
 
 
 def renamed(text: str) -> str | None:
@@ -20,5 +17,6 @@ def renamed(text: str) -> str | None:
         return None
     size, task, algo = found.groups()
     small = "_small" if algo in ("adv", "smt_adv", "smt_grad") else ""
-    new = f"task={task} algo={algo} data={DATA[task]}" if size == "paper" else f"task={task}_small algo={algo}{small}"
+    data = {"cs": "train400", "denoise": "div2k"}[task]  # that the paper trains it on
+    new = f"task={task} algo={algo} data={data}" if size == "paper" else f"task={task}_small algo={algo}{small}"
     return f"experiment={size}/{task}_{algo} is no longer an option; the same config is {new}"

@@ -1,7 +1,5 @@
 """The schema of a config: every key, its type, what it allows and what it means. ``conf/`` gives the values.
-
-OmegaConf reads the types when it composes a config; :mod:`invsmooth.config.validate` reads what they allow.
-"""
+OmegaConf reads the types when it composes a config; :mod:`invsmooth.config.validate` reads what they allow."""
 
 from __future__ import annotations
 
@@ -22,23 +20,16 @@ from invsmooth.core.units import Units
 
 @dataclass(frozen=True)
 class Open:
-    """Marks a node of the config that describes a part: reserved keys, ``_target_``, and free parameters of that class.
+    """Marks a node of the config that describes a part: reserved keys, ``_target_``, and free parameters of that class."""
 
-    Attributes:
-        folder: of its options, in ``conf``.
-        reserved: a dataclass of the reserved keys. Its defaults hold for every option.
-        provided: parameters that the class gets from the program, if it has them.
-        shared: a free parameter of any of our options is a key of the config whichever option is chosen. null: not given.
-    """
-
-    folder: str
-    reserved: type
-    provided: tuple[str, ...] = ()
+    folder: str  # of its options, in conf
+    reserved: type  # a dataclass of the reserved keys; its defaults hold for every option
+    provided: tuple[str, ...] = ()  # parameters that the class gets from the program, if it has them
+    # A free parameter of any of our options is a key of the config whichever option is chosen. null: not given.
     shared: bool = False
 
     @property
     def keys(self) -> list[str]:
-        """The reserved keys."""
         return [f.name for f in dataclasses.fields(self.reserved)]
 
     def node(self) -> dict[str, Any]:
@@ -165,7 +156,6 @@ OPEN = {
     "attack": Open("attack", AttackKeys, shared=True),
     "certify": Open("certify", CertifyKeys, shared=True),
 }
-"""The open nodes of a config."""
 
 
 @dataclass
@@ -259,13 +249,11 @@ class Report:
 def register() -> None:
     """Put the schemas into Hydra's config store, where the files of ``conf/`` name them in their defaults."""
     store = ConfigStore.instance()
-    for name, node in {"base_run": Run, "base_report": Report}.items():
-        store.store(name=name, node=node)
-    closed = {"task": Task, "trainer": TrainerConfig, "logger": Logger}
-    for group, node in closed.items():
-        store.store(group=group, name=f"base_{group}", node=node)
-    for name, node in {"wandb": LoggerWandb, "mlflow": LoggerMlflow}.items():
-        store.store(group="logger", name=f"base_{name}", node=node)
+    for group, name, node in (
+        (None, "run", Run), (None, "report", Report), ("task", "task", Task), ("trainer", "trainer", TrainerConfig),
+        ("logger", "logger", Logger), ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
+    ):  # fmt: skip
+        store.store(group=group, name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
     OmegaConf.register_new_resolver("on_patch", lambda a, m, p: float(a) * p / m, replace=True)
     # Cached like Hydra's now: one value for a whole sweep, which its jobs take with them to other processes.

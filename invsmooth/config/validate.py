@@ -19,11 +19,14 @@ from invsmooth.data.splits import HOLDOUT
 
 
 def validate(cfg: DictConfig) -> None:
-    """Check the whole config of a train or evaluate run.
-
-    Raises: ConfigError: with every mistake that was found.
-    """
-    if errors := list(dict.fromkeys([*node_errors(cfg, Run), *conflicts(cfg)])):
+    """Check the whole config of a run. Raises: ConfigError: with every mistake that was found."""
+    found = [
+        *node_errors(cfg, Run),
+        *operator_conflicts(cfg.operator),
+        *data_conflicts(cfg.data),
+        *trainer_conflicts(cfg),
+    ]
+    if errors := list(dict.fromkeys(found)):
         raise ConfigError("\n".join(errors))
     # They check their parameters together, and are cheap to make.
     parts.build("attack", cfg.attack, OPEN["attack"].keys)
@@ -43,7 +46,8 @@ def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[st
 def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str]:
     for key, hint in get_type_hints(schema, include_extras=True).items():
         name, value = f"{prefix}{key}", node._get_node(key)
-        if (group := open_group(hint)) is not None:
+        marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
+        if group := next((mark for mark in marks if isinstance(mark, Open)), None):
             yield from part_errors(name, node[key], group)
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
@@ -51,41 +55,30 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
             yield from parts.value_errors(name, parts.plain_value(node, key), hint)
 
 
-def open_group(hint: Any) -> Open | None:
-    """The mark of an open node."""
-    marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
-    return next((mark for mark in marks if isinstance(mark, Open)), None)
-
-
 def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     """Of an open node: reserved keys against their schema, free parameters against the chosen classes."""
     yield from reserved_errors(node, group.reserved, f"{name}.")
+    several = "certifiers" in group.keys
     try:
-        classes = (
-            certifier_classes(node) if "certifiers" in group.keys else [parts.load_class(node.get("_target_"), name)]
-        )
+        classes = certifier_classes(node) if several else [parts.load_class(node.get("_target_"), name)]
     except ConfigError as error:
         yield str(error)
         return
-    yield from name_errors(name, node, group, classes[0])
+    # A class of ours has its own name, which the rows say. Another name does not choose another class.
+    own, options = getattr(classes[0], "name", None), parts.packaged(group.folder)
+    if "name" in group.keys and own not in (None, node.get("name")) and node.get("_target_") in options.values():
+        choice = f"to choose another, {group.folder}=OPTION: {', '.join(options)}"
+        yield f"{name}.name={node.name} is not allowed; allowed: {own}; {choice}"
     given = parts.free_parameters(node, group.keys)
     for kind in classes:
-        own = {k: v for k, v in given.items() if parts.takes(kind, k, group.provided)}
-        yield from parts.parameter_errors(kind, parts.without_unset(kind, own), name, group.provided)
+        taken = {k: v for k, v in given.items() if parts.takes(kind, k, group.provided)}
+        yield from parts.parameter_errors(kind, parts.without_unset(kind, taken), name, group.provided)
         hints = {k: hint for k, hint in hints_of(kind).items() if k in group.provided and k in group.keys}
         unset = [k for k in hints if parts.plain_value(node, k) is None]
         yield from (error for k in unset for error in parts.value_errors(f"{name}.{k}", None, hints[k]))
     for key, value in given.items():
         if value is not None and not any(parts.takes(kind, key, group.provided) for kind in classes):
             yield renamed(f"{name}.{key}") or unknown_parameter(name, key, value, group, classes, node.get("name"))
-
-
-def name_errors(name: str, node: DictConfig, group: Open, kind: Any) -> Iterator[str]:
-    """A class of ours has its own name, which the rows say. Another name does not choose another class."""
-    own, target = getattr(kind, "name", None), node.get("_target_")
-    if "name" in group.keys and own not in (None, node.get("name")) and target in parts.packaged(group.folder).values():
-        others = ", ".join(parts.packaged(group.folder))
-        yield f"{name}.name={node.name} is not allowed; allowed: {own}; to choose another, {group.folder}=OPTION: {others}"
 
 
 def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Sequence[Any], option: str | None) -> str:
@@ -98,20 +91,13 @@ def unknown_parameter(name: str, key: str, value: Any, group: Open, classes: Seq
     return parts.no_parameter(name, key, classes[0], known)
 
 
-def conflicts(cfg: DictConfig) -> Iterator[str]:
-    """What single keys do not show."""
-    yield from operator_conflicts(cfg.operator)
-    yield from data_conflicts(cfg.data)
-    yield from trainer_conflicts(cfg)
-
-
 def operator_conflicts(operator: DictConfig) -> Iterator[str]:
     try:
         kind = parts.load_class(operator.get("_target_"), "operator")
     except ConfigError:  # said before
         return
-    for key in ("ratio", "train_ratio"):
-        if not parts.takes(kind, "ratio") and parts.as_list(operator[key]) != [1]:
+    for key in () if parts.takes(kind, "ratio") else ("ratio", "train_ratio"):
+        if parts.as_list(operator[key]) != [1]:
             yield f"operator.{key}={operator[key]} is not allowed: {parts.class_path(kind)} takes no ratio, so it is 1"
 
 
@@ -121,11 +107,8 @@ def data_conflicts(data: DictConfig) -> Iterator[str]:
     named = sets.get(data.val, data.val if "." in data.val else None)
     if named is None and data.val != HOLDOUT:
         yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}, or the dotted path of a class"
-    named_sets = [
-        ("data._target_", data.get("_target_"), "train"),
-        ("data.test._target_", data.test.get("_target_"), "test"),
-    ]
-    for key, target, split in [*named_sets, *([("data.val", named, "val")] if named else [])]:
+    both = [("data._target_", data.get("_target_"), "train"), ("data.test._target_", data.test.get("_target_"), "test")]
+    for key, target, split in [*both, *([("data.val", named, "val")] if named else [])]:
         try:
             kind = parts.load_class(target, key.removesuffix("._target_"))
         except ConfigError as error:

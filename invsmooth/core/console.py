@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-MOST = 1000
-"""Characters that are shown."""
 
-
-def printable(text: object, most: int = MOST) -> str:
+def printable(text: object, most: int = 1000) -> str:
     """``text`` on one line, cut after ``most`` characters. Control, format (bidirectional) and
     other characters that do not print are shown as Python writes them: \\x1b, \\n, \\u202e."""
     whole = str(text)

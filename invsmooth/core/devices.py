@@ -43,5 +43,4 @@ def devices_of_job(trainer: DictConfig, one: bool = False) -> Any:
 
 
 def in_sweep() -> bool:
-    """Whether this is a job of a multirun."""
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN

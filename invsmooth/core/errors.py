@@ -28,8 +28,7 @@ class ScratchError(OSError):
 
 
 class CertificateViolation(RuntimeError):
-    """Under an attack the truth exceeds a certified value: a wrong certificate, or the allowed
-    failure."""
+    """Under an attack the truth exceeds a certified value: a wrong one, or the allowed failure."""
 
 
 class DivergedError(FloatingPointError):

@@ -8,7 +8,6 @@ import numpy as np
 
 
 def array_sha256(array: np.ndarray) -> str:
-    """SHA-256 of an array's shape, type and values."""
     digest = hashlib.sha256(f"{array.shape} {array.dtype}".encode())
     digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

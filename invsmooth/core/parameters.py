@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from functools import cache
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -49,36 +49,25 @@ def allowed(hint: Any) -> str:
 
 
 @cache
-def adapter(part: type, name: str) -> TypeAdapter[Any] | None:
-    """None: the hint is missing, or pydantic has no rule for it."""
+def adapter(part: type, name: str) -> TypeAdapter[Any]:
+    """Any: the hint is missing, or pydantic has no rule for it."""
     try:
         return TypeAdapter(hints_of(part)[name])
     except (KeyError, PydanticUserError):
-        return None
-
-
-def broken_rules(part: type, given: Mapping[str, Any]) -> Iterator[tuple[str, Any, str]]:
-    """``(name, value, allowed values)`` of every value that its type hint does not allow."""
-    for name, value in given.items():
-        rule = adapter(part, name)
-        if rule is None:
-            continue
-        try:
-            rule.validate_python(plain(value), strict=True)
-        except ValidationError:
-            yield name, value, allowed(hints_of(part)[name])
-
-
-def plain(value: Any) -> Any:
-    """A number of numpy as Python's."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Real):
-        return value
-    return int(value) if isinstance(value, numbers.Integral) else float(value)
+        return TypeAdapter(Any)
 
 
 def check_parameters(part: type, given: Mapping[str, Any]) -> None:
     """Raises ValueError: a value that its type hint does not allow; the message names it and the allowed ones."""
-    errors = [f"{name}={value!r} is not allowed; allowed: {words}" for name, value, words in broken_rules(part, given)]
+    errors = []
+    for name, value in given.items():
+        plain = value
+        if isinstance(value, numbers.Real) and not isinstance(value, bool):  # a number of numpy as Python's
+            plain = int(value) if isinstance(value, numbers.Integral) else float(value)
+        try:
+            adapter(part, name).validate_python(plain, strict=True)
+        except ValidationError:
+            errors.append(f"{name}={value!r} is not allowed; allowed: {allowed(hints_of(part)[name])}")
     if errors:
         raise ValueError("; ".join(errors))
 

@@ -16,8 +16,7 @@ T = TypeVar("T")
 
 
 def start_processes(accelerator: str, devices: Any, strategy: str) -> Shard:
-    """Start one process for each device. Each runs this command up to here. Returns the shard of
-    this process."""
+    """Start one process for each device; each runs this command up to here. The shard of this one."""
     if not starts_processes(strategy, devices):
         return ALL
     fabric = L.Fabric(accelerator=accelerator, devices=devices, strategy="ddp")

@@ -1,9 +1,7 @@
 """Remove credentials from everything that is written and printed. The computation keeps them.
-
 Credentials are user and password in an address, values with a telling name (``api_key``,
 ``MY_TOKEN``, ``password``), and, in any text, the values of environment variables and arguments
-with such names and the passwords in those that are addresses.
-"""
+with such names and the passwords in those that are addresses."""
 
 from __future__ import annotations
 
@@ -14,11 +12,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, unquote
 
-PLACEHOLDER = "***redacted***"
-"""In place of a value. To repeat a run, give the value again."""
-IN_ADDRESS = "***"
-SHORTEST = 6
-"""Characters of a secret that is searched in all text: a shorter one could be part of a word."""
+PLACEHOLDER = "***redacted***"  # to repeat a run, give the value again
+SHORTEST = 6  # characters of a secret that is searched in all text: a shorter one could be part of a word
 
 ANYWHERE = {"apikey", "authorization", "credential", "credentials", "passphrase", "passwd", "password", "secret",
             "secrets"}  # fmt: skip
@@ -27,9 +22,7 @@ LAST_OF_SEVERAL = {"key", "pass", "pat", "pwd"}  # key alone is any key, PWD the
 
 # Hydra writes \: for : in the overrides of a sweep's job. User and password end at the last @
 # before the path. The password may have a slash, unless a port follows "user:".
-ADDRESS = re.compile(
-    r"""\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""", re.IGNORECASE
-)
+ADDRESS = re.compile(r"""(?i)\b([a-z][a-z0-9+.-]*\\?://)([^/?#\s"'<>]*|[^/?#\s"'<>:@]+:(?!\d+[/?#])[^\s"'<>]*)@""")
 ESCAPED = re.compile(r"([()\[\]{}:=, \t\\])")  # by Hydra
 INTERPOLATION = re.compile(r"\$\{[^{},]*\}")  # without a default value
 ASSIGNED = re.compile(r"""(?<![\w.@/-])([+~-]*[\w.@/-]+)(=)("[^"]*"|'[^']*'|[^\s&]+)""")
@@ -63,11 +56,10 @@ def redact_text(text: str) -> str:
     whole = re.fullmatch(r"([+~-]*[\w.@/-]+)=(.+)", text, re.DOTALL)
     if whole and is_credential(whole[1]):
         return f"{whole[1]}={of_override(whole[2])}"
-    text = ADDRESS.sub(rf"\1{IN_ADDRESS}@", text)
+    text = ADDRESS.sub(r"\1***@", text)
     text = ASSIGNED.sub(lambda m: f"{m[1]}={of_override(m[3])}" if is_credential(m[1]) else m[0], text)
-    text = QUOTED.sub(
-        lambda m: f"{m[1]}{m[2]}{m[1]}{m[3]}{m[1]}{PLACEHOLDER}{m[1]}" if is_credential(m[2]) else m[0], text
-    )
+    quoted = rf"\1\2\1\3\1{PLACEHOLDER}\1"
+    text = QUOTED.sub(lambda m: m.expand(quoted) if is_credential(m[2]) else m[0], text)
     for secret in known_secrets():
         text = text.replace(secret, PLACEHOLDER)
     return text
@@ -77,16 +69,13 @@ def of_override(value: str) -> str:
     """A placeholder for each value of a sweep."""
     if INTERPOLATION.fullmatch(value):
         return value
-    n_values = 1 if value[0] in "\"'[{($" else value.count(",") + 1
-    return ",".join([PLACEHOLDER] * n_values)
+    return ",".join([PLACEHOLDER] * (1 if value[0] in "\"'[{($" else value.count(",") + 1))
 
 
 def is_credential(name: str) -> bool:
     """Whether the last part of a dotted key has a word that means a secret."""
     last = re.split(r"[./@]", name)[-1]
-    words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*", last)]
-    if not words:
-        return False
+    words = [w.lower() for w in re.findall(r"[A-Z]+(?![a-z])|[A-Za-z][a-z]*", last)] or [""]
     return bool(ANYWHERE & set(words)) or words[-1] in LAST or (len(words) > 1 and words[-1] in LAST_OF_SEVERAL)
 
 
@@ -97,7 +86,6 @@ def known_secrets() -> list[str]:
         for secret in [value, *value.split(",")] if is_credential(name) else ():
             found |= {secret, quote(secret, safe=""), ESCAPED.sub(r"\\\1", secret)}
         for match in ADDRESS.finditer(value):
-            user, colon, password = match[2].partition(":")
-            secret = password if colon else user
+            secret = match[2].split(":", 1)[-1]  # the password, or a user without one
             found |= {secret, unquote(secret)}
     return sorted((s for s in found if len(s) >= SHORTEST), key=lambda s: (-len(s), s))

@@ -11,8 +11,7 @@ from invsmooth.core.redact import redact_text
 
 def redact_logs() -> None:
     """Redact every log record of this process from now on, message and traceback."""
-    # Not by a filter: Hydra replaces the handlers for each job.
-    make = logging.getLogRecordFactory()
+    make = logging.getLogRecordFactory()  # not by a filter: Hydra replaces the handlers for each job
     if not isinstance(make, Redacted):
         logging.setLogRecordFactory(Redacted(make))
 

@@ -2,8 +2,7 @@
 
 So a run can be resumed, split into chunks or spread over devices and draws the same numbers. Each
 (seed, keys) has its own stream: a Philox generator (Salmon et al. 2011) with their hash as its
-128-bit key. Streams of different keys never overlap. (Torch takes only 32 bits of a seed.)
-"""
+128-bit key. Streams of different keys never overlap. (Torch takes only 32 bits of a seed.)"""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-DRAWS_PER_BLOCK = 8
-"""Draws that share one generator. Any range of draws costs at most two extra blocks."""
+DRAWS_PER_BLOCK = 8  # draws that share one generator; any range costs at most two extra blocks
 
 
 def stream_key(seed: int, *keys: str | int) -> int:
@@ -27,15 +25,12 @@ def stream_key(seed: int, *keys: str | int) -> int:
 
 
 def generator_for(seed: int, *keys: str | int) -> np.random.Generator:
-    """The generator of the stream of ``seed`` and ``keys``."""
     return np.random.Generator(np.random.Philox(key=stream_key(seed, *keys)))
 
 
 def standard_normal(shape: Sequence[int], seed: int, *keys: str | int) -> Tensor:
     """Standard normal tensor of ``shape`` (float32, CPU) for ``(seed, *keys)``.
-
-    By Box and Muller (1958), in a third of NumPy's time. The largest possible value is 6.7.
-    """
+    By Box and Muller (1958), in a third of NumPy's time. The largest possible value is 6.7."""
     count = math.prod(shape)
     half = (count + 1) // 2
     bits = np.random.Philox(key=stream_key(seed, *keys)).random_raw(max(1, half)).view(np.int32)
@@ -51,10 +46,7 @@ def standard_normal(shape: Sequence[int], seed: int, *keys: str | int) -> Tensor
 
 def smoothing_noise(shape: Sequence[int], start: int, stop: int, seed: int, *keys: str | int) -> Tensor:
     """Standard normal draws ``start … stop - 1`` of an endless sequence, shape ``(stop - start,
-    *shape)``, on the CPU.
-
-    Draw k is the same tensor in any range, and for all sigma (common random numbers).
-    """
+    *shape)``, on the CPU. Draw k is the same in any range, and for all sigma (common random numbers)."""
     first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
     blocks = [standard_normal((DRAWS_PER_BLOCK, *shape), seed, "delta", *keys, j) for j in range(first, last)]
     return torch.cat(blocks)[start - first * DRAWS_PER_BLOCK : stop - first * DRAWS_PER_BLOCK]

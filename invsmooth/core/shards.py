@@ -8,19 +8,12 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Shard:
-    """Images rank, rank + world, rank + 2 world, … of every setting.
+    """Images rank, rank + world, rank + 2 world, … of every setting."""
 
-    Attributes:
-        rank: number of this process.
-        world: number of processes.
-        devices: this process's device, as Lightning takes it; None for a single process.
-        meeting: the process group for the exchange at the end.
-    """
-
-    rank: int = 0
-    world: int = 1
-    devices: Any = None
-    meeting: Any = None
+    rank: int = 0  # of this process
+    world: int = 1  # number of processes
+    devices: Any = None  # this process's device, as Lightning takes it; None for a single process
+    meeting: Any = None  # the process group for the exchange at the end
 
     def numbers(self, n: int) -> range:
         """The images of this process among n."""
@@ -31,10 +24,8 @@ class Shard:
         return self.rank + k * self.world
 
     def file(self, name: str) -> str:
-        """The name of this process's part of a file."""
         stem, dot, suffix = name.rpartition(".")
         return name if self.world == 1 else f"{stem}.rank{self.rank}{dot}{suffix}"
 
 
-ALL = Shard()
-"""Of a single process."""
+ALL = Shard()  # of a single process

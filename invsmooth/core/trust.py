@@ -1,8 +1,6 @@
-"""Which classes a file may name (docs/theory.md, "Whom a file is trusted with").
-
-A checkpoint or a certificate file names the class that rebuilds its estimator. To import a module is to run it, so a
-module that only a file names is not imported: it has to be one of ours or of ``torch.nn``, or the user has to name it, too.
-"""
+"""Which classes a file may name (docs/theory.md, "Whom a file is trusted with"). To import a module is
+to run it, so one that only a checkpoint or a certificate file names is not imported: it has to be one
+of ours or of ``torch.nn``, or the user has to name it, too."""
 
 from __future__ import annotations
 
@@ -17,8 +15,7 @@ from invsmooth.core.errors import CheckpointError
 if TYPE_CHECKING:
     from torch import nn
 
-ALWAYS = ("invsmooth", "torch.nn")
-"""Packages whose torch modules any file may name."""
+ALWAYS = ("invsmooth", "torch.nn")  # packages whose torch modules any file may name
 
 
 def make_module(description: object, trust: Sequence[str], source: Path) -> nn.Module:
@@ -29,20 +26,17 @@ def make_module(description: object, trust: Sequence[str], source: Path) -> nn.M
         trust: dotted names of modules that the user named; each stands for all that is below it. From these a function
             that returns a torch module is taken as well as a class.
         source: the file, for messages.
-    Raises: CheckpointError: something else than such a description, a class that is not trusted, or one that cannot be made.
-    """
+    Raises: CheckpointError: no such description, a class that is not trusted, or one that cannot be made."""
     try:
         if not isinstance(description, Mapping) or "_target_" not in description:
             raise refused(source, f"names no class (_target_) of its estimator: {printable(repr(description), 200)}")
-        made = rebuilt(description, trust, source)
+        module: nn.Module = rebuilt(description, trust, source)
+        return module
     except RecursionError as error:  # a list can hold itself
         raise refused(source, "describes an estimator that has parts of parts without end") from error
-    module: nn.Module = made
-    return module
 
 
 def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
-    """A value of a description, with the modules in it made."""
     if isinstance(value, list | tuple):
         return [rebuilt(v, trust, source) for v in value]
     if not isinstance(value, Mapping):
@@ -53,10 +47,8 @@ def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
     target, args = values.pop("_target_"), values.pop("_args_", [])
     kind = trusted(target, trust, source)
     if special := sorted(str(k) for k in values if not isinstance(k, str) or (k[:1] == k[-1:] == "_")):
-        raise refused(
-            source,
-            f"gives {target} the key {special[0]}, which a checkpoint cannot keep; take it out of the estimator's config",
-        )
+        why = "which a checkpoint cannot keep; take it out of the estimator's config"
+        raise refused(source, f"gives {target} the key {special[0]}, {why}")
     try:
         made = kind(*args, **values)
     except CheckpointError:
@@ -71,9 +63,16 @@ def rebuilt(value: Any, trust: Sequence[str], source: Path) -> Any:
 
 
 def trusted(target: object, trust: Sequence[str], source: Path) -> Callable[..., Any]:
-    """The estimator's class or function at a dotted name; see :func:`resolve_trusted`."""
+    """The estimator's class or function at a dotted name; see :func:`resolve_trusted`. A function has to
+    be the user's. Those of ours and torch's are not for files: ``load_checkpoint`` is one."""
     found, defined = resolve_trusted(target, trust, source)
-    if not (is_module_class(found) or is_factory(found, defined, trust)):
+    from torch import nn
+
+    if isinstance(found, type):
+        good = issubclass(found, nn.Module)
+    else:
+        good = callable(found) and covered(defined, trust) and not covered(defined, ALWAYS)
+    if not good:
         raise refused(source, f"names {target} as its estimator, which is no torch module class")
     return found
 
@@ -97,31 +96,17 @@ def resolve_trusted(
     return found, defined
 
 
-def is_module_class(found: object) -> bool:
-    from torch import nn
-
-    return isinstance(found, type) and issubclass(found, nn.Module)
-
-
-def is_factory(found: object, defined: str, trust: Sequence[str]) -> bool:
-    """Whether it is a function of the user's. Those of ours and torch's are not for files: ``load_checkpoint`` is one."""
-    return callable(found) and not isinstance(found, type) and covered(defined, trust) and not covered(defined, ALWAYS)
-
-
 def covered(name: str, trust: Sequence[str]) -> bool:
-    """Whether a dotted name is one of ``trust`` or below one."""
     return any(name == t or name.startswith(f"{t}.") for t in trust)
 
 
 def not_trusted(target: str, defined: str, source: Path, part: str) -> CheckpointError:
     module = defined.rpartition(".")[0] or defined
-    where = f"{target}" if target == defined else f"{target} (which is {defined})"
-    return refused(
-        source,
+    where = target if target == defined else f"{target} (which is {defined})"
+    return refused(source, (
         f"names the class {where}, and what only a file names is not imported. If you trust the module {module}, name it, "
         f"too: trust=[{module}] or {part}._target_={target} (train, evaluate), --trust {module} (verify), "
-        f"load_checkpoint(..., trust=['{module}'])",
-    )
+        f"load_checkpoint(..., trust=['{module}'])"))  # fmt: skip
 
 
 def refused(source: Path, text: str) -> CheckpointError:

@@ -1,8 +1,6 @@
 """Grey levels to the [0, 1] pixel scale: the only module that knows 255 (SPEC section 1).
-
-Configs and result rows give sigma and sigma_b in 8-bit grey levels, as the paper does (12 means 12/255).
-Every function behind the configs works in [0, 1]; ``eps`` is always an l2 norm in [0, 1].
-"""
+Configs and rows give sigma and sigma_b in 8-bit grey levels, as the paper does (12 means 12/255). All
+functions behind the configs work in [0, 1]; ``eps`` is always an l2 norm in [0, 1]."""
 
 from __future__ import annotations
 
@@ -34,10 +32,8 @@ def to_grey_levels(std: float) -> float:
 
 def eps_over_sigma(eps: float, sigma_grey: float, units: Units) -> float:
     """The ratio a certificate uses. ``eps``: [0, 1] l2 norm; ``sigma_grey``: grey levels.
-
     ``matched`` divides like by like. ``paper`` divides the raw numbers, as the paper does (its Corollary 3.2 with
-    eps = 10, sigma = 12 uses 10/12), which is 255 times too small. Without noise it is inf, or 0 at eps = 0.
-    """
+    eps = 10, sigma = 12 uses 10/12), which is 255 times too small. Without noise it is inf, or 0 at eps = 0."""
     if sigma_grey == 0:
         return math.inf if eps else 0.0
     return eps / sigma_grey if units is Units.paper else eps / to_unit_scale(sigma_grey)

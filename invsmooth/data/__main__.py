@@ -43,9 +43,8 @@ def main() -> None:
 
 
 def parse() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="python -m invsmooth.data", description="List the published data sets, fetch and prepare, or check them."
-    )
+    what = "List the published data sets, fetch and prepare, or check them."
+    parser = argparse.ArgumentParser(prog="python -m invsmooth.data", description=what)
     actions = parser.add_subparsers(required=True, metavar="list|prepare|verify")
     for name, action, what in (
         ("list", list_sets, "show the data sets and where they are"),
@@ -56,8 +55,8 @@ def parse() -> argparse.Namespace:
         sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(published_sets()))
         default = f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
         sub.add_argument("--root", type=Path, help=default)
-        mirror = os.environ.get("INVSMOOTH_MIRROR")
-        sub.add_argument("--mirror", default=mirror, help="address that replaces the published host")
+        mirror_help = "address that replaces the published host"
+        sub.add_argument("--mirror", default=os.environ.get("INVSMOOTH_MIRROR"), help=mirror_help)
         sub.set_defaults(action=action)
     return parser.parse_args()
 
@@ -69,7 +68,6 @@ def known(name: str) -> str:
 
 
 def parts(names: list[str]) -> Iterator[tuple[str, Published]]:
-    """The images of the data sets, for training and for tests."""
     for name in names:
         yield from published_sets()[name].parts.items()
 
@@ -78,14 +76,12 @@ def list_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> No
     table = Table("data set", "for", "images", "where", title=f"data sets in {root.absolute()}")
     table.add_row("bundled", "training, validation, test", "10", "in the scikit-image package")
     for role, data in parts(names):
-        count, where = place(data, root)
-        table.add_row(data.name, USES[role], count, where)
+        table.add_row(data.name, USES[role], *place(data, root))
     console = Console()
     (console if console.is_terminal else Console(width=160)).print(table)
 
 
 def place(data: Published, root: Path) -> tuple[str, str]:
-    """Number of images and where they are, in words."""
     expected = str(len(data.files) or "")
     try:
         images = find(data, root)
@@ -93,9 +89,8 @@ def place(data: Published, root: Path) -> tuple[str, str]:
         return expected, f"incomplete: {error}"
     if images is not None:
         return str(len(images)), str(next(iter(images.values())).path.parent)
-    if data.url:
-        return expected, f"not here; to fetch from {urlsplit(data.url).netloc}"
-    return expected, f"not here; prepare {data.name} says how to get it"
+    how = f"to fetch from {urlsplit(data.url).netloc}" if data.url else f"prepare {data.name} says how to get it"
+    return expected, f"not here; {how}"
 
 
 def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
@@ -106,16 +101,14 @@ def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) ->
             continue
         try:
             images = load(find_or_fetch(data, root, arguments.mirror), default_root() / "prepared")
+            print(f"{data.name}, {USES[role]}: {len(images)} images ready")
         except DataError as error:
             errors.append(str(error))
-        else:
-            print(f"{data.name}, {USES[role]}: {len(images)} images ready")
     if errors:
         raise DataError("\n".join(errors))
 
 
 def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
-    """Compare every file with its published checksum, and every archive with that of its first download."""
     wrong: list[str] = []
     for role, data in parts(names):
         try:
@@ -126,11 +119,13 @@ def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> 
         if images is None:
             wrong += [absent(data, root)] if arguments.names else []
             continue
-        found = [
-            differs(file, data.checksums.get(name)) for name, file in track(images.items(), data.name, transient=True)
-        ]
-        archives = {f.path for f in images.values() if f.member is not None}
-        bad = [f for f in [*found, *map(archive_differs, sorted(archives))] if f]
+        files = track(images.items(), data.name, transient=True)
+        found = [differs(file, data.checksums.get(name)) for name, file in files]
+        for archive in sorted({f.path for f in images.values() if f.member is not None}):
+            with archive.open("rb") as opened:
+                if (first := recorded_checksum(archive)) is not None and sha256(opened) != first:
+                    found.append(f"{archive} differs from what was fetched first")
+        bad = [f for f in found if f]
         compared = sum(name in data.checksums for name in images)
         how = f"{compared} compared with their checksums" if compared else "all can be decoded"
         print(f"{data.name}, {USES[role]}: {len(images)} images, {how}, {len(bad)} wrong")
@@ -149,13 +144,6 @@ def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
             return "" if sha256(opened) == known[0] else f"{file} differs from what was published"
     except (OSError, zipfile.BadZipFile, DataError) as error:
         return f"{file} cannot be read: {error}"
-
-
-def archive_differs(archive: Path) -> str:
-    known = recorded_checksum(archive)
-    with archive.open("rb") as opened:
-        right = known is None or sha256(opened) == known
-    return "" if right else f"{archive} differs from what was fetched first"
 
 
 def sha256(opened: IO[bytes]) -> str:

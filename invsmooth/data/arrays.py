@@ -25,31 +25,21 @@ from invsmooth.data.files import Files, ImageFile, digest
 
 log = logging.getLogger(__name__)
 
+# Size in bytes of a set that is decoded once and kept on the disk: smaller ones take less than two seconds.
 CACHED_FROM = 64 * 2**20
-"""Size in bytes of a set that is decoded once and kept on the disk. Smaller ones are decoded in less than two seconds."""
-VERSION = 1
-"""Of the decoding. A higher number prepares all sets again."""
-WINDOW = 16
-"""Images that are decoded in parallel."""
+VERSION = 1  # of the decoding; a higher number prepares all sets again
+WINDOW = 16  # images that are decoded in parallel
 
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Grey images in one flat array, row by row and one after the other.
+    """Grey images in one flat array, row by row and one after the other."""
 
-    Attributes:
-        names: of the images, unique.
-        shapes: heights and widths, shape (N, 2).
-        offsets: where each image starts in ``pixels``, shape (N,).
-        pixels: 8-bit grey levels (uint8), or float32 in [0, 1] if an image has more bits. May be a mapped file.
-        sha256: of each image's pixels and shape: equal for equal pictures in whatever file format.
-    """
-
-    names: tuple[str, ...]
-    shapes: np.ndarray
-    offsets: np.ndarray
-    pixels: np.ndarray
-    sha256: tuple[str, ...]
+    names: tuple[str, ...]  # of the images, unique
+    shapes: np.ndarray  # heights and widths, shape (N, 2)
+    offsets: np.ndarray  # where each image starts in pixels, shape (N,)
+    pixels: np.ndarray  # uint8 grey levels, or float32 in [0, 1] if an image has more bits; may be a mapped file
+    sha256: tuple[str, ...]  # of each image's pixels and shape: equal for equal pictures in whatever file format
 
     def __len__(self) -> int:
         return len(self.names)
@@ -61,7 +51,6 @@ class ImageArrays:
         return torch.from_numpy(unit_scale(flat).reshape(1, height, width))
 
     def without(self, sha256: Collection[str]) -> ImageArrays:
-        """The images without the pictures in ``sha256``."""
         keep = [i for i, digest in enumerate(self.sha256) if digest not in sha256]
         return replace(
             self, names=tuple(self.names[i] for i in keep), shapes=self.shapes[keep], offsets=self.offsets[keep],
@@ -70,10 +59,8 @@ class ImageArrays:
 
     def __getstate__(self) -> dict[str, Any]:
         # Worker processes map the file themselves: a pickle would copy every pixel.
-        pixels = self.pixels
-        return vars(self) | {
-            "pixels": (pixels.filename, pixels.dtype.name) if isinstance(pixels, np.memmap) else pixels
-        }
+        own = self.pixels
+        return vars(self) | {"pixels": (own.filename, own.dtype.name) if isinstance(own, np.memmap) else own}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if isinstance(state["pixels"], tuple):
@@ -97,14 +84,9 @@ def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: l
 
 
 def load(files: Files, cache: Path) -> ImageArrays:
-    """The images of ``files``, decoded. A large set is decoded once and then read from the disk.
-
-    Args:
-        files: by name.
-        cache: folder in which large sets are prepared. The key is the content of the files (and :data:`VERSION`).
-    Raises:
-        DataError: an image cannot be used (all such are named), or the cache cannot be written.
-    """
+    """The images of ``files``, decoded. A large set is decoded once, into the folder ``cache``, and then
+    read from the disk. The key is the content of the files (and :data:`VERSION`).
+    Raises: DataError: images cannot be used (all are named), or the cache cannot be written."""
     if sum(p.stat().st_size for p in paths(files) if p.is_file()) < CACHED_FROM:
         return in_memory(dict(zip(files, decoded(files), strict=True)))
     try:
@@ -116,21 +98,15 @@ def load(files: Files, cache: Path) -> ImageArrays:
                 for left in cache.glob(f".{key}.*"):  # of a killed process
                     shutil.rmtree(left)
                 prepare(files, folder)
-        return mapped(folder)
+        index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+        pixels = np.memmap(folder / "pixels", index["dtype"], mode="r")
+        return described(tuple(index["names"]), index["shapes"], pixels, index["sha256"])
     except OSError as error:
-        raise DataError(
-            f"the prepared images cannot be kept in {cache.absolute()}: {error}; set INVSMOOTH_DATA to a folder with space"
-        ) from error
-
-
-def mapped(folder: Path) -> ImageArrays:
-    index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    pixels = np.memmap(folder / "pixels", index["dtype"], mode="r")
-    return described(tuple(index["names"]), index["shapes"], pixels, index["sha256"])
+        remedy = "set INVSMOOTH_DATA to a folder with space"
+        raise DataError(f"the prepared images cannot be kept in {cache.absolute()}: {error}; {remedy}") from error
 
 
 def prepare(files: Files, folder: Path) -> None:
-    """Decode ``files`` into ``folder``, all or nothing."""
     log.info("preparing %d images in %s", len(files), folder.absolute())
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     temporary.mkdir()
@@ -172,7 +148,6 @@ def decoded(files: Files) -> Iterator[np.ndarray]:
 
 
 def paths(files: Files) -> set[Path]:
-    """The files and archives on the disk."""
     return {f.path for f in files.values() if f.pixels is None}
 
 

@@ -24,25 +24,20 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class NamedImages:
-    """A batch of whole images.
+    """A batch of whole images."""
 
-    Attributes:
-        names: the data set's name of each image; it determines the image's measurement noise.
-        x: clean images, shape (B, 1, H, W), [0, 1].
-    """
-
-    names: list[str]
-    x: Tensor
+    names: list[str]  # the data set's name of each image; it determines the image's measurement noise
+    x: Tensor  # clean images, shape (B, 1, H, W), [0, 1]
 
 
 @dataclass(frozen=True)
 class PatchSettings:
-    """The patches of training; ``n_patches`` make an epoch, ``augment``: random flips and quarter turns."""
+    """The patches of training."""
 
     patch_size: int
     batch_size: int
-    n_patches: int
-    augment: bool
+    n_patches: int  # of an epoch
+    augment: bool  # random flips and quarter turns
     seed: int
 
 
@@ -66,11 +61,9 @@ class ImageDataModule(L.LightningDataModule):
     Args:
         name: of the test set, for the result rows.
         load: returns the images of a split ("train", "val", "test") when they are first needed.
-        patches: those to train on.
         crop, val_crop: side of the central crop of test and validation images; None takes them whole.
         n_settings: number of passes over the test images (one for each ratio and sigma_b).
-        num_workers: loader processes; the batches do not depend on it.
-    """
+        num_workers: loader processes; the batches do not depend on it."""
 
     def __init__(
         self, *, name: str, load: Mapping[str, Callable[[], ImageArrays]], patches: PatchSettings, crop: int | None,
@@ -87,24 +80,22 @@ class ImageDataModule(L.LightningDataModule):
         """Load what ``stage`` needs. Raises DataError that names every image that cannot be used."""
         # Training needs the test images, too: it leaves them out.
         for split in {"fit": ("test", "val", "train"), "validate": ("test", "val"), "test": ("test",)}.get(stage, ()):
-            if split not in self.images:
-                self.images[split] = self.load[split]()
-                self.drop_shared(split)
-                if split != "train":
-                    check_sizes(self.images[split], self.crops[split])
-
-    def drop_shared(self, split: str) -> None:
-        """Drop the images that another loaded split has. Raises DataError: none are left."""
-        images = self.images[split]
-        taken = {digest for other, loaded in self.images.items() if other != split for digest in loaded.sha256}
-        self.images[split] = kept = images.without(taken)
-        if shared := [name for name in images.names if name not in kept.names]:
-            log.info("%d images of %s are skipped: other splits have them: %s", len(shared), split, ", ".join(shared))
-        if not len(kept):
-            raise DataError(
-                f"no image is left for {split}: all {len(images)} are in the other splits, too. Choose another set "
-                "(data.val, data/test); data.val=holdout keeps a fraction of the training images for validation"
-            )
+            if split in self.images:
+                continue
+            images = self.load[split]()
+            kept = images.without({digest for loaded in self.images.values() for digest in loaded.sha256})
+            if shared := [name for name in images.names if name not in kept.names]:
+                log.info(
+                    "%d images of %s are skipped: other splits have them: %s", len(shared), split, ", ".join(shared)
+                )
+            if not len(kept):
+                raise DataError(
+                    f"no image is left for {split}: all {len(images)} are in the other splits, too. Choose another set "
+                    "(data.val, data/test); data.val=holdout keeps a fraction of the training images for validation"
+                )
+            self.images[split] = kept
+            if split != "train":
+                check_sizes(kept, self.crops[split])
 
     @property
     def n_tested(self) -> int:
@@ -116,13 +107,12 @@ class ImageDataModule(L.LightningDataModule):
         batches = PatchBatches(self.images["train"], own.patch_size, own.batch_size, own.augment, own.seed)
         trainer = self.trainer
         assert trainer is not None
+        n_batches = math.ceil(own.n_patches / (own.batch_size * trainer.world_size))
         # The module counts its batches; checkpoints keep the count.
         numbers = BatchNumbers(
-            math.ceil(own.n_patches / (own.batch_size * trainer.world_size)),
-            first=lambda: int(getattr(trainer.lightning_module, "batches_seen", 0)),
-            stride=trainer.world_size,
-            offset=trainer.global_rank,
-        )
+            n_batches, first=lambda: int(getattr(trainer.lightning_module, "batches_seen", 0)),
+            stride=trainer.world_size, offset=trainer.global_rank,
+        )  # fmt: skip
         return DataLoader(batches, batch_size=None, sampler=numbers, num_workers=self.num_workers)
 
     def val_dataloader(self) -> DataLoader[NamedImages]:
@@ -133,34 +123,25 @@ class ImageDataModule(L.LightningDataModule):
 
     def whole_images(self, split: str, shard: Shard = ALL) -> DataLoader[NamedImages]:
         images = WholeImages(self.images[split], self.crops[split])
-        mine = shard.numbers(len(images))
-        return DataLoader(Subset(images, mine), batch_size=None, shuffle=False)
+        return DataLoader(Subset(images, shard.numbers(len(images))), batch_size=None, shuffle=False)
 
     def test_sizes(self) -> set[tuple[int, int]]:
-        """Heights and widths of the test images, cropped."""
         crop = self.crops["test"]
-        sizes = self.images["test"].shapes.tolist()
-        return {(height, width) if crop is None else (crop, crop) for height, width in sizes}
+        return {tuple(s) if crop is None else (crop, crop) for s in self.images["test"].shapes.tolist()}
 
     def transfer_batch_to_device(
         self, batch: Tensor | NamedImages, device: torch.device, dataloader_idx: int
     ) -> Tensor | NamedImages:
-        if isinstance(batch, NamedImages):
-            return NamedImages(batch.names, batch.x.to(device))
-        return batch.to(device)
+        return NamedImages(batch.names, batch.x.to(device)) if isinstance(batch, NamedImages) else batch.to(device)
 
 
 def check_sizes(images: ImageArrays, crop: int | None) -> None:
     """Raises DataError: images are too small for the crop or for SSIM; the message names them."""
     needed = max(SSIM_WINDOW, crop or 0)
-    small = [
-        (name, h, w) for name, (h, w) in zip(images.names, images.shapes.tolist(), strict=True) if min(h, w) < needed
-    ]
-    if small:
-        listed = ", ".join(f"{name} ({h}×{w})" for name, h, w in small)
+    sizes = zip(images.names, images.shapes.tolist(), strict=True)
+    if small := [f"{name} ({h}×{w})" for name, (h, w) in sizes if min(h, w) < needed]:
         why = "SSIM needs" if needed == SSIM_WINDOW else f"data.crop={crop} cuts out; lower it, or data.crop=null"
-        raise DataError(
-            f"{len(small)} of {len(images)} images are smaller than the {needed}×{needed} that {why}: {listed}"
-        )
+        some = f"{len(small)} of {len(images)} images"
+        raise DataError(f"{some} are smaller than the {needed}×{needed} that {why}: {', '.join(small)}")
     if crop is not None and crop < SSIM_WINDOW:
         raise DataError(f"data.crop={crop} is smaller than the {SSIM_WINDOW}×{SSIM_WINDOW} pixels that SSIM needs")

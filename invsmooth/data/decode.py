@@ -16,22 +16,17 @@ from invsmooth.core.errors import DataError
 from invsmooth.core.units import GREY_LEVELS
 from invsmooth.data.files import ImageFile
 
-MAX_16_BIT = 65535.0
-
 
 def grey_pixels(file: ImageFile) -> np.ndarray:
     """A grey image of shape (H, W): uint8 grey levels, or float32 in [0, 1] if the file has more than 8 bits.
 
     Colour becomes luma (ITU-R 601, as Pillow's ``convert("L")``), alpha is dropped, palettes are looked up, an EXIF
     rotation is applied. 16-bit grey keeps its 16 bits.
-
-    Raises:
-        DataError: the file cannot be read as an image, or holds floats outside [0, 1].
-    """
+    Raises: DataError: the file cannot be read as an image, or holds floats outside [0, 1]."""
     with opened(file) as image:
         turned = ImageOps.exif_transpose(image)
         if turned.mode.startswith("I"):
-            pixels = np.asarray(turned, dtype=np.float32) / np.float32(MAX_16_BIT)
+            pixels = np.asarray(turned, dtype=np.float32) / np.float32(65535)
         elif turned.mode == "F":
             pixels = np.array(turned, dtype=np.float32)
         else:
@@ -70,9 +65,8 @@ def opened(file: ImageFile) -> Iterator[Image.Image]:
 
 def unit_scale(pixels: np.ndarray) -> np.ndarray:
     """Grey levels (uint8) or floats in [0, 1] as float32 in [0, 1]; always a copy."""
-    return (
-        pixels.astype(np.float32) / np.float32(GREY_LEVELS) if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-    )
+    scaled = pixels.astype(np.float32)
+    return scaled / np.float32(GREY_LEVELS) if pixels.dtype == np.uint8 else scaled
 
 
 def read_image(path: str | Path) -> Tensor:

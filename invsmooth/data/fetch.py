@@ -1,7 +1,5 @@
 """Download a published data set. pooch stores and checks the files. An interrupted download is resumed.
-
-A file appears under its name only when it is complete and matches its checksum; before, it is in ``.partial``.
-"""
+A file appears under its name only when it is complete and matches its checksum; before, it is in ``.partial``."""
 
 from __future__ import annotations
 
@@ -26,10 +24,9 @@ from invsmooth.data.files import check_archive
 from invsmooth.data.published import Published
 
 log = logging.getLogger(__name__)
+# Checksums of archives without a published one: recorded at the first download, compared at every later one.
 RECORD = "checksums.txt"
-"""Checksums of archives without a published one: recorded at the first download, compared at every later one."""
-BLOCK = 2**16
-"""Bytes read at a time: the most that an interruption loses."""
+BLOCK = 2**16  # bytes read at a time: the most that an interruption loses
 
 
 class BrokenOffError(requests.RequestException):
@@ -38,34 +35,23 @@ class BrokenOffError(requests.RequestException):
 
 @dataclass(frozen=True)
 class Patience:
-    """How long to try a download.
+    """How long to try a download."""
 
-    Attributes:
-        attempts: for each file; two at a server that cannot be reached.
-        wait: seconds before the second attempt, doubled at each further one up to 30.
-        timeout: seconds without an answer or a byte after which an attempt counts as failed.
-    """
-
-    attempts: int = 5
-    wait: float = 1.0
-    timeout: float = 30.0
+    attempts: int = 5  # for each file; two at a server that cannot be reached
+    wait: float = 1.0  # seconds before the second attempt, doubled at each further one up to 30
+    timeout: float = 30.0  # seconds without an answer or a byte after which an attempt counts as failed
 
 
 def fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> None:
-    """Download what is missing of ``data`` to ``root/<name of the set>``. One of several processes does, the others wait.
-
-    Args:
-        root: folder of all data sets; created if need be.
-        mirror: address that replaces scheme and host of the published one.
-    Raises:
-        DataError: the server cannot be reached, refuses, or sends something else. Incomplete files are kept in ``.partial``
-            for the next attempt.
-    """
+    """Download what is missing of ``data`` to ``root/<name of the set>``, from the published address or
+    a ``mirror`` of its host. One of several processes does, the others wait.
+    Raises: DataError: the server cannot be reached, refuses, or sends something else. Incomplete files
+        are kept in ``.partial`` for the next attempt."""
     folder = root / data.name
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with FileLock(folder / ".lock"):
-            missing = [data.archive] if data.is_archive else data.files
+            missing = [data.url.rsplit("/", 1)[1]] if data.is_archive else data.files
             if missing := [name for name in missing if not (folder / name).is_file()]:
                 download(data, missing, folder, mirror, patience or Patience())
     except OSError as error:
@@ -73,7 +59,6 @@ def fetch(data: Published, root: Path, mirror: str | None = None, patience: Pati
 
 
 def download(data: Published, names: list[str], folder: Path, mirror: str | None, patience: Patience) -> None:
-    """Download files of ``data`` to ``folder``, with a progress bar."""
     pooch.get_logger().setLevel(logging.WARNING)
     partial = folder / ".partial"
     partial.mkdir(exist_ok=True)
@@ -91,35 +76,28 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
             url = mirrored(data.url if data.is_archive else data.url + quote(name), mirror)
             receive = Resuming(partial / f"{name}.part", session, patience, report)
             checksum = recorded_checksum(folder / name) if data.is_archive else data.checksums[name][0]
+            known = f"sha256:{checksum}" if checksum else None
             try:
-                whole = Path(
-                    pooch.retrieve(url, f"sha256:{checksum}" if checksum else None, name, partial, None, receive)
-                )
+                whole = Path(pooch.retrieve(url, known, name, partial, None, receive))
             except DataError:
                 raise
             except (requests.RequestException, ValueError) as error:
                 raise DataError(f"{url} cannot be fetched: {reason(error)}") from error
             if data.is_archive:
-                accept_archive(whole, folder)
+                try:
+                    check_archive(whole)
+                except DataError:
+                    whole.unlink()
+                    raise
+                if checksum is None:
+                    with (folder / RECORD).open("a", encoding="utf-8") as record:
+                        record.write(f"{pooch.file_hash(str(whole))} {name}\n")
             os.replace(whole, folder / name)
     with suppress(OSError):  # a part of another archive may still be there
         partial.rmdir()
 
 
-def accept_archive(archive: Path, folder: Path) -> None:
-    """Check an archive without a published checksum, and record its own."""
-    try:
-        check_archive(archive)
-    except DataError:
-        archive.unlink()
-        raise
-    if recorded_checksum(folder / archive.name) is None:
-        with (folder / RECORD).open("a", encoding="utf-8") as record:
-            record.write(f"{pooch.file_hash(str(archive))} {archive.name}\n")
-
-
 def recorded_checksum(archive: Path) -> str | None:
-    """The checksum recorded beside an archive when it was first fetched."""
     record = archive.with_name(RECORD)
     lines = record.read_text(encoding="utf-8").splitlines() if record.is_file() else []
     return next((line.split(" ", 1)[0] for line in lines if line.split(" ", 1)[1] == archive.name), None)
@@ -150,16 +128,10 @@ def gives_up(state: RetryCallState, attempts: int) -> bool:
 
 class Resuming:
     """A downloader for pooch that resumes ``part``, left by an earlier attempt or process.
-
-    It resumes only if the file is still the same (its ETag or date, kept beside ``part``). Otherwise it starts over.
-    """
+    It resumes only if the file is still the same (its ETag or date, kept beside ``part``). Otherwise it starts over."""
 
     def __init__(
-        self,
-        part: Path,
-        session: requests.Session,
-        patience: Patience,
-        report: Callable[[int, int | None], None],
+        self, part: Path, session: requests.Session, patience: Patience, report: Callable[[int, int | None], None]
     ) -> None:
         self.part, self.validator = part, part.with_name(f"{part.name}.validator")
         self.session, self.patience, self.report, self.reported = session, patience, report, 0
@@ -169,11 +141,10 @@ class Resuming:
         self.reported = position
 
     def __call__(self, url: str, output_file: str, pooch: Any) -> None:
-        patience = self.patience
         for attempt in Retrying(
             retry=retry_if_exception_type((BrokenOffError, requests.ConnectionError, requests.Timeout)),
-            stop=lambda state: gives_up(state, patience.attempts),
-            wait=wait_exponential(patience.wait, max=30),
+            stop=lambda state: gives_up(state, self.patience.attempts),
+            wait=wait_exponential(self.patience.wait, max=30),
             before_sleep=lambda state: log.info("%s: %s; trying again", url, reason(state.outcome.exception())),  # type: ignore
             reraise=True,
         ):
@@ -185,8 +156,7 @@ class Resuming:
     def receive(self, url: str) -> None:
         """One attempt: request the rest, or all, and append it. Raises: requests.RequestException, DataError."""
         have = self.part.stat().st_size if self.part.is_file() and self.validator.is_file() else 0
-        # No compression: lengths are those of the file.
-        headers = {"Accept-Encoding": "identity"}
+        headers = {"Accept-Encoding": "identity"}  # no compression: lengths are those of the file
         if have:
             headers |= {"Range": f"bytes={have}-", "If-Range": self.validator.read_text(encoding="utf-8")}
         self.part.parent.mkdir(parents=True, exist_ok=True)

@@ -21,19 +21,12 @@ EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif"
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file on the disk, a member of a zip archive, or an array.
+    """An image file on the disk, a member of a zip archive, or an array."""
 
-    Attributes:
-        path: of the file or of the archive; of an array the name of the image.
-        member: name within the archive; None for a file of its own.
-        pixels: the array, shape (H, W).
-        sha256: of the array's pixels and shape.
-    """
-
-    path: Path
-    member: str | None = None
-    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)
-    sha256: str = ""
+    path: Path  # of the file or of the archive; of an array the name of the image
+    member: str | None = None  # name within the archive; None for a file of its own
+    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)  # shape (H, W)
+    sha256: str = ""  # of the array's pixels and shape
 
     def __str__(self) -> str:
         return str(self.path) if self.member is None else f"{self.path}/{self.member}"
@@ -45,8 +38,7 @@ class ImageFile:
         return io.BytesIO(archive(self.path, self.path.stat().st_mtime_ns).read(self.member))
 
 
-Files = dict[str, ImageFile]
-"""Images by the name that the rows show."""
+Files = dict[str, ImageFile]  # by the name that the rows show
 
 
 def as_image_files(images: Mapping[str, Any], where: str) -> Files:
@@ -76,12 +68,7 @@ def digest(pixels: np.ndarray) -> str:
 
 @lru_cache(maxsize=4)
 def archive(path: Path, changed: int) -> zipfile.ZipFile:
-    """An open archive, kept open so that its directory is read once.
-
-    Args:
-        path: of the archive.
-        changed: date of its last change; another date opens it again.
-    """
+    """An open archive, kept open so that its directory is read once. Another date of change opens it again."""
     return zipfile.ZipFile(path)
 
 
@@ -90,11 +77,8 @@ def is_zip(path: Path) -> bool:
 
 
 def image_files(root: str | Path) -> Files:
-    """The image files below a folder or in a zip archive, by their path below it and sorted. Hidden files do not count.
-
-    Raises:
-        DataError: no such folder or archive, no image in it, or an archive that cannot be trusted.
-    """
+    """The image files below a folder or in a zip archive, by their path below it and sorted, but no hidden ones.
+    Raises: DataError: no such folder or archive, no image in it, or an archive that cannot be trusted."""
     root = Path(root)
     if is_zip(root):
         found = {name: ImageFile(root, name) for name in members(root)}
@@ -102,10 +86,9 @@ def image_files(root: str | Path) -> Files:
         found = {p.relative_to(root).as_posix(): ImageFile(p) for p in root.rglob("*") if p.is_file()}
     else:
         raise DataError(f"there is no folder {root.absolute()}; set data.root to a folder of images, or data=bundled")
-    images = {name: found[name] for name in sorted(found) if is_image(name)}
-    if not images:
-        raise DataError(f"no image in {root.absolute()} (looked for {', '.join(sorted(EXTENSIONS))})")
-    return images
+    if images := {name: found[name] for name in sorted(found) if is_image(name)}:
+        return images
+    raise DataError(f"no image in {root.absolute()} (looked for {', '.join(sorted(EXTENSIONS))})")
 
 
 def is_image(name: str) -> bool:
@@ -116,10 +99,8 @@ def is_image(name: str) -> bool:
 
 def members(path: Path) -> list[str]:
     """The names of the files in a zip archive.
-
-    Raises: DataError: it is no readable zip archive, or has members that point out of it. Nothing is unpacked, but such an
-        archive is not to be trusted.
-    """
+    Raises: DataError: it is no readable zip archive, or has members that point out of it: such an
+        archive is not to be trusted, though nothing is unpacked."""
     try:
         with zipfile.ZipFile(path) as opened:
             infos = opened.infolist()

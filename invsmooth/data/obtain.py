@@ -22,20 +22,18 @@ def default_root() -> Path:
 def obtain(
     data: Published, root: str | Path | None, mirror: str | None = None, patience: Patience | None = None
 ) -> Files:
-    """The files of ``data``, by name.
-
-    With a ``root`` they have to be there: a wrong folder is not filled. Without one, :func:`default_root` is used, and
-    missing files are downloaded to it.
-
-    Raises: DataError: they are not available; the message says where they were looked for and what to do.
-    """
+    """The files of ``data``, by name. With a ``root`` they have to be there: a wrong folder is not
+    filled. Without one, :func:`default_root` is used, and missing files are downloaded to it.
+    Raises: DataError: they are not available; the message says where they were looked for and what to do."""
     if root is not None:
         if not Path(root).exists():
             raise DataError(f"data.root={root}: there is no such folder or zip archive (looked for {data.name} in it)")
         if (images := find(data, Path(root))) is not None:
             return images
+        n_bytes = sum(size for _, size in data.checksums.values())
+        source = (f"{n_bytes / 1e6:.0f} MB from " if n_bytes else "") + data.url
         remedy = data.how or (
-            f"Fetch it there: python -m invsmooth.data prepare {data.name} --root {root} ({source(data)}). "
+            f"Fetch it there: python -m invsmooth.data prepare {data.name} --root {root} ({source}). "
             "Or leave data.root out, and it is fetched to the cache folder"
         )
         raise DataError(f"{absent(data, Path(root))}. {remedy}. Or use data=bundled, which needs no download")
@@ -45,13 +43,11 @@ def obtain(
 def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patience: Patience | None = None) -> Files:
     """The files of ``data`` in ``root``; missing ones are downloaded. Raises: DataError."""
     try:
-        images = find(data, root)
+        if (images := find(data, root)) is not None:
+            return images
     except DataError:  # incomplete, as an interrupted download leaves it
         if not data.url:
             raise
-        images = None
-    if images is not None:
-        return images
     here = "Give a folder that has it, data.root=FOLDER, or use data=bundled, which needs no download"
     if not data.url:
         raise DataError(f"{absent(data, root)}. {data.how}. {here}")
@@ -65,12 +61,5 @@ def find_or_fetch(data: Published, root: Path, mirror: str | None = None, patien
 
 
 def absent(data: Published, root: Path) -> str:
-    return (
-        f"{data.name} is not in {root.absolute()} (looked for {', '.join(data.folders)}, in folders and zip archives)"
-    )
-
-
-def source(data: Published) -> str:
-    """Size and address of the download."""
-    size = f"{data.n_bytes / 1e6:.0f} MB from " if data.n_bytes else ""
-    return f"{size}{data.url}"
+    where = f"{', '.join(data.folders)}, in folders and zip archives"
+    return f"{data.name} is not in {root.absolute()} (looked for {where})"

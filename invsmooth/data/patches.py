@@ -20,16 +20,8 @@ class PatchBatches(Dataset[Tensor]):
 
     Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1, in any process.
     An image is drawn in proportion to its pixels. Only the pixels of the patches are read.
-
-    Args:
-        images: to cut from.
-        patch_size: p, pixels.
-        batch_size: B.
-        augment: one of the eight flips and quarter turns at random for each patch.
-        seed: of places and augmentations.
-    Raises:
-        DataError: an image is smaller than a patch.
-    """
+    ``augment``: each patch gets one of the eight flips and quarter turns at random.
+    Raises: DataError: an image is smaller than a patch."""
 
     def __init__(self, images: ImageArrays, patch_size: int, batch_size: int, augment: bool, seed: int) -> None:
         too_small = [name for name, shape in zip(images.names, images.shapes, strict=True) if min(shape) < patch_size]
@@ -56,7 +48,7 @@ class PatchBatches(Dataset[Tensor]):
     def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (B,), place in the free height and width as fractions (B, 2), symmetry (B,) of patches start … stop - 1."""
         first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
-        drawn = [self.block(number) for number in range(first, last)]
+        drawn = map(self.block, range(first, last))
         wanted = slice(start - first * DRAWS_PER_BLOCK, stop - first * DRAWS_PER_BLOCK)
         chosen, place, code = (np.concatenate(parts)[wanted] for parts in zip(*drawn, strict=True))
         return chosen, place, code
@@ -76,10 +68,8 @@ def dihedral(patch: Tensor, code: int) -> Tensor:
 
 class BatchNumbers(Sampler[int]):
     """The numbers of the next epoch's batches: ``n_batches`` of them from ``first()`` on, every ``stride``-th.
-
     ``first`` is called at each epoch, so that a resumed run goes on where it stopped. In distributed training the stride is
-    the number of processes and ``offset`` the rank of the process: no two get the same batch.
-    """
+    the number of processes and ``offset`` the rank of the process: no two get the same batch."""
 
     def __init__(self, n_batches: int, first: Callable[[], int], stride: int = 1, offset: int = 0) -> None:
         self.n_batches, self.first, self.stride, self.offset = n_batches, first, stride, offset

@@ -6,56 +6,33 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-CHECKSUMS = Path(__file__).parent / "checksums"
-
 
 @dataclass(frozen=True)
 class Published:
-    """Images that are published, downloaded and checked together.
+    """Images that are published, downloaded and checked together."""
 
-    Attributes:
-        name: of the data set; the folder that it is downloaded to.
-        folders: where they lie below ``data.root`` in the layouts that people have, the archive's own among them.
-        files: names of all its files; empty if they are not known.
-        checksums: SHA-256 and size in bytes of each file for which they are known.
-        repository: the repository whose checkout or archive holds the folders; "" if there is none.
-        url: a zip archive that holds the files, or the address that a file's name is appended to; "" if there is none.
-        how: what a person has to do if there is no url.
-    """
-
-    name: str
-    folders: tuple[str, ...]
-    files: tuple[str, ...]
-    checksums: Mapping[str, tuple[str, int]]
-    repository: str
-    url: str
-    how: str = ""
+    name: str  # of the data set; the folder that it is downloaded to
+    folders: tuple[str, ...]  # below data.root in the layouts that people have, the archive's own among them
+    files: tuple[str, ...]  # names of all; empty if they are not known
+    checksums: Mapping[str, tuple[str, int]]  # SHA-256 and size in bytes of each file for which they are known
+    repository: str  # whose checkout or archive holds the folders; "" if there is none
+    url: str  # a zip archive with the files, or the address that a file's name is appended to; "" if there is none
+    how: str = ""  # what a person has to do if there is no url
 
     @property
     def is_archive(self) -> bool:
         return self.url.endswith(".zip")
 
-    @property
-    def archive(self) -> str:
-        """File name of the archive."""
-        return self.url.rsplit("/", 1)[1]
-
-    @property
-    def n_bytes(self) -> int | None:
-        """Size of all files; None: unknown."""
-        return sum(size for _, size in self.checksums.values()) or None
-
 
 def recorded(name: str) -> dict[str, tuple[str, int]]:
     """SHA-256 and size of each file of a data set, as recorded from the published copies."""
-    lines = (CHECKSUMS / f"{name}.txt").read_text(encoding="utf-8").splitlines()
+    lines = (Path(__file__).parent / "checksums" / f"{name}.txt").read_text(encoding="utf-8").splitlines()
     entries = [line.split(" ", 2) for line in lines if not line.startswith("#")]
     return {file: (sha256, int(size)) for sha256, size, file in entries}
 
 
 def from_repository(name: str, repository: str, address: str, folder: str) -> Published:
-    known = recorded(name)
-    places = (name, folder.rsplit("/", 1)[1], folder)
+    known, places = recorded(name), (name, folder.rsplit("/", 1)[1], folder)
     return Published(name, places, tuple(known), known, repository, f"{address}/{folder}/")
 
 

@@ -26,19 +26,15 @@ SPLITS = ("train", "val", "test")
 
 class DataSet(Protocol):
     """A set of images. The config gives ``root``, ``mirror`` and ``crop`` to a set whose ``__init__`` has them.
-
     Two attributes are optional. ``splits``: those it has images for, checked before any work. ``has_own_val``: whether
-    ``data.val=holdout`` takes its own validation images instead of a fraction of the training images.
-    """
+    ``data.val=holdout`` takes its own validation images instead of a fraction of the training images."""
 
     name: ClassVar[str]
 
     def files(self, split: str) -> Mapping[str, Any]:
         """Images for ``"train"``, ``"val"`` or ``"test"`` by name: :class:`ImageFile`, paths, or arrays (H, W) of uint8 or
         of floats in [0, 1]. Sets with equal images for train and test are split by ``data.holdout``.
-
-        Raises: DataError: they are not available.
-        """
+        Raises: DataError: they are not available."""
         ...
 
 
@@ -79,16 +75,11 @@ class Folder:
 
 
 class PublishedSet:
-    """A published data set.
-
-    Args:
-        root: folder or zip archive that has it. None: the default folder, to which it is downloaded if it is missing.
-        mirror: address that replaces the published host.
-    """
+    """A published data set in ``root``, a folder or zip archive. None: the default folder, to which it is downloaded if
+    it is missing, from the published address or a ``mirror`` of its host."""
 
     name: ClassVar[str]
-    parts: ClassVar[Mapping[str, Published]]
-    """Its images for ``"train"`` and for ``"test"``. The latter serve for validation as well."""
+    parts: ClassVar[Mapping[str, Published]]  # for "train" and for "test"; the latter serve for validation as well
     splits: ClassVar[tuple[str, ...]]
 
     def __init_subclass__(cls) -> None:
@@ -105,9 +96,8 @@ class PublishedSet:
 
 class Train400(PublishedSet):
     name = "train400"
-    parts: ClassVar = {
-        "train": from_repository(name, "DnCNN", DNCNN, "TrainingCodes/DnCNN_TrainingCodes_v1.0/data/Train400")
-    }
+    parts: ClassVar = {"train": from_repository(
+        name, "DnCNN", DNCNN, "TrainingCodes/DnCNN_TrainingCodes_v1.0/data/Train400")}  # fmt: skip
 
 
 class DIV2K(PublishedSet):
@@ -131,70 +121,47 @@ class Set11(PublishedSet):
 
 
 class ImageNet(PublishedSet):
-    """ImageNet's validation images. They cannot be downloaded.
-
-    Args:
-        classes: its class folders; None: all.
-        count: number of images, spread evenly over the classes; None: all.
-        crop: images with a shorter side are skipped.
-    """
+    """ImageNet's validation images, which cannot be downloaded: ``count`` of them (None: all), spread evenly over the
+    ``classes`` (folders; None: all). Images with a side shorter than ``crop`` are skipped."""
 
     name = "imagenet"
-    parts: ClassVar = {
-        "test": Published(
-            name,
-            (name, "ImageNet", "val", "ILSVRC2012_img_val", "ILSVRC2012/val", "ILSVRC/Data/CLS-LOC/val"),
-            (),
-            recorded(name),
-            repository="",
-            url="",
-            how="ImageNet cannot be downloaded without an account: register at https://image-net.org, get the validation "
-            "images (ILSVRC2012_img_val.tar) and sort them into a folder for each class, imagenet/<class>/<image>.JPEG, "
-            "below data.root",
-        )
-    }
+    parts: ClassVar = {"test": Published(
+        name, (name, "ImageNet", "val", "ILSVRC2012_img_val", "ILSVRC2012/val", "ILSVRC/Data/CLS-LOC/val"), (),
+        recorded(name), repository="", url="",
+        how="ImageNet cannot be downloaded without an account: register at https://image-net.org, get the validation "
+        "images (ILSVRC2012_img_val.tar) and sort them into a folder for each class, imagenet/<class>/<image>.JPEG, "
+        "below data.root",
+    )}  # fmt: skip
 
     def __init__(
-        self,
-        root: str | None = None,
-        mirror: str | None = None,
-        crop: int | None = None,
+        self, root: str | None = None, mirror: str | None = None, crop: int | None = None,
         classes: Annotated[list[str], Field(min_length=1, description="a list of classes")] | None = None,
         count: Count | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(root, mirror)
         self.crop, self.classes, self.count = crop, classes, count
 
     def files(self, split: str) -> Files:
-        return select_classes(super().files(split), self.classes, self.count, self.crop)
-
-
-def select_classes(files: Files, classes: list[str] | None, count: int | None, crop: int | None) -> Files:
-    """Of images ``<class>/<name>``, ``count`` of ``classes``, one of each class in turn. Images smaller than the crop are
-    skipped.
-
-    Raises: DataError: there is no such class, or fewer than ``count`` images.
-    """
-    by_class: dict[str, list[str]] = {}
-    for name in files:
-        by_class.setdefault(name.split("/")[0], []).append(name)
-    if unknown := [c for c in classes or () if c not in by_class]:
-        raise DataError(f"data.test.classes: there are no images of {', '.join(unknown)}")
-    rounds = zip_longest(*(by_class[c] for c in (classes or sorted(by_class))))
-    chosen: list[str] = []
-    small = 0
-    for name in (n for n in chain.from_iterable(rounds) if n is not None):
-        if len(chosen) == count:
-            break
-        if crop is None or min(image_size(files[name])) >= crop:
-            chosen.append(name)
-        else:
-            small += 1
-    if small:
-        log.info("imagenet: %d images smaller than %d pixels are skipped", small, crop)
-    if count is not None and len(chosen) < count:
-        raise DataError(f"data.test.count={count}: there are only {len(chosen)} such images")
-    return {name: files[name] for name in sorted(chosen)}
+        """One image of each class in turn. Raises: DataError: there is no such class, or fewer than ``count`` images."""
+        files, by_class = super().files(split), dict[str, list[str]]()
+        for name in files:
+            by_class.setdefault(name.split("/")[0], []).append(name)
+        if unknown := [c for c in self.classes or () if c not in by_class]:
+            raise DataError(f"data.test.classes: there are no images of {', '.join(unknown)}")
+        rounds = zip_longest(*(by_class[c] for c in (self.classes or sorted(by_class))))
+        chosen, small = list[str](), 0
+        for name in (n for n in chain.from_iterable(rounds) if n is not None):
+            if len(chosen) == self.count:
+                break
+            if self.crop is None or min(image_size(files[name])) >= self.crop:
+                chosen.append(name)
+            else:
+                small += 1
+        if small:
+            log.info("imagenet: %d images smaller than %d pixels are skipped", small, self.crop)
+        if self.count is not None and len(chosen) < self.count:
+            raise DataError(f"data.test.count={self.count}: there are only {len(chosen)} such images")
+        return {name: files[name] for name in sorted(chosen)}
 
 
 @cache

@@ -8,26 +8,30 @@ from invsmooth.core.errors import DataError
 from invsmooth.data.files import Files, as_image_files
 from invsmooth.data.sets import DataSet
 
-HOLDOUT = "holdout"
-"""``data.val=holdout``: validate on images that are kept from training."""
+HOLDOUT = "holdout"  # data.val=holdout: validate on images that are kept from training
 
 
 def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdout: float) -> dict[str, Files]:
     """The files of each split.
 
     Args:
-        train: the images to train on; None for an evaluation without training.
-        val: those to validate on; None: the training set's own, or else a fraction of its training images.
-        test: those to test on.
+        train: None for an evaluation without training.
+        val: None: the training set's own, or else a fraction of its training images.
         holdout: fraction of the training images that is kept from training if validation, or test, has none of its own.
-    Raises: DataError: images are not available, or too few to be split.
-    """
+    Raises: DataError: images are not available, or too few to be split."""
     tested = files_of(test, "test")
     if train is None:
         return {"test": tested}
     trained = files_of(train, "train")
-    if trained == tested:
-        splits = split_in_three(tested, holdout, str(getattr(test, "root", test.name)))
+    if trained == tested:  # of those held out every other one validates, and the rest are tested on
+        if len(tested) < 3:
+            raise DataError(
+                f"{Path(str(getattr(test, 'root', test.name))).absolute()} has {len(tested)} images; at least 3 are needed "
+                "to train, validate and test on different ones. Give more, or sub-folders train, val and test"
+            )
+        kept, held = hold_out(tested, max(holdout, 2 / len(tested)))
+        names = list(held)
+        splits = {"train": kept, "val": {n: held[n] for n in names[1::2]}, "test": {n: held[n] for n in names[0::2]}}
     else:
         splits = {"train": trained, "test": tested}
         if val is None and getattr(train, "has_own_val", False):
@@ -44,27 +48,12 @@ def files_of(data: DataSet, split: str) -> Files:
     return as_image_files(data.files(split), data.name)
 
 
-def split_in_three(files: Files, holdout: float, where: str) -> dict[str, Files]:
-    """One set's images for all three splits: of those held out every other one validates, and the rest are tested on."""
-    if len(files) < 3:
-        raise DataError(
-            f"{Path(where).absolute()} has {len(files)} images; at least 3 are needed to train, validate and test on "
-            "different ones. Give more, or sub-folders train, val and test"
-        )
-    train, held = hold_out(files, max(holdout, 2 / len(files)))
-    names = list(held)
-    return {"train": train, "val": {n: held[n] for n in names[1::2]}, "test": {n: held[n] for n in names[0::2]}}
-
-
 def hold_out(files: Files, fraction: float) -> tuple[Files, Files]:
     """Split off ``fraction`` of the images, at least one, evenly spread over their names.
-
-    Raises: DataError: none are left, or there are none.
-    """
+    Raises: DataError: none are left, or there are none."""
     if len(files) < 2:
-        raise DataError(
-            f"{len(files)} images to train on are too few to keep one of them for validation (data.val=holdout)"
-        )
+        few = f"{len(files)} images to train on are too few"
+        raise DataError(f"{few} to keep one of them for validation (data.val=holdout)")
     names, n_held = list(files), max(1, round(fraction * len(files)))
     held = {names[(2 * i + 1) * len(names) // (2 * n_held)] for i in range(n_held)}
     return {n: f for n, f in files.items() if n not in held}, {n: f for n, f in files.items() if n in held}

@@ -12,10 +12,9 @@ from invsmooth.core.errors import PremiseError
 from invsmooth.estimators.frozen import modules_of
 from invsmooth.operators.base import Operator
 
+# Names, in lower case, of a parameter for the operator (deepinv's is physics) and for the noise level.
 OPERATOR_NAMES = ("operator", "physics", "a", "op", "forward_operator", "forward_model", "_", "o")
-"""Names that a parameter for the operator has, in lower case; deepinv's is ``physics``."""
 SIGMA_NAMES = ("sigma", "sigma_b", "noise_level", "noise_std", "noise_sigma", "std", "level")
-"""Names that a parameter for the noise level has, in lower case."""
 
 
 def as_estimator(method: nn.Module | Callable[..., Tensor], *, sigma: float | None = None) -> nn.Module:
@@ -29,13 +28,9 @@ def as_estimator(method: nn.Module | Callable[..., Tensor], *, sigma: float | No
     function calls are found where they can be (:func:`invsmooth.estimators.frozen.modules_of`): their weights count, and
     eval mode reaches them.
 
-    Args:
-        method: a torch module or a function.
-        sigma: the noise level that ``method(y, sigma)`` is told, in its own unit.
-    Raises:
-        PremiseError (a ValueError): a class, something that cannot be called, other parameters, or a ``sigma`` that is
-            missing or has no use.
-    """
+    ``sigma`` is the noise level that ``method(y, sigma)`` is told, in its own unit.
+    Raises: PremiseError (a ValueError): a class, something that cannot be called, other parameters, or a ``sigma`` that
+        is missing or has no use."""
     if isinstance(method, type) or not callable(method):
         raise PremiseError(f"{method!r} is no module or function; give an instance")
     kind = kind_of(method)
@@ -45,9 +40,7 @@ def as_estimator(method: nn.Module | Callable[..., Tensor], *, sigma: float | No
             f"{name} is told the noise level: give as_estimator(…, sigma=…)" if sigma is None else
             f"sigma={sigma:g} has no use: {name} takes no noise level"
         )  # fmt: skip
-    if kind == "operator" and isinstance(method, nn.Module):
-        return method
-    return Adapted(method, kind, sigma)
+    return method if kind == "operator" and isinstance(method, nn.Module) else Adapted(method, kind, sigma)
 
 
 class Adapted(nn.Module):
@@ -84,7 +77,5 @@ def kind_of(method: Callable[..., Tensor]) -> str:
             return "sigma"
         if len(needed) <= 1 and inspect.Parameter.VAR_POSITIONAL not in any_number:
             return "y"
-    raise PremiseError(
-        f"{method!r} takes {signature}; (y), (y, sigma) or (y, operator) is needed, with these names; "
-        "wrap it: lambda y, operator: …"
-    )
+    needed_names = "(y), (y, sigma) or (y, operator) is needed, with these names; wrap it: lambda y, operator: …"
+    raise PremiseError(f"{method!r} takes {signature}; {needed_names}")

@@ -30,9 +30,7 @@ class UNetDenoiser(nn.Module):
         n_down = min(levels, 2) if share_down else levels
         self.downs = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for _ in range(n_down))
         self.bottom = nn.Conv2d(c, c, 3, padding=1)
-        self.ups = nn.ModuleList(
-            nn.ConvTranspose2d(c, c, 3, stride=2, padding=1, output_padding=1) for _ in range(levels)
-        )
+        self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 3, 2, 1, output_padding=1) for _ in range(levels))
         self.fusions = nn.ModuleList(nn.Conv2d(2 * c, c, 1) for _ in range(levels))
         self.decoders = nn.ModuleList(conv_stack([c] * 5, last_relu=False) for _ in range(levels))
         self.tail = nn.Conv2d(c, 1, 3, padding=1)
@@ -54,37 +52,26 @@ class DPDNN(nn.Module):
 
     x_{t+1} = (1 - delta_t - eta_t) v_t + eta_t x_t + delta_t (x_t - A^T(A x_t - y)), v_t = U-Net(x_t), x_0 = A^T y.
     Images of any size: reflect-padded to a multiple of 2^levels around the U-Net, then cropped.
+    Published are 6 unfolded steps T, 64 feature channels, 4 levels of the U-Net and the initial delta_t 0.1.
 
     Args:
-        n_steps: unfolded steps T (6 as published).
-        channels: feature channels (64 as published).
-        levels: of the U-Net (4 as published).
-        delta: initial delta_t (0.1 as published).
         eta: initial eta_t. As published it is 0.9, and then 1 - delta - eta = 0: the U-Net gets no gradient at the
             first step. 0.8, say, avoids that.
         share_down: reuse the first two down-convolutions at the deeper levels, as the published PyTorch code does and
             its checkpoints need; 1 289 805 parameters at the default size, else 1 363 661.
-    Raises:
-        ValueError: a size below 1.
-    """
+    Raises: ValueError: a size below 1."""
 
+    # Parameters that the shapes of published weights determine.
     published_sizes: ClassVar = ("n_steps", "channels", "levels", "share_down")
-    """Parameters that the shapes of published weights determine."""
 
     def __init__(
-        self,
-        n_steps: int = 6,
-        channels: int = 64,
-        levels: int = 4,
-        delta: float = 0.1,
-        eta: float = 0.9,
+        self, n_steps: int = 6, channels: int = 64, levels: int = 4, delta: float = 0.1, eta: float = 0.9,
         share_down: bool = False,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__()
         if min(n_steps, channels, levels) < 1:
             raise ValueError(f"n_steps={n_steps}, channels={channels} and levels={levels} have to be at least 1")
-        self.n_steps, self.channels, self.levels = n_steps, channels, levels
-        self.share_down = share_down
+        self.n_steps, self.channels, self.levels, self.share_down = n_steps, channels, levels, share_down
         self.denoiser = UNetDenoiser(channels, levels, share_down)
         self.delta = nn.Parameter(torch.full((n_steps,), float(delta)))
         self.eta = nn.Parameter(torch.full((n_steps,), float(eta)))
@@ -97,8 +84,7 @@ class DPDNN(nn.Module):
     def denoise(self, x: Tensor) -> Tensor:
         """The U-Net's output v for images (B, 1, H, W) of any size."""
         height, width = x.shape[-2:]
-        multiple = 2**self.levels
-        bottom, right = -height % multiple, -width % multiple
+        bottom, right = -height % 2**self.levels, -width % 2**self.levels
         if not (bottom or right):
             return self.denoiser(x)
         # Reflection cannot add as much as the image itself has; a tiny image is extended by its border instead.

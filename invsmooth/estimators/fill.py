@@ -1,5 +1,4 @@
-"""Load the weights of a file into the network that it names. Neither is trusted: names and shapes are compared before memory
-is allocated."""
+"""Weights of a file for the network that it names. Neither is trusted: they are compared before memory is allocated."""
 
 from __future__ import annotations
 
@@ -19,16 +18,14 @@ from invsmooth.core.trust import ALWAYS, covered, refused
 
 Make = Callable[[], nn.Module]
 
-SPARE = 100
-"""Weights allowed beyond twice the number in the file, so that a message can name the missing ones."""
+SPARE = 100  # weights allowed beyond twice the number in the file, so that a message can name the missing ones
+MOST_NAMED = 3  # weights that a message names
 
 
 def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str] = ()) -> nn.Module:
-    """The module that ``make`` gives, with the weights ``state``, in eval mode.
-
-    It is first built on torch's meta device, which takes no memory. It is really built only if names, shapes and kinds of
-    the weights are those of the file.
-    """
+    """The module that ``make`` gives, with the weights ``state``, in eval mode. It is first built on
+    torch's meta device, which takes no memory, and really only if names, shapes and kinds of the
+    weights are those of the file."""
     check_tensors(state, path)
     with at_most(2 * len(state) + SPARE, path):
         outline = outlined(make, trust)
@@ -50,8 +47,7 @@ def filled(make: Make, state: Mapping[str, Any], path: Path, trust: Sequence[str
 
 
 def outlined(make: Make, trust: Sequence[str] = ()) -> nn.Module:
-    """The module that ``make`` gives, without memory: names and shapes, no numbers. If a class of the user's cannot be built
-    without numbers, it is built with them."""
+    """The module that ``make`` gives, without numbers; with them if a class of the user's cannot be built without."""
     with torch.random.fork_rng(devices=[]):
         try:
             with torch.device("meta"), WithoutMemory():
@@ -72,8 +68,7 @@ class WithoutMemory(TorchFunctionMode):
 
 @contextmanager
 def at_most(n_parameters: int, path: Path) -> Iterator[None]:
-    """Stop building modules once they have more parameters than the file has weights: a number in a file must not cause
-    millions of layers."""
+    """Stop building modules with more parameters: a number in a file must not cause millions of layers."""
     n_made = 0
 
     def count(module: nn.Module, name: str, parameter: nn.Parameter | None) -> None:
@@ -90,7 +85,6 @@ def at_most(n_parameters: int, path: Path) -> Iterator[None]:
 
 
 def check_tensors(state: Mapping[str, Any], path: Path) -> None:
-    """Whether all weights are plain tensors."""
     for name, value in state.items():
         if not isinstance(value, Tensor):
             raise refused(path, f"has a {type(value).__name__} among its weights: {name}")
@@ -99,7 +93,6 @@ def check_tensors(state: Mapping[str, Any], path: Path) -> None:
 
 
 def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -> None:
-    """Whether names, shapes and kinds of number of ``state`` are the ``wanted`` ones."""
     wrong = [f"{k} is missing" for k in wanted.keys() - state.keys()]
     wrong += [f"{k} is unknown" for k in state.keys() - wanted.keys()]
     for name in wanted.keys() & state.keys():
@@ -113,7 +106,3 @@ def check_fit(wanted: Mapping[str, Any], state: Mapping[str, Any], path: Path) -
     if wrong:
         more = f" and {len(wrong) - MOST_NAMED} more" if len(wrong) > MOST_NAMED else ""
         raise refused(path, f"has weights that do not fit: {'; '.join(sorted(wrong)[:MOST_NAMED])}{more}")
-
-
-MOST_NAMED = 3
-"""Weights that a message names."""

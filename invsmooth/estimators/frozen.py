@@ -15,15 +15,17 @@ from torch import Tensor, nn
 from invsmooth.cache import code_of, content_key
 from invsmooth.operators.base import Operator
 
+# estimator(y, operator) -> x_hat: any callable, usually a torch module (deepinv's convention).
 Estimator = Callable[[Tensor, Operator], Tensor]
-"""``estimator(y, operator) -> x_hat``: any callable, usually a torch module (deepinv's convention)."""
+DEEPEST = 5  # wrappers around a module that are looked through
+# Attributes that torch keeps for itself, whether it trains among them.
+INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
 
 
 @contextmanager
 def frozen(estimator: Estimator) -> Iterator[None]:
     """Within the block the estimator's modules are in eval mode and its weights need no gradients. Both are restored,
-    module by module. Modules that a function or another object calls are included if they can be found
-    (:func:`modules_of`)."""
+    module by module. Modules that a function calls are included if they can be found (:func:`modules_of`)."""
     roots = modules_of(estimator)
     training = {module: module.training for root in roots for module in root.modules()}
     needs_grad = {p: p.requires_grad for root in roots for p in root.parameters()}
@@ -38,15 +40,10 @@ def frozen(estimator: Estimator) -> Iterator[None]:
             parameter.requires_grad_(flag)
 
 
-DEEPEST = 5
-"""Wrappers around a module that are looked through."""
-
-
 def modules_of(estimator: Any) -> list[nn.Module]:
     """The torch modules that a callable uses: itself, or what its closure, the globals that it names, its defaults, its
     attributes (also of its bound object, or of a partial) hold, and what these do in turn."""
-    found: list[nn.Module] = []
-    seen: set[int] = set()
+    found, seen = list[nn.Module](), set[int]()
 
     def look(value: Any, depth: int) -> None:
         if id(value) in seen or depth > DEEPEST or isinstance(value, type | ModuleType | str | bytes | Tensor):
@@ -54,9 +51,9 @@ def modules_of(estimator: Any) -> list[nn.Module]:
         seen.add(id(value))
         if isinstance(value, nn.Module):
             found.append(value)
-            return
-        for part in parts_of(value):
-            look(part, depth + 1)
+        else:
+            for part in parts_of(value):
+                look(part, depth + 1)
 
     look(estimator, 0)
     return found
@@ -84,7 +81,6 @@ def parts_of(value: Any) -> Iterator[Any]:
 
 
 def state_sha256(estimator: nn.Module) -> str:
-    """SHA-256 of an estimator's state dict: its names, shapes, types and values."""
     digest = hashlib.sha256()
     for name, value in sorted(estimator.state_dict().items()):
         digest.update(f"{name} {tuple(value.shape)} {value.dtype}".encode())
@@ -106,10 +102,6 @@ def architecture(estimator: nn.Module) -> dict[str, Any]:
         more |= {kind.__module__ for v in attributes.values() for kind in (v, type(v)) if hasattr(kind, "__module__")}
     roots = {name for name in roots if not name.startswith("torch.")}
     return {"modules": modules, "source": code_of(roots, (name for name in more if isinstance(name, str)))}
-
-
-INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
-"""Attributes that torch keeps for itself, whether it trains among them."""
 
 
 def described(value: Any) -> str:

@@ -41,19 +41,13 @@ class Phase(nn.Module):
 class ISTANetPP(nn.Module):
     """ISTA-Net++, ``estimator(y, operator) -> x_hat``; 760 220 parameters at the default size.
 
-    The whole image is processed at once, across the blocks of the operator, and as published with the pad that completes
-    the blocks at the border; the pad is cropped at the end. The network is conditioned on the
-    compression ratio ``operator.ratio`` (a fraction); for an operator without one, on measurements per pixel.
+    The whole image is processed at once, across the blocks of the operator, and as published with the
+    pad that completes the blocks at the border; the pad is cropped at the end. The network is
+    conditioned on the compression ratio ``operator.ratio`` (a fraction); for an operator without one,
+    on measurements per pixel. As published it has 20 unfolded phases and 32 feature channels.
+    Raises: ValueError: a size below 1."""
 
-    Args:
-        n_phases: unfolded phases (20 as published).
-        channels: feature channels (32 as published).
-    Raises:
-        ValueError: a size below 1.
-    """
-
-    published_sizes: ClassVar = ("n_phases", "channels")
-    """Parameters that the shapes of published weights determine."""
+    published_sizes: ClassVar = ("n_phases", "channels")  # parameters that the shapes of published weights determine
 
     def __init__(self, n_phases: int = 20, channels: int = 32) -> None:
         super().__init__()
@@ -61,9 +55,8 @@ class ISTANetPP(nn.Module):
             raise ValueError(f"n_phases={n_phases} and channels={channels} have to be at least 1")
         self.n_phases, self.channels = n_phases, channels
         self.phases = nn.ModuleList(Phase(channels) for _ in range(n_phases))
-        self.condition = nn.Sequential(
-            nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU(), nn.Linear(32, 2 * n_phases), nn.Softplus()
-        )
+        hidden = (nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
+        self.condition = nn.Sequential(*hidden, nn.Linear(32, 2 * n_phases), nn.Softplus())
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""

@@ -24,11 +24,8 @@ class Ridge(nn.Module):
 
     Args:
         alpha: regularisation, > 0, in units of ||A||².
-        n_iter: conjugate-gradient iterations at most.
         tolerance: stop once every image's residual is below this share of ||y||.
-    Raises:
-        ValueError: alpha not positive.
-    """
+    Raises: ValueError: alpha not positive."""
 
     def __init__(self, alpha: float = 0.01, n_iter: int = 100, tolerance: float = 1e-6) -> None:
         super().__init__()

@@ -2,8 +2,7 @@
 
 The theorems speak of z -> f(Az + b): f is a function of one image at a time, A is linear. :func:`checked` looks whether
 estimator, operator, measurements and images are of that kind. A check on a few inputs proves nothing about all others:
-it finds mistakes, not intentions (docs/theory.md).
-"""
+it finds mistakes, not intentions (docs/theory.md)."""
 
 from __future__ import annotations
 
@@ -21,20 +20,15 @@ from invsmooth.core.units import to_unit_scale
 from invsmooth.estimators.frozen import Estimator, frozen, modules_of
 from invsmooth.operators.base import Operator
 
-EVALUATIONS = 2
-"""Of the estimator, for each batch, beside f(y), which its user needs anyway."""
-PRECISE = (torch.float32, torch.float64)
-"""Types of images and measurements: coarser ones would round the noise away."""
+EVALUATIONS = 2  # of the estimator, for each batch, beside f(y), which its user needs anyway
+PRECISE = (torch.float32, torch.float64)  # of images and measurements: coarser types would round the noise away
+# Relative l2 distance up to which two evaluations of one image are the same: other batch sizes sum in another
+# order, and a network may compute in TF32 or bfloat16 inside.
 SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
-"""Relative l2 distance up to which two evaluations of one image are the same: other batch sizes sum in another order, and
-a network may compute in TF32 or bfloat16 inside."""
-SAME_COARSE = 8
-"""The same for coarser answers, in spacings of their type."""
-LINEAR = {torch.float64: 1e-9, torch.float32: 1e-5}
-LINEAR_ON_GPU = 2e-3
-"""Relative l2 distance of A(u + v) and A(u) + A(v). Convolutions on a GPU round as TF32 does."""
-LEVELS_OF_NOISE = 1000
-"""The least standard deviation of the noise, in spacings of the measurements' floating-point numbers."""
+SAME_COARSE = 8  # the same for coarser answers, in spacings of their type
+LINEAR = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative l2 distance of A(u + v) and A(u) + A(v)
+LINEAR_ON_GPU = 2e-3  # convolutions on a GPU round as TF32 does
+LEVELS_OF_NOISE = 1000  # the least standard deviation of the noise, in spacings of the measurements' numbers
 DEPENDS_ON_MODE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
 
 
@@ -42,11 +36,9 @@ class Checked:
     """An estimator that :func:`checked` looked at. Each answer is checked for type and shape, and is at least float32.
 
     Attributes:
-        estimator, operator: f and A.
         y, x_hat: the measurements it was looked at with, and their reconstructions.
         unit_noise: standard deviation of A u for u ~ N(0, I).
-        rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider.
-    """
+        rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider."""
 
     def __init__(self, estimator: Estimator, operator: Operator, y: Tensor) -> None:
         self.estimator, self.operator, self.y = estimator, operator, y
@@ -58,17 +50,18 @@ class Checked:
         self.unit_noise = check_operator(operator, y, self.x_hat.shape[1:])
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
-        x_hat = check_answer(self.estimator(y, operator))
+        x_hat: Any = self.estimator(y, operator)
+        if not isinstance(x_hat, Tensor):
+            raise PremiseError(f"the estimator answers with a {type(x_hat).__name__}, not with a tensor of images")
+        if not x_hat.is_floating_point():
+            raise PremiseError(f"the estimator answers in {x_hat.dtype}; real floating-point numbers are needed")
+        shape = tuple(x_hat.shape)
         if x_hat.ndim < 2 or len(x_hat) != len(y):
-            raise PremiseError(
-                f"the estimator answers {len(y)} measurements with shape {tuple(x_hat.shape)}, not with an image for each"
-            )
-        if self.image_shape is None:
-            self.image_shape = x_hat.shape[1:]
-        if x_hat.shape[1:] != self.image_shape:
-            raise PremiseError(
-                f"the estimator answers with images of shape {tuple(self.image_shape)}, then {tuple(x_hat.shape[1:])}"
-            )
+            answers = f"the estimator answers {len(y)} measurements with shape {shape}"
+            raise PremiseError(f"{answers}, not with an image for each")
+        self.image_shape = known = self.image_shape or x_hat.shape[1:]
+        if x_hat.shape[1:] != known:
+            raise PremiseError(f"the estimator answers with images of shape {tuple(known)}, then {shape[1:]}")
         if x_hat.dtype not in PRECISE:
             self.rounding = max(self.rounding, torch.finfo(x_hat.dtype).eps)
             return x_hat.float()
@@ -76,20 +69,15 @@ class Checked:
 
     def reconstruction(self, y: Tensor) -> Tensor:
         """f(y), shape (B, C, H, W). Not evaluated again where it is known."""
-        return (
-            self.x_hat
-            if y is self.y
-            else check_finite("the reconstruction of the measurements", self(y, self.operator))
-        )
+        if y is self.y:
+            return self.x_hat
+        return check_finite("the reconstruction of the measurements", self(y, self.operator))
 
     def check_sigma(self, sigma: float, y: Tensor) -> None:
         """Raises PremiseError: noise of this standard deviation vanishes in the rounding of y. Warns where it is above 1."""
         if sigma > 1:
-            warnings.warn(
-                f"sigma={sigma:g} is a standard deviation on the [0, 1] pixel scale; if grey levels are meant, give "
-                f"sigma={to_unit_scale(sigma):.4g}",
-                stacklevel=3,
-            )
+            grey = f"if grey levels are meant, give sigma={to_unit_scale(sigma):.4g}"
+            warnings.warn(f"sigma={sigma:g} is a standard deviation on the [0, 1] pixel scale; {grey}", stacklevel=3)
         spacing = torch.finfo(y.dtype).eps * float(y.abs().max())
         if 0 < sigma * self.unit_noise < LEVELS_OF_NOISE * spacing:
             least = LEVELS_OF_NOISE * spacing / self.unit_noise
@@ -106,15 +94,12 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
     on y, which its user needs anyway (:meth:`Checked.reconstruction`), and on two images more.
 
     Args:
-        estimator, operator: f and A.
         y: measurements, shape (B, …), B >= 1.
         x: clean images, in the shape of the reconstructions, or None.
-    Raises:
-        PremiseError: a tensor of another type than float32 or float64, with numbers that are not finite, or of the wrong
-            shape; an A that is not linear, or another one at each call; an estimator that takes other arguments, answers
-            with something else than an image for each measurement, is random, or lets the images of a batch depend on each
-            other; one that is no torch module and calls batch norm or dropout in training mode.
-    """
+    Raises: PremiseError: a tensor of another type than float32 or float64, with numbers that are not finite, or of the
+        wrong shape; an A that is not linear, or another one at each call; an estimator that takes other arguments,
+        answers with something else than an image for each measurement, is random, or lets the images of a batch depend
+        on each other; one that is no torch module and calls batch norm or dropout in training mode."""
     check_tensor("y", y)
     if x is not None:
         check_tensor("x", x)
@@ -149,15 +134,6 @@ def check_finite(name: str, value: Tensor) -> Tensor:
     if not bool(value.isfinite().all()):
         raise NotFiniteError(f"{name} is not finite everywhere (nan or inf); nothing can be said of it")
     return value
-
-
-def check_answer(x_hat: Any) -> Tensor:
-    """What an estimator answered, once it is a tensor of real floating-point numbers."""
-    if not isinstance(x_hat, Tensor):
-        raise PremiseError(f"the estimator answers with a {type(x_hat).__name__}, not with a tensor of images")
-    if not x_hat.is_floating_point():
-        raise PremiseError(f"the estimator answers in {x_hat.dtype}; real floating-point numbers are needed")
-    return x_hat
 
 
 def check_signature(estimator: Any) -> None:
@@ -208,19 +184,15 @@ def check_alone(known: Checked) -> None:
 
 def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> float:
     """Standard deviation of A u for u ~ N(0, I).
-
-    Raises: PremiseError: A does not map images to measurements in the shape of y, is not linear, or is another one at
-        each call.
-    """
+    Raises: PremiseError: A does not map images to measurements like y, is not linear, or differs at each call."""
     u, v = (probe(image_shape, name).to(y) for name in ("u", "v"))
     try:
         with torch.no_grad():
             together = operator.A(torch.cat([u, v, u + v, torch.zeros_like(u)]))
             alone = operator.A(u)
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        raise PremiseError(
-            f"operator.A fails on images of shape {tuple(image_shape)}, which the estimator answers with: {error}"
-        ) from error
+        images = f"images of shape {tuple(image_shape)}, which the estimator answers with"
+        raise PremiseError(f"operator.A fails on {images}: {error}") from error
     for measured, count in ((together, 4), (alone, 1)):
         if not isinstance(measured, Tensor) or measured.shape != (count, *y.shape[1:]):
             shape = tuple(measured.shape) if isinstance(measured, Tensor) else type(measured).__name__
@@ -233,20 +205,17 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
     au, av, both, zero = together
     size = float(au.norm() + av.norm())
     tolerance = (LINEAR[y.dtype] if y.device.type == "cpu" else LINEAR_ON_GPU) * size
-    found = {
-        "A(0) is not 0": zero,
-        "A(u + v) is not A(u) + A(v)": both - au - av,
-        "two calls of A differ": alone[0] - au,
-    }
-    for what, difference in found.items():
-        if not float(difference.norm()) <= tolerance:
-            raise PremiseError(
-                f"operator.A is not linear: {what} (l2 distance {float(difference.norm()):.3g}, size {size:.3g}); add "
-                "offsets and noise outside, as b"
-            )
+    found = (
+        ("A(0) is not 0", zero),
+        ("A(u + v) is not A(u) + A(v)", both - au - av),
+        ("two calls of A differ", alone[0] - au),
+    )
+    for what, difference in found:
+        if not (distance := float(difference.norm())) <= tolerance:
+            numbers = f"l2 distance {distance:.3g}, size {size:.3g}"
+            raise PremiseError(f"operator.A is not linear: {what} ({numbers}); add offsets and noise outside, as b")
     return float(au.square().mean().sqrt())
 
 
 def probe(image_shape: torch.Size, name: str) -> Tensor:
-    """A standard normal image, shape (1, C, H, W)."""
     return standard_normal((1, *image_shape), 0, "premises", name)

@@ -19,19 +19,15 @@ from invsmooth.operators.base import LinearOperator
 
 log = logging.getLogger(__name__)
 
-SIDE = 64
-"""Pixels. A network that takes no crop is asked about the whole image."""
-
+SIDE = 64  # pixels; a network that takes no crop is asked about the whole image
 Probes = dict[tuple[LinearOperator, tuple[int, int]], str]
 
 
 def probes(estimator: nn.Module, operators: Iterable[LinearOperator], sizes: Iterable[tuple[int, int]]) -> Probes:
     """A hash for each operator and image size (height, width), of the answer at the image's corner of SIDE × SIDE pixels.
-
     A network that cannot answer gets a hash that no other process has, with a warning: nothing is taken over for it.
     Operators and network are on one device. On a CPU one thread computes, so that the answer does not depend on how many
-    there are.
-    """
+    there are."""
 
     @functools.cache
     def answer(operator: LinearOperator, size: tuple[int, int]) -> str:

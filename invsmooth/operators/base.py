@@ -13,9 +13,9 @@ from invsmooth.cache.parts import class_path, is_ours, parameters
 from invsmooth.core.hashes import array_sha256
 from invsmooth.core.rng import standard_normal
 
+# Decimals of an operator's buffers that enter its hash: a matrix made from a seed is the same on every
+# machine but for its last bits, which the linear algebra library decides.
 BUFFER_DIGITS = 6
-"""Decimals of an operator's buffers that enter its hash: a matrix made from a seed is the same on every machine but for its
-last bits, which the linear algebra library decides."""
 
 
 @runtime_checkable
@@ -29,14 +29,10 @@ class Operator(Protocol):
 
 class LinearOperator(nn.Module):
     """A noiseless linear measurement operator, y = A x (noise b is added outside: y = operator.A(x) + b).
+    Matrices are buffers, so ``operator.to(device)`` moves them."""
 
-    Matrices are buffers, so ``operator.to(device)`` moves them.
-    """
-
-    name: ClassVar[str]
-    """Of our own operators: what configs and files call them."""
-    ratio: float = 1.0
-    """Compression ratio m/n: what a network that is conditioned on the ratio gets."""
+    name: ClassVar[str]  # of our own operators: what configs and files call them
+    ratio: float = 1.0  # compression ratio m/n: what a network that is conditioned on the ratio gets
 
     def A(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has to define A(x)")
@@ -48,8 +44,8 @@ class LinearOperator(nn.Module):
         return self.A(x)
 
     def sha256(self) -> str:
-        """SHA-256 of class, ratio and buffers (BUFFER_DIGITS decimals); of an operator from elsewhere also of its class path
-        and parameters."""
+        """SHA-256 of class, ratio and buffers (BUFFER_DIGITS decimals); of an operator from elsewhere also
+        of its class path and parameters."""
         return hash_of(self, self.ratio)
 
 
@@ -65,10 +61,7 @@ def hash_of(operator: Any, ratio: float) -> str:
 
 
 def as_operator(operator: Operator) -> LinearOperator:
-    """A :class:`LinearOperator` from any object with the methods A and A_adjoint.
-
-    Raises: TypeError: it lacks one of them.
-    """
+    """A :class:`LinearOperator` from any object with the methods A and A_adjoint. Raises: TypeError: it lacks one."""
     if isinstance(operator, LinearOperator):
         return operator
     if not isinstance(operator, Operator):

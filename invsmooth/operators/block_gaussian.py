@@ -44,10 +44,8 @@ class BlockGaussian(LinearOperator):
         seed: of Phi; the matrix depends on (seed, ratio, block) alone.
         matrix: Phi itself, shape (m, block²), as an array or as a path to a .npy or .mat file (the one 2-d array in it).
             Its rows need not be orthonormal. m must be the one that ``ratio`` gives.
-    Raises:
-        ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
-        FileNotFoundError: no file at the matrix path.
-    """
+    Raises: ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
+        FileNotFoundError: no file at the matrix path."""
 
     name = "block_gaussian"
     phi: Tensor
@@ -124,10 +122,8 @@ def orthonormal_rows(m: int, n: int, seed: int) -> Tensor:
 
 
 def read_matrix(matrix: np.ndarray | Tensor | str | Path) -> Tensor:
-    """A two-dimensional float32 matrix from an array or from a .npy or .mat file."""
     if isinstance(matrix, str | Path):
-        path = Path(matrix)
-        if not path.is_file():
+        if not (path := Path(matrix)).is_file():
             raise FileNotFoundError(f"operator.matrix={matrix}: there is no such file (expected a .npy or .mat file)")
         if path.suffix == ".npy":
             matrix = np.load(path, allow_pickle=False)

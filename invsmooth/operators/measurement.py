@@ -15,19 +15,12 @@ from invsmooth.operators.base import LinearOperator
 
 @dataclass(frozen=True)
 class Setting:
-    """One measurement setting of an evaluation.
+    """One measurement setting of an evaluation."""
 
-    Attributes:
-        operator: A.
-        ratio: m/n, as in the config and the rows.
-        sigma_b: standard deviation of b, [0, 1] pixel scale.
-        noise_seed: of b.
-    """
-
-    operator: LinearOperator
-    ratio: float
-    sigma_b: float
-    noise_seed: int = 0
+    operator: LinearOperator  # A
+    ratio: float  # m/n, as in the config and the rows
+    sigma_b: float  # standard deviation of b, [0, 1] pixel scale
+    noise_seed: int = 0  # of b
 
     def __str__(self) -> str:
         return f"m/n = {self.ratio:g}, sigma_b = {to_grey_levels(self.sigma_b):g}"

@@ -13,17 +13,12 @@ from invsmooth.operators.base import LinearOperator, as_operator
 
 
 def our_operator(name: str) -> type[LinearOperator] | None:
-    """The class in :mod:`invsmooth.operators` with this ``name``."""
     return next((c for c in vars(operators).values() if getattr(c, "name", None) == name), None)
 
 
 def operator_class(target: object, trust: Sequence[str], source: Path) -> type:
-    """The class at a dotted name: an operator of ours, or any class of a module in ``trust``.
-
-    Args:
-        source: the file that names it, for messages.
-    Raises: CheckpointError: it is neither, or cannot be imported.
-    """
+    """The class at a dotted name in the file ``source``: an operator of ours, or any class of a module in ``trust``.
+    Raises: CheckpointError: it is neither, or cannot be imported."""
     found, defined = resolve_trusted(target, trust, source, "operator")
     if not (isinstance(found, type) and (issubclass(found, LinearOperator) or covered(defined, trust))):
         raise refused(source, f"names {target} as its operator, which is no class of an operator")
@@ -31,9 +26,6 @@ def operator_class(target: object, trust: Sequence[str], source: Path) -> type:
 
 
 def rebuilt(kind: type, parameters: Mapping[str, Any], *, ratio: float) -> LinearOperator:
-    """An operator of a class, with those of the parameters that it has.
-
-    Raises: whatever the class raises for them.
-    """
+    """An operator of a class, with those of the parameters that it has. Raises what the class raises for them."""
     names = inspect.signature(kind).parameters
     return as_operator(kind(**{k: v for k, v in {**parameters, "ratio": ratio}.items() if k in names}))

@@ -1,15 +1,12 @@
 """Launchers of sweeps that outlive their jobs: a job that is killed or whose node fails does not
-end the others.
-
-Each wraps the launcher of a Hydra plugin, which would raise an error then and drop the results of
-all jobs. conf/launcher names them by their subclasses in ``hydra_plugins.invsmooth_launchers``.
-"""
+end the others. Each wraps the launcher of a Hydra plugin, which would raise an error then and drop
+the results of all jobs. conf/launcher names them by their subclasses in
+``hydra_plugins.invsmooth_launchers``."""
 
 from __future__ import annotations
 
 import logging
 import shutil
-from abc import abstractmethod
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -28,19 +25,11 @@ from invsmooth.sweeps.outcomes import job_number, outcomes, write_lost
 
 log = logging.getLogger(__name__)
 
-OBJECT_STORE_BYTES = 75 * 2**20
-"""Ray's shared memory: the least that it takes, for our jobs return next to nothing."""
-
 
 class Wrapper(Launcher):
-    """Holds a plugin's launcher. A job that died has an empty result: see its folder.
+    """Holds a plugin's launcher. A job that died has an empty result: see its folder."""
 
-    Attributes:
-        plugin: dotted name of the wrapped class; imported late, for it may not be installed.
-        wrapped: the plugin's launcher.
-    """
-
-    plugin: ClassVar[str]
+    plugin: ClassVar[str]  # dotted name of the wrapped class; imported late, for it may not be installed
 
     def __init__(self, **options: Any) -> None:
         self.wrapped = resolve_name(self.plugin)(**options)
@@ -48,9 +37,6 @@ class Wrapper(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.wrapped.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweep = Path(config.hydra.sweep.dir)
-
-    @abstractmethod
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]: ...
 
     def results(
         self, waits: Iterable[Callable[[], JobReturn]], died: tuple[type[Exception], ...],
@@ -105,9 +91,8 @@ class Submitit(Wrapper):
         """Raises: ConfigError: there is no SLURM here."""
         super().setup(hydra_context=hydra_context, task_function=task_function, config=config)
         if self.wrapped._EXECUTOR == "slurm" and shutil.which("srun") is None:
-            raise ConfigError(
-                "launcher=slurm: there is no SLURM here (no command srun); launcher=slurm_local does without"
-            )
+            missing = "there is no SLURM here (no command srun)"
+            raise ConfigError(f"launcher=slurm: {missing}; launcher=slurm_local does without")
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import submitit
@@ -122,10 +107,8 @@ class Submitit(Wrapper):
         executor.update_parameters(**options)
         numbers = range(initial_job_idx, initial_job_idx + len(job_overrides))
         log.info("submitit (%s) starts %d jobs; sweep folder: %s", cluster, len(numbers), self.sweep)
-        arguments = [
-            (list(overrides), "hydra.sweep.dir", number, str(number), Singleton.get_state())
-            for number, overrides in zip(numbers, job_overrides, strict=True)
-        ]
+        pairs = zip(numbers, job_overrides, strict=True)
+        arguments = [(list(o), "hydra.sweep.dir", number, str(number), Singleton.get_state()) for number, o in pairs]
         jobs = executor.map_array(self.wrapped, *zip(*arguments, strict=True))
         waits = [lambda job=job: job.results()[0] for job in jobs]
         return self.results(waits, (FailedJobError, UncompletedJobError), job_overrides, initial_job_idx)
@@ -143,7 +126,8 @@ class Ray(Wrapper):
         configure_log(wrapped.config.hydra.hydra_logging, wrapped.config.hydra.verbose)
         self.sweep.mkdir(parents=True, exist_ok=True)
         if not wrapped.ray_cfg.init.get("address"):
-            wrapped.ray_cfg.init.setdefault("object_store_memory", OBJECT_STORE_BYTES)
+            # Shared memory: the least that Ray takes, for our jobs return next to nothing.
+            wrapped.ray_cfg.init.setdefault("object_store_memory", 75 * 2**20)
         start_ray(wrapped.ray_cfg.init)
         numbers, tasks = range(initial_job_idx, initial_job_idx + len(job_overrides)), []
         log.info("Ray starts %d jobs; sweep folder: %s", len(numbers), self.sweep)

@@ -17,26 +17,19 @@ from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
 
 FAILED = "failed.json"
-OUTPUT_SUBDIR = ".hydra"
-"""Where Hydra writes the overrides of a job, in its folder."""
+OUTPUT_SUBDIR = ".hydra"  # where Hydra writes the overrides of a job, in its folder
 OVERRIDES = f"{OUTPUT_SUBDIR}/overrides.yaml"
 DIED = "died and left no error: killed, out of memory, or its machine is gone"
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended.
-
-    Attributes:
-        overrides: as one command line.
-        error: "" for a job that finished.
-        exit_code: 0 finished, 2 a user error, 1 anything else.
-    """
+    """How a job ended."""
 
     folder: Path
-    overrides: str
-    error: str = ""
-    exit_code: int = 0
+    overrides: str  # as one command line
+    error: str = ""  # "" for a job that finished
+    exit_code: int = 0  # 0 finished, 2 a user error, 1 anything else
 
     @property
     def died(self) -> bool:
@@ -66,7 +59,6 @@ def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseEx
 
 
 def outcomes(sweep: Path) -> list[Outcome]:
-    """Those of all jobs that started or were lost, by their number."""
     folders = [p.parents[1] for p in sweep.glob(f"*/{OVERRIDES}")]
     return [outcome(f) for f in sorted(folders, key=lambda f: (job_number(f), f.name))]
 
@@ -76,9 +68,8 @@ def outcome(folder: Path) -> Outcome:
     if failed := read_json(folder / FAILED):
         return Outcome(folder, overrides, failed["error"], failed["exit_code"])
     record = read_json(folder / "run.json")  # empty if the job died before it wrote any
-    if record.get("status") == "finished":
-        return Outcome(folder, overrides)
-    return Outcome(folder, overrides, record.get("error", DIED), 1)
+    finished = record.get("status") == "finished"
+    return Outcome(folder, overrides) if finished else Outcome(folder, overrides, record.get("error", DIED), 1)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -95,7 +86,6 @@ def job_number(folder: Path) -> int:
 
 
 def summary(ended: Sequence[Outcome]) -> Iterator[str]:
-    """Lines with overrides, folder and error of each job that did not finish."""
     bad = [o for o in ended if o.exit_code]
     yield f"{len(ended) - len(bad)} of {len(ended)} jobs finished" + (f", {len(bad)} did not:" if bad else "")
     for o in bad:

@@ -29,25 +29,17 @@ log = logging.getLogger(__name__)
 class ReportAtSweepEnd(Callback):
     """Lets a sweep go on when a job fails. At the end writes ``results.parquet`` and ``report/`` of
     the jobs that finished to the sweep's folder, and names the others (exit code not 0).
+    Hydra turns an Exception of a callback into a warning; only SystemExit stops the program."""
 
-    Hydra turns an Exception of a callback into a warning; only SystemExit stops the program.
-
-    Attributes:
-        running: the config of the multirun that this process has begun and not concluded.
-    """
-
-    running: ClassVar[DictConfig | None] = None
+    running: ClassVar[DictConfig | None] = None  # of the multirun that this process has begun and not concluded
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        try:
-            # Where these values are swept, the jobs refuse them (invsmooth.config.validate).
-            if starts_processes(config.trainer.strategy, config.trainer.devices):
-                raise ConfigError(NO_DISTRIBUTED_JOBS)
-            if config.hydra.output_subdir != OUTPUT_SUBDIR:  # outcomes reads the overrides of the jobs there
-                found = f"hydra.output_subdir={config.hydra.output_subdir}"
-                raise ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")
-        except ConfigError as error:
-            sys.exit(cli.fail(error))
+        # Where these values are swept, the jobs refuse them (invsmooth.config.validate).
+        if starts_processes(config.trainer.strategy, config.trainer.devices):
+            sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
+        if config.hydra.output_subdir != OUTPUT_SUBDIR:  # outcomes reads the overrides of the jobs there
+            found = f"hydra.output_subdir={config.hydra.output_subdir}"
+            sys.exit(cli.fail(ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")))
         ReportAtSweepEnd.running = config
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
@@ -99,7 +91,14 @@ def conclude(config: DictConfig) -> int:
     code = exit_code(ended)
     finished = [o.folder for o in ended if o.exit_code == 0]
     try:
-        write_results(folder, [f for f in finished if (f / "results.parquet").is_file()], config.report)
+        # Not at the top: Hydra imports this module even for --help.
+        from invsmooth.records.rows import read_rows, write_table
+        from invsmooth.reporting import report
+
+        if runs := [f for f in finished if (f / "results.parquet").is_file()]:
+            write_table(folder / "results.parquet", *read_rows(runs))
+            if config.report:
+                report(runs, folder / "report")
     except Exception as error:
         known = cli.mistake(error)
         message = "the report failed; the rows are in the folders of the jobs, for python -m invsmooth.report: %s"
@@ -111,24 +110,9 @@ def conclude(config: DictConfig) -> int:
 
 
 def conclude_plan(folder: Path, ended: Sequence[Outcome]) -> int:
-    """Print the plans of the jobs, and remove their folders."""
-    planned = [o for o in ended if (o.folder / PLAN).is_file()]
-    if planned:
+    if planned := [o for o in ended if (o.folder / PLAN).is_file()]:
         print_plans([read_plan(o.folder) for o in planned])
-    failed = [o for o in ended if o not in planned]
-    if failed:
+    if failed := [o for o in ended if o not in planned]:
         print("\n" + "\n".join(summary(failed)))
     shutil.rmtree(folder, ignore_errors=True)
     return exit_code(failed)
-
-
-def write_results(folder: Path, runs: Sequence[Path], with_report: bool) -> None:
-    """Write the rows of ``runs``, and a report on them, to ``folder``."""
-    # Not at the top: Hydra imports this module even for --help.
-    from invsmooth.records.rows import read_rows, write_table
-    from invsmooth.reporting import report
-
-    if runs:
-        write_table(folder / "results.parquet", *read_rows(runs))
-        if with_report:
-            report(list(runs), folder / "report")
