@@ -1,7 +1,7 @@
 """Launchers of sweeps that outlive their jobs: a job that is killed or whose node fails does not
 end the others. Each wraps the launcher of a Hydra plugin, which would raise an error then and drop
-the results of all jobs. conf/launcher names them by their subclasses in
-``hydra_plugins.invsmooth_launchers``."""
+the results of all jobs. Hydra takes only classes of the package ``hydra_plugins``: ours say that
+they are of it (:func:`register`)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any, ClassVar
 
+from hydra.core.plugins import Plugins
 from hydra.core.singleton import Singleton
 from hydra.core.utils import JobReturn, JobStatus, configure_log, setup_globals
 from hydra.plugins.launcher import Launcher
@@ -61,6 +62,9 @@ def no_result() -> JobReturn:
 class Joblib(Wrapper):
     """Joblib stops all workers when one dies. Jobs that had not started are launched again, and
     those that were interrupted repeated one by one, so that only the culprits die again."""
+
+    __module__ = "hydra_plugins.invsmooth"
+    plugin = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from joblib.externals.loky.process_executor import TerminatedWorkerError
@@ -117,6 +121,9 @@ class Submitit(Wrapper):
 class Ray(Wrapper):
     """Every job is a Ray task."""
 
+    __module__ = "hydra_plugins.invsmooth"
+    plugin = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
+
     def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import ray
         from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray, start_ray
@@ -139,3 +146,19 @@ class Ray(Wrapper):
             tasks.append(launch_job_on_ray(context, wrapped.ray_cfg.remote, config, function, Singleton.get_state()))
         waits = [partial(ray.get, task) for task in tasks]
         return self.results(waits, (ray.exceptions.RayError,), job_overrides, initial_job_idx)
+
+
+class SlurmLocal(Submitit):
+    __module__ = "hydra_plugins.invsmooth"
+    plugin = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.LocalLauncher"
+
+
+class Slurm(Submitit):
+    __module__ = "hydra_plugins.invsmooth"
+    plugin = "hydra_plugins.hydra_submitit_launcher.submitit_launcher.SlurmLauncher"
+
+
+def register() -> None:
+    """Make our launchers known to Hydra, under the names that conf/launcher gives."""
+    for launcher in (Joblib, SlurmLocal, Slurm, Ray):
+        Plugins.instance().register(launcher)

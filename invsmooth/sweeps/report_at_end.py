@@ -21,6 +21,7 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.evaluation.job_plan import FILE as PLAN
 from invsmooth.evaluation.job_plan import print_plans, read_plan
+from invsmooth.sweeps import launchers
 from invsmooth.sweeps.outcomes import OUTPUT_SUBDIR, Outcome, clear_failure, exit_code, outcomes, summary, write_failure
 
 log = logging.getLogger(__name__)
@@ -34,6 +35,7 @@ class ReportAtSweepEnd(Callback):
     running: ClassVar[DictConfig | None] = None  # of the multirun that this process has begun and not concluded
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        launchers.register()  # Hydra looks for the launcher next
         # Where these values are swept, the jobs refuse them (invsmooth.config.validate).
         if starts_processes(config.trainer.strategy, config.trainer.devices):
             sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))

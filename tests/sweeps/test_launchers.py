@@ -19,7 +19,6 @@ from hydra.errors import HydraException
 from hydra.plugins.launcher import Launcher
 from omegaconf import DictConfig, OmegaConf
 
-from hydra_plugins import invsmooth_launchers
 from invsmooth.config import cli, schema
 from invsmooth.core.errors import ConfigError
 from invsmooth.sweeps import launchers
@@ -74,8 +73,8 @@ def test_slurm_where_there_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     pytest.importorskip("submitit")
     monkeypatch.setenv("PATH", "")
     with pytest.raises(ConfigError, match="no command srun"):
-        invsmooth_launchers.Slurm().setup(**setting_up(tmp_path))
-    invsmooth_launchers.SlurmLocal().setup(**setting_up(tmp_path))
+        launchers.Slurm().setup(**setting_up(tmp_path))
+    launchers.SlurmLocal().setup(**setting_up(tmp_path))
 
 
 @pytest.mark.parametrize(
@@ -89,6 +88,7 @@ def test_hydra_finds_the_launchers_of_the_config(launcher: str, plugin: str) -> 
     with initialize_config_module("invsmooth.conf", version_base="1.3"):
         composed = compose("train", ["hydra.job.name=t", f"launcher={launcher}"], return_hydra_config=True)
     options = composed.hydra.launcher
+    launchers.register()
     made = Plugins.instance()._instantiate(options)
     assert isinstance(made, Wrapper)
     assert isinstance(made.wrapped, Launcher)
@@ -132,8 +132,8 @@ def joblib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> launchers.Joblib:
     """Our joblib launcher around a :class:`Pool`."""
     executor = pytest.importorskip("joblib.externals.loky.process_executor")
     monkeypatch.setattr(executor, "TerminatedWorkerError", WorkerDied)
-    monkeypatch.setattr(invsmooth_launchers.Joblib, "plugin", f"{__name__}.Pool")
-    made = invsmooth_launchers.Joblib()
+    monkeypatch.setattr(launchers.Joblib, "plugin", f"{__name__}.Pool")
+    made = launchers.Joblib()
     made.setup(**setting_up(tmp_path))
     return made
 
@@ -215,8 +215,8 @@ class LocalPlugin:
 @pytest.mark.slow
 def test_submitit_waits_for_the_jobs_after_one_that_died(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("submitit")
-    monkeypatch.setattr(invsmooth_launchers.SlurmLocal, "plugin", f"{__name__}.LocalPlugin")
-    launcher = invsmooth_launchers.SlurmLocal(submitit_folder=str(tmp_path / "logs" / "%j"), timeout_min=5, name="t")
+    monkeypatch.setattr(launchers.SlurmLocal, "plugin", f"{__name__}.LocalPlugin")
+    launcher = launchers.SlurmLocal(submitit_folder=str(tmp_path / "logs" / "%j"), timeout_min=5, name="t")
     launcher.setup(**setting_up(tmp_path))
     returned = launcher.launch([["dies"], ["lives"]], 4)
     assert [r.return_value for r in returned] == [None, (5, ["lives"])]
