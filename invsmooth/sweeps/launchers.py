@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import shutil
+import sys
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from functools import partial
@@ -160,5 +161,6 @@ class Slurm(Submitit):
 
 def register() -> None:
     """Make our launchers known to Hydra, under the names that conf/launcher gives."""
+    sys.modules["hydra_plugins.invsmooth"] = sys.modules[__name__]
     for launcher in (Joblib, SlurmLocal, Slurm, Ray):
         Plugins.instance().register(launcher)
