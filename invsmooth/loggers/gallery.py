@@ -21,10 +21,8 @@ from invsmooth.reporting.saved_pictures import CELL, picture_of, read
 
 log = logging.getLogger(__name__)
 
-GALLERIES = 8
-"""The most images, in one measurement setting each."""
-CELLS = 6
-"""The most cells (eps, sigma) of an image, spread over the grid."""
+GALLERIES = 8  # the most images, in one measurement setting each
+CELLS = 6  # the most cells (eps, sigma) of an image, spread over the grid
 
 
 @dataclass(frozen=True)
@@ -38,8 +36,7 @@ class Picture:
 
 
 def galleries(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Picture]]:
-    """The pictures of each image and measurement setting, by name. Equal pictures of several cells
-    are there once."""
+    """The pictures of each image and measurement setting, by name; equal ones of several cells once."""
     cells = rows.drop_duplicates(CELL)  # pictures are those of a run's first certifier, whose row comes first
     cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
     groups: list[Any] = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))

@@ -13,9 +13,7 @@ from invsmooth.core.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
-SAME = {"dryrun": "offline", "run": "online"}
-"""Old values of the environment variable WANDB_MODE."""
-
+SAME = {"dryrun": "offline", "run": "online"}  # old values of the environment variable WANDB_MODE
 OFFLINE = "use logger.mode=offline, and `wandb sync` later (docs/logging.md)"
 
 
@@ -29,8 +27,7 @@ def choose_mode(wanted: str | None, timeout: float) -> Any:
     mode = SAME.get(asked, asked) if asked else None
     if mode not in (None, "online"):
         return mode
-    problem = offline_reason(timeout)
-    if problem is None:
+    if (problem := offline_reason(timeout)) is None:
         return "online"
     if mode == "online":
         raise ConfigError(f"W&B online: {problem}; {OFFLINE}")

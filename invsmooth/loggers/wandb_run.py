@@ -26,8 +26,7 @@ from invsmooth.loggers.wandb_mode import OFFLINE, choose_mode
 
 log = logging.getLogger(__name__)
 
-TABLE_LIMIT = 10_000
-"""Rows of the table; W&B shows no more. The artefact has all."""
+TABLE_LIMIT = 10_000  # rows of the table; W&B shows no more, and the artefact has all
 
 
 class WandbRun(WandbLogger):
@@ -35,24 +34,21 @@ class WandbRun(WandbLogger):
 
     def __init__(self, run: Any, folder: Path, project: str, log_model: bool, environment: Sequence[str]) -> None:
         super().__init__(save_dir=folder, project=project, experiment=run)
-        self.keeps_model = log_model
-        self.environment = list(environment)
+        self.keeps_model, self.environment = log_model, list(environment)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Nothing: the run has the resolved config, which the module's values would overwrite."""
 
     @rank_zero_only
     def log_evaluation(self, found: Evaluation) -> None:
-        run = self.experiment
+        run, note = self.experiment, found.note or None
         run.log({"rows": table(found.rows)})
         charts = {chart.name: line_series(chart) for chart in found.charts}
         pictures = {
             f"pictures/{name}": [wandb.Image(Image.fromarray(p.pixels), caption=p.caption) for p in gallery]
             for name, gallery in found.galleries.items()
         }
-        figures = {
-            f"report/{name}": wandb.Image(str(path), caption=found.note or None) for name, path in found.figures.items()
-        }
+        figures = {f"report/{name}": wandb.Image(str(path), caption=note) for name, path in found.figures.items()}
         for logged in (charts, pictures, figures):
             if logged:
                 run.log(logged)
@@ -72,10 +68,7 @@ def build(
     folder: Path, description: Description, *, project: str, entity: str | None, mode: str | None, log_model: bool,
     init_timeout: float, finish_timeout: float,
 ) -> WandbRun:  # fmt: skip
-    """Start the run (in the first process only).
-
-    Raises: ConfigError: online was asked for and is not possible.
-    """
+    """Start the run (in the first process). Raises: ConfigError: online was asked for and is not possible."""
     if getattr(rank_zero_only, "rank", 0) != 0:
         return WandbRun(None, folder, project, log_model, [])
     environment = set_environment(folder)
@@ -115,11 +108,8 @@ def set_environment(folder: Path) -> list[str]:
     """Keep W&B's staged artefacts and logs in the run folder, and its error reports off (they wait
     for a network). Variables that the user has set stay. Returns the names of the others."""
     wandb_folder = (folder / "wandb").resolve()
-    values = {
-        "WANDB_DATA_DIR": str(wandb_folder),
-        "WANDB_CACHE_DIR": str(wandb_folder / "cache"),
-        "WANDB_ERROR_REPORTING": "false",
-    }
+    values = {"WANDB_DATA_DIR": str(wandb_folder), "WANDB_CACHE_DIR": str(wandb_folder / "cache"),
+              "WANDB_ERROR_REPORTING": "false"}  # fmt: skip
     unset = [name for name in values if name not in os.environ]
     os.environ |= {name: values[name] for name in unset}
     return unset
@@ -153,15 +143,13 @@ def line_series(chart: Chart) -> Any:
 
 def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any]:
     """Best checkpoint, rows and report, not copied: `wandb sync` reads them in the run folder."""
-    paths = {
-        ("model", "checkpoint"): found.checkpoint if keeps_model else None,
-        ("results", "rows"): found.results,
-        ("report", "report"): found.report,
-    }
+    paths = {("model", "checkpoint"): found.checkpoint if keeps_model else None, ("results", "rows"): found.results,
+             ("report", "report"): found.report}  # fmt: skip
     for (kind, name), path in paths.items():
         if path is not None:
-            note = {"note": found.note} if found.note else None
-            artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata=note)
+            artifact = wandb.Artifact(
+                f"{run_id}-{name}", type=kind, metadata={"note": found.note} if found.note else None
+            )
             add = artifact.add_dir if path.is_dir() else artifact.add_file
             add(str(path), policy="immutable", skip_cache=True)
             yield artifact

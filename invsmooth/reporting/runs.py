@@ -1,6 +1,5 @@
 """A run folder beside its rows: the settings of training and evaluation (config.yaml), and the cost
-of a training batch (metrics.csv). Either file may be missing. Unknown values are None or nan, never
-guessed."""
+of a training batch (metrics.csv). Either may be missing; unknown is None or nan, never guessed."""
 
 from __future__ import annotations
 
@@ -32,9 +31,8 @@ NOT_TRAINING = (
 """Settings of the test, and the attack of the task, from which algo.eps and its like are computed:
 without an attack it is not used."""
 
-EVALUATION = (
-    "attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.", "operator.noise_seed",
-)  # fmt: skip
+EVALUATION = ("attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.",
+              "operator.noise_seed")  # fmt: skip
 NOT_EVALUATION = (
     "attack._target_", "attack.eps", "attack.name", "attack.target", "attack.chunk_size", "attack.check_samples",
     "data.test.root",
@@ -69,11 +67,10 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Raises: ConfigError: config.yaml is no YAML mapping, or metrics.csv no CSV."""
-    config = read_config(folder)
+    config, metrics = read_config(folder), read_metrics(folder)
     if config is None:
-        return Run(folder, None, None, None, **read_metrics(folder))
-    evaluation = chosen(config, EVALUATION, NOT_EVALUATION)
-    return Run(folder, config, trained_with(folder, config), evaluation, **read_metrics(folder))
+        return Run(folder, None, None, None, **metrics)
+    return Run(folder, config, trained_with(folder, config), chosen(config, EVALUATION, NOT_EVALUATION), **metrics)
 
 
 def trained_with(folder: Path, config: Settings) -> Settings | None:
@@ -88,7 +85,6 @@ def trained_with(folder: Path, config: Settings) -> Settings | None:
 
 
 def chosen(config: Settings, prefixes: tuple[str, ...], but: tuple[str, ...]) -> Settings:
-    """The settings whose keys start as one of ``prefixes``, but for the keys of ``but``."""
     return {key: value for key, value in config.items() if key.startswith(prefixes) and key not in but}
 
 

@@ -22,8 +22,7 @@ from invsmooth.reporting.tables.grid import MISSING, NONE
 BLOCK = [*SETTING, "n_samples"]
 PER_LINE, MAX_PANELS = 4, 24
 PER_PAGE = {"figure1": 8, "psnr": 4}
-PANEL = (2.35, 1.75)
-"""Inches of one plot: four side by side fill the width of a page."""
+PANEL = (2.35, 1.75)  # inches of one plot: four side by side fill the width of a page
 
 Panel = tuple[dict[str, Any], pd.DataFrame]
 
@@ -49,8 +48,7 @@ def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
 
 def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
     """For each panel above the certified discrepancy over sigma, below the PSNR of the draw of rank
-    K; at sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no
-    certificate exists."""
+    K; at sigma = 0 attacked. Hollow: the smoothed median, where no certificate exists."""
     figure, grid, styles = canvas(panels, 2, declared)
     for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
         none: list[float] = []
@@ -59,8 +57,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
             errorbar(top, own, "sigma", "bound", style)
             without = own[own["bound_n"] == 0]
             errorbar(bottom, with_unsmoothed(own, "psnr_certified", "psnr_attacked"), "sigma", "psnr_certified", style)
-            hollow = style | {"linestyle": "", "fillstyle": "none"}
-            errorbar(bottom, without, "sigma", "psnr_median", hollow)
+            errorbar(bottom, without, "sigma", "psnr_median", style | {"linestyle": "", "fillstyle": "none"})
             none += [sigma for sigma in without["sigma"] if sigma not in none]
         absent = not_run(cells["algo"], anywhere, declared)
         head(top, setting, cells, absent, "discrepancy", f"no certificate at σ = {listed(none)}" if none else "")
@@ -69,7 +66,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
         share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
     label_left(grid, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
-    legend_below(figure, styles, list(styles))
+    legend_below(figure, styles)
     return figure
 
 
@@ -92,8 +89,7 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
     }
     figure, grid, styles = canvas(panels, len(used), declared)
     for (setting, cells), places in zip(panels, grid, strict=False):
-        absent = not_run(cells["algo"], anywhere, declared)
-        head(places[0], setting, cells, absent, "PSNR")
+        head(places[0], setting, cells, not_run(cells["algo"], anywhere, declared), "PSNR")
         for place, (certifier, column) in zip(places, used.values(), strict=True):
             own = of_certifier(cells, certifier)
             for method, mine in own.groupby("method"):
@@ -105,23 +101,19 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
         share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
     label_left(grid, tuple(used))
-    legend_below(figure, styles, list(styles))
+    legend_below(figure, styles)
     return figure
 
 
 def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
-    """The averages of a certifier; for None of the first one, since values without smoothing are
-    the same for all."""
-    if certifier is None:
-        return cells.drop_duplicates(["method", "eps"])
-    return cells[cells["certifier"] == certifier]
+    """For None of the first one, since values without smoothing are the same for all."""
+    return cells.drop_duplicates(["method", "eps"]) if certifier is None else cells[cells["certifier"] == certifier]
 
 
 def canvas(
     panels: Sequence[Panel], n_plots: int, declared: Declared
 ) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
-    """A figure, for each panel its plots one below the other, and the styles of the methods in
-    order."""
+    """A figure, the plots of each panel one below the other, and the styles of the methods."""
     per_line = min(PER_LINE, len(panels))
     n_lines = -(-len(panels) // per_line)
     width = max(PANEL[0] * per_line + 0.5, 4.2)
@@ -145,8 +137,7 @@ def canvas(
 def head(
     place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: Sequence[str], of: str, note: str = ""
 ) -> None:
-    """Title of a panel: its setting, whether its certificates hold, and the algorithms that are
-    missing."""
+    """Title of a panel: its setting, whether its certificates hold, what is missing."""
     parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.
     lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 38)]

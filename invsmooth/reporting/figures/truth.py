@@ -1,5 +1,4 @@
-"""The figure "attack, truth, certificate" over eps: all certifiers of a run in one panel for each
-setting and sigma."""
+"""The figure "attack, truth, certificate" over eps: a panel for each setting and sigma."""
 
 from __future__ import annotations
 
@@ -40,16 +39,14 @@ Y_LABELS = {"mse": "how far it can move, MSE", "psnr": "PSNR to the clean image,
 
 
 def has_curves(rows: pd.DataFrame) -> bool:
-    """Whether there are several eps."""
     return rows.loc[rows["eps"] > 0, "eps"].nunique() > 1
 
 
 def truth_figure(averages: Averages) -> Figure:
     """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean
-    image. Solid: certified for every attack. Dashed: the truth under the attack found, shaded
-    between its confidence limits."""
+    image. Solid: certified for every attack. Dashed: the truth under the attack found, and its limits."""
     points = curve_points(averages)
-    styles = {**{c.name: certifier_style(c) for c in averages.certifiers()}, **UNSMOOTHED}
+    styles = {c.name: certifier_style(c) for c in averages.certifiers()} | UNSMOOTHED
     panels = grouped(points, PANEL_SIGMA)
     single = {key: single_values(own, averages) for key, own in grouped(averages.rows, PANEL_SIGMA)}
     n_sigma = averages.table["sigma"].nunique()
@@ -85,12 +82,16 @@ def draw_panel(
         top.text(0.5, 0.5, "no certifier of these runs is about this", transform=top.transAxes, ha="center", fontsize=8)
     paper = f"\n{PAPER_LABEL}" if panel["units"] == Units.paper else ""
     top.set_title(f"{panel_title(panel)}{paper}{note}", fontsize=9)
-    ratio_axis(top, points)
+    # A second axis with eps/sigma, as the certificates take it.
+    line = points[points["eps"] > 0].iloc[:1]
+    scale = float((line["eps_over_sigma"] / line["eps"]).max())
+    if np.isfinite(scale):
+        functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
+        top.secondary_xaxis("top", functions=functions).set_xlabel("ε/σ", fontsize=8)
     bottom.set_xlabel("ε (l2 norm over one image)")
 
 
 def draw(axes: Axes, points: pd.DataFrame, styles: Mapping[str, dict[str, Any]]) -> None:
-    """The curves of one measure."""
     axes.xaxis.set_major_locator(MaxNLocator(5))
     for (kind, curve), line in points.groupby(["kind", "curve"]):
         style = styles[str(curve)] | KINDS[str(kind)]
@@ -111,12 +112,8 @@ def without_certificate(points: pd.DataFrame) -> str:
 
 def single_values(rows: pd.DataFrame, averages: Averages) -> str:
     """A line for each certifier whose main value is one for all eps, and so no curve."""
-    lines = [
-        single_value(rows[rows["certifier"] == certifier.name], certifier)
-        for certifier in averages.certifiers(rows)
-        if not certifier.per_eps
-    ]
-    return "".join(f"\n{line}" for line in lines)
+    own = [c for c in averages.certifiers(rows) if not c.per_eps]
+    return "".join(f"\n{single_value(rows[rows['certifier'] == c.name], c)}" for c in own)
 
 
 def single_value(rows: pd.DataFrame, certifier: CertifierDeclaration) -> str:
@@ -128,15 +125,6 @@ def single_value(rows: pd.DataFrame, certifier: CertifierDeclaration) -> str:
     bounds = rows["bound"].dropna().unique()
     at = f" at MSE ≤ {listed(bounds)}" if 0 < len(bounds) < 4 and certifier.column != "bound" else ""
     return f"{certifier.name}: {certifier.short.format(found.mean())}{at} ({of} {len(found)})"
-
-
-def ratio_axis(axes: Axes, points: pd.DataFrame) -> None:
-    """A second axis with eps/sigma, as the certificates take it."""
-    line = points[points["eps"] > 0].iloc[:1]
-    scale = float((line["eps_over_sigma"] / line["eps"]).max())
-    if np.isfinite(scale):
-        functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
-        axes.secondary_xaxis("top", functions=functions).set_xlabel("ε/σ", fontsize=8)
 
 
 def legends(

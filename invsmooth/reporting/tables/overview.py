@@ -10,7 +10,7 @@ import pandas as pd
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import PANEL, Averages, grouped
-from invsmooth.reporting.columns import clause, columns, of_certificate
+from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
@@ -41,17 +41,19 @@ def overview(averages: Averages, notes: Sequence[str] = ()) -> Table:
     said = [LEGEND[0], LEGEND[1].format(legend), *notes]
     if (table["units"] == Units.paper).any():
         said.append(f"**Certified values are {PAPER_LABEL}** (certificate.units=paper).")
-    filled = {c.name: of_certificate(c) for c in averages.certifiers()}
-    lines = []
-    for line in table.to_dict("records"):
-        none = filled[line["certifier"]]
-        lines.append([text(line[n], known[n].digits if n in known else ".4g", n in none) for n in names])
+    # The columns that a certificate fills: without one they show "none".
+    filled = {
+        d.name: {"bound", d.column, *["psnr_certified"] * d.ranked, *(c.name for c in d.columns if c.certified)}
+        for d in averages.certifiers()
+    }
+    digits = {n: known[n].digits if n in known else ".4g" for n in names}
+    records = table.to_dict("records")
+    lines = [[text(line[n], digits[n], n in filled[line["certifier"]]) for n in names] for line in records]
     header = ["algorithm" if n == "label" else known[n].heading if n in known else n for n in names]
     return Table("table", "Results", said, [Block("", header, lines)])
 
 
 def text(value: Any, digits: str, certified: bool) -> str:
-    """A value of the table."""
     if pd.isna(value):
         return NONE if certified else MISSING
     return f"{value:{digits}}" if isinstance(value, float) else str(value)
