@@ -38,7 +38,7 @@ class Chart:
 
 
 def charts(rows: pd.DataFrame, declared: Declared) -> list[Chart]:
-    """PSNR and MSE over eps and over sigma, for each measurement setting: curves of two points or more."""
+    """PSNR and MSE over eps and over sigma, for each setting: curves of two points or more."""
     averages, note, found = Averages(rows, declared), unit_note(rows), []
     points = {"eps": over_eps(averages), "sigma": over_sigma(averages)}
     for _, setting in averages.table.drop_duplicates(SETTING).sort_values(SETTING).iterrows():
@@ -54,7 +54,7 @@ def charts(rows: pd.DataFrame, declared: Declared) -> list[Chart]:
 
 
 def over_eps(averages: Averages) -> pd.DataFrame:
-    """The POINTs of the report's curves, and of the smoothed PSNR. nan unless every image has a value."""
+    """The POINTs of the report's curves, and of the smoothed PSNR; nan unless every image has one."""
     table, points = averages.table, curve_points(averages)
     several = table["sigma"].nunique() > 1
     labels = []

@@ -36,7 +36,7 @@ class Picture:
 
 
 def galleries(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Picture]]:
-    """The pictures of each image and measurement setting, by name; equal ones of several cells once."""
+    """The pictures of each image and measurement setting, by name, each different one once."""
     cells = rows.drop_duplicates(CELL)  # pictures are those of a run's first certifier, whose row comes first
     cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
     groups: list[Any] = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))

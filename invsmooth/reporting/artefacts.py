@@ -44,8 +44,8 @@ def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence
     """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any
     number is not written.
 
-    ``averages``: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`); ``notes``:
-    on these rows, for index.md. Returns: the files written, index.md last.
+    ``averages``: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`).
+    ``notes``: for index.md. Returns: the files written, index.md last.
     """
     remove_written(out)
     written_tables, table_lines, no_tables = write_tables(averages, runs, out)

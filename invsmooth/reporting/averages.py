@@ -42,7 +42,7 @@ class Averages:
             truth in dB (``truth_psnr`` …).
         rows: as they were given, completed by :func:`invsmooth.reporting.methods.with_labels`.
         certified, decibels: the quantities that are certified, and those in dB.
-        per_image: for each line of ``table`` and image the means over the runs; index (cell, image).
+        per_image: for each line of ``table`` and image the means over the runs; by (cell, image).
     """
 
     def __init__(self, rows: pd.DataFrame, declared: Declared) -> None:

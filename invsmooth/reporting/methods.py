@@ -120,7 +120,7 @@ def not_run(present: Iterable[str], anywhere: Iterable[str], declared: Declared)
 
 
 def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the column ``label``: all that must not be averaged together (method, evaluation
+    """The rows with the column ``label``: what must not be averaged together (method, evaluation
     settings, number of draws if several). Rows without methods get their algorithm as method."""
     if "label" in rows:
         return rows

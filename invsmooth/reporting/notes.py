@@ -37,14 +37,11 @@ def attack_notes(rows: pd.DataFrame) -> list[str]:
     attacked = rows[rows["eps"] > 0]
     without = attacked[attacked["attack_zero_gradient"].eq(True)]
     n, of = (len(some.drop_duplicates([*AXES["networks"], *AXES["images"]])) for some in (without, attacked))
-    return (
-        []
-        if n == 0
-        else [
-            f"For {n} of {of} images (of a network and setting) the gradient was zero wherever the attack took it: their "
-            "attacked PSNR is no sign of robustness (docs/attacks.md)."
-        ]
+    said = (
+        f"For {n} of {of} images (of a network and setting) the gradient was zero wherever the attack took it: their "
+        "attacked PSNR is no sign of robustness (docs/attacks.md)."
     )
+    return [said] if n else []
 
 
 def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:

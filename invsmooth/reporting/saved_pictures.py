@@ -13,7 +13,7 @@ CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]  # the columns th
 
 
 def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
-    """A row for each file of pictures: that of its run's first certifier, whose pictures they are."""
+    """A row for each file of pictures: that of the certifier whose pictures they are."""
     there = {f: {path.name for path in (Path(f) / "pictures").glob("*.npz")} for f in rows["folder"].unique()}
     cells = rows.drop_duplicates(CELL)
     cells = cells[cells["folder"].map({folder: bool(names) for folder, names in there.items()}).astype(bool)]

@@ -44,7 +44,7 @@ def has_curves(rows: pd.DataFrame) -> bool:
 
 def truth_figure(averages: Averages) -> Figure:
     """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean
-    image. Solid: certified for every attack. Dashed: the truth under the attack found, and its limits."""
+    image. Solid: certified for every attack. Dashed: the truth under the attack found."""
     points = curve_points(averages)
     styles = {c.name: certifier_style(c) for c in averages.certifiers()} | UNSMOOTHED
     panels = grouped(points, PANEL_SIGMA)

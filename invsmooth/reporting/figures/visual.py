@@ -97,7 +97,7 @@ def draw_intervals(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarra
 
 
 def caption(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
-    """PSNR and SSIM of a picture; for the last one of a certifier of one image, how far it can move."""
+    """PSNR and SSIM of a picture; for a certifier of one image, how far its last can move."""
     if kind == "clean":
         return str(row["image"])
     if kind == "certified" and not certifier.ranked and pd.notna(row["bound"]):

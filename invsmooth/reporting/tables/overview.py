@@ -14,7 +14,6 @@ from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
-ATTACK = ["attack", "attack_target"]
 PSNR = [f"psnr_{of}" for of in ("measured", "clean", "attacked", "noise", "median", "certified")]
 
 LEGEND = (
@@ -33,8 +32,8 @@ def overview(averages: Averages, notes: Sequence[str] = ()) -> Table:
     own = [c for d in averages.certifiers() for c in d.columns if c.heading and c.kind in ("real", "whole")]
     estimates, certified = ([c.name for c in own if c.certified == flag] for flag in (False, True))
     names = ["task", "label", "ratio", "sigma_b", "eps", "sigma", "certifier"]
-    if len(table[ATTACK].drop_duplicates()) > 1:  # else all lines have the same
-        names[2:2] = ATTACK
+    if len(table[attack := ["attack", "attack_target"]].drop_duplicates()) > 1:  # else all lines have the same
+        names[2:2] = attack
     names += dict.fromkeys([*PSNR, *estimates, "truth", "bound", *certified, "eps_over_sigma", "certified", "images"])
     names = [n for n in names if n == "bound" or not table[n].isna().all()]
     legend = "; ".join(f"{c.name}: {clause(c)}" for c in averages.certifiers())
@@ -79,13 +78,10 @@ def short(averages: Averages) -> tuple[list[str], list[list[str]]]:
 
 
 def smoothed_cell(line: pd.Series, certifier: CertifierDeclaration) -> str:
-    """Smoothed PSNR and the certificate of one cell."""
     if pd.isna(line["psnr_median"]):  # it abstained for all images
         return NONE
-    if pd.notna(line[certifier.column]):
-        certificate = certifier.short.format(line[certifier.column])
-    else:
-        certificate = NONE if pd.isna(line["bound"]) else f"≤ {line['bound']:.1e}"
+    bound = NONE if pd.isna(line["bound"]) else f"≤ {line['bound']:.1e}"
+    certificate = certifier.short.format(line[certifier.column]) if pd.notna(line[certifier.column]) else bound
     return f"{line['psnr_median']:.2f} ({certificate})"
 
 
@@ -95,10 +91,8 @@ def print_short(averages: Averages) -> None:
     from rich.table import Table as Terminal
 
     header, lines = short(averages)
-    table = Terminal(
-        title="PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate of the certifier)",
-        caption=unit_note(averages.rows) or None,
-    )
+    title = "PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate of the certifier)"
+    table = Terminal(title=title, caption=unit_note(averages.rows) or None)
     for name in header:
         table.add_column(name, justify="left" if name in ("task", "algo", "certifier") else "right", no_wrap=True)
     for line in lines:

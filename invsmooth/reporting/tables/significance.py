@@ -22,14 +22,9 @@ from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table, power_
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999
-SEED = 0
-"""The same rows give the same report."""
-
-MIN_IMAGES = 5
-"""With fewer images a bootstrap interval covers too seldom to be stated."""
-
-BATCH = 500
-"""Resamples at a time: memory stays small, and it is the fastest."""
+SEED = 0  # the same rows give the same report
+MIN_IMAGES = 5  # with fewer images a bootstrap interval covers too seldom to be stated
+BATCH = 500  # resamples at a time: memory stays small, and it is the fastest
 
 
 @dataclass(frozen=True)
@@ -56,24 +51,17 @@ def paired_differences(differences: np.ndarray, n_pairs: int) -> list[Difference
     if n < MIN_IMAGES:
         return [Difference(n, float(mean), *[np.nan] * 4) for mean in means]
     kwargs: dict[str, Any] = {"axis": -1, "method": "percentile", "rng": np.random.default_rng(SEED)}
-    found = bootstrap(
-        (differences,), np.mean, n_resamples=N_RESAMPLES, batch=BATCH, confidence_level=CONFIDENCE, **kwargs
-    )
-    level = 1 - (1 - CONFIDENCE) / n_pairs
-    together = bootstrap(
-        (differences,), np.mean, n_resamples=0, bootstrap_result=found, confidence_level=level, **kwargs
-    )
+    drawn: dict[str, Any] = {"n_resamples": N_RESAMPLES, "batch": BATCH}
+    found = bootstrap((differences,), np.mean, confidence_level=CONFIDENCE, **drawn, **kwargs)
+    again: dict[str, Any] = {"n_resamples": 0, "bootstrap_result": found}
+    together = bootstrap((differences,), np.mean, confidence_level=1 - (1 - CONFIDENCE) / n_pairs, **again, **kwargs)
     one, all_ = found.confidence_interval, together.confidence_interval
     limits = np.stack([means, one.low, one.high, all_.low, all_.high], axis=1)
     return [Difference(n, *map(float, line)) for line in limits]
 
 
 def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
-    """The pairs (a, b) that have images in common: a − b.
-
-    Args:
-        values: images × methods; nan where there is none.
-    """
+    """The pairs (a, b) that have images in common: a − b. ``values``: images × methods, or nan."""
     found: dict[tuple[str, str], Difference] = {}
     known = [pair for pair in pairs if set(pair) <= set(values.columns)]
     images = {pair: tuple(values.index[values[list(pair)].notna().all(axis=1)]) for pair in known}
@@ -127,8 +115,7 @@ def significance_table(averages: Averages) -> Table:
 def significance_block(
     averages: Averages, heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], methods: list[str]
 ) -> Block:
-    """Of all pairs of methods; ``chosen``: for each heading the quantity, and the line of averages
-    of each method."""
+    """``chosen``: for each heading the quantity, and the line of averages of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
     found, per_image = [], averages.per_image
@@ -150,17 +137,12 @@ def significance_block(
 
 
 def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.DataFrame:
-    """The line of averages of each method that its value is taken from; none if no method has a
-    value.
-
-    ``certifier``: of a certified PSNR; None for a quantity of the paper's tables.
-    """
-    if quantity == "psnr_attacked":
-        own = lines
-    else:
+    """The line of averages of each method that its value is taken from; none if no method has one.
+    ``certifier``: of a certified PSNR; None for a quantity of the paper's tables."""
+    if quantity != "psnr_attacked":
         sigma = best_sigma(lines, certifier or PAPER, quantity if certifier else "psnr_median")
-        own = lines[(lines["certifier"] == (certifier or PAPER)) & (lines["sigma"] == sigma)]
-    own = own.drop_duplicates("method")
+        lines = lines[(lines["certifier"] == (certifier or PAPER)) & (lines["sigma"] == sigma)]
+    own = lines.drop_duplicates("method")
     return own if own[quantity].notna().any() else own.iloc[:0]
 
 
@@ -179,12 +161,12 @@ def difference_entry(
 
 
 def shown_difference(d: Difference, decimals: bool) -> str:
-    scale, unit, digits = 1.0, "", 2
+    scale, unit = 1.0, ""
     if not decimals:
         largest = float(np.nanmax(np.abs([d.mean, d.low, d.high])))
         power = int(np.floor(np.log10(largest))) if largest > 0 else 0
         scale, unit = 10.0**power, f" × {power_of_ten(power)}" if power else ""
-    number = [f"{v / scale:+.{digits}f}".replace("-", "−") for v in (d.mean, d.low, d.high)]
+    number = [f"{v / scale:+.2f}".replace("-", "−") for v in (d.mean, d.low, d.high)]
     if np.isnan(d.low):
         return f"{number[0]}{unit} (no interval)"
     star = "*" if d.low_together > 0 or d.high_together < 0 else ""

@@ -24,13 +24,13 @@ ESCAPES = {
     ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
 
-POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")  # numbers of the CSV
+POWER = "10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)"
 SIGNS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 # A symbol of letters is one only as a word of its own: BSDS_train has none.
 SYMBOLS = [rf"\b{re.escape(sign)}\b" if sign[0].isalpha() else re.escape(sign) for sign in MATH if len(sign) > 1]
-TOKEN = re.compile(
-    "|".join([POWER.pattern, *SYMBOLS, f"[{''.join(sign for sign in MATH if len(sign) == 1)}]", "."]), re.DOTALL
-)
+SINGLE = f"[{''.join(sign for sign in MATH if len(sign) == 1)}]"
+TOKEN = re.compile("|".join([POWER, *SYMBOLS, SINGLE, "."]), re.DOTALL)
 
 
 def text_of(cell: str | Entry) -> str:
@@ -39,9 +39,7 @@ def text_of(cell: str | Entry) -> str:
 
 def markdown(table: Table) -> str:
     """Title, notes, and a Markdown table for each block."""
-    lines = [f"# {table.title}", ""]
-    for note in table.notes:
-        lines += [note, ""]
+    lines = [f"# {table.title}", "", *(line for note in table.notes for line in (note, ""))]
     for number, block in enumerate(table.blocks):
         header = [", ".join(filter(None, pair)) for pair in headings(block)]
         lines += [f"**{letter(number, table)}{block.title}**", ""] if block.title else []
@@ -70,17 +68,11 @@ def latex(table: Table) -> str:
     lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"\centering"]
     lines += [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
     for number, block in enumerate(table.blocks):
-        lines += [*latex_block(block), r"\par\smallskip", rf"{letter(number, table)}{escape(block.title)}"]
-        lines += [r"\par\medskip"]
-    caption = " ".join([f"{table.title}.", *table.notes])
-    return "\n".join(
-        [*lines, rf"\caption{{{escape(plain(caption))}}}", rf"\label{{tab:{table.name}}}", r"\end{table}", ""]
-    )
-
-
-def plain(text: str) -> str:
-    """Without Markdown's emphasis and code marks."""
-    return re.sub(r"[`*]", "", text)
+        title = f"{letter(number, table)}{escape(block.title)}"
+        lines += [*latex_block(block), r"\par\smallskip", title, r"\par\medskip"]
+    # Without Markdown's emphasis and code marks.
+    caption = escape(re.sub(r"[`*]", "", " ".join([f"{table.title}.", *table.notes])))
+    return "\n".join([*lines, rf"\caption{{{caption}}}", rf"\label{{tab:{table.name}}}", r"\end{table}", ""])
 
 
 def latex_block(block: Block) -> list[str]:
@@ -113,7 +105,7 @@ def rules(above: Sequence[str]) -> str:
 
 def escape(text: str) -> str:
     """Text for LaTeX: signs of mathematics as such, special characters escaped."""
-    return "".join(latex_token(match) for match in TOKEN.finditer(text)).replace("$$", " ")
+    return TOKEN.sub(latex_token, text).replace("$$", " ")
 
 
 def latex_token(match: re.Match[str]) -> str:
@@ -123,12 +115,8 @@ def latex_token(match: re.Match[str]) -> str:
     return f"${MATH[token]}$" if token in MATH else ESCAPES.get(token, token)
 
 
-WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")
-
-
 def numbers(table: Table) -> pd.DataFrame:
-    """One line for each number of the table: its place, its text, and its source. A number that was
-    not run has no value."""
+    """One line for each number of the table: its place, text, and source; no value if not run."""
     found = []
     for number, block in enumerate(table.blocks):
         for line in block.lines:
