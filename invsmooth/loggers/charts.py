@@ -54,7 +54,7 @@ def charts(rows: pd.DataFrame, declared: Declared) -> list[Chart]:
 
 
 def over_eps(averages: Averages) -> pd.DataFrame:
-    """The POINTs of the report's curves, and of the smoothed PSNR; nan unless every image has one."""
+    """The POINTs of the report's curves, and the smoothed PSNR; nan unless every image has one."""
     table, points = averages.table, curve_points(averages)
     several = table["sigma"].nunique() > 1
     labels = []

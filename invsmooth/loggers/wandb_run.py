@@ -68,7 +68,7 @@ def build(
     folder: Path, description: Description, *, project: str, entity: str | None, mode: str | None, log_model: bool,
     init_timeout: float, finish_timeout: float,
 ) -> WandbRun:  # fmt: skip
-    """Start the run, in the first process. Raises: ConfigError: online is asked for, not possible."""
+    """Start the run, in the first process. Raises: ConfigError: online was asked for, not possible."""
     if getattr(rank_zero_only, "rank", 0) != 0:
         return WandbRun(None, folder, project, log_model, [])
     environment = set_environment(folder)

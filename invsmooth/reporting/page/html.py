@@ -25,33 +25,28 @@ SCRIPTS = (
 )  # fmt: skip
 """In the order in which the page runs them."""
 STYLES = ("uplot.min.css", "page.css")
-
-COMPRESS_FROM = 1_000_000
-"""Characters of JSON above which the rows are embedded compressed."""
+COMPRESS_FROM = 1_000_000  # characters of JSON above which the rows are embedded compressed
 
 
 def write_page(
     rows: pd.DataFrame, declared: Declared, out: Path, files: Sequence[Path] = (), *, max_bytes: int = MAX_BYTES
 ) -> Path:
-    """Write ``out``/index.html, all or nothing.
+    """Write ``out``/index.html, all or nothing, with all ``rows``.
 
     Args:
-        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are
-            embedded.
         files: the other files of the report, below ``out``, which the page links to.
         max_bytes: of pictures, as they are embedded. The page says how many are left out.
     """
-    rows = rows.reset_index(drop=True)
-    links = [path.relative_to(out).as_posix() for path in files]
-    path = out / "index.html"
-    write_text(path, html(page_data(rows, declared, links), page_pictures(rows, max_bytes)))
-    return path
+    rows, links = rows.reset_index(drop=True), [path.relative_to(out).as_posix() for path in files]
+    write_text(out / "index.html", html(page_data(rows, declared, links), page_pictures(rows, max_bytes)))
+    return out / "index.html"
 
 
 def html(data: dict[str, Any], pictures: dict[str, Any]) -> str:
     """The page. Its policy lets it load nothing, and lets no script run but its own."""
     scripts = [read(name) for name in SCRIPTS]
-    allowed = " ".join(f"'sha256-{digest(script)}'" for script in scripts)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     parts = {
         "policy": f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:",
         "styles": "\n".join(read(name) for name in STYLES),
@@ -65,8 +60,7 @@ def html(data: dict[str, Any], pictures: dict[str, Any]) -> str:
 
 def embedded(name: str, value: Any, compress_from: int | None = COMPRESS_FROM) -> str:
     """A value as a script element that is data: JSON, or JSON compressed by gzip in base64."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    kind = "application/json"
+    text, kind = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")), "application/json"
     if compress_from is not None and len(text) > compress_from:
         kind = "application/gzip"
         text = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
@@ -77,8 +71,3 @@ def embedded(name: str, value: Any, compress_from: int | None = COMPRESS_FROM) -
 
 def read(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def digest(script: str) -> str:
-    """Of an inline script, as a content security policy names it."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -1,4 +1,4 @@
-"""The structure of a table, from which Markdown, LaTeX and CSV are written with the same numbers."""
+"""The structure of a table. Markdown, LaTeX and CSV are written from it, with the same numbers."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ NONE = "none"  # run, but no certificate exists
 
 @dataclass(frozen=True)
 class Entry:
-    """One number as shown. ``source``: what the CSV says of it (quantity, value, std, images, …, and
-    the keys of its rows); None where nothing was run."""
+    """One number as shown. ``source``: what the CSV says of it (quantity, value, std, …, and the
+    keys of its rows); None where nothing was run."""
 
     text: str
     source: Mapping[str, Any] | None = None

@@ -88,8 +88,7 @@ def latex_block(block: Block) -> list[str]:
 
 
 def guarded(text: str) -> str:
-    """Escaped text. A line that starts with [ would be taken for the argument of the \\\\ before
-    it."""
+    """A line that starts with [ would be taken for the argument of the \\\\ before it."""
     return f"{{}}{escape(text)}" if text.startswith("[") else escape(text)
 
 
