@@ -93,12 +93,10 @@ def lines_of(points: pd.DataFrame) -> Iterator[Line]:
 
 
 def setting_label(row: Any) -> str:
-    """The measurement setting in names of metrics."""
     return f"ratio{row['ratio']:g}_b{row['sigma_b']:g}"
 
 
 def smoothed_label(certifier: CertifierDeclaration) -> str:
-    """The label of ``psnr_median``."""
     return f"{certifier.shown}, {'attacked' if certifier.at == 'attacked' else 'no attack'}"
 
 

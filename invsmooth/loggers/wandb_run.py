@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import requests
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,11 +23,12 @@ from invsmooth.core.redact import redact
 from invsmooth.loggers.charts import Chart
 from invsmooth.loggers.description import Description
 from invsmooth.loggers.evaluation import Evaluation
-from invsmooth.loggers.wandb_mode import OFFLINE, choose_mode
 
 log = logging.getLogger(__name__)
 
 TABLE_LIMIT = 10_000  # rows of the table; W&B shows no more, and the artefact has all
+SAME = {"dryrun": "offline", "run": "online"}  # old values of the environment variable WANDB_MODE
+OFFLINE = "use logger.mode=offline, and `wandb sync` later (docs/logging.md)"
 
 
 class WandbRun(WandbLogger):
@@ -68,7 +70,7 @@ def build(
     folder: Path, description: Description, *, project: str, entity: str | None, mode: str | None, log_model: bool,
     init_timeout: float, finish_timeout: float,
 ) -> WandbRun:  # fmt: skip
-    """Start the run, in the first process. Raises: ConfigError: online was asked for, not possible."""
+    """Start the run, in the first process. Raises: ConfigError: online asked for, impossible."""
     if getattr(rank_zero_only, "rank", 0) != 0:
         return WandbRun(None, folder, project, log_model, [])
     environment = set_environment(folder)
@@ -92,6 +94,40 @@ def build(
     for names in ("train/*", "val/*"):
         run.define_metric(names, step_metric="train/batch")
     return WandbRun(run, folder, project, log_model, environment)
+
+
+def choose_mode(wanted: str | None, timeout: float) -> Any:
+    """``wanted`` (``logger.mode``); if it is null WANDB_MODE. Without both: online if there is an
+    API key and the server answers, else offline.
+
+    Raises: ConfigError: online is asked for without a key, or nothing answers for ``timeout`` s.
+    """
+    asked = wanted or os.environ.get("WANDB_MODE") or None
+    mode = SAME.get(asked, asked) if asked else None
+    if mode not in (None, "online"):
+        return mode
+    if (problem := offline_reason(timeout)) is None:
+        return "online"
+    if mode == "online":
+        raise ConfigError(f"W&B online: {problem}; {OFFLINE}")
+    log.warning("W&B offline: %s. `wandb sync` sends the run later (docs/logging.md)", problem)
+    return "offline"
+
+
+def offline_reason(timeout: float) -> str | None:
+    """Why no run can be online; None if one can. Without a key nothing goes over the network."""
+    settings = wandb.setup().settings
+    # Not wandb.login(): it asks the server for the user's name, and waits for it.
+    if not (settings.api_key or settings.identity_token_file or requests.utils.get_netrc_auth(settings.base_url)):
+        return "there is no API key (environment variable WANDB_API_KEY, or `wandb login`)"
+    try:
+        # Any answer will do. This goes through proxies, as W&B does.
+        requests.head(settings.base_url, timeout=timeout, allow_redirects=False)
+    except requests.exceptions.SSLError:
+        return None  # the server answers; W&B reports the error
+    except requests.exceptions.RequestException as error:
+        return f"the server {settings.base_url} does not answer within {timeout:g} s ({type(error).__name__})"
+    return None
 
 
 @contextmanager
@@ -147,9 +183,8 @@ def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any
              ("report", "report"): found.report}  # fmt: skip
     for (kind, name), path in paths.items():
         if path is not None:
-            artifact = wandb.Artifact(
-                f"{run_id}-{name}", type=kind, metadata={"note": found.note} if found.note else None
-            )
+            note = {"note": found.note} if found.note else None
+            artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata=note)
             add = artifact.add_dir if path.is_dir() else artifact.add_file
             add(str(path), policy="immutable", skip_cache=True)
             yield artifact

@@ -67,8 +67,7 @@ def remove_written(out: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-Written = tuple[list[Path], list[str], list[str]]
-"""Files, lines of the index about them, and about what was not written."""
+Written = tuple[list[Path], list[str], list[str]]  # files, lines of the index about them, and what was not written
 
 
 def write_tables(averages: Averages, runs: Mapping[str, Run], out: Path) -> Written:
@@ -114,10 +113,9 @@ def write_figures(averages: Averages, out: Path) -> Written:
         links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
     lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()]
     counts = {"figure1": len(curves.figure1_panels(averages)), "psnr": len(curves.curve_panels(averages))}
-    lines += [
-        f"- {name} shows the first {curves.MAX_PANELS} of {count} settings; narrow runs= to see others. The tables have all"
-        for name, count in counts.items() if count > curves.MAX_PANELS
-    ]  # fmt: skip
+    more = {name: count for name, count in counts.items() if count > curves.MAX_PANELS}
+    of, else_ = f"shows the first {curves.MAX_PANELS} of", "narrow runs= to see others. The tables have all"
+    lines += [f"- {name} {of} {count} settings; {else_}" for name, count in more.items()]
     absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
     return written, lines, absent
 

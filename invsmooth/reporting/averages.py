@@ -73,8 +73,8 @@ class Averages:
         counts, deviations = groups.count().add_suffix("_n"), groups.std(ddof=0).add_suffix("_std")
         table = pd.concat([firsts, groups.mean(), deviations, counts, groups.size().rename("images"), counted], axis=1)
         ranks = {m: k for k, m in enumerate(in_order(table, declared))}
-        of = {c.name: k for k, c in enumerate(certifiers(declared, table["certifier"]))}
-        keys = table.assign(method=table["method"].map(ranks), certifier=table["certifier"].map(of))
+        places = {c.name: k for k, c in enumerate(certifiers(declared, table["certifier"]))}
+        keys = table.assign(method=table["method"].map(ranks), certifier=table["certifier"].map(places))
         order = ["task", "method", *(c for c in KEYS if c not in ("task", "method", "certifier")), "certifier"]
         self.table = table.assign(certified=table["bound_n"]).loc[keys.sort_values(order).index]
 

@@ -39,7 +39,7 @@ SLACK = 1e-9  # rounding of sums of failure probabilities
 
 
 def statements(rows: pd.DataFrame, declared: Declared) -> pd.DataFrame:
-    """The sound rows with a statement, and columns ``statement`` (number), ``failure`` (probability)."""
+    """The sound rows with a statement, with columns ``statement`` (its number) and ``failure``."""
     known = rows["sound"].eq(True) & rows["confidence"].notna() & rows["confidence_each"].notna()
     nothing = rows["bound"].isna()
     for certifier in certifiers(declared, rows["certifier"]):

@@ -72,14 +72,12 @@ def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclar
 
 
 def draw_attacked_quality(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
-    """PSNR of the picture of the attacked measurement of each eps."""
     axes.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
     for (eps,), at_eps in grouped(lines, ["eps"]):
         errorbar(axes, with_unsmoothed(at_eps, "psnr_median", "psnr_attacked"), "sigma", "psnr_median", styles[eps])
 
 
 def draw_clean_quality(axes: Axes, of: list[tuple[CertifierDeclaration, pd.DataFrame]]) -> None:
-    """PSNR of the pictures of the clean measurement."""
     axes.set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
     for certifier, lines in of:
         if len(lines):

@@ -1,5 +1,4 @@
-"""Figures 2 to 4: the reconstructions of the same attacked image by each method, without smoothing
-and with; PSNR / SSIM below."""
+"""Figures 2 to 4: the same attacked image by each method, without smoothing and with."""
 
 from __future__ import annotations
 
@@ -44,8 +43,7 @@ class Comparison:
 
 def comparisons(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Comparison]]:
     """The images of Figures 2 to 4: the first image of up to three settings, tasks in turn; more of
-    denoising; more of the other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods`
-    completes them."""
+    denoising; more of the other tasks. Rows as :func:`.methods.with_methods` completes them."""
     kept = with_pictures(rows[rows["eps"] > 0])
     found: list[tuple[int, int, Comparison]] = []
     settings: dict[tuple[Any, ...], int] = {}
@@ -78,8 +76,7 @@ def comparison(setting: dict[str, Any], group: pd.DataFrame, at_attacked: Sequen
 
 
 def comparison_figure(shown: Sequence[Comparison], anywhere: set[str], declared: Declared) -> Figure:
-    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla:
-    ord without attack."""
+    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median."""
     lines = pd.concat([c.attacked for c in shown])
     columns = in_order(lines, declared) + not_run(lines["algo"], anywhere, declared)
     figure = Figure(figsize=(0.4 + 1.35 * (1 + len(columns)), 3.9 * len(shown)), layout="constrained")

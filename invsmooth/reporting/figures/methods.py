@@ -1,5 +1,4 @@
-"""Curves of the methods: Figure 1 (certified discrepancy and PSNR over sigma), and attacked and
-certified PSNR over eps."""
+"""Curves of the methods: Figure 1 over sigma, and attacked and certified PSNR over eps."""
 
 from __future__ import annotations
 
@@ -25,6 +24,7 @@ PER_PAGE = {"figure1": 8, "psnr": 4}
 PANEL = (2.35, 1.75)  # inches of one plot: four side by side fill the width of a page
 
 Panel = tuple[dict[str, Any], pd.DataFrame]
+Styles = dict[str, dict[str, Any]]
 
 
 def figure1_panels(averages: Averages) -> list[Panel]:
@@ -42,8 +42,7 @@ def curve_panels(averages: Averages) -> list[Panel]:
 
 def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
     """At most MAX_PANELS: a figure with hundreds of panels is no figure."""
-    for start in range(0, min(len(panels), MAX_PANELS), per_page):
-        yield panels[start : start + per_page]
+    yield from (panels[k : k + per_page] for k in range(0, min(len(panels), MAX_PANELS), per_page))
 
 
 def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
@@ -65,9 +64,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
         top.set_yscale("log")
         share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
-    label_left(grid, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
-    legend_below(figure, styles)
-    return figure
+    return finished(figure, grid, styles, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
 
 
 def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
@@ -82,11 +79,8 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
         *((f"attacked, {c.shown}, PSNR, dB{of}", c.name, "psnr_median") for c, of in attacked),
         *((f"{headings[column].heading}, dB ({name})", name, column) for name, column in certified.items()),
     ]
-    used = {
-        "\n".join(textwrap.wrap(label, 24)): (certifier, column)
-        for label, certifier, column in lines
-        if of_certifier(every, certifier)[column].notna().any()
-    }
+    drawn = [(label, c, column) for label, c, column in lines if of_certifier(every, c)[column].notna().any()]
+    used = {"\n".join(textwrap.wrap(label, 24)): (certifier, column) for label, certifier, column in drawn}
     figure, grid, styles = canvas(panels, len(used), declared)
     for (setting, cells), places in zip(panels, grid, strict=False):
         head(places[0], setting, cells, not_run(cells["algo"], anywhere, declared), "PSNR")
@@ -100,9 +94,7 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
             say_if_empty(place, MISSING if own.empty else NONE)
         share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
-    label_left(grid, tuple(used))
-    legend_below(figure, styles)
-    return figure
+    return finished(figure, grid, styles, tuple(used))
 
 
 def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
@@ -110,14 +102,12 @@ def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
     return cells.drop_duplicates(["method", "eps"]) if certifier is None else cells[cells["certifier"] == certifier]
 
 
-def canvas(
-    panels: Sequence[Panel], n_plots: int, declared: Declared
-) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
+def canvas(panels: Sequence[Panel], n_plots: int, declared: Declared) -> tuple[Figure, list[list[Axes]], Styles]:
     """A figure, the plots of each panel one below the other, and the styles of the methods."""
     per_line = min(PER_LINE, len(panels))
     n_lines = -(-len(panels) // per_line)
-    width = max(PANEL[0] * per_line + 0.5, 4.2)
-    figure = Figure(figsize=(width, PANEL[1] * n_plots * n_lines + 0.9 * n_lines), layout="constrained")
+    size = max(PANEL[0] * per_line + 0.5, 4.2), PANEL[1] * n_plots * n_lines + 0.9 * n_lines
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(n_plots * n_lines, per_line, squeeze=False)
     grid = []
     for number in range(per_line * n_lines):
@@ -135,7 +125,7 @@ def canvas(
 
 
 def head(
-    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: Sequence[str], of: str, note: str = ""
+    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: list[str], of: str, note: str = ""
 ) -> None:
     """Title of a panel: its setting, whether its certificates hold, what is missing."""
     parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
@@ -156,8 +146,10 @@ def say_if_empty(place: Axes, word: str) -> None:
         place.text(0.5, 0.5, word, transform=place.transAxes, ha="center", va="center")
 
 
-def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:
-    for number, places in enumerate(grid):
-        if number % PER_LINE == 0:
-            for place, label in zip(places, labels, strict=True):
-                place.set_ylabel(label, fontsize=8)
+def finished(figure: Figure, grid: Sequence[Sequence[Axes]], styles: Styles, labels: Sequence[str]) -> Figure:
+    """With labels at the left, and a legend."""
+    for places in grid[::PER_LINE]:
+        for place, label in zip(places, labels, strict=True):
+            place.set_ylabel(label, fontsize=8)
+    legend_below(figure, styles)
+    return figure

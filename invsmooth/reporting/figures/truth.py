@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,10 +31,9 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "truth": {"linestyle": "--", "linewidth": 1.1, "markerfacecolor": "white"},
     "unsmoothed": {"linewidth": 1.1},
 }
-HOW = {
-    "certified": "certificate",
-    "truth": "truth under the attack found\n(shaded: to its confidence limits,\nwhere the draws gave any)",
-}
+SHADED = "truth under the attack found\n(shaded: to its confidence limits,\nwhere the draws gave any)"
+HOW = {"certified": "certificate", "truth": SHADED}
+Styles = Mapping[str, dict[str, Any]]
 Y_LABELS = {"mse": "how far it can move, MSE", "psnr": "PSNR to the clean image, dB"}
 
 
@@ -68,9 +67,7 @@ def truth_figure(averages: Averages) -> Figure:
     return figure
 
 
-def draw_panel(
-    pair: Sequence[Axes], panel: dict[str, Any], points: pd.DataFrame, styles: Mapping[str, dict[str, Any]], note: str
-) -> None:
+def draw_panel(pair: list[Axes], panel: dict[str, Any], points: pd.DataFrame, styles: Styles, note: str) -> None:
     """One setting and sigma; ``note`` ends its title."""
     top, bottom = pair
     draw(top, points[points["measure"] == "mse"], styles)
@@ -91,7 +88,7 @@ def draw_panel(
     bottom.set_xlabel("ε (l2 norm over one image)")
 
 
-def draw(axes: Axes, points: pd.DataFrame, styles: Mapping[str, dict[str, Any]]) -> None:
+def draw(axes: Axes, points: pd.DataFrame, styles: Styles) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
     for (kind, curve), line in points.groupby(["kind", "curve"]):
         style = styles[str(curve)] | KINDS[str(kind)]
@@ -127,21 +124,18 @@ def single_value(rows: pd.DataFrame, certifier: CertifierDeclaration) -> str:
     return f"{certifier.name}: {certifier.short.format(found.mean())}{at} ({of} {len(found)})"
 
 
-def legends(
-    places: Iterable[Axes], points: pd.DataFrame, averages: Averages, styles: Mapping[str, dict[str, Any]]
-) -> None:
+def legends(places: Iterable[Axes], points: pd.DataFrame, averages: Averages, styles: Styles) -> None:
     """The curves of each measure, to the right of the first line of panels."""
     drawn, headings = points[points["value"].notna()], columns(averages.declared)
     how = {kind: label for kind, label in HOW.items() if kind in set(drawn["kind"])}
     for axes, measure in zip(places, Y_LABELS, strict=True):
         there = set(drawn.loc[drawn["measure"] == measure, "curve"])
         handles = []
-        for certifier in averages.certifiers():
-            if certifier.name in there:
-                column = certifier.curves.get(measure, "bound")
-                what = clause(certifier) if column == "bound" else headings[column].heading
-                label = textwrap.fill(f"{certifier.name}: {what}", 40)
-                handles.append(Line2D([], [], label=label, **styles[certifier.name] | KINDS["certified"]))
+        for certifier in (c for c in averages.certifiers() if c.name in there):
+            column = certifier.curves.get(measure, "bound")
+            what = clause(certifier) if column == "bound" else headings[column].heading
+            label = textwrap.fill(f"{certifier.name}: {what}", 40)
+            handles.append(Line2D([], [], label=label, **styles[certifier.name] | KINDS["certified"]))
         handles += [Line2D([], [], **look | KINDS["unsmoothed"]) for name, look in UNSMOOTHED.items() if name in there]
         if measure == "mse":
             handles += [Line2D([], [], label=how[kind], color="dimgrey", marker="o", **KINDS[kind]) for kind in how]

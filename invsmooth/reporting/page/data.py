@@ -71,7 +71,7 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
 
 
 def column(values: pd.Series) -> dict[str, Any]:
-    """Name, kind (text, number or flag) and values: all, or the distinct ones and their positions."""
+    """Name, kind (text, number, flag) and values: all, or the distinct ones and their positions."""
     codes, distinct = pd.factorize(values, use_na_sentinel=False)
     plain = [plain_value(v) for v in distinct]
     # A column without any value is of the kind that its type says.

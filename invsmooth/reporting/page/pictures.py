@@ -21,7 +21,7 @@ NO_INTERVAL = 2**8 - 1  # the palette's entry for a pixel without an interval: t
 
 def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
     """Each different picture once; for each cell with pictures its row (of the certifier that they
-    belong to; ``rows`` are numbered from 0) and the numbers of its pictures; how many are left out."""
+    belong to; ``rows``: from 0) and the numbers of its pictures; how many are left out."""
     pngs: dict[str, int] = {}
     cells: list[dict[str, Any]] = []
     used = left_out = 0
@@ -42,7 +42,7 @@ def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
 
 
 def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Row number and pictures of each cell: of each run's first image, then of the second ones, …"""
+    """Row number and pictures of each cell: of each run's first image, then of the second, …"""
     cells = with_pictures(rows)
     rank = cells.groupby(["folder", "ratio", "sigma_b"], dropna=False)["image"].transform(
         lambda images: pd.factorize(images)[0]

@@ -74,7 +74,7 @@ def block_title(setting: Mapping[str, Any], lines: pd.DataFrame, of: str) -> str
 
 def tradeoff_table(averages: Averages) -> Table:
     """Table 1."""
-    blocks = []
+    blocks: list[Block] = []
     for setting, lines in averages.blocks(BLOCK):
         paper = f": ranks K {PAPER_LABEL}" if lines["units"].eq(Units.paper).any() else ""
         shown = {"psnr_median": "median", "psnr_certified": "draw of rank K"}
@@ -91,7 +91,8 @@ def tradeoff_table(averages: Averages) -> Table:
 
 def certified_psnr_table(averages: Averages) -> Table:
     """The counterpart of Table 1 for the certified PSNR to the clean image."""
-    blocks, certified = [], psnr_columns(averages.declared, averages.table["certifier"])
+    blocks: list[Block] = []
+    certified = psnr_columns(averages.declared, averages.table["certifier"])
     for setting, every in averages.blocks(BLOCK):
         for certifier, quantity in certified.items():
             lines = every[every["certifier"] == certifier]
