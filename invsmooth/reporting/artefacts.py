@@ -28,9 +28,8 @@ FIGURES = {
     "attacked, unsmoothed)",
     "psnr": "Attacked and certified PSNR over ε, a curve for each method (bars: half a standard deviation over the images)",
     "figure2": "Figure 2: visual comparison, PSNR / SSIM below each picture",
-    "figure3": "Figure 3: more of denoising",
-    "figure4": "Figure 4: more of the other tasks",
-}
+    "figure3": "Figure 3: more of denoising", "figure4": "Figure 4: more of the other tasks",
+}  # fmt: skip
 WHY = {
     "figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "figure2": "kept no pictures",
     "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks",
@@ -47,24 +46,18 @@ def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence
     ``averages``: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`).
     ``notes``: for index.md. Returns: the files written, index.md last.
     """
-    remove_written(out)
+    # The files of an earlier report in this folder.
+    stale = [out / "tables" / f"{name}.{kind}" for name in (*TABLES, "runs") for kind in ("md", "tex", "csv")]
+    pictures = [pattern for name in FIGURES for pattern in (f"{name}.p[nd][gf]", f"{name}_[0-9]*.p[nd][gf]")]
+    for path in (*stale, *(path for pattern in pictures for path in (out / "figures").glob(pattern))):
+        path.unlink(missing_ok=True)
     written_tables, table_lines, no_tables = write_tables(averages, runs, out)
     written_figures, figure_lines, no_figures = write_figures(averages, out)
     said = [line for note in notes for line in (note, "")]
     lines = ["# Results of the runs", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
-    if absent := [*no_tables, *no_figures]:
-        lines += ["", "## Not written", "", *absent]
+    lines += ["", "## Not written", "", *no_tables, *no_figures] if no_tables or no_figures else []
     write_text(out / "index.md", "\n".join(lines))
     return [*written_tables, *written_figures, out / "index.md"]
-
-
-def remove_written(out: Path) -> None:
-    """Remove the files of an earlier report in this folder."""
-    stale = [out / "tables" / f"{name}.{kind}" for name in (*TABLES, "runs") for kind in ("md", "tex", "csv")]
-    for name in FIGURES:
-        stale += [*(out / "figures").glob(f"{name}.p[nd][gf]"), *(out / "figures").glob(f"{name}_[0-9]*.p[nd][gf]")]
-    for path in stale:
-        path.unlink(missing_ok=True)
 
 
 Written = tuple[list[Path], list[str], list[str]]  # files, lines of the index about them, and what was not written

@@ -16,10 +16,8 @@ from invsmooth.reporting.methods import in_order, set_draws, with_labels
 
 SETTING = ["task", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target", "protocol"]
 """The columns that compared methods have in common, beside the number of draws."""
-
 PANEL = ["task", "label", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target"]
 """The columns of a panel that shows one method. Its label has protocol and number of draws."""
-
 KEYS = [*SETTING, "n_samples", "algo", "method", "label", "certifier", "eps", "sigma"]
 """The columns whose values are never averaged together."""
 
@@ -64,9 +62,12 @@ class Averages:
         groups = self.per_image.groupby(level="cell")
         once = ~number.duplicated()
         firsts = keys[once].assign(sigma_tr=rows["sigma_tr"]).set_axis(number[once])
-        counted = rows.groupby(number).agg(
-            runs=("folder", "nunique"), networks=("estimator_sha256", "nunique"), rows=("image", "size"),
-        )  # fmt: skip
+        of_cells: Any = {
+            "runs": ("folder", "nunique"),
+            "networks": ("estimator_sha256", "nunique"),
+            "rows": ("image", "size"),
+        }
+        counted = rows.groupby(number).agg(**of_cells)
         counted["sound"] = rows["sound"].eq(True).where(rows["bound"].notna()).groupby(number).min()
         folders = rows[["folder"]].assign(cell=number).drop_duplicates().sort_values(["cell", "folder"])
         counted["folders"] = folders.groupby("cell")["folder"].agg(";".join)
@@ -124,9 +125,9 @@ def parts(setting: Mapping[str, Any]) -> list[str]:
 
 def soundness(lines: pd.DataFrame, of: str) -> str:
     """Whether the certificates of some averages hold. ``of``: discrepancy or PSNR."""
+    certified = lines[lines["bound_n"] > 0]
     if lines["units"].eq(Units.paper).any():
         return f"certified {of} {PAPER_LABEL}"
-    certified = lines[lines["bound_n"] > 0]
     if certified.empty:
         return "no certificate exists"
     return f"certified {of}: {'sound' if certified['sound'].eq(True).all() else 'not always sound'}"

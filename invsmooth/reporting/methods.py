@@ -73,8 +73,7 @@ def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def trainings(networks: pd.DataFrame, runs: Mapping[str, Run]) -> list[Settings | None]:
-    """With what each network was trained: as its run says, or another run with the very same
-    weights."""
+    """With what each network was trained: as its run says, or another run with the same weights."""
     found: list[tuple[Any, Settings | None]] = []
     for _, line in networks.iterrows():
         run = runs[line["folder"]]

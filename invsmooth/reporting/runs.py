@@ -16,7 +16,6 @@ from invsmooth.core.errors import ConfigError
 
 # The C parser is ten times faster, which counts at hundreds of runs; libyaml may be missing.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 Settings = Mapping[str, Any]
 """Config keys with dots to values; what a run was trained or evaluated with, but for its seed."""
 
@@ -75,12 +74,11 @@ def read_run(folder: Path) -> Run:
 
 def trained_with(folder: Path, config: Settings) -> Settings | None:
     """The run's own settings if it trained; else those of the run that its checkpoint lies in."""
-    ckpt = config.get("ckpt")
-    # The config of an evaluation gives the algorithm's default values, not those its checkpoint was trained with.
-    if ckpt is None or (folder / "checkpoints").is_dir():
-        return chosen(config, TRAINING, NOT_TRAINING)
-    source = Path(str(ckpt)).parent
-    trained = read_config(source.parent) if source.name == "checkpoints" else None
+    trained: Settings | None = config
+    if config.get("ckpt") is not None and not (folder / "checkpoints").is_dir():
+        # The config of an evaluation gives the algorithm's default values, not those its checkpoint was trained with.
+        source = Path(str(config["ckpt"])).parent
+        trained = read_config(source.parent) if source.name == "checkpoints" else None
     return None if trained is None else chosen(trained, TRAINING, NOT_TRAINING)
 
 

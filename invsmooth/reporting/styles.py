@@ -21,19 +21,15 @@ from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.records.rows import Declared
 from invsmooth.reporting.methods import algorithm
 
-Style = Mapping[str, Any]
-
-PALETTE: Sequence[dict[str, Any]] = (
-    {"color": "#000000", "marker": "o", "linestyle": "-"},
-    {"color": "#E69F00", "marker": "s", "linestyle": (0, (5, 1.5))},
-    {"color": "#0072B2", "marker": "^", "linestyle": (0, (5, 1.5, 1, 1.5))},
-    {"color": "#009E73", "marker": "D", "linestyle": (0, (2.5, 1))},
-    {"color": "#D55E00", "marker": "v", "linestyle": (0, (1, 1))},
-    {"color": "#CC79A7", "marker": "P", "linestyle": (0, (7, 2))},
-    {"color": "#56B4E9", "marker": "X", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
-)
+PALETTE: Sequence[dict[str, Any]] = [
+    {"color": colour, "marker": marker, "linestyle": dashes}
+    for colour, marker, dashes in (
+        ("#000000", "o", "-"), ("#E69F00", "s", (0, (5, 1.5))), ("#0072B2", "^", (0, (5, 1.5, 1, 1.5))),
+        ("#009E73", "D", (0, (2.5, 1))), ("#D55E00", "v", (0, (1, 1))), ("#CC79A7", "P", (0, (7, 2))),
+        ("#56B4E9", "X", (0, (3, 1, 1, 1, 1, 1))),
+    )
+]  # fmt: skip
 """Of the algorithms, in their order."""
-
 FILLS = ("full", "left", "right", "top", "bottom")  # of an algorithm's methods in turn; ``none`` is for other points
 
 
@@ -66,7 +62,7 @@ def eps_styles(values: Iterable[float]) -> dict[float, dict[str, Any]]:
     return dict(zip(radii, of, strict=True))
 
 
-def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Style) -> None:
+def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
     """Averages that every image has a part in, with bars of half a standard deviation over the
     images. The curve breaks where an image has no value."""
     whole = lines[f"{quantity}_n"] == lines["images"]
@@ -87,7 +83,6 @@ def listed(values: Iterable[float]) -> str:
 
 
 def corner_text(axes: Axes, text: str, right: bool) -> None:
-    """Small text in a lower corner."""
     x, side = (0.98, "right") if right else (0.02, "left")
     axes.text(x, 0.02, text, transform=axes.transAxes, ha=side, va="bottom", fontsize=7)
 
@@ -100,7 +95,6 @@ def head(figure: Figure, notes: Sequence[str], unit: str) -> None:
 
 
 def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]]) -> None:
-    """One legend for all panels."""
     handles = [Line2D([], [], label=method, **style) for method, style in styles.items()]
     each = 0.7 + 0.075 * max(map(len, styles))  # inches
     look: dict[str, Any] = {"fontsize": 8, "frameon": False, "handlelength": 3.5}

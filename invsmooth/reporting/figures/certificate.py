@@ -35,7 +35,11 @@ def certificate_figure(averages: Averages) -> Figure:
         for certifier in certifiers:
             draw_certificate(next(places), of[certifier.name], certifier, styles)
         for certifier in attacked:
-            draw_attacked_quality(next(places), of[certifier.name], certifier, styles)
+            place = next(places)
+            place.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
+            for (eps,), at_eps in grouped(of[certifier.name], ["eps"]):
+                every = with_unsmoothed(at_eps, "psnr_median", "psnr_attacked")
+                errorbar(place, every, "sigma", "psnr_median", styles[eps])
         if clean:
             draw_clean_quality(next(places), [(c, of[c.name]) for c in clean])
         axes[0, column].set_title(panel_title(dict(zip(PANEL, key, strict=True))), fontsize=9)
@@ -69,12 +73,6 @@ def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclar
         axes.set_yscale("log")
     if nulls := without_certificate(lines):
         corner_text(axes, nulls, right=main)
-
-
-def draw_attacked_quality(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
-    axes.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
-    for (eps,), at_eps in grouped(lines, ["eps"]):
-        errorbar(axes, with_unsmoothed(at_eps, "psnr_median", "psnr_attacked"), "sigma", "psnr_median", styles[eps])
 
 
 def draw_clean_quality(axes: Axes, of: list[tuple[CertifierDeclaration, pd.DataFrame]]) -> None:

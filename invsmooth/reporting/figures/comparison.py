@@ -26,14 +26,9 @@ WHERE = [*SETTING, "n_samples", "image"]
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image under one attack.
-
-    Attributes:
-        setting: WHERE, and ``eps``.
-        attacked: a row for each method.
-        smoothed: the same at the sigma that is best for all; a method may lack one.
-        sigma: nan where no run kept pictures of the smoothed median of the attacked image.
-    """
+    """One image under one attack (``setting``: WHERE, and ``eps``), with a row for each method.
+    ``smoothed``: at the sigma best for all, where a method may lack one; ``sigma``: nan where no run
+    kept pictures of the smoothed median of the attacked image."""
 
     setting: Mapping[str, Any]
     attacked: pd.DataFrame

@@ -68,8 +68,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
 
 
 def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
-    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and
-    with, and the PSNR that is certified for every attack."""
+    """Over eps, a panel for each setting and sigma: PSNR attacked (also smoothed), certified."""
     every = pd.concat([cells for _, cells in panels])
     headings, certified = columns(declared), psnr_columns(declared, every["certifier"])
     at_attacked = [c for c in certifiers(declared, every["certifier"]) if c.at == "attacked"]

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import Averages, grouped, panel_title
 from invsmooth.reporting.columns import clause, columns
@@ -109,19 +108,16 @@ def without_certificate(points: pd.DataFrame) -> str:
 
 def single_values(rows: pd.DataFrame, averages: Averages) -> str:
     """A line for each certifier whose main value is one for all eps, and so no curve."""
-    own = [c for c in averages.certifiers(rows) if not c.per_eps]
-    return "".join(f"\n{single_value(rows[rows['certifier'] == c.name], c)}" for c in own)
-
-
-def single_value(rows: pd.DataFrame, certifier: CertifierDeclaration) -> str:
-    images = rows.drop_duplicates(["run_id", "image"])
-    found = pd.to_numeric(images[certifier.column]).dropna()
-    if found.empty:
-        return f"{certifier.name}: none for any image"
-    of = "mean of" if len(found) == len(images) else f"none for {len(images) - len(found)}, mean of the other"
-    bounds = rows["bound"].dropna().unique()
-    at = f" at MSE ≤ {listed(bounds)}" if 0 < len(bounds) < 4 and certifier.column != "bound" else ""
-    return f"{certifier.name}: {certifier.short.format(found.mean())}{at} ({of} {len(found)})"
+    lines = [""]
+    for certifier in (c for c in averages.certifiers(rows) if not c.per_eps):
+        own = rows[rows["certifier"] == certifier.name]
+        images, bounds = own.drop_duplicates(["run_id", "image"]), own["bound"].dropna().unique()
+        found = pd.to_numeric(images[certifier.column]).dropna()
+        of = "mean of" if len(found) == len(images) else f"none for {len(images) - len(found)}, mean of the other"
+        at = f" at MSE ≤ {listed(bounds)}" if 0 < len(bounds) < 4 and certifier.column != "bound" else ""
+        said = f"{certifier.short.format(found.mean())}{at} ({of} {len(found)})" if len(found) else "none for any image"
+        lines.append(f"{certifier.name}: {said}")
+    return "\n".join(lines)
 
 
 def legends(places: Iterable[Axes], points: pd.DataFrame, averages: Averages, styles: Styles) -> None:

@@ -55,14 +55,10 @@ def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
 
 
 def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
-    """Of one image: the best smoothed row at the largest eps with a certificate, then at the
-    largest eps."""
+    """Of one image the best smoothed row at the largest eps with a certificate; at the largest."""
     rows = rows[rows["image"] == rows["image"].iloc[0]]
-    shown = []
-    for candidates in (rows[rows["bound"].notna()], rows):
-        candidates = candidates[candidates["eps"] == candidates["eps"].max()]
-        if len(candidates):
-            shown.append(candidates.loc[candidates["psnr_median"].idxmax()])
+    largest = [some[some["eps"] == some["eps"].max()] for some in (rows[rows["bound"].notna()], rows)]
+    shown = [candidates.loc[candidates["psnr_median"].idxmax()] for candidates in largest if len(candidates)]
     return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
 
 

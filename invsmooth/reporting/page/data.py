@@ -33,17 +33,14 @@ def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> d
     shown = labelled.assign(algo=labelled["label"], method=labelled["label"])
     folders = rows[["run_id", "folder"]].drop_duplicates().itertuples(index=False, name=None)
     return {
-        "count": len(rows),
-        "digits": DIGITS,
-        "columns": [column(shown[name]) for name in names],
+        "count": len(rows), "digits": DIGITS, "columns": [column(shown[name]) for name in names],
         "labels": {name: [with_unit(c), meaning(c), c.digits] for name, c in known.items()},
         "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
         "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
         "runs": [run(str(name), Path(folder)) for name, folder in folders],
-        "notes": notes(rows, declared),
-        "paper_label": PAPER_LABEL,
+        "notes": notes(rows, declared), "paper_label": PAPER_LABEL,
         "files": [{"name": link, "href": quote(link)} for link in links],
-    }
+    }  # fmt: skip
 
 
 def with_unit(column: Column) -> str:

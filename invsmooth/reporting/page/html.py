@@ -38,24 +38,20 @@ def write_page(
         max_bytes: of pictures, as they are embedded. The page says how many are left out.
     """
     rows, links = rows.reset_index(drop=True), [path.relative_to(out).as_posix() for path in files]
-    write_text(out / "index.html", html(page_data(rows, declared, links), page_pictures(rows, max_bytes)))
-    return out / "index.html"
-
-
-def html(data: dict[str, Any], pictures: dict[str, Any]) -> str:
-    """The page. Its policy lets it load nothing, and lets no script run but its own."""
     scripts = [read(name) for name in SCRIPTS]
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     parts = {
+        # The page can load nothing, and no script runs but its own.
         "policy": f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:",
         "styles": "\n".join(read(name) for name in STYLES),
-        "rows": embedded("rows", data),
-        "pictures": embedded("pictures", pictures, compress_from=None),
+        "rows": embedded("rows", page_data(rows, declared, links)),
+        "pictures": embedded("pictures", page_pictures(rows, max_bytes), compress_from=None),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     # One pass: what is put in is not searched again.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read("page.html"))
+    write_text(out / "index.html", re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read("page.html")))
+    return out / "index.html"
 
 
 def embedded(name: str, value: Any, compress_from: int | None = COMPRESS_FROM) -> str:

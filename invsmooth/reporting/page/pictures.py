@@ -52,8 +52,7 @@ def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
 
 
 def intervals(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
-    """Statistics of the intervals' widths (unit: pixels in [0, 1]); them in colours from 0 to the
-    largest."""
+    """Statistics of the widths (unit: pixels in [0, 1]), and these in colours from 0 to the largest."""
     width = pictures["upper"].astype(float) - pictures["lower"]
     known = width[np.isfinite(width)]
     largest = float(known.max()) if known.size else 0.0

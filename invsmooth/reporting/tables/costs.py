@@ -1,5 +1,4 @@
-"""Costs: Table 3 (seconds per training batch), costs relative to ordinary training, and those of
-attacks and certificates."""
+"""Costs: Table 3, costs relative to ordinary training, and those of attacks and certificates."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ COSTLY = (
     "algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm", "estimator.",
     "task.patch_size", "trainer.precision",
 )  # fmt: skip
-"""Settings that change the cost of a batch. Runs that differ in others only, such as σ_tr, are
-averaged here."""
+"""Settings that change the cost of a batch. Runs that differ in others only are averaged here."""
 
 TIMED = (
     "Of each run the median over the batches logged in metrics.csv (train/seconds_per_batch); shown are means over the "
@@ -41,10 +39,8 @@ def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
     lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
     found = [runs[folder] for folder in lines["folder"]]
-    settings = {
-        name: [str((run.config or {}).get(key, MISSING)).rpartition(".")[2] for run in found]
-        for name, key in COLUMNS.items()
-    }
+    configs = [run.config or {} for run in found]
+    settings = {name: [str(c.get(key, MISSING)).rpartition(".")[2] for c in configs] for name, key in COLUMNS.items()}
     costs = {name: [getattr(run, name) for run in found] for name in ("seconds", "evals", "memory")}
     lines = lines.assign(**settings, **costs, method=lines["algo"], folders=lines["folder"], images=1)
     for algo, group in lines.groupby("algo"):
@@ -57,8 +53,7 @@ def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def mean_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:
-    """The mean of a quantity over runs, or over lines of averages weighted by their images,
-    relative to ``reference``."""
+    """The mean over runs, or over averages weighted by their images, relative to ``reference``."""
     known = lines[lines[quantity].notna()]
     if known.empty or math.isnan(reference):
         return Entry(MISSING)
@@ -67,8 +62,7 @@ def mean_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", referen
     folders = sorted({folder for joined in known["folders"].unique() for folder in joined.split(";")})
     source = {"quantity": quantity, "value": value / reference, "std": std / reference, "relative_to": reference,
               "runs": len(folders), "folders": ";".join(folders)}  # fmt: skip
-    if "rows" in known:
-        source["rows"] = int(known["rows"].sum())
+    source |= {"rows": int(known["rows"].sum())} if "rows" in known else {}
     keys = {key: known.iloc[0][key] for key in (*PLACE, "algo", "method", *EVALUATED) if key in known}
     return Entry(form.format(value / reference), source | keys)
 

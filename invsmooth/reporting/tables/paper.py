@@ -1,5 +1,4 @@
-"""The paper's Tables 1, 2 and 4, and that of certified PSNR. Each number is one line of the CSV
-beside it."""
+"""The paper's Tables 1, 2 and 4, and that of certified PSNR."""
 
 from __future__ import annotations
 
