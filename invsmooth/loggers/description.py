@@ -14,8 +14,7 @@ from invsmooth.core.devices import in_sweep
 from invsmooth.core.redact import redact
 from invsmooth.core.units import PAPER_LABEL, Units
 
-COMMON = ("name", "group", "tags")
-"""Keys of every logger: they go into the description."""
+COMMON = ("name", "group", "tags")  # keys of every logger: they go into the description
 
 
 @dataclass(frozen=True)

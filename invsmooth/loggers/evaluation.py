@@ -67,8 +67,8 @@ def best_validation(metrics: Path) -> dict[str, float]:
 
 
 def summary(rows: pd.DataFrame, declared: Declared) -> dict[str, float]:
-    """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``. Certified ones are
-    there only if every image has a certificate; ``_as_published``: those that are not sound."""
+    """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``. Certified
+    ones are there only if every image has a certificate; ``_as_published``: those that are not sound."""
     found: dict[str, float] = {}
     for _, line in Averages(rows, declared).table.iterrows():
         start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}_sigma{line['sigma']:g}"

@@ -30,12 +30,9 @@ FIGURES = {
     "figure2": "Figure 2: visual comparison, PSNR / SSIM below each picture",
     "figure3": "Figure 3: more of denoising", "figure4": "Figure 4: more of the other tasks",
 }  # fmt: skip
-WHY = {
-    "figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "figure2": "kept no pictures",
-    "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks",
-}  # fmt: skip
+WHY = {"figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "figure2": "kept no pictures",
+       "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks"}  # fmt: skip
 """Why a figure is not written."""
-
 TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation")
 
 

@@ -21,10 +21,8 @@ PANEL = ["task", "label", "dataset", "operator", "ratio", "sigma_b", "units", "a
 KEYS = [*SETTING, "n_samples", "algo", "method", "label", "certifier", "eps", "sigma"]
 """The columns whose values are never averaged together."""
 
-BASE = [
-    "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "bound", "truth",
-    "truth_lower", "truth_upper", "eps_over_sigma", "seconds", "network_evals", "attack_grad_evals",
-]  # fmt: skip
+BASE = ["psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "bound", "truth",
+        "truth_lower", "truth_upper", "eps_over_sigma", "seconds", "network_evals", "attack_grad_evals"]  # fmt: skip
 
 TRUTH = ["truth", "truth_lower", "truth_upper"]
 
@@ -33,12 +31,11 @@ class Averages:
     """The averages of rows.
 
     Attributes:
-        table: one line for each KEYS, in the order of tables: sigma_tr, for each quantity its mean,
-            …_std (over the images, divided by their number) and …_n (images that have one); images,
-            runs, networks, rows, sound, folders; ``certified``: images that have a certificate.
-            Quantities are those of every row, the real columns that certifiers declare, and the
-            truth in dB (``truth_psnr`` …).
-        rows: as they were given, completed by :func:`invsmooth.reporting.methods.with_labels`.
+        table: one line for each KEYS, in the order of tables: sigma_tr, for each quantity (BASE,
+            those that certifiers declare, the truth in dB as ``truth_psnr`` …) its mean, …_std (over
+            the images, divided by their number) and …_n (images that have one); images, runs,
+            networks, rows, sound, folders; ``certified``: images that have a certificate.
+        rows: as they were given, completed by :func:`.methods.with_labels`.
         certified, decibels: the quantities that are certified, and those in dB.
         per_image: for each line of ``table`` and image the means over the runs; by (cell, image).
     """
@@ -62,12 +59,9 @@ class Averages:
         groups = self.per_image.groupby(level="cell")
         once = ~number.duplicated()
         firsts = keys[once].assign(sigma_tr=rows["sigma_tr"]).set_axis(number[once])
-        of_cells: Any = {
-            "runs": ("folder", "nunique"),
-            "networks": ("estimator_sha256", "nunique"),
-            "rows": ("image", "size"),
-        }
-        counted = rows.groupby(number).agg(**of_cells)
+        counted = rows.groupby(number).agg(
+            runs=("folder", "nunique"), networks=("estimator_sha256", "nunique"), rows=("image", "size"),
+        )  # fmt: skip
         counted["sound"] = rows["sound"].eq(True).where(rows["bound"].notna()).groupby(number).min()
         folders = rows[["folder"]].assign(cell=number).drop_duplicates().sort_values(["cell", "folder"])
         counted["folders"] = folders.groupby("cell")["folder"].agg(";".join)

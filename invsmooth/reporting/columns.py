@@ -9,10 +9,8 @@ from invsmooth.records.rows import Declared
 
 PAPER = "discrepancy"
 """The certifier that Tables 1, 2 and 4 and Figure 1 of the paper are about."""
-
 EPS, GREY, PIXELS = "ℓ2, [0, 1]", "grey levels", "pixels in [0, 1]"
 SSIM = ".3f"
-
 BASE = (
     Column("run_id", "", "which run the row is from", "text", heading="run"),
     Column("algo", "", "how the network was trained", "text", heading="algorithm"),

@@ -16,16 +16,14 @@ import pandas as pd
 from invsmooth.reporting.averages import PANEL, Averages
 
 PANEL_SIGMA = [*PANEL, "sigma"]
-POINT = [*PANEL_SIGMA, "eps", "eps_over_sigma"]
-VALUES = ["measure", "kind", "curve", "value", "lower", "upper"]
+POINT = [*PANEL_SIGMA, "eps", "eps_over_sigma", "measure", "kind", "curve", "value", "lower", "upper"]
 TRUTH = {"mse": "truth", "psnr": "truth_psnr"}
 UNSMOOTHED = {"clean": "psnr_clean", "noise": "psnr_noise", "attacked": "psnr_attacked"}
 
 
 def curve_points(averages: Averages) -> pd.DataFrame:
-    """One line for each point: POINT, measure, kind (certified, truth or unsmoothed), curve, value,
-    lower and upper (limits of the truth): means over the images of MSE, or of PSNR in dB. nan
-    unless every image has a value."""
+    """POINTs, of kind certified, truth (with its limits) or unsmoothed: means over the images of
+    MSE, or of PSNR in dB; nan unless every image has a value."""
     found = []
     for certifier in averages.certifiers():
         own = averages.table[averages.table["certifier"] == certifier.name]
@@ -44,4 +42,4 @@ def points(lines: pd.DataFrame, measure: str, kind: str, curve: str, column: str
         return lines[name].where(lines[f"{name}_n"] == lines["images"]).replace([np.inf, -np.inf], np.nan)
 
     ends = {end: whole(f"{column}_{end}") if kind == "truth" else np.nan for end in ("lower", "upper")}
-    return lines.assign(measure=measure, kind=kind, curve=curve, value=whole(column), **ends)[[*POINT, *VALUES]]
+    return lines.assign(measure=measure, kind=kind, curve=curve, value=whole(column), **ends)[POINT]

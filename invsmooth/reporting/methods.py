@@ -16,11 +16,9 @@ from invsmooth.records.rows import KEY, Declared
 from invsmooth.reporting.runs import Run, Settings, read_run
 
 REFERENCE = "ord"  # ordinary training: what costs are relative to, and the paper's "Vanilla" reconstruction
-SYMBOLS = {
-    "algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr", "algo.t_step": "T_step",
-    "algo.beta": "β", "trainer.max_steps": "batches", "attack.n_iter": "attack gradients",
-}  # fmt: skip
-
+SYMBOLS = {"algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr",
+           "algo.t_step": "T_step", "algo.beta": "β", "trainer.max_steps": "batches",
+           "attack.n_iter": "attack gradients"}  # fmt: skip
 NETWORK = ["folder", "task", "algo", "estimator_sha256"]  # the columns that identify the network of a row
 
 
@@ -92,13 +90,12 @@ def differing(settings: Sequence[Settings | None]) -> list[str]:
 
 def said(settings: Settings | None, keys: Sequence[str]) -> str:
     """The values of ``keys`` as text, those with a symbol first."""
-    own = [key for key in keys if settings is not None and key in settings]
-    return ", ".join(in_words(key, settings[key]) for key in sorted(own, key=lambda key: (key not in SYMBOLS, key)))  # type: ignore[index]
-
-
-def in_words(key: str, value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}"
+    own = {key: (settings or {})[key] for key in keys if key in (settings or {})}
+    words = []
+    for key, value in sorted(own.items(), key=lambda item: (item[0] not in SYMBOLS, item[0])):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        words.append(f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}")
+    return ", ".join(words)
 
 
 def algorithm(declared: Declared, name: str) -> AlgorithmDeclaration:

@@ -13,7 +13,6 @@ from invsmooth.records.rows import Declared
 from invsmooth.reporting.together import AXES, counts, failure, paid, statements
 
 LEVEL = 0.99  # probability with which the number of failures stated is not exceeded
-
 SIGMA_PICKED = (
     "The σ shown was picked after looking at the smoothed PSNR. This costs confidence, and nobody paid for it: its "
     "certificate does not have the stated confidence. certify.over_sigma=bonferroni pays, in one run with all σ shown."

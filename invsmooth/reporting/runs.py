@@ -18,26 +18,18 @@ from invsmooth.core.errors import ConfigError
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 Settings = Mapping[str, Any]
 """Config keys with dots to values; what a run was trained or evaluated with, but for its seed."""
-
-TRAINING = (
-    "algo.", "task.", "estimator.", "operator.", "data.name", "data.limit", "data.augment", "data.holdout",
-    "trainer.max_", "trainer.ema_decay", "trainer.precision", "trainer.gradient_clip_val", "ckpt",
-)  # fmt: skip
-NOT_TRAINING = (
-    "algo._target_", "algo.name", "algo.chunk_size", "task.name", "task.eps", "task.step_size", "task.n_iter",
-    "operator._target_", "operator.name", "operator.ratio", "operator.sigma_b", "operator.noise_seed",
-)  # fmt: skip
+TRAINING = ("algo.", "task.", "estimator.", "operator.", "data.name", "data.limit", "data.augment", "data.holdout",
+            "trainer.max_", "trainer.ema_decay", "trainer.precision", "trainer.gradient_clip_val", "ckpt")  # fmt: skip
+NOT_TRAINING = ("algo._target_", "algo.name", "algo.chunk_size", "task.name", "task.eps", "task.step_size",
+                "task.n_iter", "operator._target_", "operator.name", "operator.ratio", "operator.sigma_b",
+                "operator.noise_seed")  # fmt: skip
 """Settings of the test, and the attack of the task, from which algo.eps and its like are computed:
 without an attack it is not used."""
-
 EVALUATION = ("attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.",
               "operator.noise_seed")  # fmt: skip
-NOT_EVALUATION = (
-    "attack._target_", "attack.eps", "attack.name", "attack.target", "attack.chunk_size", "attack.check_samples",
-    "data.test.root",
-)  # fmt: skip
+NOT_EVALUATION = ("attack._target_", "attack.eps", "attack.name", "attack.target", "attack.chunk_size",
+                  "attack.check_samples", "data.test.root")  # fmt: skip
 """Settings with a column in the rows, and those that do not change the numbers."""
-
 METRICS = {"seconds": "train/seconds_per_batch", "evals": "train/network_evals", "memory": "train/peak_memory_mb"}
 
 
@@ -47,11 +39,9 @@ class Run:
 
     Attributes:
         config: every setting; None without config.yaml.
-        training: what the network was trained with; None where that is not on record.
-        evaluation: what it was attacked and certified with.
+        training: of the network; None where that is not on record.
         seconds, evals: of a training batch, and network evaluations for each of its images: medians
-            over the batches logged, so that the first ones and a busy machine do not count. nan
-            where this run trained nothing.
+            over the batches logged, so that the first ones and a busy machine do not count; or nan.
         memory: most memory held in training, MB.
     """
 

@@ -28,13 +28,9 @@ AXES = {
 """The columns of each axis that certificates may be read together over. An image in two settings
 counts as two. All else, as the seed and the number of draws, is no axis: rows that differ in it
 alone are read together."""
-
-PLACE = [column for columns in AXES.values() for column in columns]
-
-IDENTITY = [*(c for c in PLACE if c != "eps"), "certifier", "n_samples", "quantile", "seed", "confidence_each",
-            "psnr_median"]  # fmt: skip
+IDENTITY = [*(c for columns in AXES.values() for c in columns if c != "eps"), "certifier", "n_samples", "quantile",
+            "seed", "confidence_each", "psnr_median"]  # fmt: skip
 """Columns in which statements differ, whichever eps they are at. psnr_median: of the draws."""
-
 SLACK = 1e-9  # rounding of sums of failure probabilities
 
 

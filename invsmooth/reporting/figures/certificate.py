@@ -41,7 +41,11 @@ def certificate_figure(averages: Averages) -> Figure:
                 every = with_unsmoothed(at_eps, "psnr_median", "psnr_attacked")
                 errorbar(place, every, "sigma", "psnr_median", styles[eps])
         if clean:
-            draw_clean_quality(next(places), [(c, of[c.name]) for c in clean])
+            axes[-1, column].set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
+        for certifier in (c for c in clean if len(of[c.name])):
+            once = with_unsmoothed(of[certifier.name].drop_duplicates("sigma"), "psnr_median", "psnr_clean")
+            style = certifier_style(certifier) | {"markersize": 4, "linewidth": 1.3, "label": certifier.shown}
+            errorbar(axes[-1, column], once, "sigma", "psnr_median", style)
         axes[0, column].set_title(panel_title(dict(zip(PANEL, key, strict=True))), fontsize=9)
         axes[-1, column].set_xlabel("σ (grey levels)")
         for place in axes[:, column] if column else ():
@@ -73,15 +77,6 @@ def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclar
         axes.set_yscale("log")
     if nulls := without_certificate(lines):
         corner_text(axes, nulls, right=main)
-
-
-def draw_clean_quality(axes: Axes, of: list[tuple[CertifierDeclaration, pd.DataFrame]]) -> None:
-    axes.set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
-    for certifier, lines in of:
-        if len(lines):
-            once = with_unsmoothed(lines.drop_duplicates("sigma"), "psnr_median", "psnr_clean")
-            style = certifier_style(certifier) | {"markersize": 4, "linewidth": 1.3, "label": certifier.shown}
-            errorbar(axes, once, "sigma", "psnr_median", style)
 
 
 def without_certificate(lines: pd.DataFrame) -> str:

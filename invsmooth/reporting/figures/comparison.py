@@ -27,8 +27,8 @@ WHERE = [*SETTING, "n_samples", "image"]
 @dataclass(frozen=True)
 class Comparison:
     """One image under one attack (``setting``: WHERE, and ``eps``), with a row for each method.
-    ``smoothed``: at the sigma best for all, where a method may lack one; ``sigma``: nan where no run
-    kept pictures of the smoothed median of the attacked image."""
+    ``smoothed``: at the sigma best for all, where a method may lack one. ``sigma``: nan where no
+    run kept pictures of the smoothed median of the attacked image."""
 
     setting: Mapping[str, Any]
     attacked: pd.DataFrame

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,7 +22,6 @@ BLOCK = [*SETTING, "n_samples"]
 PER_LINE, MAX_PANELS = 4, 24
 PER_PAGE = {"figure1": 8, "psnr": 4}
 PANEL = (2.35, 1.75)  # inches of one plot: four side by side fill the width of a page
-
 Panel = tuple[dict[str, Any], pd.DataFrame]
 Styles = dict[str, dict[str, Any]]
 
@@ -123,9 +122,7 @@ def canvas(panels: Sequence[Panel], n_plots: int, declared: Declared) -> tuple[F
     return figure, grid, method_styles([(algos[m], m) for m in in_order(lines, declared)], declared)
 
 
-def head(
-    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: list[str], of: str, note: str = ""
-) -> None:
+def head(place: Axes, setting: dict[str, Any], cells: pd.DataFrame, absent: list[str], of: str, note: str = "") -> None:
     """Title of a panel: its setting, whether its certificates hold, what is missing."""
     parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.

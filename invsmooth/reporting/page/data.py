@@ -49,7 +49,7 @@ def with_unit(column: Column) -> str:
 
 def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) -> dict[str, Any]:
     """A certifier on the page: its words, and the panels of its certified values."""
-    at = "attacked" if certifier.at == "attacked" else "clean"
+    where = f"at the {'attacked' if certifier.at == 'attacked' else 'clean'} measurement"
     mine = [c.name for c in certifier.columns if c.heading]
     panels = []
     if not certifier.per_eps:
@@ -60,9 +60,7 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
         what = meaning(known[name]) if name in mine else clause(certifier)
         panels.append({"column": name, "title": f"Certified: {what}", "axis": UNITS.get(known[name].unit, known[name].unit),
                        "log": measure == "mse", "over": None})  # fmt: skip
-    what = (
-        f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε at the {at} measurement."
-    )
+    what = f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε {where}."
     return {"name": certifier.name, "what": what, "at": taken_at(certifier), "shown": certifier.shown,
             "ranked": certifier.ranked, "columns": mine, "panels": panels}  # fmt: skip
 

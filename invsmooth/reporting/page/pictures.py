@@ -44,15 +44,14 @@ def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
 def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
     """Row number and pictures of each cell: of each run's first image, then of the second, …"""
     cells = with_pictures(rows)
-    rank = cells.groupby(["folder", "ratio", "sigma_b"], dropna=False)["image"].transform(
-        lambda images: pd.factorize(images)[0]
-    )
+    images = cells.groupby(["folder", "ratio", "sigma_b"], dropna=False)["image"]
+    rank = images.transform(lambda own: pd.factorize(own)[0])
     for number, row in cells.loc[rank.sort_values(kind="stable").index].iterrows():
         yield int(str(number)), read(picture_of(row))
 
 
 def intervals(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
-    """Statistics of the widths (unit: pixels in [0, 1]), and these in colours from 0 to the largest."""
+    """Statistics of the widths (pixels in [0, 1]), and these in colours from 0 to the largest."""
     width = pictures["upper"].astype(float) - pictures["lower"]
     known = width[np.isfinite(width)]
     largest = float(known.max()) if known.size else 0.0

@@ -19,13 +19,10 @@ COLUMNS = {"estimator": "estimator._target_", "trained_on": "data.name", "batch_
            "accelerator": "trainer.accelerator"}  # fmt: skip
 PLACE = ["task", *COLUMNS]
 """The columns that compared timings have in common. The machine is in run.json."""
-
-COSTLY = (
-    "algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm", "estimator.",
-    "task.patch_size", "trainer.precision",
-)  # fmt: skip
+EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
+COSTLY = ("algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm",
+          "estimator.", "task.patch_size", "trainer.precision")  # fmt: skip
 """Settings that change the cost of a batch. Runs that differ in others only are averaged here."""
-
 TIMED = (
     "Of each run the median over the batches logged in metrics.csv (train/seconds_per_batch); shown are means over the "
     "runs, which may have run on different machines (run.json), and differ in settings that do not change the cost, as in "
@@ -107,9 +104,6 @@ def compute_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared)
         "Rows of each number: `compute.csv`.",
     )
     return Table("compute", "What a training batch costs", notes, blocks)
-
-
-EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
 
 
 def evaluation_table(averages: Averages) -> Table:

@@ -15,7 +15,6 @@ from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
 PSNR = [f"psnr_{of}" for of in ("measured", "clean", "attacked", "noise", "median", "certified")]
-
 LEGEND = (
     "Means over the images; of certified values, over the images that have a certificate (column certified). ε: l2 norm "
     "over one whole image, pixels in [0, 1]. σ, σ_b: 8-bit grey levels. PSNR in dB; noise: under random noise of norm ε.",

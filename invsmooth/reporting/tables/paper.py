@@ -149,32 +149,30 @@ def by_eps(
 def median_table(averages: Averages) -> Table:
     """Table 2."""
     attacked = [(s, b[(b["eps"] > 0) & (b["certifier"] == PAPER)]) for s, b in averages.blocks(BLOCK)]
-    blocks = [median_block(averages, setting, lines) for setting, lines in attacked if len(lines)]
-    own = (
+    blocks = []
+    for setting, lines in ((s, b) for s, b in attacked if len(b)):
+        shown: list[list[str | Entry]] = []
+        power = common_power(lines.get("discrepancy_median", pd.Series(dtype=float)))
+        by_place = dict(grouped(lines[lines["sigma"] > 0], ["method", "eps"]))
+        for eps in radii(lines):
+            for method in method_lines(averages, lines):
+                own = by_place.get((method, eps))
+                cell: dict[str, Any] | None = None
+                if own is not None:
+                    candidates = own[own["bound_n"] > 0] if (own["bound_n"] > 0).any() else own
+                    cell = lookup(candidates.sort_values("psnr_median", ascending=False), ["method"])[method,]
+                sigma = MISSING if cell is None else grey(cell["sigma"])
+                quantities = ("psnr_median", "discrepancy_median", "psnr_certified", "bound")
+                shown.append([method, f"{eps:g}", sigma, *(entry(averages, cell, q, power) for q in quantities)])
+        header = ["algorithm", "ε", "σ", *("PSNR", in_powers("discrepancy", power)) * 2]
+        spans = [("", 3), ("smoothed median", 2), ("draw of rank K", 1), ("certificate", 1)]
+        blocks.append(Block(block_title(setting, lines, "discrepancy"), header, shown, spans))
+    said = (
         "Smoothed median (rank ⌈S/2⌉) against the draw of rank K, whose discrepancy is certified, each at the σ > 0 with "
         "the best PSNR of the median for its line among those with a certificate (without any: among all)."
     )
-    said = notes("table2", own, *OF_DISCREPANCY, *confidence(averages, PAPER))
-    return Table("table2", "Table 2: smoothed median and certificate", said, blocks)
-
-
-def median_block(averages: Averages, setting: dict[str, Any], lines: pd.DataFrame) -> Block:
-    shown: list[list[str | Entry]] = []
-    power = common_power(lines.get("discrepancy_median", pd.Series(dtype=float)))
-    by_place = dict(grouped(lines[lines["sigma"] > 0], ["method", "eps"]))
-    for eps in radii(lines):
-        for method in method_lines(averages, lines):
-            own = by_place.get((method, eps))
-            cell: dict[str, Any] | None = None
-            if own is not None:
-                candidates = own[own["bound_n"] > 0] if (own["bound_n"] > 0).any() else own
-                cell = lookup(candidates.sort_values("psnr_median", ascending=False), ["method"])[method,]
-            sigma = MISSING if cell is None else grey(cell["sigma"])
-            quantities = ("psnr_median", "discrepancy_median", "psnr_certified", "bound")
-            shown.append([method, f"{eps:g}", sigma, *(entry(averages, cell, q, power) for q in quantities)])
-    header = ["algorithm", "ε", "σ", *("PSNR", in_powers("discrepancy", power)) * 2]
-    spans = [("", 3), ("smoothed median", 2), ("draw of rank K", 1), ("certificate", 1)]
-    return Block(block_title(setting, lines, "discrepancy"), header, shown, spans)
+    explained = notes("table2", said, *OF_DISCREPANCY, *confidence(averages, PAPER))
+    return Table("table2", "Table 2: smoothed median and certificate", explained, blocks)
 
 
 def samples_table(averages: Averages) -> Table:
@@ -182,28 +180,25 @@ def samples_table(averages: Averages) -> Table:
     blocks = []
     for setting, lines in averages.blocks([*SETTING, "eps"]):
         lines = lines[(lines["certifier"] == PAPER) & (lines["sigma"] > 0)]
-        if len(lines) and (setting["eps"] > 0 or not radii(averages.table)):
-            blocks.append(samples_block(averages, setting, lines))
-    own = (
+        if lines.empty or (setting["eps"] == 0 and radii(averages.table)):
+            continue
+        sizes = sorted(lines["n_samples"].dropna().unique())
+        sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], PAPER)
+        own = lines[lines["sigma"] == sigma]
+        at, power = lookup(own, ["method", "n_samples"]), common_power(own["bound"])
+        shown: list[list[str | Entry]] = []
+        for method in method_lines(averages, lines):
+            cells = [(at.get((method, size)), q) for size in sizes for q in ("bound", "psnr_certified")]
+            shown.append([method, *(entry(averages, cell, q, power, spread=True) for cell, q in cells)])
+        seconds = own.groupby("n_samples")["seconds"].mean().dropna()
+        taken = {size: f" (t = {seconds[size]:.2f} s)" if size in seconds else "" for size in sizes}
+        spans = [("", 1), *((f"S = {size:g}{taken[size]}", 2) for size in sizes)]
+        header = ["algorithm", *(in_powers("certified discrepancy", power), "PSNR, rank K") * len(sizes)]
+        blocks.append(Block(block_title({**setting, "sigma": sigma}, own, "discrepancy"), header, shown, spans))
+    said = (
         "Certified discrepancy and PSNR of the draw of rank K (± standard deviation over the images) for each number of "
         "draws S, at the σ with the best smoothed median for all methods together at the largest S, among those with a "
         "certificate (without any: among all); t: seconds for each image."
     )
-    said = notes("table4", own, *OF_DISCREPANCY, *confidence(averages, PAPER))
-    return Table("table4", "Table 4: number of draws S", said, blocks)
-
-
-def samples_block(averages: Averages, setting: dict[str, Any], lines: pd.DataFrame) -> Block:
-    sizes = sorted(lines["n_samples"].dropna().unique())
-    sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], PAPER)
-    own = lines[lines["sigma"] == sigma]
-    at, power = lookup(own, ["method", "n_samples"]), common_power(own["bound"])
-    shown: list[list[str | Entry]] = []
-    for method in method_lines(averages, lines):
-        cells = [(at.get((method, size)), q) for size in sizes for q in ("bound", "psnr_certified")]
-        shown.append([method, *(entry(averages, cell, q, power, spread=True) for cell, q in cells)])
-    seconds = own.groupby("n_samples")["seconds"].mean().dropna()
-    taken = {size: f" (t = {seconds[size]:.2f} s)" if size in seconds else "" for size in sizes}
-    spans = [("", 1), *((f"S = {size:g}{taken[size]}", 2) for size in sizes)]
-    header = ["algorithm", *(in_powers("certified discrepancy", power), "PSNR, rank K") * len(sizes)]
-    return Block(block_title({**setting, "sigma": sigma}, own, "discrepancy"), header, shown, spans)
+    explained = notes("table4", said, *OF_DISCREPANCY, *confidence(averages, PAPER))
+    return Table("table4", "Table 4: number of draws S", explained, blocks)

@@ -25,6 +25,9 @@ N_RESAMPLES = 9999
 SEED = 0  # the same rows give the same report
 MIN_IMAGES = 5  # with fewer images a bootstrap interval covers too seldom to be stated
 BATCH = 500  # resamples at a time: memory stays small, and it is the fastest
+SIDE_BY_SIDE = 3  # certified PSNR columns that fit the width of a page
+PAPERS = {"psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy"}
+"""Quantities of the paper's tables, and their headings."""
 
 
 @dataclass(frozen=True)
@@ -74,13 +77,6 @@ def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tupl
     return found
 
 
-PAPERS = {"psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy"}
-"""Quantities of the paper's tables, and their headings."""
-
-SIDE_BY_SIDE = 3
-"""Certified PSNR columns that fit the width of a page."""
-
-
 def significance_table(averages: Averages) -> Table:
     certified = psnr_columns(averages.declared, averages.table["certifier"])
     certifiers = {column: certifier for certifier, column in certified.items()}
@@ -112,9 +108,7 @@ def significance_table(averages: Averages) -> Table:
     return Table("significance", "Differences between methods, paired by image", notes, blocks)
 
 
-def significance_block(
-    averages: Averages, heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], methods: list[str]
-) -> Block:
+def significance_block(averages: Averages, heading: str, chosen: dict[str, Any], methods: list[str]) -> Block:
     """``chosen``: for each heading the quantity, and the line of averages of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
@@ -128,7 +122,7 @@ def significance_block(
         counts = sorted({d.n for d in differences if d is not None})
         n = "–".join(str(c) for c in (counts[:1] if len(counts) < 2 else (counts[0], counts[-1]))) or MISSING
         entries = [
-            difference_entry(d, q, pair, own, decibels=q in averages.decibels) if d is not None else Entry(MISSING)
+            difference_entry(d, q, pair, own, q in averages.decibels) if d is not None else Entry(MISSING)
             for (q, own), d in zip(chosen.values(), differences, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
@@ -146,18 +140,16 @@ def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.Da
     return own if own[quantity].notna().any() else own.iloc[:0]
 
 
-def difference_entry(
-    difference: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame, *, decibels: bool
-) -> Entry:
+def difference_entry(d: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame, decibels: bool) -> Entry:
     cells = own[own["method"].isin(pair)]
     folders = sorted({folder for joined in cells["folders"] for folder in joined.split(";")})
     keys = {key: cells[key].iloc[0] for key in KEYS if key not in ("algo", "method", "label")}
     source = {
-        "quantity": quantity, "first": pair[0], "second": pair[1], "value": difference.mean, "low": difference.low,
-        "high": difference.high, "low_bonferroni": difference.low_together, "high_bonferroni": difference.high_together,
-        "images": difference.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
+        "quantity": quantity, "first": pair[0], "second": pair[1], "value": d.mean, "low": d.low,
+        "high": d.high, "low_bonferroni": d.low_together, "high_bonferroni": d.high_together,
+        "images": d.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
     }  # fmt: skip
-    return Entry(shown_difference(difference, decimals=decibels), source)
+    return Entry(shown_difference(d, decimals=decibels), source)
 
 
 def shown_difference(d: Difference, decimals: bool) -> str:

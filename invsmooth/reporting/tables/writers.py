@@ -10,20 +10,17 @@ import pandas as pd
 
 from invsmooth.reporting.tables.grid import Block, Entry, Table
 
-MATH = {
-    "σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}", "σ_b": r"\sigma_b",
-    "T_itr": r"T_{\mathrm{itr}}", "T_step": r"T_{\mathrm{step}}", "m/n": "m/n", "Aᵀy": r"A^{\top}y", "‖ξ‖₂": r"\|\xi\|_2",
-    "σ": r"\sigma", "ε": r"\varepsilon", "ξ": r"\xi", "δ": r"\delta", "β": r"\beta", "±": r"\pm", "×": r"\times",
-    "≤": r"\leq", "≥": r"\geq", "−": "-", "→": r"\to", "Δ": r"\Delta", "ℓ2": r"\ell_2", "⌈": r"\lceil ", "⌉": r"\rceil ",
-}  # fmt: skip
+MATH = {"σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}",
+        "σ_b": r"\sigma_b", "T_itr": r"T_{\mathrm{itr}}", "T_step": r"T_{\mathrm{step}}", "m/n": "m/n",
+        "Aᵀy": r"A^{\top}y", "‖ξ‖₂": r"\|\xi\|_2", "σ": r"\sigma", "ε": r"\varepsilon", "ξ": r"\xi", "δ": r"\delta",
+        "β": r"\beta", "±": r"\pm", "×": r"\times", "≤": r"\leq", "≥": r"\geq", "−": "-", "→": r"\to", "Δ": r"\Delta",
+        "ℓ2": r"\ell_2", "⌈": r"\lceil ", "⌉": r"\rceil "}  # fmt: skip
 """Signs that LaTeX needs in mathematics, longest first."""
-
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "…": r"\ldots{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
-
 WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")  # numbers of the CSV
 POWER = "10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)"
 SIGNS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
