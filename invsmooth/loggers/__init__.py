@@ -1,7 +1,6 @@
 """Experiment loggers (docs/logging.md). Every run writes metrics.csv; ``logger=NAME`` adds one.
 
-It is in the module NAME_run, whose function ``build`` takes the keys of conf/logger/NAME.yaml.
-"""
+It is in the module NAME_run, whose function ``build`` takes the keys of conf/logger/NAME.yaml."""
 
 from __future__ import annotations
 

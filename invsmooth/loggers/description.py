@@ -25,8 +25,7 @@ class Description:
         group: ``logger.group``; by default the sweep's folder, or the name of a single run.
         job_type: train or evaluate.
         config: the resolved config, and run.json at the start of the run under ``run``.
-        note: goes with every certified value; "" for sound certificates.
-    """
+        note: goes with every certified value; "" for sound certificates."""
 
     name: str
     group: str

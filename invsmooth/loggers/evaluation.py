@@ -28,10 +28,8 @@ class Evaluation:
     Attributes:
         summary: averages over the images by name; PSNR in dB.
         galleries: pictures of each image and measurement setting.
-        figures: the report's, by name.
         checkpoint: best weights; None if the run trained none.
-        note: goes with every certified value; "" for sound certificates.
-    """
+        note: goes with every certified value; "" for sound certificates."""
 
     rows: pd.DataFrame
     summary: dict[str, float]
@@ -68,7 +66,7 @@ def best_validation(metrics: Path) -> dict[str, float]:
 
 def summary(rows: pd.DataFrame, declared: Declared) -> dict[str, float]:
     """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``. Certified
-    ones are there only if every image has a certificate; ``_as_published``: those that are not sound."""
+    ones are there only if every image has a certificate; unsound ones ``_as_published``."""
     found: dict[str, float] = {}
     for _, line in Averages(rows, declared).table.iterrows():
         start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}_sigma{line['sigma']:g}"

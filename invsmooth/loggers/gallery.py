@@ -27,7 +27,7 @@ CELLS = 6  # the most cells (eps, sigma) of an image, spread over the grid
 
 @dataclass(frozen=True)
 class Picture:
-    """``kind``: one of KINDS; for ``certified``, which may bound nothing, ``rank_k`` or ``shown``.
+    """``kind``: of KINDS, but ``rank_k`` or ``shown`` for ``certified``, which may bound nothing.
     ``pixels``: 8-bit grey levels (H, W)."""
 
     kind: str

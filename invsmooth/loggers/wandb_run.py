@@ -51,9 +51,8 @@ class WandbRun(WandbLogger):
             for name, gallery in found.galleries.items()
         }
         figures = {f"report/{name}": wandb.Image(str(path), caption=note) for name, path in found.figures.items()}
-        for logged in (charts, pictures, figures):
-            if logged:
-                run.log(logged)
+        for logged in filter(None, (charts, pictures, figures)):
+            run.log(logged)
         run.summary.update(found.summary)
         for artifact in artifacts(found, run.id, self.keeps_model):
             run.log_artifact(artifact)
@@ -181,9 +180,9 @@ def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any
     """Best checkpoint, rows and report, not copied: `wandb sync` reads them in the run folder."""
     paths = {("model", "checkpoint"): found.checkpoint if keeps_model else None, ("results", "rows"): found.results,
              ("report", "report"): found.report}  # fmt: skip
+    note = {"note": found.note} if found.note else None
     for (kind, name), path in paths.items():
         if path is not None:
-            note = {"note": found.note} if found.note else None
             artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata=note)
             add = artifact.add_dir if path.is_dir() else artifact.add_file
             add(str(path), policy="immutable", skip_cache=True)

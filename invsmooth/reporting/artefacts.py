@@ -37,12 +37,10 @@ TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significanc
 
 
 def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence[str], out: Path) -> list[Path]:
-    """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any
-    number is not written.
+    """Write tables/NAME.md, .tex, .csv (if they have numbers), figures/NAME.png, .pdf and index.md.
 
-    ``averages``: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`).
-    ``notes``: for index.md. Returns: the files written, index.md last.
-    """
+    ``averages``: of rows with methods (:func:`.methods.with_methods`). ``notes``: for index.md.
+    Returns: the files written, index.md last."""
     # The files of an earlier report in this folder.
     stale = [out / "tables" / f"{name}.{kind}" for name in (*TABLES, "runs") for kind in ("md", "tex", "csv")]
     pictures = [pattern for name in FIGURES for pattern in (f"{name}.p[nd][gf]", f"{name}_[0-9]*.p[nd][gf]")]

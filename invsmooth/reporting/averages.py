@@ -32,7 +32,7 @@ class Averages:
 
     Attributes:
         table: one line for each KEYS, in the order of tables: sigma_tr, for each quantity (BASE,
-            those that certifiers declare, the truth in dB as ``truth_psnr`` …) its mean, …_std (over
+            those that certifiers declare, the truth in dB as ``truth_psnr``) its mean, …_std (over
             the images, divided by their number) and …_n (images that have one); images, runs,
             networks, rows, sound, folders; ``certified``: images that have a certificate.
         rows: as they were given, completed by :func:`.methods.with_labels`.
@@ -78,8 +78,7 @@ class Averages:
         return certifiers(self.declared, (self.table if table is None else table)["certifier"])
 
     def blocks(self, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """The lines of ``table`` that have ``keys`` in common, with these; in order. Certifiers
-        whose value is one for all eps are left out if there are others."""
+        """As :func:`grouped`. Certifiers of one value for all eps only where no others are."""
         own = self.table[[certifier(self.declared, name).per_eps for name in self.table["certifier"]]]
         found = grouped(own if len(own) else self.table, keys)
         return [(dict(zip(keys, key, strict=True)), lines) for key, lines in found]

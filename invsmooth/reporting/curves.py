@@ -3,8 +3,7 @@ itself. No drawing.
 
 What may be compared lies in one measure, which certifiers declare (``curves``): ``mse``, how far
 the reconstruction can move; ``psnr``, to the clean image, as the curves of the network without
-smoothing: on clean and attacked measurements, and under random noise of the attack's norm.
-"""
+smoothing: on clean and attacked measurements, and under random noise of the attack's norm."""
 
 from __future__ import annotations
 

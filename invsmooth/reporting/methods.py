@@ -1,6 +1,5 @@
 """The methods that are compared: the training algorithms, labelled with the training settings in
-which they differ. Runs that differ only in the seed are one method and are averaged; others never
-are."""
+which they differ. Runs that differ only in the seed are one method, and only these are averaged."""
 
 from __future__ import annotations
 
@@ -33,10 +32,8 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     - ``method``: the algorithm, and the training settings by which it differs from the other runs
       of its algorithm; the network (the start of its hash) where these are not on record;
     - ``sigma_tr``: smoothing noise of its training, grey levels; nan: none, or not on record;
-    - ``protocol``: the evaluation settings without a column that differ between the runs on a data
-      set;
-    - ``label``: see :func:`with_labels`.
-    """
+    - ``protocol``: the evaluation settings without a column that differ on a data set;
+    - ``label``: see :func:`with_labels`."""
     networks = rows[NETWORK].drop_duplicates(ignore_index=True)
     known = trainings(networks, runs)
     sigmas = [(settings or {}).get("algo.sigma") for settings in known]

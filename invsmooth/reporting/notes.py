@@ -44,8 +44,7 @@ def attack_notes(rows: pd.DataFrame) -> list[str]:
 
 
 def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
-    """The confidence of the certificates of these rows, of any number of runs: for each certifier,
-    and of all together. Empty if no row has a sound certificate."""
+    """The confidence for each certifier, and of all together; empty without a sound certificate."""
     found = statements(rows, declared)
     notes: dict[str, list[str]] = {}
     for certifier in sorted(set(found.loc[found["bound"].notna(), "certifier"])):

@@ -24,10 +24,9 @@ MOST = 16  # settings in a figure: more would be unreadable, and take minutes
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``,
-    print a short table and the paths of the files. Returns: the files written.
+    print a short table and the paths. Returns: the files written.
 
-    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read.
-    """
+    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read."""
     rows, declared = read_rows(folders)
     runs = read_runs(rows)
     averages = Averages(with_methods(rows, runs), declared)

@@ -19,8 +19,7 @@ Styles = Mapping[float, dict[str, Any]]
 
 
 def certificate_figure(averages: Averages) -> Figure:
-    """Over sigma, a column for each setting: the certificate of each certifier, a curve for each
-    eps, and below the PSNR of the smoothed pictures. Bars: half a standard deviation."""
+    """Over sigma, a column for each setting: certificates, a curve for each eps, and PSNR below."""
     settings, certifiers = grouped(averages.table, PANEL), averages.certifiers()
     attacked = [c for c in certifiers if c.at == "attacked"]
     shown = {(c.at, c.shown) for c in certifiers if c.per_eps}  # others may show the same picture

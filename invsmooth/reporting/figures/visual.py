@@ -22,8 +22,7 @@ from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
 
 def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
-    """The stages of one image for each setting, PSNR and SSIM below: the :func:`telling_rows`. None
-    if the runs kept no pictures."""
+    """The :func:`telling_rows` of each setting, PSNR and SSIM below; None without kept pictures."""
     kept = with_pictures(with_labels(rows))
     if kept.empty:
         return None

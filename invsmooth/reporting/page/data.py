@@ -19,9 +19,7 @@ from invsmooth.reporting.methods import in_order, with_labels
 from invsmooth.reporting.notes import notes
 
 DIGITS = 7  # of the numbers embedded; results.parquet has all of them
-FEW = 4
-"""A column is embedded as its distinct values and their positions where these are so many times
-fewer than the rows."""
+FEW = 4  # a column is embedded as distinct values and their positions if these are so many times fewer
 UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}  # labels of axes
 
 

@@ -29,12 +29,8 @@ COMPRESS_FROM = 1_000_000  # characters of JSON above which the rows are embedde
 def write_page(
     rows: pd.DataFrame, declared: Declared, out: Path, files: Sequence[Path] = (), *, max_bytes: int = MAX_BYTES
 ) -> Path:
-    """Write ``out``/index.html, all or nothing, with all ``rows``.
-
-    Args:
-        files: the other files of the report, below ``out``, which the page links to.
-        max_bytes: of pictures, as they are embedded. The page says how many are left out.
-    """
+    """Write ``out``/index.html, all or nothing, with all ``rows``. ``files``: others of the report,
+    below ``out``, to link to. ``max_bytes``: of pictures; the page says how many it lacks."""
     rows, links = rows.reset_index(drop=True), [path.relative_to(out).as_posix() for path in files]
     scripts = [read(name) for name in SCRIPTS]
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]

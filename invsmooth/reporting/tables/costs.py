@@ -31,8 +31,7 @@ TIMED = (
 
 
 def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One line for each run that trained: PLACE, algo, method (labelled with the COSTLY settings
-    only), sigma_tr, folder, seconds, evals, memory."""
+    """A line for each run that trained: PLACE, algo, method (of COSTLY), sigma_tr, costs."""
     lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
     lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
     found = [runs[folder] for folder in lines["folder"]]

@@ -53,12 +53,8 @@ def entry(
     averages: Averages, cell: Mapping[str, Any] | None, quantity: str, power: int = 0, *, spread: bool = False
 ) -> Entry:
     """A quantity of a line of ``averages``; "–" without such a line. If only some images have a
-    value, it says how many: [k/n].
-
-    Args:
-        power: of ten, in which values other than PSNR are shown.
-        spread: with the standard deviation over the images.
-    """
+    value, it says how many: [k/n]. ``power``: of ten, in which values other than PSNR are shown.
+    ``spread``: with the standard deviation over the images."""
     if cell is None or quantity not in cell:
         return Entry(MISSING)
     value, std, certified = cell[quantity], cell[f"{quantity}_std"], quantity in averages.certified

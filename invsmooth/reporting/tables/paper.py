@@ -117,13 +117,8 @@ def by_eps(
     attacked and some quantities of a certifier at the best sigma. At least one: clean is shown
     without any attack.
 
-    Args:
-        lines: of one setting.
-        best_by: the quantity that picks the sigma.
-        shown: quantities -> their headings.
-        labels: methods -> their labels.
-        headings: of the blocks, and of their first column.
-    """
+    ``lines``: of one setting; ``best_by``: the quantity that picks the sigma; ``shown``: quantities
+    -> headings; ``labels``: of methods; ``headings``: of the blocks, and of their first column."""
     eps_of_all, width = radii(lines), 1 + len(shown)
     clean, attacked = lookup(lines, ["method"]), lookup(lines, ["method", "eps"])
     at = lookup(lines[lines["certifier"] == certifier], ["method", "eps", "sigma"])
