@@ -20,17 +20,13 @@ def app(cfg: DictConfig) -> None:
 
     if OmegaConf.is_missing(cfg, "runs"):
         raise ConfigError("runs has no value: give a glob of run folders, e.g. runs='outputs/cs_ord/*'")
-    folders = find_runs(str(cfg.runs))
-    out = Path(cfg.out)
+    folders, out = find_runs(str(cfg.runs)), Path(cfg.out)
     report(folders, out)
     print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
 
 
 def find_runs(pattern: str) -> list[Path]:
-    """The run folders that a glob matches, or that lie below what it matches.
-
-    Raises: ConfigError: there is no results.parquet.
-    """
+    """The run folders that a glob matches or that lie below. Raises: ConfigError: there is none."""
     matches = [Path(p) for p in glob.glob(pattern, recursive=True)]
     files = {f for m in matches for f in ([m] if m.name == "results.parquet" else m.rglob("results.parquet"))}
     if not files:

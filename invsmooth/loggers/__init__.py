@@ -1,7 +1,6 @@
 """Experiment loggers (docs/logging.md). Every run writes metrics.csv; ``logger=NAME`` adds one.
 
-It is in the module NAME_run, whose function ``build`` takes the keys of conf/logger/NAME.yaml.
-"""
+It is in the module NAME_run, whose function ``build`` takes the keys of conf/logger/NAME.yaml."""
 
 from __future__ import annotations
 
@@ -28,29 +27,23 @@ class RunLogger(Protocol):
     """A Lightning logger that also takes the results of an evaluation, and can be closed."""
 
     def log_evaluation(self, found: Evaluation) -> None: ...
-
     def close(self, failed: bool) -> None: ...
 
 
 def build_loggers(settings: Mapping[str, Any], folder: Path, description: Description) -> list[Logger]:
-    """The loggers of the run in ``folder``.
+    """The loggers of the run in ``folder``; ``settings``: ``logger`` of the config, with its name.
 
-    Args:
-        settings: ``logger`` of the config, with its name.
     Raises: ConfigError: the logger's package is not installed, or its server cannot be reached.
     """
     loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
-    name = f"{__name__}.{settings['name']}_run"
+    name, own = f"{__name__}.{settings['name']}_run", {k: v for k, v in settings.items() if k not in COMMON}
     if find_spec(name) is not None:
-        own = {k: v for k, v in settings.items() if k not in COMMON}
         try:
             # Imported only now, since its package may be missing.
             loggers.append(import_module(name).build(folder, description, **own))
         except ModuleNotFoundError as error:
-            extra = settings["name"]
-            raise ConfigError(
-                f"logger={extra} needs a package that is not installed: pip install -e '.[{extra}]' ({error})"
-            ) from error
+            needs = f"logger={settings['name']} needs a package that is not installed"
+            raise ConfigError(f"{needs}: pip install -e '.[{settings['name']}]' ({error})") from error
     return loggers
 
 

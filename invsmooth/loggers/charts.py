@@ -38,8 +38,7 @@ class Chart:
 
 
 def charts(rows: pd.DataFrame, declared: Declared) -> list[Chart]:
-    """PSNR and MSE over eps, and over sigma, for each measurement setting. A curve has two points
-    or more."""
+    """PSNR and MSE over eps and over sigma, for each setting: curves of two points or more."""
     averages, note, found = Averages(rows, declared), unit_note(rows), []
     points = {"eps": over_eps(averages), "sigma": over_sigma(averages)}
     for _, setting in averages.table.drop_duplicates(SETTING).sort_values(SETTING).iterrows():
@@ -55,8 +54,7 @@ def charts(rows: pd.DataFrame, declared: Declared) -> list[Chart]:
 
 
 def over_eps(averages: Averages) -> pd.DataFrame:
-    """The POINTs of the report's curves, and of the smoothed PSNR. nan unless every image has a
-    value."""
+    """The POINTs of the report's curves, and the smoothed PSNR; nan unless every image has one."""
     table, points = averages.table, curve_points(averages)
     several = table["sigma"].nunique() > 1
     labels = []
@@ -66,23 +64,18 @@ def over_eps(averages: Averages) -> pd.DataFrame:
         at_sigma = several and not (plain and on_base(point.attack_target))
         labels.append(("" if plain else f"{point.kind} ") + f"{point.curve}{f', sigma = {point.sigma:g}' * at_sigma}")
     certifiers = {c.name: smoothed_label(c) for c in averages.certifiers()}
-    smoothed = [
-        certifiers[name] + f", sigma = {sigma:g}" * several
-        for name, sigma in zip(table["certifier"], table["sigma"], strict=True)
-    ]
-    found = [
-        points.assign(label=labels, x=points["eps"], y=points["value"]),
-        table.assign(measure="psnr", label=smoothed, x=table["eps"], y=table["psnr_median"]),
-    ]
-    return pd.concat([f[POINT] for f in found])
+    cells = zip(table["certifier"], table["sigma"], strict=True)
+    smoothed = [certifiers[name] + f", sigma = {sigma:g}" * several for name, sigma in cells]
+    curves = points.assign(label=labels, x=points["eps"], y=points["value"])
+    medians = table.assign(measure="psnr", label=smoothed, x=table["eps"], y=table["psnr_median"])
+    return pd.concat([curves[POINT], medians[POINT]])
 
 
 def over_sigma(averages: Averages) -> pd.DataFrame:
     """The POINTs of certified values, a curve for each eps, and of the smoothed PSNR."""
     found = []
     for certifier in averages.certifiers():
-        own = averages.table[averages.table["certifier"] == certifier.name]
-        own = own.assign(x=own["sigma"])
+        own = averages.table[averages.table["certifier"] == certifier.name].assign(x=averages.table["sigma"])
         at_eps = [f", eps = {e:g}" for e in own["eps"]]
         labels = [smoothed_label(certifier) + at * (certifier.at == "attacked") for at in at_eps]
         found.append(own.assign(measure="psnr", label=labels, y=own["psnr_median"]))
@@ -100,12 +93,10 @@ def lines_of(points: pd.DataFrame) -> Iterator[Line]:
 
 
 def setting_label(row: Any) -> str:
-    """The measurement setting in names of metrics."""
     return f"ratio{row['ratio']:g}_b{row['sigma_b']:g}"
 
 
 def smoothed_label(certifier: CertifierDeclaration) -> str:
-    """The label of ``psnr_median``."""
     return f"{certifier.shown}, {'attacked' if certifier.at == 'attacked' else 'no attack'}"
 
 

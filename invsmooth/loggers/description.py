@@ -14,8 +14,7 @@ from invsmooth.core.devices import in_sweep
 from invsmooth.core.redact import redact
 from invsmooth.core.units import PAPER_LABEL, Units
 
-COMMON = ("name", "group", "tags")
-"""Keys of every logger: they go into the description."""
+COMMON = ("name", "group", "tags")  # keys of every logger: they go into the description
 
 
 @dataclass(frozen=True)
@@ -23,13 +22,10 @@ class Description:
     """How a run appears in a logger, without credentials.
 
     Attributes:
-        name: the run's folder and its parent folder.
         group: ``logger.group``; by default the sweep's folder, or the name of a single run.
         job_type: train or evaluate.
-        tags: task, algorithm, data sets, ``units=paper`` if as published, and ``logger.tags``.
         config: the resolved config, and run.json at the start of the run under ``run``.
-        note: goes with every certified value; "" for sound certificates.
-    """
+        note: goes with every certified value; "" for sound certificates."""
 
     name: str
     group: str
@@ -46,18 +42,12 @@ def describe(config: Mapping[str, Any], folder: Path, job_type: str) -> Descript
     tags = [*(part["name"] for part in parts), *["units=paper"] * paper, *(config["logger"].get("tags") or [])]
     name = f"{folder.parent.name}/{folder.name}"
     sweep = Path(HydraConfig.get().sweep.dir).name if in_sweep() else None
-    return Description(
-        name=redact(name),
-        group=redact(config["logger"].get("group") or sweep or name),
-        job_type=job_type,
-        tags=redact(list(dict.fromkeys(tags))),
-        config=redact({**config, "run": run_record(folder)}),
-        note=f"certificates: {PAPER_LABEL}" if paper else "",
-    )
-
-
-def run_record(folder: Path) -> dict[str, Any]:
-    """run.json without the status."""
     path = folder / "run.json"
     record = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    return {k: v for k, v in record.items() if k != "status"} | {"folder": str(folder.resolve())}
+    record.pop("status", None)
+    return Description(
+        name=redact(name), group=redact(config["logger"].get("group") or sweep or name),
+        job_type=job_type, tags=redact(list(dict.fromkeys(tags))),
+        config=redact({**config, "run": record | {"folder": str(folder.resolve())}}),
+        note=f"certificates: {PAPER_LABEL}" if paper else "",
+    )  # fmt: skip

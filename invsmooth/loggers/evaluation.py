@@ -18,8 +18,7 @@ from invsmooth.reporting.notes import unit_note
 
 log = logging.getLogger(__name__)
 
-SUMMARY_LIMIT = 500
-"""The most numbers of a summary; the rows have all."""
+SUMMARY_LIMIT = 500  # numbers of a summary; the rows have all
 
 
 @dataclass(frozen=True)
@@ -27,15 +26,10 @@ class Evaluation:
     """The results of a run folder.
 
     Attributes:
-        rows: as in results.parquet.
         summary: averages over the images by name; PSNR in dB.
         galleries: pictures of each image and measurement setting.
-        figures: the report's, by name.
         checkpoint: best weights; None if the run trained none.
-        results: results.parquet.
-        report: the folder of tables and figures; None without a report.
-        note: goes with every certified value; "" for sound certificates.
-    """
+        note: goes with every certified value; "" for sound certificates."""
 
     rows: pd.DataFrame
     summary: dict[str, float]
@@ -55,14 +49,11 @@ def gather(folder: Path) -> Evaluation:
     return Evaluation(
         rows=rows[declared.schema.names],
         summary=best_validation(folder / "metrics.csv") | summary(rows, declared),
-        charts=charts(rows, declared),
-        galleries=galleries(rows, declared),
+        charts=charts(rows, declared), galleries=galleries(rows, declared),
         figures={path.stem: path for path in sorted(report.glob("*.png"))},
-        checkpoint=checkpoint if checkpoint.is_file() else None,
-        results=folder / "results.parquet",
-        report=report if report.is_dir() else None,
-        note=unit_note(rows),
-    )
+        checkpoint=checkpoint if checkpoint.is_file() else None, report=report if report.is_dir() else None,
+        results=folder / "results.parquet", note=unit_note(rows),
+    )  # fmt: skip
 
 
 def best_validation(metrics: Path) -> dict[str, float]:
@@ -74,11 +65,8 @@ def best_validation(metrics: Path) -> dict[str, float]:
 
 
 def summary(rows: pd.DataFrame, declared: Declared) -> dict[str, float]:
-    """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``.
-
-    Certified values are there only if every image has a certificate. Their names end in
-    ``_as_published`` for certificates that are not sound.
-    """
+    """Means over the images, by names like ``eval/ratio0.1_b0/psnr_attacked/eps0.1``. Certified
+    ones are there only if every image has a certificate; unsound ones ``_as_published``."""
     found: dict[str, float] = {}
     for _, line in Averages(rows, declared).table.iterrows():
         start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}_sigma{line['sigma']:g}"

@@ -17,19 +17,17 @@ from invsmooth.records.pictures import KINDS, setting_name
 from invsmooth.records.rows import Declared
 from invsmooth.reporting.columns import certifier
 from invsmooth.reporting.figures.visual import caption, title
-from invsmooth.reporting.saved_pictures import CELL, picture_of, read
+from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
 log = logging.getLogger(__name__)
 
-GALLERIES = 8
-"""The most images, in one measurement setting each."""
-CELLS = 6
-"""The most cells (eps, sigma) of an image, spread over the grid."""
+GALLERIES = 8  # the most images, in one measurement setting each
+CELLS = 6  # the most cells (eps, sigma) of an image, spread over the grid
 
 
 @dataclass(frozen=True)
 class Picture:
-    """``kind``: one of KINDS; for ``certified``, which may bound nothing, ``rank_k`` or ``shown``.
+    """``kind``: of KINDS, but ``rank_k`` or ``shown`` for ``certified``, which may bound nothing.
     ``pixels``: 8-bit grey levels (H, W)."""
 
     kind: str
@@ -38,18 +36,14 @@ class Picture:
 
 
 def galleries(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Picture]]:
-    """The pictures of each image and measurement setting, by name. Equal pictures of several cells
-    are there once."""
-    cells = rows.drop_duplicates(CELL)  # pictures are those of a run's first certifier, whose row comes first
-    cells = cells[[picture_of(row).is_file() for _, row in cells.iterrows()]]
-    groups: list[Any] = list(cells.groupby(["image", "ratio", "sigma_b"], sort=False))
+    """The pictures of each image and measurement setting, by name, each different one once."""
+    groups: list[Any] = list(with_pictures(rows).groupby(["image", "ratio", "sigma_b"], sort=False))
     if len(groups) > GALLERIES:
         log.warning("the logger takes the pictures of %d of %d images and settings", GALLERIES, len(groups))
     return {setting_name(*key): list(pictures(group, declared)) for key, group in groups[:GALLERIES]}
 
 
 def pictures(cells: pd.DataFrame, declared: Declared) -> Iterator[Picture]:
-    """Of one image and setting."""
     cells = cells.sort_values(["eps", "sigma"], kind="stable")
     if len(cells) > CELLS:
         cells = cells.iloc[np.unique(np.linspace(0, len(cells) - 1, CELLS).round().astype(int))]

@@ -50,14 +50,8 @@ class MlflowRun(MLFlowLogger):
 
 
 def build(
-    run_folder: Path,
-    description: Description,
-    *,
-    experiment: str,
-    tracking_uri: str | None,
-    folder: str,
-    log_model: bool,
-) -> MlflowRun:
+    run_folder: Path, description: Description, *, experiment: str, tracking_uri: str | None, folder: str, log_model: bool
+) -> MlflowRun:  # fmt: skip
     """Start the run.
 
     Raises: ModuleNotFoundError: the package mlflow (or mlflow-skinny) is not installed.

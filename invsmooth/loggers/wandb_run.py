@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import requests
 import wandb
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
@@ -22,12 +23,12 @@ from invsmooth.core.redact import redact
 from invsmooth.loggers.charts import Chart
 from invsmooth.loggers.description import Description
 from invsmooth.loggers.evaluation import Evaluation
-from invsmooth.loggers.wandb_mode import OFFLINE, choose_mode
 
 log = logging.getLogger(__name__)
 
-TABLE_LIMIT = 10_000
-"""Rows of the table; W&B shows no more. The artefact has all."""
+TABLE_LIMIT = 10_000  # rows of the table; W&B shows no more, and the artefact has all
+SAME = {"dryrun": "offline", "run": "online"}  # old values of the environment variable WANDB_MODE
+OFFLINE = "use logger.mode=offline, and `wandb sync` later (docs/logging.md)"
 
 
 class WandbRun(WandbLogger):
@@ -35,27 +36,23 @@ class WandbRun(WandbLogger):
 
     def __init__(self, run: Any, folder: Path, project: str, log_model: bool, environment: Sequence[str]) -> None:
         super().__init__(save_dir=folder, project=project, experiment=run)
-        self.keeps_model = log_model
-        self.environment = list(environment)
+        self.keeps_model, self.environment = log_model, list(environment)
 
     def log_hyperparams(self, params: dict[str, Any] | Namespace) -> None:
         """Nothing: the run has the resolved config, which the module's values would overwrite."""
 
     @rank_zero_only
     def log_evaluation(self, found: Evaluation) -> None:
-        run = self.experiment
+        run, note = self.experiment, found.note or None
         run.log({"rows": table(found.rows)})
         charts = {chart.name: line_series(chart) for chart in found.charts}
         pictures = {
             f"pictures/{name}": [wandb.Image(Image.fromarray(p.pixels), caption=p.caption) for p in gallery]
             for name, gallery in found.galleries.items()
         }
-        figures = {
-            f"report/{name}": wandb.Image(str(path), caption=found.note or None) for name, path in found.figures.items()
-        }
-        for logged in (charts, pictures, figures):
-            if logged:
-                run.log(logged)
+        figures = {f"report/{name}": wandb.Image(str(path), caption=note) for name, path in found.figures.items()}
+        for logged in filter(None, (charts, pictures, figures)):
+            run.log(logged)
         run.summary.update(found.summary)
         for artifact in artifacts(found, run.id, self.keeps_model):
             run.log_artifact(artifact)
@@ -72,10 +69,7 @@ def build(
     folder: Path, description: Description, *, project: str, entity: str | None, mode: str | None, log_model: bool,
     init_timeout: float, finish_timeout: float,
 ) -> WandbRun:  # fmt: skip
-    """Start the run (in the first process only).
-
-    Raises: ConfigError: online was asked for and is not possible.
-    """
+    """Start the run, in the first process. Raises: ConfigError: online asked for, impossible."""
     if getattr(rank_zero_only, "rank", 0) != 0:
         return WandbRun(None, folder, project, log_model, [])
     environment = set_environment(folder)
@@ -101,6 +95,40 @@ def build(
     return WandbRun(run, folder, project, log_model, environment)
 
 
+def choose_mode(wanted: str | None, timeout: float) -> Any:
+    """``wanted`` (``logger.mode``); if it is null WANDB_MODE. Without both: online if there is an
+    API key and the server answers, else offline.
+
+    Raises: ConfigError: online is asked for without a key, or nothing answers for ``timeout`` s.
+    """
+    asked = wanted or os.environ.get("WANDB_MODE") or None
+    mode = SAME.get(asked, asked) if asked else None
+    if mode not in (None, "online"):
+        return mode
+    if (problem := offline_reason(timeout)) is None:
+        return "online"
+    if mode == "online":
+        raise ConfigError(f"W&B online: {problem}; {OFFLINE}")
+    log.warning("W&B offline: %s. `wandb sync` sends the run later (docs/logging.md)", problem)
+    return "offline"
+
+
+def offline_reason(timeout: float) -> str | None:
+    """Why no run can be online; None if one can. Without a key nothing goes over the network."""
+    settings = wandb.setup().settings
+    # Not wandb.login(): it asks the server for the user's name, and waits for it.
+    if not (settings.api_key or settings.identity_token_file or requests.utils.get_netrc_auth(settings.base_url)):
+        return "there is no API key (environment variable WANDB_API_KEY, or `wandb login`)"
+    try:
+        # Any answer will do. This goes through proxies, as W&B does.
+        requests.head(settings.base_url, timeout=timeout, allow_redirects=False)
+    except requests.exceptions.SSLError:
+        return None  # the server answers; W&B reports the error
+    except requests.exceptions.RequestException as error:
+        return f"the server {settings.base_url} does not answer within {timeout:g} s ({type(error).__name__})"
+    return None
+
+
 @contextmanager
 def redacted_arguments() -> Iterator[None]:
     """W&B stores the command's arguments when a run starts."""
@@ -115,11 +143,8 @@ def set_environment(folder: Path) -> list[str]:
     """Keep W&B's staged artefacts and logs in the run folder, and its error reports off (they wait
     for a network). Variables that the user has set stay. Returns the names of the others."""
     wandb_folder = (folder / "wandb").resolve()
-    values = {
-        "WANDB_DATA_DIR": str(wandb_folder),
-        "WANDB_CACHE_DIR": str(wandb_folder / "cache"),
-        "WANDB_ERROR_REPORTING": "false",
-    }
+    values = {"WANDB_DATA_DIR": str(wandb_folder), "WANDB_CACHE_DIR": str(wandb_folder / "cache"),
+              "WANDB_ERROR_REPORTING": "false"}  # fmt: skip
     unset = [name for name in values if name not in os.environ]
     os.environ |= {name: values[name] for name in unset}
     return unset
@@ -153,14 +178,11 @@ def line_series(chart: Chart) -> Any:
 
 def artifacts(found: Evaluation, run_id: str, keeps_model: bool) -> Iterator[Any]:
     """Best checkpoint, rows and report, not copied: `wandb sync` reads them in the run folder."""
-    paths = {
-        ("model", "checkpoint"): found.checkpoint if keeps_model else None,
-        ("results", "rows"): found.results,
-        ("report", "report"): found.report,
-    }
+    paths = {("model", "checkpoint"): found.checkpoint if keeps_model else None, ("results", "rows"): found.results,
+             ("report", "report"): found.report}  # fmt: skip
+    note = {"note": found.note} if found.note else None
     for (kind, name), path in paths.items():
         if path is not None:
-            note = {"note": found.note} if found.note else None
             artifact = wandb.Artifact(f"{run_id}-{name}", type=kind, metadata=note)
             add = artifact.add_dir if path.is_dir() else artifact.add_file
             add(str(path), policy="immutable", skip_cache=True)

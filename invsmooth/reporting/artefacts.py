@@ -1,5 +1,4 @@
-"""All tables and figures that compare methods, and an index of what is written and what is
-missing."""
+"""All tables and figures that compare methods, and an index of what is written and missing."""
 
 from __future__ import annotations
 
@@ -12,16 +11,8 @@ from matplotlib.figure import Figure
 from invsmooth.core.files import write_text
 from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.columns import PAPER
+from invsmooth.reporting.figures import methods as curves
 from invsmooth.reporting.figures.comparison import comparison_figure, comparisons
-from invsmooth.reporting.figures.methods import (
-    MAX_PANELS,
-    PER_PAGE,
-    curve_figure,
-    curve_panels,
-    figure1,
-    figure1_panels,
-    pages,
-)  # fmt: skip
 from invsmooth.reporting.methods import in_order
 from invsmooth.reporting.runs import Run
 from invsmooth.reporting.styles import save
@@ -37,48 +28,34 @@ FIGURES = {
     "attacked, unsmoothed)",
     "psnr": "Attacked and certified PSNR over ε, a curve for each method (bars: half a standard deviation over the images)",
     "figure2": "Figure 2: visual comparison, PSNR / SSIM below each picture",
-    "figure3": "Figure 3: more of denoising",
-    "figure4": "Figure 4: more of the other tasks",
-}
-
-
+    "figure3": "Figure 3: more of denoising", "figure4": "Figure 4: more of the other tasks",
+}  # fmt: skip
+WHY = {"figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "figure2": "kept no pictures",
+       "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks"}  # fmt: skip
+"""Why a figure is not written."""
 TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation")
 
 
 def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence[str], out: Path) -> list[Path]:
-    """Write tables/NAME.md, .tex, .csv, figures/NAME.png, .pdf and index.md; a table without any
-    number is not written.
+    """Write tables/NAME.md, .tex, .csv (if they have numbers), figures/NAME.png, .pdf and index.md.
 
-    Args:
-        averages: of rows with methods (:func:`invsmooth.reporting.methods.with_methods`).
-        notes: on these rows, for index.md.
-
-    Returns: the files written, index.md last.
-    """
-    remove_written(out)
+    ``averages``: of rows with methods (:func:`.methods.with_methods`). ``notes``: for index.md.
+    Returns: the files written, index.md last."""
+    # The files of an earlier report in this folder.
+    stale = [out / "tables" / f"{name}.{kind}" for name in (*TABLES, "runs") for kind in ("md", "tex", "csv")]
+    pictures = [pattern for name in FIGURES for pattern in (f"{name}.p[nd][gf]", f"{name}_[0-9]*.p[nd][gf]")]
+    for path in (*stale, *(path for pattern in pictures for path in (out / "figures").glob(pattern))):
+        path.unlink(missing_ok=True)
     written_tables, table_lines, no_tables = write_tables(averages, runs, out)
     written_figures, figure_lines, no_figures = write_figures(averages, out)
     said = [line for note in notes for line in (note, "")]
     lines = ["# Results of the runs", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
-    if absent := [*no_tables, *no_figures]:
-        lines += ["", "## Not written", "", *absent]
-    index = out / "index.md"
-    write_text(index, "\n".join(lines))
-    return [*written_tables, *written_figures, index]
+    lines += ["", "## Not written", "", *no_tables, *no_figures] if no_tables or no_figures else []
+    write_text(out / "index.md", "\n".join(lines))
+    return [*written_tables, *written_figures, out / "index.md"]
 
 
-def remove_written(out: Path) -> None:
-    """Remove the files of an earlier report in this folder."""
-    names = [*TABLES, "runs"]
-    stale = [out / "tables" / f"{name}.{kind}" for name in names for kind in ("md", "tex", "csv")]
-    for name in FIGURES:
-        stale += [*(out / "figures").glob(f"{name}.p[nd][gf]"), *(out / "figures").glob(f"{name}_[0-9]*.p[nd][gf]")]
-    for path in stale:
-        path.unlink(missing_ok=True)
-
-
-Written = tuple[list[Path], list[str], list[str]]
-"""Files, lines of the index about them, and about what was not written."""
+Written = tuple[list[Path], list[str], list[str]]  # files, lines of the index about them, and what was not written
 
 
 def write_tables(averages: Averages, runs: Mapping[str, Run], out: Path) -> Written:
@@ -87,21 +64,17 @@ def write_tables(averages: Averages, runs: Mapping[str, Run], out: Path) -> Writ
     written, lines, absent = [], [], []
     for table in tables(averages, runs):
         if table.has_numbers():
-            written += write_table(table, folder)
-            files = ", ".join(f"[{kind}](tables/{table.name}.{kind})" for kind in ("md", "tex", "csv"))
+            texts = {"md": markdown(table), "tex": latex(table), "csv": numbers(table).to_csv(index=False)}
+            for kind, text in texts.items():
+                write_text(folder / f"{table.name}.{kind}", text.rstrip("\n"))
+            written += [folder / f"{table.name}.{kind}" for kind in texts]
+            files = ", ".join(f"[{kind}](tables/{table.name}.{kind})" for kind in texts)
             lines.append(f"- {table.title}: {files}")
         else:
             absent.append(f"- {table.title}: no run has its numbers")
     write_text(folder / "runs.csv", run_list(averages, runs).to_csv(index=False).rstrip("\n"))
     lines.append("- The runs, and their training settings: [csv](tables/runs.csv)")
     return [*written, folder / "runs.csv"], lines, absent
-
-
-def write_table(table: Table, folder: Path) -> list[Path]:
-    texts = {"md": markdown(table), "tex": latex(table), "csv": numbers(table).to_csv(index=False)}
-    for kind, text in texts.items():
-        write_text(folder / f"{table.name}.{kind}", text.rstrip("\n"))
-    return [folder / f"{table.name}.{kind}" for kind in texts]
 
 
 def tables(averages: Averages, runs: Mapping[str, Run]) -> Iterator[Table]:
@@ -126,51 +99,34 @@ def write_figures(averages: Averages, out: Path) -> Written:
         kind, _, page = name.partition("_")
         link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
         links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
-    lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()] + left_out(averages)
+    lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()]
+    counts = {"figure1": len(curves.figure1_panels(averages)), "psnr": len(curves.curve_panels(averages))}
+    more = {name: count for name, count in counts.items() if count > curves.MAX_PANELS}
+    of, else_ = f"shows the first {curves.MAX_PANELS} of", "narrow runs= to see others. The tables have all"
+    lines += [f"- {name} {of} {count} settings; {else_}" for name, count in more.items()]
     absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
     return written, lines, absent
-
-
-WHY = {
-    "figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "figure2": "kept no pictures",
-    "figure3": "kept no more pictures of denoising", "figure4": "kept no more pictures of other tasks",
-}  # fmt: skip
 
 
 def figures(averages: Averages) -> Iterator[tuple[str, Figure]]:
     """Each with the name of its files; later pages are NAME_2 and so on."""
     declared, anywhere = averages.declared, set(averages.table["algo"])
-    for name, panels, draw in (
-        ("figure1", figure1_panels(averages), figure1),
-        ("psnr", curve_panels(averages), curve_figure),
-    ):
-        for number, page in enumerate(pages(panels, PER_PAGE[name]), 1):
+    drawn = {"figure1": (curves.figure1_panels, curves.figure1), "psnr": (curves.curve_panels, curves.curve_figure)}
+    for name, (panels, draw) in drawn.items():
+        for number, page in enumerate(curves.pages(panels(averages), curves.PER_PAGE[name]), 1):
             yield name if number == 1 else f"{name}_{number}", draw(page, anywhere, declared)
     for name, shown in comparisons(averages.rows, declared).items():
         yield name, comparison_figure(shown, anywhere, declared)
 
 
-def left_out(averages: Averages) -> list[str]:
-    """A line for each figure that does not show all settings."""
-    counts = {"figure1": len(figure1_panels(averages)), "psnr": len(curve_panels(averages))}
-    return [
-        f"- {name} shows the first {MAX_PANELS} of {count} settings; narrow runs= to see others. The tables have all"
-        for name, count in counts.items()
-        if count > MAX_PANELS
-    ]
-
-
 def run_list(averages: Averages, runs: Mapping[str, Run]) -> pd.DataFrame:
     """One line for each run: its names, and the training costs that are on record."""
     rows = averages.rows
-    columns = [
-        "folder", "run_id", "task", "dataset", "algo", "method", "sigma_tr", "protocol", "seed", "estimator_sha256",
-    ]  # fmt: skip
+    columns = ["folder", "run_id", "task", "dataset", "algo", "method", "sigma_tr", "protocol", "seed",
+               "estimator_sha256"]  # fmt: skip
     lines = rows[columns].drop_duplicates(["folder", "task", "dataset", "algo", "method"])
-    order = {method: k for k, method in enumerate(in_order(rows, averages.declared))}
-    lines = lines.sort_values(
-        ["task", "dataset", "method", "folder"], key=lambda c: c.map(order) if c.name == "method" else c
-    )
+    order, place = in_order(rows, averages.declared), ["task", "dataset", "method", "folder"]
+    lines = lines.sort_values(place, key=lambda c: c.map(order.index) if c.name == "method" else c)
     counts = rows.groupby("folder").agg(rows=("image", "size"), images=("image", "nunique"))
     found = lines.merge(counts, on="folder")
     trained = [runs[folder].training is not None for folder in found["folder"]]

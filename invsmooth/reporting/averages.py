@@ -1,7 +1,5 @@
 """Averages of result rows: of each image over the runs first, then over the images, so that every
-image counts once.
-
-No loop over rows: 500 runs take seconds."""
+image counts once. No loop over rows: 500 runs take seconds."""
 
 from __future__ import annotations
 
@@ -13,23 +11,18 @@ import pandas as pd
 
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.rows import Declared
-from invsmooth.reporting.columns import certified_columns, certifier, certifiers, columns
+from invsmooth.reporting.columns import certifier, certifiers, columns
 from invsmooth.reporting.methods import in_order, set_draws, with_labels
 
 SETTING = ["task", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target", "protocol"]
 """The columns that compared methods have in common, beside the number of draws."""
-
 PANEL = ["task", "label", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target"]
-"""The columns of a panel that shows one method. The label has method, protocol and number of
-draws."""
-
+"""The columns of a panel that shows one method. Its label has protocol and number of draws."""
 KEYS = [*SETTING, "n_samples", "algo", "method", "label", "certifier", "eps", "sigma"]
 """The columns whose values are never averaged together."""
 
-BASE = [
-    "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "bound", "truth",
-    "truth_lower", "truth_upper", "eps_over_sigma", "seconds", "network_evals", "attack_grad_evals",
-]  # fmt: skip
+BASE = ["psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "bound", "truth",
+        "truth_lower", "truth_upper", "eps_over_sigma", "seconds", "network_evals", "attack_grad_evals"]  # fmt: skip
 
 TRUTH = ["truth", "truth_lower", "truth_upper"]
 
@@ -38,33 +31,27 @@ class Averages:
     """The averages of rows.
 
     Attributes:
-        table: one line for each KEYS: sigma_tr, for each quantity its mean, …_std (over the images,
-            divided by their number) and …_n (images that have one); images, runs, networks, rows,
-            sound, folders; ``certified``: images that have a certificate. Quantities are those of
-            every row, the real columns that certifiers declare, and the truth in dB (``truth_psnr``
-            …). In order of task, method, …, certifier.
-        rows: as they were given, completed by :func:`invsmooth.reporting.methods.with_labels`.
-        declared: the declarations of the rows.
+        table: one line for each KEYS, in the order of tables: sigma_tr, for each quantity (BASE,
+            those that certifiers declare, the truth in dB as ``truth_psnr``) its mean, …_std (over
+            the images, divided by their number) and …_n (images that have one); images, runs,
+            networks, rows, sound, folders; ``certified``: images that have a certificate.
+        rows: as they were given, completed by :func:`.methods.with_labels`.
         certified, decibels: the quantities that are certified, and those in dB.
-        per_image: for each line of ``table`` and image the means over the runs; index (cell,
-            image), the cell being the index of the line.
+        per_image: for each line of ``table`` and image the means over the runs; by (cell, image).
     """
 
     def __init__(self, rows: pd.DataFrame, declared: Declared) -> None:
         rows = with_labels(rows)
         self.rows, self.declared = rows, declared
-        self.certified = set(certified_columns(declared))
+        self.certified = {"bound", *(c.name for d in declared.certifiers.values() for c in d.columns if c.certified)}
         self.decibels = {c.name for c in columns(declared).values() if c.unit == "dB"}
         of_certifiers = [c.name for d in declared.certifiers.values() for c in d.columns if c.kind in ("real", "whole")]
         quantities = list(dict.fromkeys([*BASE, *of_certifiers]))
         values = rows.reindex(columns=quantities).apply(pd.to_numeric).astype("float64")
         values[TRUTH] = values[TRUTH].replace([np.inf, -np.inf], np.nan)  # a limit that the draws did not give
         # In PSNR the larger MSE is the lower limit.
-        for name, of in (
-            ("truth_psnr", "truth"),
-            ("truth_psnr_lower", "truth_upper"),
-            ("truth_psnr_upper", "truth_lower"),
-        ):
+        psnr_of = {"truth_psnr": "truth", "truth_psnr_lower": "truth_upper", "truth_psnr_upper": "truth_lower"}
+        for name, of in psnr_of.items():
             values[name] = -10 * np.log10(values[of].where(values[of] > 0))
         keys = rows[KEYS].assign(n_samples=set_draws(rows))
         number = keys.groupby(KEYS, dropna=False, sort=True).ngroup().rename("cell")
@@ -78,39 +65,27 @@ class Averages:
         counted["sound"] = rows["sound"].eq(True).where(rows["bound"].notna()).groupby(number).min()
         folders = rows[["folder"]].assign(cell=number).drop_duplicates().sort_values(["cell", "folder"])
         counted["folders"] = folders.groupby("cell")["folder"].agg(";".join)
-        table = pd.concat(
-            [
-                firsts, groups.mean(), groups.std(ddof=0).add_suffix("_std"), groups.count().add_suffix("_n"),
-                groups.size().rename("images"), counted,
-            ],
-            axis=1,
-        )  # fmt: skip
-        self.table = self.sorted(table.assign(certified=table["bound_n"]))
-
-    def sorted(self, table: pd.DataFrame) -> pd.DataFrame:
-        """In the order of tables."""
-        ranks = {m: k for k, m in enumerate(in_order(table, self.declared))}
-        of = {c.name: k for k, c in enumerate(self.certifiers(table))}
-        keys = table.assign(method=table["method"].map(ranks), certifier=table["certifier"].map(of))
+        counts, deviations = groups.count().add_suffix("_n"), groups.std(ddof=0).add_suffix("_std")
+        table = pd.concat([firsts, groups.mean(), deviations, counts, groups.size().rename("images"), counted], axis=1)
+        ranks = {m: k for k, m in enumerate(in_order(table, declared))}
+        places = {c.name: k for k, c in enumerate(certifiers(declared, table["certifier"]))}
+        keys = table.assign(method=table["method"].map(ranks), certifier=table["certifier"].map(places))
         order = ["task", "method", *(c for c in KEYS if c not in ("task", "method", "certifier")), "certifier"]
-        return table.loc[keys.sort_values(order).index]
+        self.table = table.assign(certified=table["bound_n"]).loc[keys.sort_values(order).index]
 
     def certifiers(self, table: pd.DataFrame | None = None) -> list[Any]:
         """The declarations of the certifiers of the averages, or of some of them, in order."""
         return certifiers(self.declared, (self.table if table is None else table)["certifier"])
 
     def blocks(self, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """The lines of ``table`` that have ``keys`` in common, with these; in order. Certifiers
-        whose value is one for all eps are left out if there are others."""
+        """As :func:`grouped`. Certifiers of one value for all eps only where no others are."""
         own = self.table[[certifier(self.declared, name).per_eps for name in self.table["certifier"]]]
-        return [
-            (dict(zip(keys, key, strict=True)), lines) for key, lines in grouped(own if len(own) else self.table, keys)
-        ]
+        found = grouped(own if len(own) else self.table, keys)
+        return [(dict(zip(keys, key, strict=True)), lines) for key, lines in found]
 
 
 def grouped(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...], pd.DataFrame]]:
-    """The lines that have ``keys`` in common, with these; in order. What is not known is a value
-    like any other."""
+    """The lines that have ``keys`` in common, with these; in order. Unknown is a value, too."""
     groups: Any = frame.groupby(keys, dropna=False, sort=True)
     return list(groups)
 
@@ -133,10 +108,8 @@ def panel_title(panel: Mapping[str, Any]) -> str:
 
 def parts(setting: Mapping[str, Any]) -> list[str]:
     """The known values of a setting beside task and data set. The usual attack is not named."""
-    found = []
-    for name, symbol in {"ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "sigma": "σ", "n_samples": "S"}.items():
-        if pd.notna(setting.get(name)):
-            found.append(f"{symbol} = {setting[name]:g}")
+    symbols = {"ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "sigma": "σ", "n_samples": "S"}
+    found = [f"{symbol} = {setting[name]:g}" for name, symbol in symbols.items() if pd.notna(setting.get(name))]
     attack, target = setting.get("attack"), setting.get("attack_target")
     if pd.notna(attack) and (attack, target) != ("pgd", "base"):
         found.append(f"{attack} on {target}")
@@ -144,16 +117,13 @@ def parts(setting: Mapping[str, Any]) -> list[str]:
 
 
 def soundness(lines: pd.DataFrame, of: str) -> str:
-    """Whether the certificates of some averages hold. ``of``: their quantity, the discrepancy or
-    PSNR."""
+    """Whether the certificates of some averages hold. ``of``: discrepancy or PSNR."""
+    certified = lines[lines["bound_n"] > 0]
     if lines["units"].eq(Units.paper).any():
         return f"certified {of} {PAPER_LABEL}"
-    certified = lines[lines["bound_n"] > 0]
     if certified.empty:
         return "no certificate exists"
-    if certified["sound"].eq(True).all():
-        return f"certified {of}: sound"
-    return f"certified {of}: not always sound"
+    return f"certified {of}: {'sound' if certified['sound'].eq(True).all() else 'not always sound'}"
 
 
 def best_sigma(lines: pd.DataFrame, certifier: str, quantity: str = "psnr_median") -> float:

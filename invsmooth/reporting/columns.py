@@ -1,5 +1,4 @@
-"""The declarations, for reports: headings and formats of columns, and the certifiers in their
-order."""
+"""The declarations, for reports: headings and formats of columns, and the certifiers in order."""
 
 from __future__ import annotations
 
@@ -9,12 +8,9 @@ from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.records.rows import Declared
 
 PAPER = "discrepancy"
-"""The certifier that Tables 1, 2 and 4 and Figure 1 are about, by the paper's definition of
-them."""
-
+"""The certifier that Tables 1, 2 and 4 and Figure 1 of the paper are about."""
 EPS, GREY, PIXELS = "ℓ2, [0, 1]", "grey levels", "pixels in [0, 1]"
 SSIM = ".3f"
-
 BASE = (
     Column("run_id", "", "which run the row is from", "text", heading="run"),
     Column("algo", "", "how the network was trained", "text", heading="algorithm"),
@@ -41,13 +37,12 @@ BASE = (
     Column("attack_norm", EPS, f"‖ξ‖₂ of the attack found, {PIXELS}", heading="‖ξ‖₂"),
     Column("psnr_measured", "dB", "of Aᵀy", heading="PSNR Aᵀy", digits=".2f"),
     Column("psnr_clean", "dB", "reconstruction without attack or smoothing", heading="PSNR clean", digits=".2f"),
-    Column("psnr_attacked", "dB", "reconstruction of the attacked measurement, without smoothing",
-           heading="PSNR attacked", digits=".2f"),
+    Column("psnr_attacked", "dB", "reconstruction of the attacked measurement, without smoothing", heading="PSNR attacked",
+           digits=".2f"),
     Column("psnr_noise", "dB", "reconstruction under random noise of norm ε", heading="PSNR noise", digits=".2f"),
     Column("psnr_median", "dB", "of the picture that the certifier shows: the median draw, or its one image",
            heading="PSNR smoothed", digits=".2f"),
-    Column("psnr_certified", "dB",
-           "of the one draw whose error is the bound: the PSNR of a picture, which bounds nothing",
+    Column("psnr_certified", "dB", "of the one draw whose error is the bound: the PSNR of a picture, which bounds nothing",
            heading="PSNR draw of rank K", digits=".2f"),
     Column("bound", "MSE", f"certified MSE, {PIXELS}", certified=True, heading="bound", digits=".2e"),
     Column("truth", "MSE", "what the bound bounds, under the attack found; an estimate from fresh draws",
@@ -67,8 +62,7 @@ BASE = (
 
 
 def columns(declared: Declared) -> dict[str, Column]:
-    """All columns with a heading, by name: those of every row, then those of the certifiers in
-    their order."""
+    """All columns with a heading, by name: those of every row, then of the certifiers in order."""
     found = {c.name: c for c in BASE}
     for certifier in certifiers(declared, declared.certifiers):
         found |= {c.name: c for c in certifier.columns if c.heading and c.name not in found}
@@ -83,23 +77,6 @@ def certifiers(declared: Declared, names: Iterable[str]) -> list[CertifierDeclar
 def certifier(declared: Declared, name: str) -> CertifierDeclaration:
     """The declaration of a certifier; the default one if it declared nothing."""
     return declared.certifiers.get(name) or CertifierDeclaration(name, "certified MSE")
-
-
-def of_certificate(certifier: CertifierDeclaration) -> set[str]:
-    """The columns that a certificate fills. Without one they have no value, and tables show
-    "none"."""
-    rank = {"psnr_certified"} if certifier.ranked else set()
-    return {"bound", certifier.column, *rank, *(c.name for c in certifier.columns if c.certified)}
-
-
-def certified_columns(declared: Declared) -> list[str]:
-    """The columns whose values are certified."""
-    return ["bound", *(c.name for d in certifiers(declared, declared.certifiers) for c in d.columns if c.certified)]
-
-
-def estimates(certifier: CertifierDeclaration) -> list[Column]:
-    """The columns with estimates in the unit of the bound: drawn dotted beside it."""
-    return [c for c in certifier.columns if c.unit == "MSE" and c.heading and not c.certified]
 
 
 def psnr_columns(declared: Declared, names: Iterable[str]) -> dict[str, str]:

@@ -1,12 +1,9 @@
 """Averages to the points of curves over eps: certificates, truth under the attack, and the attack
 itself. No drawing.
 
-What may be compared lies in one measure, which certifiers declare (``curves``):
-
-- ``mse``: how far the reconstruction can move.
-- ``psnr``: to the clean image. So are the curves of the network without smoothing: on clean and
-  attacked measurements, and under random noise of the attack's norm.
-"""
+What may be compared lies in one measure, which certifiers declare (``curves``): ``mse``, how far
+the reconstruction can move; ``psnr``, to the clean image, as the curves of the network without
+smoothing: on clean and attacked measurements, and under random noise of the attack's norm."""
 
 from __future__ import annotations
 
@@ -18,24 +15,19 @@ import pandas as pd
 from invsmooth.reporting.averages import PANEL, Averages
 
 PANEL_SIGMA = [*PANEL, "sigma"]
-POINT = [*PANEL_SIGMA, "eps", "eps_over_sigma"]
-VALUES = ["measure", "kind", "curve", "value", "lower", "upper"]
-
+POINT = [*PANEL_SIGMA, "eps", "eps_over_sigma", "measure", "kind", "curve", "value", "lower", "upper"]
 TRUTH = {"mse": "truth", "psnr": "truth_psnr"}
 UNSMOOTHED = {"clean": "psnr_clean", "noise": "psnr_noise", "attacked": "psnr_attacked"}
 
 
 def curve_points(averages: Averages) -> pd.DataFrame:
-    """One line for each point: POINT, measure, kind (certified, truth or unsmoothed), curve, value,
-    lower and upper (limits of the truth): means over the images of MSE, or of PSNR in dB. nan
-    unless every image has a value."""
+    """POINTs, of kind certified, truth (with its limits) or unsmoothed: means over the images of
+    MSE, or of PSNR in dB; nan unless every image has a value."""
     found = []
     for certifier in averages.certifiers():
         own = averages.table[averages.table["certifier"] == certifier.name]
-        for measure, column in certifier.curves.items():
-            found.append(points(own, measure, "certified", certifier.name, column))
-        for measure in certifier.truth_in:
-            found.append(points(own, measure, "truth", certifier.name, TRUTH[measure], limits=True))
+        found += [points(own, m, "certified", certifier.name, column) for m, column in certifier.curves.items()]
+        found += [points(own, m, "truth", certifier.name, TRUTH[m]) for m in certifier.truth_in]
     # The lines of every certifier have these: each once.
     once = averages.table.drop_duplicates([*PANEL_SIGMA, "eps"])
     found += [points(once, "psnr", "unsmoothed", name, column) for name, column in UNSMOOTHED.items()]
@@ -44,13 +36,9 @@ def curve_points(averages: Averages) -> pd.DataFrame:
     return every.sort_values([*PANEL_SIGMA, "measure", "kind", "curve", "eps"], ignore_index=True)
 
 
-def points(
-    lines: pd.DataFrame, measure: str, kind: str, curve: str, column: str, *, limits: bool = False
-) -> pd.DataFrame:  # fmt: skip
-    """The points of one curve."""
-
+def points(lines: pd.DataFrame, measure: str, kind: str, curve: str, column: str) -> pd.DataFrame:
     def whole(name: str) -> Any:
         return lines[name].where(lines[f"{name}_n"] == lines["images"]).replace([np.inf, -np.inf], np.nan)
 
-    ends = {end: whole(f"{column}_{end}") if limits else np.nan for end in ("lower", "upper")}
-    return lines.assign(measure=measure, kind=kind, curve=curve, value=whole(column), **ends)[[*POINT, *VALUES]]
+    ends = {end: whole(f"{column}_{end}") if kind == "truth" else np.nan for end in ("lower", "upper")}
+    return lines.assign(measure=measure, kind=kind, curve=curve, value=whole(column), **ends)[POINT]

@@ -1,7 +1,5 @@
 """The methods that are compared: the training algorithms, labelled with the training settings in
-which they differ.
-
-Runs that differ only in the seed are one method and are averaged; others never are."""
+which they differ. Runs that differ only in the seed are one method, and only these are averaged."""
 
 from __future__ import annotations
 
@@ -16,16 +14,11 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.records.rows import KEY, Declared
 from invsmooth.reporting.runs import Run, Settings, read_run
 
-REFERENCE = "ord"
-"""Ordinary training: what costs are relative to, and the paper's "Vanilla" reconstruction."""
-
-SYMBOLS = {
-    "algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr", "algo.t_step": "T_step",
-    "algo.beta": "β", "trainer.max_steps": "batches", "attack.n_iter": "attack gradients",
-}  # fmt: skip
-
-NETWORK = ["folder", "task", "algo", "estimator_sha256"]
-"""The columns that identify the network of a row."""
+REFERENCE = "ord"  # ordinary training: what costs are relative to, and the paper's "Vanilla" reconstruction
+SYMBOLS = {"algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr",
+           "algo.t_step": "T_step", "algo.beta": "β", "trainer.max_steps": "batches",
+           "attack.n_iter": "attack gradients"}  # fmt: skip
+NETWORK = ["folder", "task", "algo", "estimator_sha256"]  # the columns that identify the network of a row
 
 
 def read_runs(rows: pd.DataFrame) -> dict[str, Run]:
@@ -38,21 +31,18 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 
     - ``method``: the algorithm, and the training settings by which it differs from the other runs
       of its algorithm; the network (the start of its hash) where these are not on record;
-    - ``sigma_tr``: smoothing noise of its training, grey levels; nan where there is none, or it is
-      not on record;
-    - ``protocol``: the evaluation settings that differ between the runs on a data set and have no
-      column;
-    - ``label``: see :func:`with_labels`.
-    """
+    - ``sigma_tr``: smoothing noise of its training, grey levels; nan: none, or not on record;
+    - ``protocol``: the evaluation settings without a column that differ on a data set;
+    - ``label``: see :func:`with_labels`."""
     networks = rows[NETWORK].drop_duplicates(ignore_index=True)
     known = trainings(networks, runs)
-    networks["method"], networks["sigma_tr"] = networks["algo"], [sigma_of(settings) for settings in known]
+    sigmas = [(settings or {}).get("algo.sigma") for settings in known]
+    networks["method"], networks["sigma_tr"] = networks["algo"], [np.nan if s is None else float(s) for s in sigmas]
     for algo, group in networks.groupby("algo"):
-        own = [known[k] for k in group.index]
-        of_tasks = [[known[k] for k in same.index] for _, same in group.groupby("task")]
-        keys = sorted({key for settings in of_tasks for key in differing(settings)})
-        labels = pd.Series([said(settings, keys) for settings in own], index=group.index)
-        for _, same in group.groupby("task"):
+        of_tasks = [same for _, same in group.groupby("task")]
+        keys = sorted({key for same in of_tasks for key in differing([known[k] for k in same.index])})
+        labels = pd.Series([said(known[k], keys) for k in group.index], index=group.index)
+        for same in of_tasks:
             unknown = [k for k in same.index if known[k] is None]
             if unknown and same["estimator_sha256"].nunique() > 1:  # which of them are alike is not on record
                 for k in unknown:
@@ -62,14 +52,11 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def named(algo: str, label: str) -> str:
-    """A method."""
     return f"{algo} ({label})" if label else algo
 
 
 def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """The rows with the column ``protocol``."""
-    places = rows[["folder", "task", "dataset"]].drop_duplicates(ignore_index=True)
-    places["protocol"] = ""
+    places = rows[["folder", "task", "dataset"]].drop_duplicates(ignore_index=True).assign(protocol="")
     for _, group in places.groupby(["task", "dataset"]):
         own = [runs[folder].evaluation for folder in group["folder"]]
         keys = differing(own)
@@ -81,22 +68,14 @@ def with_protocols(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
 
 
 def trainings(networks: pd.DataFrame, runs: Mapping[str, Run]) -> list[Settings | None]:
-    """With what each network was trained: as its run says, or another run with the very same
-    weights."""
-    own: list[Settings | None] = []
+    """With what each network was trained: as its run says, or another run with the same weights."""
+    found: list[tuple[Any, Settings | None]] = []
     for _, line in networks.iterrows():
         run = runs[line["folder"]]
         same = run.config is None or run.config.get("algo.name", line["algo"]) == line["algo"]
-        own.append(run.training if same else None)
-    pairs = zip(networks["estimator_sha256"], own, strict=True)
-    by_weights = {sha: settings for sha, settings in pairs if settings is not None and pd.notna(sha)}
-    shas = zip(networks["estimator_sha256"], own, strict=True)
-    return [settings if settings is not None else by_weights.get(sha) for sha, settings in shas]
-
-
-def sigma_of(settings: Settings | None) -> float:
-    value = (settings or {}).get("algo.sigma")
-    return np.nan if value is None else float(value)
+        found.append((line["estimator_sha256"], run.training if same else None))
+    by_weights = {sha: settings for sha, settings in found if settings is not None and pd.notna(sha)}
+    return [settings if settings is not None else by_weights.get(sha) for sha, settings in found]
 
 
 def differing(settings: Sequence[Settings | None]) -> list[str]:
@@ -108,13 +87,12 @@ def differing(settings: Sequence[Settings | None]) -> list[str]:
 
 def said(settings: Settings | None, keys: Sequence[str]) -> str:
     """The values of ``keys`` as text, those with a symbol first."""
-    own = [key for key in keys if settings is not None and key in settings]
-    return ", ".join(in_words(key, settings[key]) for key in sorted(own, key=lambda key: (key not in SYMBOLS, key)))  # type: ignore[index]
-
-
-def in_words(key: str, value: Any) -> str:
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}"
+    own = {key: (settings or {})[key] for key in keys if key in (settings or {})}
+    words = []
+    for key, value in sorted(own.items(), key=lambda item: (item[0] not in SYMBOLS, item[0])):
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        words.append(f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}")
+    return ", ".join(words)
 
 
 def algorithm(declared: Declared, name: str) -> AlgorithmDeclaration:
@@ -123,8 +101,7 @@ def algorithm(declared: Declared, name: str) -> AlgorithmDeclaration:
 
 
 def in_order(methods: pd.DataFrame, declared: Declared) -> list[str]:
-    """The methods of a frame with the columns algo, method, sigma_tr: by algorithm, the largest
-    noise first."""
+    """Methods of a frame with algo, method, sigma_tr: by algorithm, the largest noise first."""
     once = methods[["algo", "method", "sigma_tr"]].drop_duplicates("method")
     once = once.assign(rank=[algorithm(declared, algo).order for algo in once["algo"]])
     return list(once.sort_values(["rank", "algo", "sigma_tr", "method"], ascending=[True, True, False, True])["method"])
@@ -136,9 +113,8 @@ def not_run(present: Iterable[str], anywhere: Iterable[str], declared: Declared)
 
 
 def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows with the column ``label``: every setting that must not be averaged together (the
-    method, the evaluation settings, and the number of draws if there are several). Rows without
-    methods get their algorithm as method."""
+    """The rows with the column ``label``: what must not be averaged together (method, evaluation
+    settings, number of draws if several). Rows without methods get their algorithm as method."""
     if "label" in rows:
         return rows
     if "method" not in rows:

@@ -12,16 +12,13 @@ from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.rows import Declared
 from invsmooth.reporting.together import AXES, counts, failure, paid, statements
 
-LEVEL = 0.99
-"""Probability with which the number of failures stated is not exceeded."""
-
+LEVEL = 0.99  # probability with which the number of failures stated is not exceeded
 SIGMA_PICKED = (
     "The σ shown was picked after looking at the smoothed PSNR. This costs confidence, and nobody paid for it: its "
     "certificate does not have the stated confidence. certify.over_sigma=bonferroni pays, in one run with all σ shown."
 )
-
 NAMES = {"networks": "network", "images": "image", "sigma": "σ", "eps": "ε"}
-"""The names of the axes of :mod:`invsmooth.reporting.together`."""
+"""Of the axes of :mod:`invsmooth.reporting.together`."""
 
 
 def unit_note(rows: pd.DataFrame) -> str:
@@ -37,35 +34,27 @@ def notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
 def attack_notes(rows: pd.DataFrame) -> list[str]:
     """How many attacks had a zero gradient."""
     attacked = rows[rows["eps"] > 0]
-    images = [*AXES["networks"], *AXES["images"]]
     without = attacked[attacked["attack_zero_gradient"].eq(True)]
-    if without.empty:
-        return []
-    n, of = (len(some.drop_duplicates(images)) for some in (without, attacked))
-    return [
+    n, of = (len(some.drop_duplicates([*AXES["networks"], *AXES["images"]])) for some in (without, attacked))
+    said = (
         f"For {n} of {of} images (of a network and setting) the gradient was zero wherever the attack took it: their "
         "attacked PSNR is no sign of robustness (docs/attacks.md)."
-    ]
+    )
+    return [said] if n else []
 
 
 def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
-    """The confidence of the certificates of these rows, of any number of runs: for each certifier,
-    and of all together (:mod:`invsmooth.reporting.together`). Empty if no row has a sound
-    certificate."""
+    """The confidence for each certifier, and of all together; empty without a sound certificate."""
     found = statements(rows, declared)
-    certified = set(found.loc[found["bound"].notna(), "certifier"])
-    if not certified:
-        return []
     notes: dict[str, list[str]] = {}
-    for certifier in sorted(certified):
+    for certifier in sorted(set(found.loc[found["bound"].notna(), "certifier"])):
         notes.setdefault(confidence_note(found[found["certifier"] == certifier]), []).append(certifier)
     said = [f"{', '.join(names)}: {note}" if len(notes) > 1 else note for note, names in notes.items()]
-    return [*said, everything(found)] if found["statement"].nunique() > 1 else said
+    return [*said, everything(found)] if said and found["statement"].nunique() > 1 else said
 
 
 def confidence_note(found: pd.DataFrame) -> str:
-    """For one certifier: which statements hold together, which do not, and how many failures to
-    expect."""
+    """For one certifier: which statements hold together, and how many failures to expect."""
     confidence, each = found["confidence"].min(), found["confidence_each"].min()
     together, several = paid(found, confidence), counts(found)
     apart = [axis for axis in NAMES if axis in several and axis not in together]
@@ -80,11 +69,9 @@ def confidence_note(found: pd.DataFrame) -> str:
     if apart:
         over = listed(f"{several[a]} {plural(a)}" for a in reversed(apart))
         said += f" Not paid for: reading them together over {over}."
-    if "images" in together:
-        return said
     setting = [c for c in AXES["images"] if c != "image"] + AXES["networks"]
     n = int(found.groupby(setting, dropna=False)["image"].nunique().max())
-    if n == 1:
+    if "images" in together or n == 1:
         return said
     # The draws of different images are independent; those of one image serve all its certificates.
     at = listed(NAMES[a] for a in ("sigma", "eps") if a in apart)
@@ -116,10 +103,8 @@ def everything(found: pd.DataFrame) -> str:
 
 
 def choice_note(rows: pd.DataFrame, declared: Declared) -> str:
-    """A warning if the best sigma is picked afterwards and not paid for over all sigma of these
-    rows; else ""."""
+    """A warning if the best sigma of these rows is picked afterwards and not paid for; else ""."""
     found = statements(rows, declared)
-    for _, own in found[found["bound"].notna()].groupby("certifier"):
-        if "sigma" in counts(own) and "sigma" not in paid(own, own["confidence"].min()):
-            return SIGMA_PICKED
-    return ""
+    groups = [own for _, own in found[found["bound"].notna()].groupby("certifier")]
+    unpaid = any("sigma" in counts(own) and "sigma" not in paid(own, own["confidence"].min()) for own in groups)
+    return SIGMA_PICKED if unpaid else ""

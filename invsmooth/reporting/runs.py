@@ -1,6 +1,5 @@
 """A run folder beside its rows: the settings of training and evaluation (config.yaml), and the cost
-of a training batch (metrics.csv). Either file may be missing. Unknown values are None or nan, never
-guessed."""
+of a training batch (metrics.csv). Either may be missing; unknown is None or nan, never guessed."""
 
 from __future__ import annotations
 
@@ -17,30 +16,20 @@ from invsmooth.core.errors import ConfigError
 
 # The C parser is ten times faster, which counts at hundreds of runs; libyaml may be missing.
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
 Settings = Mapping[str, Any]
 """Config keys with dots to values; what a run was trained or evaluated with, but for its seed."""
-
-TRAINING = (
-    "algo.", "task.", "estimator.", "operator.", "data.name", "data.limit", "data.augment", "data.holdout",
-    "trainer.max_", "trainer.ema_decay", "trainer.precision", "trainer.gradient_clip_val", "ckpt",
-)  # fmt: skip
-NOT_TRAINING = (
-    "algo._target_", "algo.name", "algo.chunk_size", "task.name", "task.eps", "task.step_size", "task.n_iter",
-    "operator._target_", "operator.name", "operator.ratio", "operator.sigma_b", "operator.noise_seed",
-)  # fmt: skip
+TRAINING = ("algo.", "task.", "estimator.", "operator.", "data.name", "data.limit", "data.augment", "data.holdout",
+            "trainer.max_", "trainer.ema_decay", "trainer.precision", "trainer.gradient_clip_val", "ckpt")  # fmt: skip
+NOT_TRAINING = ("algo._target_", "algo.name", "algo.chunk_size", "task.name", "task.eps", "task.step_size",
+                "task.n_iter", "operator._target_", "operator.name", "operator.ratio", "operator.sigma_b",
+                "operator.noise_seed")  # fmt: skip
 """Settings of the test, and the attack of the task, from which algo.eps and its like are computed:
 without an attack it is not used."""
-
-EVALUATION = (
-    "attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.", "operator.noise_seed",
-)  # fmt: skip
-NOT_EVALUATION = (
-    "attack._target_", "attack.eps", "attack.name", "attack.target", "attack.chunk_size", "attack.check_samples",
-    "data.test.root",
-)  # fmt: skip
+EVALUATION = ("attack.", "certify.confidence", "certify.over_", "certify.quantile", "data.crop", "data.test.",
+              "operator.noise_seed")  # fmt: skip
+NOT_EVALUATION = ("attack._target_", "attack.eps", "attack.name", "attack.target", "attack.chunk_size",
+                  "attack.check_samples", "data.test.root")  # fmt: skip
 """Settings with a column in the rows, and those that do not change the numbers."""
-
 METRICS = {"seconds": "train/seconds_per_batch", "evals": "train/network_evals", "memory": "train/peak_memory_mb"}
 
 
@@ -50,11 +39,9 @@ class Run:
 
     Attributes:
         config: every setting; None without config.yaml.
-        training: what the network was trained with; None where that is not on record.
-        evaluation: what it was attacked and certified with.
+        training: of the network; None where that is not on record.
         seconds, evals: of a training batch, and network evaluations for each of its images: medians
-            over the batches logged, so that the first ones and a busy machine do not count. nan
-            where this run trained nothing.
+            over the batches logged, so that the first ones and a busy machine do not count; or nan.
         memory: most memory held in training, MB.
     """
 
@@ -69,26 +56,23 @@ class Run:
 
 def read_run(folder: Path) -> Run:
     """Raises: ConfigError: config.yaml is no YAML mapping, or metrics.csv no CSV."""
-    config = read_config(folder)
+    config, metrics = read_config(folder), read_metrics(folder)
     if config is None:
-        return Run(folder, None, None, None, **read_metrics(folder))
-    evaluation = chosen(config, EVALUATION, NOT_EVALUATION)
-    return Run(folder, config, trained_with(folder, config), evaluation, **read_metrics(folder))
+        return Run(folder, None, None, None, **metrics)
+    return Run(folder, config, trained_with(folder, config), chosen(config, EVALUATION, NOT_EVALUATION), **metrics)
 
 
 def trained_with(folder: Path, config: Settings) -> Settings | None:
     """The run's own settings if it trained; else those of the run that its checkpoint lies in."""
-    ckpt = config.get("ckpt")
-    # The config of an evaluation gives the algorithm's default values, not those its checkpoint was trained with.
-    if ckpt is None or (folder / "checkpoints").is_dir():
-        return chosen(config, TRAINING, NOT_TRAINING)
-    source = Path(str(ckpt)).parent
-    trained = read_config(source.parent) if source.name == "checkpoints" else None
+    trained: Settings | None = config
+    if config.get("ckpt") is not None and not (folder / "checkpoints").is_dir():
+        # The config of an evaluation gives the algorithm's default values, not those its checkpoint was trained with.
+        source = Path(str(config["ckpt"])).parent
+        trained = read_config(source.parent) if source.name == "checkpoints" else None
     return None if trained is None else chosen(trained, TRAINING, NOT_TRAINING)
 
 
 def chosen(config: Settings, prefixes: tuple[str, ...], but: tuple[str, ...]) -> Settings:
-    """The settings whose keys start as one of ``prefixes``, but for the keys of ``but``."""
     return {key: value for key, value in config.items() if key.startswith(prefixes) and key not in but}
 
 

@@ -9,13 +9,11 @@ import pandas as pd
 
 from invsmooth.records.pictures import picture_file
 
-CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]
-"""The columns that name a file of pictures."""
+CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]  # the columns that name a file of pictures
 
 
 def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
-    """One row for each file of pictures: that of the first certifier of its run, whose pictures
-    they are."""
+    """A row for each file of pictures: that of the certifier whose pictures they are."""
     there = {f: {path.name for path in (Path(f) / "pictures").glob("*.npz")} for f in rows["folder"].unique()}
     cells = rows.drop_duplicates(CELL)
     cells = cells[cells["folder"].map({folder: bool(names) for folder, names in there.items()}).astype(bool)]
@@ -24,7 +22,7 @@ def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def picture_of(row: pd.Series) -> Path:
-    return picture_file(Path(row["folder"]), row["image"], row["ratio"], row["sigma_b"], row["eps"], row["sigma"])
+    return picture_file(Path(row["folder"]), *row[CELL[1:]])
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

@@ -1,7 +1,5 @@
 """How curves look, the parts that all figures share, and writing them. Matplotlib without pyplot:
-no global state.
-
-Okabe and Ito's colours for the colour-blind; markers and dashes for grey print."""
+no global state. Okabe and Ito's colours for the colour-blind; markers and dashes for grey print."""
 
 from __future__ import annotations
 
@@ -23,21 +21,16 @@ from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.records.rows import Declared
 from invsmooth.reporting.methods import algorithm
 
-Style = Mapping[str, Any]
-
-PALETTE: Sequence[dict[str, Any]] = (
-    {"color": "#000000", "marker": "o", "linestyle": "-"},
-    {"color": "#E69F00", "marker": "s", "linestyle": (0, (5, 1.5))},
-    {"color": "#0072B2", "marker": "^", "linestyle": (0, (5, 1.5, 1, 1.5))},
-    {"color": "#009E73", "marker": "D", "linestyle": (0, (2.5, 1))},
-    {"color": "#D55E00", "marker": "v", "linestyle": (0, (1, 1))},
-    {"color": "#CC79A7", "marker": "P", "linestyle": (0, (7, 2))},
-    {"color": "#56B4E9", "marker": "X", "linestyle": (0, (3, 1, 1, 1, 1, 1))},
-)
+PALETTE: Sequence[dict[str, Any]] = [
+    {"color": colour, "marker": marker, "linestyle": dashes}
+    for colour, marker, dashes in (
+        ("#000000", "o", "-"), ("#E69F00", "s", (0, (5, 1.5))), ("#0072B2", "^", (0, (5, 1.5, 1, 1.5))),
+        ("#009E73", "D", (0, (2.5, 1))), ("#D55E00", "v", (0, (1, 1))), ("#CC79A7", "P", (0, (7, 2))),
+        ("#56B4E9", "X", (0, (3, 1, 1, 1, 1, 1))),
+    )
+]  # fmt: skip
 """Of the algorithms, in their order."""
-
-FILLS = ("full", "left", "right", "top", "bottom")
-"""Of the markers of an algorithm's methods, in turn; ``none`` is for other points."""
+FILLS = ("full", "left", "right", "top", "bottom")  # of an algorithm's methods in turn; ``none`` is for other points
 
 
 def method_styles(methods: Sequence[tuple[str, str]], declared: Declared) -> dict[str, dict[str, Any]]:
@@ -64,14 +57,12 @@ def eps_styles(values: Iterable[float]) -> dict[float, dict[str, Any]]:
     """Colour and marker of the curve of each eps."""
     radii = sorted(set(values))
     colours = colormaps["viridis"](np.linspace(0, 0.85, len(radii)))
-    markers = itertools.cycle("osD^vPX*<>")
-    return {
-        eps: {"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.3}
-        for eps, colour, marker in zip(radii, colours, markers, strict=False)
-    }
+    looks = zip(colours, itertools.cycle("osD^vPX*<>"), strict=False)
+    of = [{"color": colour, "marker": marker, "markersize": 4, "linewidth": 1.3} for colour, marker in looks]
+    return dict(zip(radii, of, strict=True))
 
 
-def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Style) -> None:
+def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
     """Averages that every image has a part in, with bars of half a standard deviation over the
     images. The curve breaks where an image has no value."""
     whole = lines[f"{quantity}_n"] == lines["images"]
@@ -82,8 +73,7 @@ def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Sty
 
 
 def with_unsmoothed(lines: pd.DataFrame, quantity: str, unsmoothed: str) -> pd.DataFrame:
-    """The averages over sigma > 0, and at sigma = 0 the quantity of the reconstruction without
-    smoothing."""
+    """The averages over sigma > 0, and at sigma = 0 the quantity without smoothing."""
     names = {f"{quantity}{end}": lines[f"{unsmoothed}{end}"].iloc[:1] for end in ("", "_std", "_n")}
     return pd.concat([lines.iloc[:1].assign(sigma=0.0, **names), lines[lines["sigma"] > 0].sort_values("sigma")])
 
@@ -93,7 +83,6 @@ def listed(values: Iterable[float]) -> str:
 
 
 def corner_text(axes: Axes, text: str, right: bool) -> None:
-    """Small text in a lower corner."""
     x, side = (0.98, "right") if right else (0.02, "left")
     axes.text(x, 0.02, text, transform=axes.transAxes, ha=side, va="bottom", fontsize=7)
 
@@ -105,14 +94,12 @@ def head(figure: Figure, notes: Sequence[str], unit: str) -> None:
     figure.suptitle(text, fontsize=9, color="firebrick" if unit else "black")
 
 
-def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]], shown: Sequence[str]) -> None:
-    """One legend for all panels."""
-    handles = [Line2D([], [], label=method, **styles[method]) for method in shown]
-    each = 0.7 + 0.075 * max(map(len, shown))  # inches
+def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]]) -> None:
+    handles = [Line2D([], [], label=method, **style) for method, style in styles.items()]
+    each = 0.7 + 0.075 * max(map(len, styles))  # inches
+    look: dict[str, Any] = {"fontsize": 8, "frameon": False, "handlelength": 3.5}
     columns = min(len(handles), max(1, int(figure.get_figwidth() / each)))
-    figure.legend(
-        handles=handles, loc="outside lower center", ncols=columns, fontsize=8, frameon=False, handlelength=3.5
-    )
+    figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)
 
 
 def save(figure: Figure, path: Path) -> list[Path]:

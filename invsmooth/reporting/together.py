@@ -1,12 +1,8 @@
 """How certain it is that several certificates hold together, from their rows: the union bound.
-Numbers only, no torch.
 
 A statement holds or fails as one, with a failure probability of at most 1 - ``confidence_each``,
-over its draws:
-
-- one certificate: one row;
-- the certificates of all eps, where the certifier says that they are one statement
-  (``joint_over_eps``).
+over its draws. It is one certificate (one row), or the certificates of all eps where the certifier
+says that they are one statement (``joint_over_eps``).
 
 Statements may depend on each other in any way, so all of some statements hold with probability at
 least 1 minus the sum of their failure probabilities. A statement that several runs have in common
@@ -32,30 +28,22 @@ AXES = {
 """The columns of each axis that certificates may be read together over. An image in two settings
 counts as two. All else, as the seed and the number of draws, is no axis: rows that differ in it
 alone are read together."""
-
-PLACE = [column for columns in AXES.values() for column in columns]
-
-IDENTITY = [*(c for c in PLACE if c != "eps"), "certifier", "n_samples", "quantile", "seed", "confidence_each",
-            "psnr_median"]  # fmt: skip
-"""Columns in which statements differ, whichever eps they are at. psnr_median depends on the
-draws."""
-
-SLACK = 1e-9
-"""Rounding of sums of failure probabilities."""
+IDENTITY = [*(c for columns in AXES.values() for c in columns if c != "eps"), "certifier", "n_samples", "quantile",
+            "seed", "confidence_each", "psnr_median"]  # fmt: skip
+"""Columns in which statements differ, whichever eps they are at. psnr_median: of the draws."""
+SLACK = 1e-9  # rounding of sums of failure probabilities
 
 
 def statements(rows: pd.DataFrame, declared: Declared) -> pd.DataFrame:
-    """The sound rows with a statement, with the columns ``statement`` (its number) and ``failure``
-    (its probability)."""
+    """The sound rows with a statement, with columns ``statement`` (its number) and ``failure``."""
     known = rows["sound"].eq(True) & rows["confidence"].notna() & rows["confidence_each"].notna()
     nothing = rows["bound"].isna()
     for certifier in certifiers(declared, rows["certifier"]):
         nothing &= rows["certifier"].ne(certifier.name) | rows[certifier.column].isna()
     found = rows[known & ~(rows["impossible"].eq(True) & nothing)]
     whole = found["joint_over_eps"].eq(True)
-    key = found[IDENTITY].assign(
-        eps=found["eps"].mask(whole), bound=pd.to_numeric(found["bound"]).mask(whole), whole=whole
-    )
+    bounds = pd.to_numeric(found["bound"]).mask(whole)
+    key = found[IDENTITY].assign(eps=found["eps"].mask(whole), bound=bounds, whole=whole)
     unknown = found["psnr_median"].isna()
     for certifier in certifiers(declared, found["certifier"]):
         own = found["certifier"] == certifier.name
@@ -65,18 +53,14 @@ def statements(rows: pd.DataFrame, declared: Declared) -> pd.DataFrame:
             unknown |= own & found[certifier.column].isna()
     # Without a certificate too little is known to tell whether two runs make the same statement.
     key["run_id"] = found["run_id"].where(unknown)
-    return found.assign(
-        statement=key.groupby(list(key.columns), dropna=False, sort=False).ngroup(),
-        failure=1 - found["confidence_each"],
-    )
+    numbers = key.groupby(list(key.columns), dropna=False, sort=False).ngroup()
+    return found.assign(statement=numbers, failure=1 - found["confidence_each"])
 
 
 def of_the_draws(certifier: CertifierDeclaration, joint: pd.DataFrame) -> list[str]:
-    """The number columns of a certifier that depend on its draws and, in its rows that are joint
-    over eps, not on eps."""
+    """A certifier's number columns that depend on the draws and, in its joint rows, not on eps."""
     own = [c.name for c in certifier.columns if not c.certified and c.kind in ("real", "whole")]
-    if not certifier.per_eps:
-        own.append(certifier.column)
+    own += [] if certifier.per_eps else [certifier.column]
     groups = joint[own].apply(pd.to_numeric).groupby([joint[c] for c in (*IDENTITY, "run_id")], dropna=False)
     least, most = groups.min(), groups.max()
     return [c for c in dict.fromkeys(own) if (least[c].eq(most[c]) | least[c].isna()).all()]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from invsmooth.core.files import write_text
 from invsmooth.records.rows import read_rows
 from invsmooth.reporting.artefacts import write_artefacts
@@ -21,24 +19,20 @@ from invsmooth.reporting.styles import save
 from invsmooth.reporting.tables.overview import overview, print_short
 from invsmooth.reporting.tables.writers import markdown
 
-MOST = 16
-"""Settings in a figure: more would be unreadable, and take minutes."""
+MOST = 16  # settings in a figure: more would be unreadable, and take minutes
 
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``,
-    print a short table and the paths of the files.
+    print a short table and the paths. Returns: the files written.
 
-    Returns: the files written.
-
-    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read.
-    """
+    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read."""
     rows, declared = read_rows(folders)
     runs = read_runs(rows)
     averages = Averages(with_methods(rows, runs), declared)
     rows = averages.rows
     out.mkdir(parents=True, exist_ok=True)
-    few = first_settings(rows)
+    few = rows[rows.groupby(PANEL, dropna=False, sort=True).ngroup() < MOST]  # in the order of the table
     shown = averages if len(few) == len(rows) else Averages(few, declared)
     figures = {"certificate": certificate_figure(shown)}
     if has_curves(few):
@@ -50,18 +44,11 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     if visual is not None:
         figures["visual"] = visual
         beside += [f"Of visual.png: {choice}" for choice in [choice_note(rows, declared)] if choice]
-    table = out / "table.md"
-    write_text(table, markdown(overview(averages, beside)))
-    written = [table, *(file for name, figure in figures.items() for file in save(figure, out / name))]
+    write_text(out / "table.md", markdown(overview(averages, beside)))
+    written = [out / "table.md", *(file for name, figure in figures.items() for file in save(figure, out / name))]
     artefacts = write_artefacts(averages, runs, said, out)
     page = write_page(rows, declared, out, [*written, artefacts[-1]])
     print_short(averages)
     for path in [*written, artefacts[-1], page]:
         print(path.resolve())
     return [*written, *artefacts, page]
-
-
-def first_settings(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows of the first MOST settings, in the order of the table."""
-    number = rows.groupby(PANEL, dropna=False, sort=True).ngroup()
-    return rows[number < MOST]

@@ -1,2 +1,1 @@
-"""Figures of certificates, truth checks, methods and pictures, with Matplotlib and without
-pyplot."""
+"""Figures, with Matplotlib and without pyplot."""

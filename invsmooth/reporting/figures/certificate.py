@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.reporting.averages import PANEL, Averages, grouped, panel_title
-from invsmooth.reporting.columns import estimates
 from invsmooth.reporting.notes import confidence_notes, unit_note
 from invsmooth.reporting.styles import certifier_style, corner_text, eps_styles, errorbar, head, listed, with_unsmoothed
 
@@ -20,12 +19,11 @@ Styles = Mapping[float, dict[str, Any]]
 
 
 def certificate_figure(averages: Averages) -> Figure:
-    """Over sigma, a column for each setting: the certificate of each certifier, a curve for each
-    eps, and below the PSNR of the smoothed pictures. Bars: half a standard deviation over the
-    images."""
+    """Over sigma, a column for each setting: certificates, a curve for each eps, and PSNR below."""
     settings, certifiers = grouped(averages.table, PANEL), averages.certifiers()
     attacked = [c for c in certifiers if c.at == "attacked"]
-    clean = [c for c in certifiers if c.at != "attacked" and not repeats(c, certifiers)]
+    shown = {(c.at, c.shown) for c in certifiers if c.per_eps}  # others may show the same picture
+    clean = [c for c in certifiers if c.at != "attacked" and (c.per_eps or (c.at, c.shown) not in shown)]
     n_lines = len(certifiers) + len(attacked) + bool(clean)
     figure = Figure(figsize=(1.2 + 3.6 * len(settings), 0.6 + 2.9 * n_lines), layout="constrained")
     axes = figure.subplots(n_lines, len(settings), squeeze=False, sharex="col")
@@ -36,66 +34,48 @@ def certificate_figure(averages: Averages) -> Figure:
         for certifier in certifiers:
             draw_certificate(next(places), of[certifier.name], certifier, styles)
         for certifier in attacked:
-            draw_attacked_quality(next(places), of[certifier.name], certifier, styles)
+            place = next(places)
+            place.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
+            for (eps,), at_eps in grouped(of[certifier.name], ["eps"]):
+                every = with_unsmoothed(at_eps, "psnr_median", "psnr_attacked")
+                errorbar(place, every, "sigma", "psnr_median", styles[eps])
         if clean:
-            draw_clean_quality(next(places), [(c, of[c.name]) for c in clean])
+            axes[-1, column].set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
+        for certifier in (c for c in clean if len(of[c.name])):
+            once = with_unsmoothed(of[certifier.name].drop_duplicates("sigma"), "psnr_median", "psnr_clean")
+            style = certifier_style(certifier) | {"markersize": 4, "linewidth": 1.3, "label": certifier.shown}
+            errorbar(axes[-1, column], once, "sigma", "psnr_median", style)
         axes[0, column].set_title(panel_title(dict(zip(PANEL, key, strict=True))), fontsize=9)
         axes[-1, column].set_xlabel("σ (grey levels)")
         for place in axes[:, column] if column else ():
             place.set_ylabel("")
-    for labelled in {tuple(names): place for place in axes.flat[::-1] if (names := legend_labels(place))}.values():
+    legends = [(tuple(place.get_legend_handles_labels()[1]), place) for place in axes.flat[::-1]]
+    for labelled in {names: place for names, place in legends if names}.values():
         labelled.legend(fontsize=8)  # each legend once
     head(figure, confidence_notes(averages.rows, averages.declared), unit_note(averages.rows))
     return figure
 
 
-def repeats(certifier: CertifierDeclaration, certifiers: list[CertifierDeclaration]) -> bool:
-    """Whether the picture that it shows is that of another certifier."""
-    others = [c for c in certifiers if c.per_eps and c.at == certifier.at]
-    return not certifier.per_eps and certifier.shown in [c.shown for c in others]
-
-
-def legend_labels(axes: Axes) -> list[str]:
-    return axes.get_legend_handles_labels()[1]
-
-
 def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
-    """The main value of a certifier, and dotted its estimates."""
-    dotted = estimates(certifier) if certifier.column == "bound" else []
+    """The main value, and dotted its estimates."""
+    main = certifier.column == "bound"
+    dotted = [c for c in certifier.columns if main and c.unit == "MSE" and c.heading and not c.certified]
     axis = " ".join(certifier.axis.removeprefix(f"{certifier.name}: ").split())
     said = "" if "dotted" in axis else "".join(f" (dotted: {column.heading})" for column in dotted)
     axes.set_ylabel(textwrap.fill(f"{certifier.name}: {axis}{said}", 34))
     if not certifier.per_eps:
-        style = certifier_style(certifier) | {"markersize": 4}
-        errorbar(axes, lines.drop_duplicates("sigma"), "sigma", certifier.column, style)
+        once = lines.drop_duplicates("sigma")
+        errorbar(axes, once, "sigma", certifier.column, certifier_style(certifier) | {"markersize": 4})
     else:
         for (eps,), at_eps in grouped(lines, ["eps"]):
             errorbar(axes, at_eps, "sigma", certifier.column, styles[eps] | {"label": f"ε = {eps:g}"})
             for column in dotted:
                 look = styles[eps] | {"linestyle": ":", "marker": "", "linewidth": 1}
                 errorbar(axes, at_eps, "sigma", column.name, look)
-    if certifier.column == "bound":
+    if main:
         axes.set_yscale("log")
     if nulls := without_certificate(lines):
-        corner_text(axes, nulls, right=certifier.column == "bound")
-
-
-def draw_attacked_quality(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
-    """PSNR of the picture of the attacked measurement of each eps."""
-    axes.set_ylabel(f"PSNR of the {certifier.shown}, dB\n(σ = 0: attacked, unsmoothed)")
-    for (eps,), at_eps in grouped(lines, ["eps"]):
-        every = with_unsmoothed(at_eps, "psnr_median", "psnr_attacked")
-        errorbar(axes, every, "sigma", "psnr_median", styles[eps])
-
-
-def draw_clean_quality(axes: Axes, of: list[tuple[CertifierDeclaration, pd.DataFrame]]) -> None:
-    """PSNR of the pictures of the clean measurement."""
-    axes.set_ylabel("PSNR smoothed, no attack, dB\n(σ = 0: unsmoothed)")
-    for certifier, lines in of:
-        if len(lines):
-            once = with_unsmoothed(lines.drop_duplicates("sigma"), "psnr_median", "psnr_clean")
-            style = certifier_style(certifier) | {"markersize": 4, "linewidth": 1.3, "label": certifier.shown}
-            errorbar(axes, once, "sigma", "psnr_median", style)
+        corner_text(axes, nulls, right=main)
 
 
 def without_certificate(lines: pd.DataFrame) -> str:

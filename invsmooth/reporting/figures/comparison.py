@@ -1,5 +1,4 @@
-"""Figures 2 to 4: the reconstructions of the same attacked image by each method, without smoothing
-and with; PSNR / SSIM below."""
+"""Figures 2 to 4: the same attacked image by each method, without smoothing and with."""
 
 from __future__ import annotations
 
@@ -21,23 +20,15 @@ from invsmooth.reporting.methods import REFERENCE, in_order, not_run
 from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 from invsmooth.reporting.tables.grid import MISSING
 
-PER_FIGURE = 3
-"""Images in one figure, as in the paper."""
-
+PER_FIGURE = 3  # images in one figure, as in the paper
 WHERE = [*SETTING, "n_samples", "image"]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """One image under one attack.
-
-    Attributes:
-        setting: WHERE, and ``eps``.
-        attacked: a row for each method.
-        smoothed: the same at the sigma that is best for all; a method may lack one.
-        sigma: grey levels; nan where no run kept pictures of the smoothed median of the attacked
-            image.
-    """
+    """One image under one attack (``setting``: WHERE, and ``eps``), with a row for each method.
+    ``smoothed``: at the sigma best for all, where a method may lack one. ``sigma``: nan where no
+    run kept pictures of the smoothed median of the attacked image."""
 
     setting: Mapping[str, Any]
     attacked: pd.DataFrame
@@ -47,8 +38,7 @@ class Comparison:
 
 def comparisons(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Comparison]]:
     """The images of Figures 2 to 4: the first image of up to three settings, tasks in turn; more of
-    denoising; more of the other tasks. Rows as :func:`invsmooth.reporting.methods.with_methods`
-    completes them."""
+    denoising; more of the other tasks. Rows as :func:`.methods.with_methods` completes them."""
     kept = with_pictures(rows[rows["eps"] > 0])
     found: list[tuple[int, int, Comparison]] = []
     settings: dict[tuple[Any, ...], int] = {}
@@ -56,15 +46,13 @@ def comparisons(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Compar
     at_attacked = [c.name for c in certifiers(declared, kept["certifier"]) if c.at == "attacked"]
     for key, group in grouped(kept, WHERE):
         number = settings[key[:-1]] = settings.get(key[:-1], -1) + 1
-        task = str(key[0])
-        turn = of_task[task] = of_task.get(task, -1) + (number == 0)
+        turn = of_task[key[0]] = of_task.get(key[0], -1) + (number == 0)
         found.append((number, turn, comparison(dict(zip(WHERE, key, strict=True)), group, at_attacked)))
     ordered = [c for _, _, c in sorted(found, key=lambda item: item[:2])]
     rest = ordered[PER_FIGURE:]
-    denoising = [c for c in rest if c.setting["task"] == "denoise"]
-    others = [c for c in rest if c.setting["task"] != "denoise"]
-    figures = {"figure2": ordered[:PER_FIGURE], "figure3": denoising[:PER_FIGURE], "figure4": others[:PER_FIGURE]}
-    return {name: chosen for name, chosen in figures.items() if chosen}
+    denoising, others = ([c for c in rest if (c.setting["task"] == "denoise") == is_it] for is_it in (True, False))
+    figures = {"figure2": ordered, "figure3": denoising, "figure4": others}
+    return {name: chosen[:PER_FIGURE] for name, chosen in figures.items() if chosen}
 
 
 def comparison(setting: dict[str, Any], group: pd.DataFrame, at_attacked: Sequence[str]) -> Comparison:
@@ -83,8 +71,7 @@ def comparison(setting: dict[str, Any], group: pd.DataFrame, at_attacked: Sequen
 
 
 def comparison_figure(shown: Sequence[Comparison], anywhere: set[str], declared: Declared) -> Figure:
-    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median. Vanilla:
-    ord without attack."""
+    """Two lines for each image: attacked, without smoothing (sigma = 0); smoothed median."""
     lines = pd.concat([c.attacked for c in shown])
     columns = in_order(lines, declared) + not_run(lines["algo"], anywhere, declared)
     figure = Figure(figsize=(0.4 + 1.35 * (1 + len(columns)), 3.9 * len(shown)), layout="constrained")
@@ -96,28 +83,19 @@ def comparison_figure(shown: Sequence[Comparison], anywhere: set[str], declared:
         paper = f"; certificates {PAPER_LABEL}" if one.setting["units"] == Units.paper else ""
         heading = f"{one.setting['image']}: {title(one.setting)}{paper}".replace(" = ", "\xa0=\xa0")
         part.suptitle(textwrap.fill(heading, int(14 * figure.get_figwidth())), fontsize=9)
-        draw_references(above[0], below[0], one)
+        # The clean image, and the reconstruction of the clean measurement after ordinary training.
+        draw(below[0], one.attacked, "clean", "")
+        below[0].set_title("clean x", fontsize=8)
+        draw(above[0], one.attacked[one.attacked["algo"] == REFERENCE], "reconstructed", "clean")
+        above[0].set_title(f"Vanilla\n({REFERENCE}, ε = 0)", fontsize=8)
         smoothed = f"median, σ = {one.sigma:g}" if one.sigma == one.sigma else ""
         for column, method in enumerate(columns, 1):
             draw(above[column], one.attacked[one.attacked["method"] == method], "attacked", "attacked")
             draw(below[column], one.smoothed[one.smoothed["method"] == method], "median", "median")
-            above[column].set_title("\n".join([*in_lines(method), "σ = 0"]), fontsize=8)
+            algo, bracket, rest = method.partition(" (")
+            above[column].set_title("\n".join([algo, *textwrap.wrap(bracket.strip() + rest, 22), "σ = 0"]), fontsize=8)
             below[column].set_title(smoothed, fontsize=8)
     return figure
-
-
-def in_lines(method: str) -> list[str]:
-    """The algorithm, and below it the settings in its label."""
-    algo, bracket, rest = method.partition(" (")
-    return [algo, *textwrap.wrap(bracket.strip() + rest, 22)]
-
-
-def draw_references(above: Axes, below: Axes, one: Comparison) -> None:
-    """The reconstruction of the clean measurement after ordinary training, and the clean image."""
-    draw(below, one.attacked, "clean", "")
-    below.set_title("clean x", fontsize=8)
-    draw(above, one.attacked[one.attacked["algo"] == REFERENCE], "reconstructed", "clean")
-    above.set_title(f"Vanilla\n({REFERENCE}, ε = 0)", fontsize=8)
 
 
 def draw(place: Axes, rows: pd.DataFrame, kind: str, column: str) -> None:

@@ -1,10 +1,9 @@
-"""Curves of the methods: Figure 1 (certified discrepancy and PSNR over sigma), and attacked and
-certified PSNR over eps."""
+"""Curves of the methods: Figure 1 over sigma, and attacked and certified PSNR over eps."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pandas as pd
@@ -22,10 +21,9 @@ from invsmooth.reporting.tables.grid import MISSING, NONE
 BLOCK = [*SETTING, "n_samples"]
 PER_LINE, MAX_PANELS = 4, 24
 PER_PAGE = {"figure1": 8, "psnr": 4}
-PANEL = (2.35, 1.75)
-"""Inches of one plot: four side by side fill the width of a page."""
-
+PANEL = (2.35, 1.75)  # inches of one plot: four side by side fill the width of a page
 Panel = tuple[dict[str, Any], pd.DataFrame]
+Styles = dict[str, dict[str, Any]]
 
 
 def figure1_panels(averages: Averages) -> list[Panel]:
@@ -43,14 +41,12 @@ def curve_panels(averages: Averages) -> list[Panel]:
 
 def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:
     """At most MAX_PANELS: a figure with hundreds of panels is no figure."""
-    for start in range(0, min(len(panels), MAX_PANELS), per_page):
-        yield panels[start : start + per_page]
+    yield from (panels[k : k + per_page] for k in range(0, min(len(panels), MAX_PANELS), per_page))
 
 
 def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
     """For each panel above the certified discrepancy over sigma, below the PSNR of the draw of rank
-    K; at sigma = 0 the attacked reconstruction. Hollow, unjoined: the smoothed median, where no
-    certificate exists."""
+    K; at sigma = 0 attacked. Hollow: the smoothed median, where no certificate exists."""
     figure, grid, styles = canvas(panels, 2, declared)
     for (setting, cells), (top, bottom) in zip(panels, grid, strict=False):
         none: list[float] = []
@@ -59,8 +55,7 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
             errorbar(top, own, "sigma", "bound", style)
             without = own[own["bound_n"] == 0]
             errorbar(bottom, with_unsmoothed(own, "psnr_certified", "psnr_attacked"), "sigma", "psnr_certified", style)
-            hollow = style | {"linestyle": "", "fillstyle": "none"}
-            errorbar(bottom, without, "sigma", "psnr_median", hollow)
+            errorbar(bottom, without, "sigma", "psnr_median", style | {"linestyle": "", "fillstyle": "none"})
             none += [sigma for sigma in without["sigma"] if sigma not in none]
         absent = not_run(cells["algo"], anywhere, declared)
         head(top, setting, cells, absent, "discrepancy", f"no certificate at σ = {listed(none)}" if none else "")
@@ -68,14 +63,11 @@ def figure1(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> 
         top.set_yscale("log")
         share_x((top, bottom), cells["sigma"])
         bottom.set_xlabel("σ, grey levels", fontsize=8)
-    label_left(grid, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
-    legend_below(figure, styles, list(styles))
-    return figure
+    return finished(figure, grid, styles, ("certified discrepancy, MSE", "PSNR of the draw\nof rank K, dB"))
 
 
 def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared) -> Figure:
-    """Over eps, each panel a setting and sigma: PSNR under the attack found, without smoothing and
-    with, and the PSNR that is certified for every attack."""
+    """Over eps, a panel for each setting and sigma: PSNR attacked (also smoothed), certified."""
     every = pd.concat([cells for _, cells in panels])
     headings, certified = columns(declared), psnr_columns(declared, every["certifier"])
     at_attacked = [c for c in certifiers(declared, every["certifier"]) if c.at == "attacked"]
@@ -85,15 +77,11 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
         *((f"attacked, {c.shown}, PSNR, dB{of}", c.name, "psnr_median") for c, of in attacked),
         *((f"{headings[column].heading}, dB ({name})", name, column) for name, column in certified.items()),
     ]
-    used = {
-        "\n".join(textwrap.wrap(label, 24)): (certifier, column)
-        for label, certifier, column in lines
-        if of_certifier(every, certifier)[column].notna().any()
-    }
+    drawn = [(label, c, column) for label, c, column in lines if of_certifier(every, c)[column].notna().any()]
+    used = {"\n".join(textwrap.wrap(label, 24)): (certifier, column) for label, certifier, column in drawn}
     figure, grid, styles = canvas(panels, len(used), declared)
     for (setting, cells), places in zip(panels, grid, strict=False):
-        absent = not_run(cells["algo"], anywhere, declared)
-        head(places[0], setting, cells, absent, "PSNR")
+        head(places[0], setting, cells, not_run(cells["algo"], anywhere, declared), "PSNR")
         for place, (certifier, column) in zip(places, used.values(), strict=True):
             own = of_certifier(cells, certifier)
             for method, mine in own.groupby("method"):
@@ -104,28 +92,20 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
             say_if_empty(place, MISSING if own.empty else NONE)
         share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
-    label_left(grid, tuple(used))
-    legend_below(figure, styles, list(styles))
-    return figure
+    return finished(figure, grid, styles, tuple(used))
 
 
 def of_certifier(cells: pd.DataFrame, certifier: str | None) -> pd.DataFrame:
-    """The averages of a certifier; for None of the first one, since values without smoothing are
-    the same for all."""
-    if certifier is None:
-        return cells.drop_duplicates(["method", "eps"])
-    return cells[cells["certifier"] == certifier]
+    """For None of the first one, since values without smoothing are the same for all."""
+    return cells.drop_duplicates(["method", "eps"]) if certifier is None else cells[cells["certifier"] == certifier]
 
 
-def canvas(
-    panels: Sequence[Panel], n_plots: int, declared: Declared
-) -> tuple[Figure, list[list[Axes]], dict[str, dict[str, Any]]]:
-    """A figure, for each panel its plots one below the other, and the styles of the methods in
-    order."""
+def canvas(panels: Sequence[Panel], n_plots: int, declared: Declared) -> tuple[Figure, list[list[Axes]], Styles]:
+    """A figure, the plots of each panel one below the other, and the styles of the methods."""
     per_line = min(PER_LINE, len(panels))
     n_lines = -(-len(panels) // per_line)
-    width = max(PANEL[0] * per_line + 0.5, 4.2)
-    figure = Figure(figsize=(width, PANEL[1] * n_plots * n_lines + 0.9 * n_lines), layout="constrained")
+    size = max(PANEL[0] * per_line + 0.5, 4.2), PANEL[1] * n_plots * n_lines + 0.9 * n_lines
+    figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(n_plots * n_lines, per_line, squeeze=False)
     grid = []
     for number in range(per_line * n_lines):
@@ -142,11 +122,8 @@ def canvas(
     return figure, grid, method_styles([(algos[m], m) for m in in_order(lines, declared)], declared)
 
 
-def head(
-    place: Axes, setting: Mapping[str, Any], cells: pd.DataFrame, absent: Sequence[str], of: str, note: str = ""
-) -> None:
-    """Title of a panel: its setting, whether its certificates hold, and the algorithms that are
-    missing."""
+def head(place: Axes, setting: dict[str, Any], cells: pd.DataFrame, absent: list[str], of: str, note: str = "") -> None:
+    """Title of a panel: its setting, whether its certificates hold, what is missing."""
     parts = [title(setting), soundness(cells, of), note, f"not run: {', '.join(absent)}" if absent else ""]
     # A symbol stays on the line of its value.
     lines = [line for part in parts for line in textwrap.wrap(part.replace(" = ", "\xa0=\xa0"), 38)]
@@ -165,8 +142,10 @@ def say_if_empty(place: Axes, word: str) -> None:
         place.text(0.5, 0.5, word, transform=place.transAxes, ha="center", va="center")
 
 
-def label_left(grid: Sequence[Sequence[Axes]], labels: Sequence[str]) -> None:
-    for number, places in enumerate(grid):
-        if number % PER_LINE == 0:
-            for place, label in zip(places, labels, strict=True):
-                place.set_ylabel(label, fontsize=8)
+def finished(figure: Figure, grid: Sequence[Sequence[Axes]], styles: Styles, labels: Sequence[str]) -> Figure:
+    """With labels at the left, and a legend."""
+    for places in grid[::PER_LINE]:
+        for place, label in zip(places, labels, strict=True):
+            place.set_ylabel(label, fontsize=8)
+    legend_below(figure, styles)
+    return figure

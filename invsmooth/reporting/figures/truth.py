@@ -1,10 +1,9 @@
-"""The figure "attack, truth, certificate" over eps: all certifiers of a run in one panel for each
-setting and sigma."""
+"""The figure "attack, truth, certificate" over eps: a panel for each setting and sigma."""
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import Averages, grouped, panel_title
 from invsmooth.reporting.columns import clause, columns
@@ -32,24 +30,21 @@ KINDS: Mapping[str, dict[str, Any]] = {
     "truth": {"linestyle": "--", "linewidth": 1.1, "markerfacecolor": "white"},
     "unsmoothed": {"linewidth": 1.1},
 }
-HOW = {
-    "certified": "certificate",
-    "truth": "truth under the attack found\n(shaded: to its confidence limits,\nwhere the draws gave any)",
-}
+SHADED = "truth under the attack found\n(shaded: to its confidence limits,\nwhere the draws gave any)"
+HOW = {"certified": "certificate", "truth": SHADED}
+Styles = Mapping[str, dict[str, Any]]
 Y_LABELS = {"mse": "how far it can move, MSE", "psnr": "PSNR to the clean image, dB"}
 
 
 def has_curves(rows: pd.DataFrame) -> bool:
-    """Whether there are several eps."""
     return rows.loc[rows["eps"] > 0, "eps"].nunique() > 1
 
 
 def truth_figure(averages: Averages) -> Figure:
     """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean
-    image. Solid: certified for every attack. Dashed: the truth under the attack found, shaded
-    between its confidence limits."""
+    image. Solid: certified for every attack. Dashed: the truth under the attack found."""
     points = curve_points(averages)
-    styles = {**{c.name: certifier_style(c) for c in averages.certifiers()}, **UNSMOOTHED}
+    styles = {c.name: certifier_style(c) for c in averages.certifiers()} | UNSMOOTHED
     panels = grouped(points, PANEL_SIGMA)
     single = {key: single_values(own, averages) for key, own in grouped(averages.rows, PANEL_SIGMA)}
     n_sigma = averages.table["sigma"].nunique()
@@ -71,9 +66,7 @@ def truth_figure(averages: Averages) -> Figure:
     return figure
 
 
-def draw_panel(
-    pair: Sequence[Axes], panel: dict[str, Any], points: pd.DataFrame, styles: Mapping[str, dict[str, Any]], note: str
-) -> None:
+def draw_panel(pair: list[Axes], panel: dict[str, Any], points: pd.DataFrame, styles: Styles, note: str) -> None:
     """One setting and sigma; ``note`` ends its title."""
     top, bottom = pair
     draw(top, points[points["measure"] == "mse"], styles)
@@ -85,12 +78,16 @@ def draw_panel(
         top.text(0.5, 0.5, "no certifier of these runs is about this", transform=top.transAxes, ha="center", fontsize=8)
     paper = f"\n{PAPER_LABEL}" if panel["units"] == Units.paper else ""
     top.set_title(f"{panel_title(panel)}{paper}{note}", fontsize=9)
-    ratio_axis(top, points)
+    # A second axis with eps/sigma, as the certificates take it.
+    line = points[points["eps"] > 0].iloc[:1]
+    scale = float((line["eps_over_sigma"] / line["eps"]).max())
+    if np.isfinite(scale):
+        functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
+        top.secondary_xaxis("top", functions=functions).set_xlabel("ε/σ", fontsize=8)
     bottom.set_xlabel("ε (l2 norm over one image)")
 
 
-def draw(axes: Axes, points: pd.DataFrame, styles: Mapping[str, dict[str, Any]]) -> None:
-    """The curves of one measure."""
+def draw(axes: Axes, points: pd.DataFrame, styles: Styles) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(5))
     for (kind, curve), line in points.groupby(["kind", "curve"]):
         style = styles[str(curve)] | KINDS[str(kind)]
@@ -111,49 +108,30 @@ def without_certificate(points: pd.DataFrame) -> str:
 
 def single_values(rows: pd.DataFrame, averages: Averages) -> str:
     """A line for each certifier whose main value is one for all eps, and so no curve."""
-    lines = [
-        single_value(rows[rows["certifier"] == certifier.name], certifier)
-        for certifier in averages.certifiers(rows)
-        if not certifier.per_eps
-    ]
-    return "".join(f"\n{line}" for line in lines)
+    lines = [""]
+    for certifier in (c for c in averages.certifiers(rows) if not c.per_eps):
+        own = rows[rows["certifier"] == certifier.name]
+        images, bounds = own.drop_duplicates(["run_id", "image"]), own["bound"].dropna().unique()
+        found = pd.to_numeric(images[certifier.column]).dropna()
+        of = "mean of" if len(found) == len(images) else f"none for {len(images) - len(found)}, mean of the other"
+        at = f" at MSE ≤ {listed(bounds)}" if 0 < len(bounds) < 4 and certifier.column != "bound" else ""
+        said = f"{certifier.short.format(found.mean())}{at} ({of} {len(found)})" if len(found) else "none for any image"
+        lines.append(f"{certifier.name}: {said}")
+    return "\n".join(lines)
 
 
-def single_value(rows: pd.DataFrame, certifier: CertifierDeclaration) -> str:
-    images = rows.drop_duplicates(["run_id", "image"])
-    found = pd.to_numeric(images[certifier.column]).dropna()
-    if found.empty:
-        return f"{certifier.name}: none for any image"
-    of = "mean of" if len(found) == len(images) else f"none for {len(images) - len(found)}, mean of the other"
-    bounds = rows["bound"].dropna().unique()
-    at = f" at MSE ≤ {listed(bounds)}" if 0 < len(bounds) < 4 and certifier.column != "bound" else ""
-    return f"{certifier.name}: {certifier.short.format(found.mean())}{at} ({of} {len(found)})"
-
-
-def ratio_axis(axes: Axes, points: pd.DataFrame) -> None:
-    """A second axis with eps/sigma, as the certificates take it."""
-    line = points[points["eps"] > 0].iloc[:1]
-    scale = float((line["eps_over_sigma"] / line["eps"]).max())
-    if np.isfinite(scale):
-        functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
-        axes.secondary_xaxis("top", functions=functions).set_xlabel("ε/σ", fontsize=8)
-
-
-def legends(
-    places: Iterable[Axes], points: pd.DataFrame, averages: Averages, styles: Mapping[str, dict[str, Any]]
-) -> None:
+def legends(places: Iterable[Axes], points: pd.DataFrame, averages: Averages, styles: Styles) -> None:
     """The curves of each measure, to the right of the first line of panels."""
     drawn, headings = points[points["value"].notna()], columns(averages.declared)
     how = {kind: label for kind, label in HOW.items() if kind in set(drawn["kind"])}
     for axes, measure in zip(places, Y_LABELS, strict=True):
         there = set(drawn.loc[drawn["measure"] == measure, "curve"])
         handles = []
-        for certifier in averages.certifiers():
-            if certifier.name in there:
-                column = certifier.curves.get(measure, "bound")
-                what = clause(certifier) if column == "bound" else headings[column].heading
-                label = textwrap.fill(f"{certifier.name}: {what}", 40)
-                handles.append(Line2D([], [], label=label, **styles[certifier.name] | KINDS["certified"]))
+        for certifier in (c for c in averages.certifiers() if c.name in there):
+            column = certifier.curves.get(measure, "bound")
+            what = clause(certifier) if column == "bound" else headings[column].heading
+            label = textwrap.fill(f"{certifier.name}: {what}", 40)
+            handles.append(Line2D([], [], label=label, **styles[certifier.name] | KINDS["certified"]))
         handles += [Line2D([], [], **look | KINDS["unsmoothed"]) for name, look in UNSMOOTHED.items() if name in there]
         if measure == "mse":
             handles += [Line2D([], [], label=how[kind], color="dimgrey", marker="o", **KINDS[kind]) for kind in how]

@@ -22,9 +22,7 @@ from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
 
 def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
-    """The stages of one image for each setting, PSNR and SSIM below: at the largest eps with a
-    certificate, then at the largest eps; each with the sigma of the best smoothed PSNR. None if the
-    runs kept no pictures."""
+    """The :func:`telling_rows` of each setting, PSNR and SSIM below; None without kept pictures."""
     kept = with_pictures(with_labels(rows))
     if kept.empty:
         return None
@@ -35,14 +33,19 @@ def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
     axes = figure.subplots(len(shown), n_columns, squeeze=False)
     above = ""
     for places, row, pictures in zip(axes, shown, drawn, strict=True):
+        own = certifier(declared, row["certifier"])
         for place, kind in zip(places, (*KINDS, "intervals"), strict=False):
-            if row["certifier"] != above:
-                place.set_title(title(kind, certifier(declared, row["certifier"])), fontsize=8)
+            place.set_title(title(kind, own) if own.name != above else "", fontsize=8)
+            place.set(xticks=[], yticks=[], box_aspect=1)
             if kind == "intervals":
                 draw_intervals(figure, place, pictures)
+                continue
+            if kind in pictures:
+                place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
             else:
-                draw_picture(place, row, kind, pictures, certifier(declared, row["certifier"]))
-        above = row["certifier"]
+                place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
+            place.set_xlabel(caption(row, kind, own), fontsize=8)
+        above = own.name
         paper = f"\n{PAPER_LABEL}" if row["units"] == Units.paper else ""
         place, cell = (", ".join(parts(dict(row[names]))) for names in (["ratio", "sigma_b"], ["eps", "sigma"]))
         places[0].set_ylabel(f"{row['task']}, {place}\n{cell}{paper}", fontsize=8)
@@ -51,14 +54,10 @@ def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
 
 
 def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
-    """Of one image: the best smoothed row at the largest eps with a certificate, then at the
-    largest eps."""
+    """Of one image the best smoothed row at the largest eps with a certificate; at the largest."""
     rows = rows[rows["image"] == rows["image"].iloc[0]]
-    shown = []
-    for candidates in (rows[rows["bound"].notna()], rows):
-        candidates = candidates[candidates["eps"] == candidates["eps"].max()]
-        if len(candidates):
-            shown.append(candidates.loc[candidates["psnr_median"].idxmax()])
+    largest = [some[some["eps"] == some["eps"].max()] for some in (rows[rows["bound"].notna()], rows)]
+    shown = [candidates.loc[candidates["psnr_median"].idxmax()] for candidates in largest if len(candidates)]
     return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
 
 
@@ -76,21 +75,8 @@ def title(kind: str, certifier: CertifierDeclaration) -> str:
     }[kind]
 
 
-def draw_picture(
-    place: Axes, row: pd.Series, kind: str, pictures: Mapping[str, np.ndarray], certifier: CertifierDeclaration
-) -> None:
-    """One stage; "none" if the run kept no picture of it."""
-    place.set(xticks=[], yticks=[], box_aspect=1)
-    if kind in pictures:
-        place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
-    else:
-        place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
-    place.set_xlabel(caption(row, kind, certifier), fontsize=8)
-
-
 def draw_intervals(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarray]) -> None:
     """The width of each pixel's interval, with its range, and the arrays' own label."""
-    place.set(xticks=[], yticks=[], box_aspect=1)
     if "lower" not in pictures:
         place.set_axis_off()
         return
@@ -106,8 +92,7 @@ def draw_intervals(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarra
 
 
 def caption(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
-    """PSNR and SSIM of a picture. For a certifier that shows one image, of its last picture: how
-    far that can move."""
+    """PSNR and SSIM of a picture; for a certifier of one image, how far its last can move."""
     if kind == "clean":
         return str(row["image"])
     if kind == "certified" and not certifier.ranked and pd.notna(row["bound"]):

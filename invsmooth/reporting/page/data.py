@@ -18,15 +18,9 @@ from invsmooth.reporting.columns import certifiers, clause, columns, meaning, ta
 from invsmooth.reporting.methods import in_order, with_labels
 from invsmooth.reporting.notes import notes
 
-DIGITS = 7
-"""Significant digits of the numbers embedded; results.parquet has all of them."""
-
-FEW = 4
-"""A column is embedded as its distinct values and their positions where these are so many times
-fewer than the rows."""
-
-UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}
-"""Labels of axes."""
+DIGITS = 7  # of the numbers embedded; results.parquet has all of them
+FEW = 4  # a column is embedded as distinct values and their positions if these are so many times fewer
+UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}  # labels of axes
 
 
 def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> dict[str, Any]:
@@ -35,29 +29,26 @@ def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> d
     names = [c for c in rows if c not in ("folder", "label", "method")]
     labelled = with_labels(rows)
     shown = labelled.assign(algo=labelled["label"], method=labelled["label"])
+    folders = rows[["run_id", "folder"]].drop_duplicates().itertuples(index=False, name=None)
     return {
-        "count": len(rows),
-        "digits": DIGITS,
-        "columns": [column(shown[name]) for name in names],
+        "count": len(rows), "digits": DIGITS, "columns": [column(shown[name]) for name in names],
         "labels": {name: [with_unit(c), meaning(c), c.digits] for name, c in known.items()},
         "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
         "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
-        "runs": [run(str(name), Path(folder)) for name, folder in run_folders(rows)],
-        "notes": notes(rows, declared),
-        "paper_label": PAPER_LABEL,
+        "runs": [run(str(name), Path(folder)) for name, folder in folders],
+        "notes": notes(rows, declared), "paper_label": PAPER_LABEL,
         "files": [{"name": link, "href": quote(link)} for link in links],
-    }
+    }  # fmt: skip
 
 
 def with_unit(column: Column) -> str:
-    """The heading with its unit."""
     return f"{column.heading} ({column.unit})" if column.unit else column.heading
 
 
 def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) -> dict[str, Any]:
     """A certifier on the page: its words, and the panels of its certified values."""
-    at = "attacked" if certifier.at == "attacked" else "clean"
-    mine = {c.name for c in certifier.columns if c.heading}
+    where = f"at the {'attacked' if certifier.at == 'attacked' else 'clean'} measurement"
+    mine = [c.name for c in certifier.columns if c.heading]
     panels = []
     if not certifier.per_eps:
         panels.append({"column": certifier.column, "title": f"Certified: {meaning(known[certifier.column])}",
@@ -67,51 +58,32 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
         what = meaning(known[name]) if name in mine else clause(certifier)
         panels.append({"column": name, "title": f"Certified: {what}", "axis": UNITS.get(known[name].unit, known[name].unit),
                        "log": measure == "mse", "over": None})  # fmt: skip
-    return {
-        "name": certifier.name,
-        "what": f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε "
-        f"at the {at} measurement.",
-        "at": taken_at(certifier),
-        "shown": certifier.shown,
-        "ranked": certifier.ranked,
-        "columns": [c.name for c in certifier.columns if c.heading],
-        "panels": panels,
-    }
+    what = f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε {where}."
+    return {"name": certifier.name, "what": what, "at": taken_at(certifier), "shown": certifier.shown,
+            "ranked": certifier.ranked, "columns": mine, "panels": panels}  # fmt: skip
 
 
 def column(values: pd.Series) -> dict[str, Any]:
-    """Name, kind (text, number or flag) and values of a column: all of them, or the distinct ones
-    and their positions."""
+    """Name, kind (text, number, flag) and values: all, or the distinct ones and their positions."""
     codes, distinct = pd.factorize(values, use_na_sentinel=False)
     plain = [plain_value(v) for v in distinct]
-    found = {"name": str(values.name), "kind": kind_of(values, plain)}
+    # A column without any value is of the kind that its type says.
+    flag = any(isinstance(v, bool) for v in plain) or pd.api.types.is_bool_dtype(values)
+    kind = "flag" if flag else "number" if pd.api.types.is_numeric_dtype(values) else "text"
+    found = {"name": str(values.name), "kind": kind}
     if len(plain) * FEW <= len(codes):
         return found | {"values": plain, "codes": codes.tolist()}
     return found | {"values": [plain[code] for code in codes]}
 
 
-def kind_of(values: pd.Series, plain: Sequence[Any]) -> str:
-    """A column without any value is of the kind that its type says."""
-    known = [v for v in plain if v is not None]
-    if any(isinstance(v, bool) for v in known) or pd.api.types.is_bool_dtype(values):
-        return "flag"
-    return "number" if pd.api.types.is_numeric_dtype(values) else "text"
-
-
 def plain_value(value: Any) -> Any:
     """As JSON has it: null for nan, "inf" and "-inf" for what JSON has no number for."""
-    if value is None or value is pd.NA:
-        return None
     value = value.item() if hasattr(value, "item") else value
+    if value is None or value is pd.NA or value != value:
+        return None
     if not isinstance(value, float):
         return value
-    if math.isnan(value):
-        return None
     return str(value) if math.isinf(value) else float(f"{value:.{DIGITS}g}")
-
-
-def run_folders(rows: pd.DataFrame) -> list[tuple[str, str]]:
-    return list(rows[["run_id", "folder"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def run(name: str, folder: Path) -> dict[str, Any]:

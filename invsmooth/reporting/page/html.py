@@ -19,54 +19,38 @@ from invsmooth.reporting.page.data import page_data
 from invsmooth.reporting.page.pictures import MAX_BYTES, page_pictures
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = (
-    "uplot.min.js", "labels.js", "elements.js", "data.js", "choose.js", "averages.js", "plot.js", "curves.js",
-    "filter.js", "table.js", "gallery.js", "compare.js", "main.js",
-)  # fmt: skip
+SCRIPTS = ("uplot.min.js", "labels.js", "elements.js", "data.js", "choose.js", "averages.js", "plot.js", "curves.js",
+           "filter.js", "table.js", "gallery.js", "compare.js", "main.js")  # fmt: skip
 """In the order in which the page runs them."""
 STYLES = ("uplot.min.css", "page.css")
-
-COMPRESS_FROM = 1_000_000
-"""Characters of JSON above which the rows are embedded compressed."""
+COMPRESS_FROM = 1_000_000  # characters of JSON above which the rows are embedded compressed
 
 
 def write_page(
     rows: pd.DataFrame, declared: Declared, out: Path, files: Sequence[Path] = (), *, max_bytes: int = MAX_BYTES
 ) -> Path:
-    """Write ``out``/index.html, all or nothing.
-
-    Args:
-        rows, declared: as :func:`invsmooth.records.rows.read_rows` gives them; all rows are
-            embedded.
-        files: the other files of the report, below ``out``, which the page links to.
-        max_bytes: of pictures, as they are embedded. The page says how many are left out.
-    """
-    rows = rows.reset_index(drop=True)
-    links = [path.relative_to(out).as_posix() for path in files]
-    path = out / "index.html"
-    write_text(path, html(page_data(rows, declared, links), page_pictures(rows, max_bytes)))
-    return path
-
-
-def html(data: dict[str, Any], pictures: dict[str, Any]) -> str:
-    """The page. Its policy lets it load nothing, and lets no script run but its own."""
+    """Write ``out``/index.html, all or nothing, with all ``rows``. ``files``: others of the report,
+    below ``out``, to link to. ``max_bytes``: of pictures; the page says how many it lacks."""
+    rows, links = rows.reset_index(drop=True), [path.relative_to(out).as_posix() for path in files]
     scripts = [read(name) for name in SCRIPTS]
-    allowed = " ".join(f"'sha256-{digest(script)}'" for script in scripts)
+    digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
+    allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
     parts = {
+        # The page can load nothing, and no script runs but its own.
         "policy": f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:",
         "styles": "\n".join(read(name) for name in STYLES),
-        "rows": embedded("rows", data),
-        "pictures": embedded("pictures", pictures, compress_from=None),
+        "rows": embedded("rows", page_data(rows, declared, links)),
+        "pictures": embedded("pictures", page_pictures(rows, max_bytes), compress_from=None),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }
     # One pass: what is put in is not searched again.
-    return re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read("page.html"))
+    write_text(out / "index.html", re.sub(r"\{\{(\w+)\}\}", lambda found: parts[found[1]], read("page.html")))
+    return out / "index.html"
 
 
 def embedded(name: str, value: Any, compress_from: int | None = COMPRESS_FROM) -> str:
     """A value as a script element that is data: JSON, or JSON compressed by gzip in base64."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    kind = "application/json"
+    text, kind = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")), "application/json"
     if compress_from is not None and len(text) > compress_from:
         kind = "application/gzip"
         text = base64.b64encode(gzip.compress(text.encode(), mtime=0)).decode()
@@ -77,8 +61,3 @@ def embedded(name: str, value: Any, compress_from: int | None = COMPRESS_FROM) -
 
 def read(name: str) -> str:
     return (ASSETS / name).read_text(encoding="utf-8")
-
-
-def digest(script: str) -> str:
-    """Of an inline script, as a content security policy names it."""
-    return base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

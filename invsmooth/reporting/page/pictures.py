@@ -15,24 +15,18 @@ from PIL import Image
 from invsmooth.records.pictures import KINDS
 from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
 
-MAX_BYTES = 32 * 2**20
-"""Of embedded pictures, unless told otherwise."""
-
-NO_INTERVAL = 2**8 - 1
-"""The palette's entry for a pixel without an interval: transparent."""
+MAX_BYTES = 32 * 2**20  # of embedded pictures, unless told otherwise
+NO_INTERVAL = 2**8 - 1  # the palette's entry for a pixel without an interval: transparent
 
 
 def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
-    """Each different picture once; for each cell with pictures its row and the numbers of its
-    pictures; how many are left out.
-
-    ``rows`` are numbered from 0. A cell's row is that of the certifier that the pictures belong to.
-    """
+    """Each different picture once; for each cell with pictures its row (of the certifier that they
+    belong to; ``rows``: from 0) and the numbers of its pictures; how many are left out."""
     pngs: dict[str, int] = {}
     cells: list[dict[str, Any]] = []
     used = left_out = 0
     for number, pictures in kept(rows):
-        found = {kind: png(pictures[kind]) for kind in KINDS if kind in pictures}
+        found = {kind: encoded(Image.fromarray(pictures[kind])) for kind in KINDS if kind in pictures}
         cell: dict[str, Any] = {"row": number}
         if "lower" in pictures:
             cell["intervals"], found["intervals"] = intervals(pictures)
@@ -48,32 +42,22 @@ def page_pictures(rows: pd.DataFrame, max_bytes: int) -> dict[str, Any]:
 
 
 def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
-    """Number of the row and pictures of each cell: of the first image of each run, then of the
-    second ones, …"""
+    """Row number and pictures of each cell: of each run's first image, then of the second, …"""
     cells = with_pictures(rows)
-    setting = ["folder", "ratio", "sigma_b"]
-    rank = cells.groupby(setting, dropna=False)["image"].transform(lambda images: pd.factorize(images)[0])
+    images = cells.groupby(["folder", "ratio", "sigma_b"], dropna=False)["image"]
+    rank = images.transform(lambda own: pd.factorize(own)[0])
     for number, row in cells.loc[rank.sort_values(kind="stable").index].iterrows():
         yield int(str(number)), read(picture_of(row))
 
 
-def png(picture: np.ndarray) -> str:
-    """An 8-bit grey picture as PNG in base64."""
-    return encoded(Image.fromarray(picture))
-
-
 def intervals(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
-    """Statistics of the widths of the intervals (unit: pixels in [0, 1]), and their picture in
-    colours from 0 to the largest."""
+    """Statistics of the widths (pixels in [0, 1]), and these in colours from 0 to the largest."""
     width = pictures["upper"].astype(float) - pictures["lower"]
     known = width[np.isfinite(width)]
     largest = float(known.max()) if known.size else 0.0
-    said = {
-        "label": str(pictures["label"]),
-        "max": round(largest, 6),
-        "median": round(float(np.median(known)), 6) if known.size else None,
-        "missing": int(width.size - known.size),
-    }
+    median = round(float(np.median(known)), 6) if known.size else None
+    said = {"label": str(pictures["label"]), "max": round(largest, 6), "median": median,
+            "missing": int(width.size - known.size)}  # fmt: skip
     levels = np.where(np.isfinite(width), width, 0) / (largest or 1) * (NO_INTERVAL - 1)
     indexed = np.where(np.isfinite(width), np.rint(levels), NO_INTERVAL).astype(np.uint8)
     image = Image.frombytes("P", (width.shape[1], width.shape[0]), indexed.tobytes())

@@ -1,5 +1,4 @@
-"""Costs: Table 3 (seconds per training batch), the same relative to ordinary training with
-evaluations and memory, and the costs of attacks and certificates."""
+"""Costs: Table 3, costs relative to ordinary training, and those of attacks and certificates."""
 
 from __future__ import annotations
 
@@ -13,24 +12,17 @@ import pandas as pd
 from invsmooth.records.rows import Declared
 from invsmooth.reporting.averages import Averages, grouped
 from invsmooth.reporting.methods import REFERENCE, differing, in_order, named, not_run, said
-from invsmooth.reporting.runs import Run, Settings
+from invsmooth.reporting.runs import Run
 from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table
 
-PLACE = ["task", "estimator", "trained_on", "batch_size", "accelerator"]
+COLUMNS = {"estimator": "estimator._target_", "trained_on": "data.name", "batch_size": "task.batch_size",
+           "accelerator": "trainer.accelerator"}  # fmt: skip
+PLACE = ["task", *COLUMNS]
 """The columns that compared timings have in common. The machine is in run.json."""
-
-COLUMNS = {
-    "estimator": "estimator._target_", "trained_on": "data.name", "batch_size": "task.batch_size",
-    "accelerator": "trainer.accelerator",
-}  # fmt: skip
-
-COSTLY = (
-    "algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm", "estimator.",
-    "task.patch_size", "trainer.precision",
-)  # fmt: skip
-"""Settings that change the cost of a batch. Runs that differ in others only, such as σ_tr, are
-averaged here."""
-
+EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
+COSTLY = ("algo.n_samples", "algo.n_iter", "algo.t_step", "algo.compute_match", "algo.smoothing", "algo.norm",
+          "estimator.", "task.patch_size", "trainer.precision")  # fmt: skip
+"""Settings that change the cost of a batch. Runs that differ in others only are averaged here."""
 TIMED = (
     "Of each run the median over the batches logged in metrics.csv (train/seconds_per_batch); shown are means over the "
     "runs, which may have run on different machines (run.json), and differ in settings that do not change the cost, as in "
@@ -39,32 +31,25 @@ TIMED = (
 
 
 def trainings(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
-    """One line for each run that trained: PLACE, algo, method (labelled with the COSTLY settings
-    only), sigma_tr, folder, seconds, evals, memory."""
+    """A line for each run that trained: PLACE, algo, method (of COSTLY), sigma_tr, costs."""
     lines = rows[["folder", "task", "algo", "sigma_tr"]].drop_duplicates("folder")
     lines = lines[[not math.isnan(runs[folder].seconds) for folder in lines["folder"]]]
     found = [runs[folder] for folder in lines["folder"]]
-    settings = {
-        name: [str((run.config or {}).get(key, MISSING)).rpartition(".")[2] for run in found]
-        for name, key in COLUMNS.items()
-    }
+    configs = [run.config or {} for run in found]
+    settings = {name: [str(c.get(key, MISSING)).rpartition(".")[2] for c in configs] for name, key in COLUMNS.items()}
     costs = {name: [getattr(run, name) for run in found] for name in ("seconds", "evals", "memory")}
     lines = lines.assign(**settings, **costs, method=lines["algo"], folders=lines["folder"], images=1)
     for algo, group in lines.groupby("algo"):
-        own = {folder: costly(runs[folder]) for folder in group["folder"]}
+        trained = {folder: runs[folder].training or {} for folder in group["folder"]}
+        own = {folder: {k: v for k, v in of.items() if k.startswith(COSTLY)} for folder, of in trained.items()}
         of_tasks = [[own[folder] for folder in same["folder"]] for _, same in group.groupby(["task", "estimator"])]
         keys = sorted({key for found in of_tasks for key in differing(found)})
         lines.loc[group.index, "method"] = [named(str(algo), said(own[folder], keys)) for folder in group["folder"]]
     return lines
 
 
-def costly(run: Run) -> Settings:
-    return {key: value for key, value in (run.training or {}).items() if key.startswith(COSTLY)}
-
-
 def mean_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", reference: float = 1.0) -> Entry:
-    """The mean of a quantity over runs, or over lines of averages weighted by their images,
-    relative to ``reference``."""
+    """The mean over runs, or over averages weighted by their images, relative to ``reference``."""
     known = lines[lines[quantity].notna()]
     if known.empty or math.isnan(reference):
         return Entry(MISSING)
@@ -73,8 +58,7 @@ def mean_entry(lines: pd.DataFrame, quantity: str, form: str = "{:.3g}", referen
     folders = sorted({folder for joined in known["folders"].unique() for folder in joined.split(";")})
     source = {"quantity": quantity, "value": value / reference, "std": std / reference, "relative_to": reference,
               "runs": len(folders), "folders": ";".join(folders)}  # fmt: skip
-    if "rows" in known:
-        source["rows"] = int(known["rows"].sum())
+    source |= {"rows": int(known["rows"].sum())} if "rows" in known else {}
     keys = {key: known.iloc[0][key] for key in (*PLACE, "algo", "method", *EVALUATED) if key in known}
     return Entry(form.format(value / reference), source | keys)
 
@@ -95,14 +79,17 @@ def seconds_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared)
 
 
 def compute_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared) -> Table:
-    """Costs of training."""
     blocks = []
     for place, group in grouped(trained, PLACE):
         of_reference = group[group["method"] == REFERENCE]
-        lines: list[list[str | Entry]] = [
-            [method, *compute_entries(group[group["method"] == method], of_reference)]
-            for method in in_order(group, declared)
-        ]
+        lines: list[list[str | Entry]] = []
+        for method in in_order(group, declared):
+            own = group[group["method"] == method]
+            line: list[str | Entry] = [method]
+            for quantity, form in (("seconds", "{:.3g}"), ("evals", "{:.4g}")):
+                reference = float(of_reference[quantity].mean()) if len(of_reference) else math.nan
+                line += [mean_entry(own, quantity, form), mean_entry(own, quantity, "{:.3g}", reference)]
+            lines.append([*line, mean_entry(own, "memory", "{:.0f}")])
         lines += [[algo, *[Entry(MISSING)] * 5] for algo in not_run(group["algo"], anywhere, declared)]
         task, estimator, data, batch, accelerator = place
         header = ["algorithm", "seconds", f"× {REFERENCE}", "evaluations", f"× {REFERENCE}", "peak memory, MB"]
@@ -118,31 +105,17 @@ def compute_table(trained: pd.DataFrame, anywhere: set[str], declared: Declared)
     return Table("compute", "What a training batch costs", notes, blocks)
 
 
-def compute_entries(own: pd.DataFrame, of_reference: pd.DataFrame) -> list[Entry]:
-    entries = []
-    for quantity, form in (("seconds", "{:.3g}"), ("evals", "{:.4g}")):
-        reference = float(of_reference[quantity].mean()) if len(of_reference) else math.nan
-        entries += [mean_entry(own, quantity, form), mean_entry(own, quantity, "{:.3g}", reference)]
-    return [*entries, mean_entry(own, "memory", "{:.0f}")]
-
-
-EVALUATED = ["dataset", "certifier", "n_samples", "attack", "attack_target", "protocol"]
-
-
 def evaluation_table(averages: Averages) -> Table:
-    """Costs of attacks and certificates."""
     blocks = []
     for (task, dataset, protocol), group in grouped(averages.table, ["task", "dataset", "protocol"]):
         lines: list[list[str | Entry]] = []
         keys = ["method", "certifier", "n_samples", "attack", "attack_target"]
-        # In the order of the averages.
-        groups: Any = group.groupby(keys, dropna=False, sort=False)
+        groups: Any = group.groupby(keys, dropna=False, sort=False)  # in the order of the averages
         for (method, certifier, n_samples, attack, target), own in groups:
-            attacked = own[own["eps"] > 0]
             size = MISSING if pd.isna(n_samples) else f"{n_samples:g}"
             attack_name = MISSING if pd.isna(attack) else f"{attack} on {target}"
             evaluations, seconds = mean_entry(own, "network_evals", "{:.4g}"), mean_entry(own, "seconds")
-            gradients = mean_entry(attacked, "attack_grad_evals", "{:.4g}")
+            gradients = mean_entry(own[own["eps"] > 0], "attack_grad_evals", "{:.4g}")
             lines.append([method, certifier, size, evaluations, seconds, attack_name, gradients])
         header = ["algorithm", "certifier", "S", "evaluations", "seconds", "attack", "gradients"]
         spans = [("", 3), ("certificate, per image and σ", 2), ("attack, per image and ε", 2)]
@@ -152,8 +125,8 @@ def evaluation_table(averages: Averages) -> Table:
     but = f", except for {', '.join(attacked_names)}, whose measurement is attacked" if attacked_names else ""
     notes = (
         "Evaluations: forward passes of the network for each image that a certifier takes alone; several certifiers of a "
-        f"run share their draws, and one set serves all ε{but}. Seconds as "
-        "measured, shared equally. Means over all ε, σ and measurement settings.",
+        f"run share their draws, and one set serves all ε{but}. Seconds as measured, shared equally. Means over all ε, σ "
+        "and measurement settings.",
         f"{MISSING}: not on record. Rows of each number: `evaluation.csv`.",
     )
     return Table("evaluation", "What attacks and certificates cost", notes, blocks)

@@ -1,5 +1,4 @@
-"""The structure of a table. Markdown, LaTeX and CSV are written from it, so that all three have the
-same numbers."""
+"""The structure of a table. Markdown, LaTeX and CSV are written from it, with the same numbers."""
 
 from __future__ import annotations
 
@@ -12,21 +11,14 @@ import pandas as pd
 
 from invsmooth.reporting.averages import KEYS, Averages
 
-MISSING = "–"
-"""Not run, or not on record."""
-NONE = "none"
-"""Run, but no certificate exists."""
+MISSING = "–"  # not run, or not on record
+NONE = "none"  # run, but no certificate exists
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One number.
-
-    Attributes:
-        text: as it is shown.
-        source: what the CSV says of it: quantity, value, std, images, …, and the keys of its rows.
-            None where nothing was run.
-    """
+    """One number as shown. ``source``: what the CSV says of it (quantity, value, std, …, and the
+    keys of its rows); None where nothing was run."""
 
     text: str
     source: Mapping[str, Any] | None = None
@@ -34,14 +26,8 @@ class Entry:
 
 @dataclass(frozen=True)
 class Block:
-    """Lines that belong together, all of one setting.
-
-    Attributes:
-        title: the setting; whether certified values hold.
-        header: of each column.
-        lines: the cells, labels as text.
-        spans: headings above the header and over how many columns each goes; () for none.
-    """
+    """Lines of one setting, labels as text. ``title``: the setting; whether certified values hold.
+    ``spans``: headings above the header, and over how many columns each goes; () for none."""
 
     title: str
     header: Sequence[str]
@@ -51,11 +37,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Table:
-    """Attributes:
-    name: of its files.
-    title: one line.
-    notes: what its numbers are, with their units.
-    """
+    """``name``: of its files. ``notes``: what its numbers are, with their units."""
 
     name: str
     title: str
@@ -63,25 +45,16 @@ class Table:
     blocks: Sequence[Block]
 
     def has_numbers(self) -> bool:
-        return any(
-            isinstance(entry, Entry) and entry.source is not None and not math.isnan(entry.source["value"])
-            for block in self.blocks
-            for line in block.lines
-            for entry in line
-        )
+        cells = [cell for block in self.blocks for line in block.lines for cell in line]
+        return any(isinstance(c, Entry) and c.source is not None and not math.isnan(c.source["value"]) for c in cells)
 
 
 def entry(
     averages: Averages, cell: Mapping[str, Any] | None, quantity: str, power: int = 0, *, spread: bool = False
 ) -> Entry:
-    """A quantity of a line of ``averages``; "–" without such a line.
-
-    Args:
-        power: of ten, in which values other than PSNR are shown.
-        spread: with the standard deviation over the images.
-
-    If only some images have a value, it says how many: [k/n].
-    """
+    """A quantity of a line of ``averages``; "–" without such a line. If only some images have a
+    value, it says how many: [k/n]. ``power``: of ten, in which values other than PSNR are shown.
+    ``spread``: with the standard deviation over the images."""
     if cell is None or quantity not in cell:
         return Entry(MISSING)
     value, std, certified = cell[quantity], cell[f"{quantity}_std"], quantity in averages.certified
@@ -106,7 +79,6 @@ def common_power(values: pd.Series) -> int:
 
 
 def in_powers(name: str, power: int) -> str:
-    """A column's name with what its numbers are multiples of."""
     return f"{name}, {power_of_ten(power)}" if power else name
 
 
@@ -115,5 +87,4 @@ def power_of_ten(power: int) -> str:
 
 
 def grey(sigma: float) -> str:
-    """A standard deviation in grey levels as part of a header."""
     return MISSING if math.isnan(sigma) else f"{sigma:g}"

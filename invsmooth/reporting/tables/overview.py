@@ -10,13 +10,11 @@ import pandas as pd
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.reporting.averages import PANEL, Averages, grouped
-from invsmooth.reporting.columns import clause, columns, of_certificate
+from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
-ATTACK = ["attack", "attack_target"]
 PSNR = [f"psnr_{of}" for of in ("measured", "clean", "attacked", "noise", "median", "certified")]
-
 LEGEND = (
     "Means over the images; of certified values, over the images that have a certificate (column certified). ε: l2 norm "
     "over one whole image, pixels in [0, 1]. σ, σ_b: 8-bit grey levels. PSNR in dB; noise: under random noise of norm ε.",
@@ -33,25 +31,27 @@ def overview(averages: Averages, notes: Sequence[str] = ()) -> Table:
     own = [c for d in averages.certifiers() for c in d.columns if c.heading and c.kind in ("real", "whole")]
     estimates, certified = ([c.name for c in own if c.certified == flag] for flag in (False, True))
     names = ["task", "label", "ratio", "sigma_b", "eps", "sigma", "certifier"]
-    if len(table[ATTACK].drop_duplicates()) > 1:  # else all lines have the same
-        names[2:2] = ATTACK
+    if len(table[attack := ["attack", "attack_target"]].drop_duplicates()) > 1:  # else all lines have the same
+        names[2:2] = attack
     names += dict.fromkeys([*PSNR, *estimates, "truth", "bound", *certified, "eps_over_sigma", "certified", "images"])
     names = [n for n in names if n == "bound" or not table[n].isna().all()]
     legend = "; ".join(f"{c.name}: {clause(c)}" for c in averages.certifiers())
     said = [LEGEND[0], LEGEND[1].format(legend), *notes]
     if (table["units"] == Units.paper).any():
         said.append(f"**Certified values are {PAPER_LABEL}** (certificate.units=paper).")
-    filled = {c.name: of_certificate(c) for c in averages.certifiers()}
-    lines = []
-    for line in table.to_dict("records"):
-        none = filled[line["certifier"]]
-        lines.append([text(line[n], known[n].digits if n in known else ".4g", n in none) for n in names])
+    # The columns that a certificate fills: without one they show "none".
+    filled = {
+        d.name: {"bound", d.column, *["psnr_certified"] * d.ranked, *(c.name for c in d.columns if c.certified)}
+        for d in averages.certifiers()
+    }
+    digits = {n: known[n].digits if n in known else ".4g" for n in names}
+    records = table.to_dict("records")
+    lines = [[text(line[n], digits[n], n in filled[line["certifier"]]) for n in names] for line in records]
     header = ["algorithm" if n == "label" else known[n].heading if n in known else n for n in names]
     return Table("table", "Results", said, [Block("", header, lines)])
 
 
 def text(value: Any, digits: str, certified: bool) -> str:
-    """A value of the table."""
     if pd.isna(value):
         return NONE if certified else MISSING
     return f"{value:{digits}}" if isinstance(value, float) else str(value)
@@ -77,13 +77,10 @@ def short(averages: Averages) -> tuple[list[str], list[list[str]]]:
 
 
 def smoothed_cell(line: pd.Series, certifier: CertifierDeclaration) -> str:
-    """Smoothed PSNR and the certificate of one cell."""
     if pd.isna(line["psnr_median"]):  # it abstained for all images
         return NONE
-    if pd.notna(line[certifier.column]):
-        certificate = certifier.short.format(line[certifier.column])
-    else:
-        certificate = NONE if pd.isna(line["bound"]) else f"≤ {line['bound']:.1e}"
+    bound = NONE if pd.isna(line["bound"]) else f"≤ {line['bound']:.1e}"
+    certificate = certifier.short.format(line[certifier.column]) if pd.notna(line[certifier.column]) else bound
     return f"{line['psnr_median']:.2f} ({certificate})"
 
 
@@ -93,10 +90,8 @@ def print_short(averages: Averages) -> None:
     from rich.table import Table as Terminal
 
     header, lines = short(averages)
-    table = Terminal(
-        title="PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate of the certifier)",
-        caption=unit_note(averages.rows) or None,
-    )
+    title = "PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate of the certifier)"
+    table = Terminal(title=title, caption=unit_note(averages.rows) or None)
     for name in header:
         table.add_column(name, justify="left" if name in ("task", "algo", "certifier") else "right", no_wrap=True)
     for line in lines:

@@ -1,11 +1,8 @@
-"""The paper's Tables 1, 2 and 4, and that of certified PSNR. Each number is one line of the CSV
-beside it."""
+"""The paper's Tables 1, 2 and 4, and that of certified PSNR."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import pandas as pd
@@ -15,16 +12,7 @@ from invsmooth.reporting.averages import SETTING, Averages, best_sigma, grouped,
 from invsmooth.reporting.columns import PAPER, columns, meaning, psnr_columns
 from invsmooth.reporting.methods import algorithm, in_order, not_run
 from invsmooth.reporting.notes import confidence_notes
-from invsmooth.reporting.tables.grid import (
-    MISSING,
-    Block,
-    Entry,
-    Table,
-    common_power,
-    entry,
-    grey,
-    in_powers,
-)  # fmt: skip
+from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table, common_power, entry, grey, in_powers
 
 BLOCK = [*SETTING, "n_samples"]
 
@@ -42,20 +30,19 @@ PICKED = (
     "The best σ is picked on the test images, as in the paper. A certificate at it has the stated confidence only if all σ "
     "shown were paid for: by certify.over_sigma=bonferroni, in one run with all of them."
 )
-RANK = (
+OF_DISCREPANCY = (
     "Draw of rank K: the PSNR of the one draw whose error is the certified discrepancy. It is the PSNR of a picture and "
-    "bounds nothing."
+    "bounds nothing.",
+    "The certificate is the discrepancy's, taken at the attacked measurement.",
+    PICKED,
 )
-AT = "The certificate is the discrepancy's, taken at the attacked measurement."
-
-PER_BLOCK = 2
-"""Radii side by side, so that a table fits the page."""
+PER_BLOCK = 2  # radii side by side, so that a table fits the page
 
 
 def method_lines(averages: Averages, lines: pd.DataFrame) -> list[str]:
     """Methods of a block in order, then the algorithms that other blocks have."""
-    absent = not_run(lines["algo"], averages.table["algo"], averages.declared)
-    return [*in_order(lines, averages.declared), *absent]
+    declared = averages.declared
+    return in_order(lines, declared) + not_run(lines["algo"], averages.table["algo"], declared)
 
 
 def trained_label(averages: Averages, method: str, lines: pd.DataFrame) -> str:
@@ -68,7 +55,6 @@ def trained_label(averages: Averages, method: str, lines: pd.DataFrame) -> str:
 
 
 def radii(lines: pd.DataFrame) -> list[float]:
-    """The eps of the attacks."""
     return sorted(eps for eps in lines["eps"].unique() if eps > 0)
 
 
@@ -87,160 +73,127 @@ def block_title(setting: Mapping[str, Any], lines: pd.DataFrame, of: str) -> str
 
 def tradeoff_table(averages: Averages) -> Table:
     """Table 1."""
-    blocks = []
+    blocks: list[Block] = []
     for setting, lines in averages.blocks(BLOCK):
         paper = f": ranks K {PAPER_LABEL}" if lines["units"].eq(Units.paper).any() else ""
         shown = {"psnr_median": "median", "psnr_certified": "draw of rank K"}
         labels = {m: trained_label(averages, m, lines) for m in method_lines(averages, lines)}
-        columns = ByEps(averages, lines, PAPER, "psnr_median", shown, labels)
-        blocks += columns.blocks(title(setting) + paper, "trained by")
+        blocks += by_eps(averages, lines, PAPER, "psnr_median", shown, labels, [title(setting) + paper, "trained by"])
     own = (
         "Clean: PSNR of the reconstruction without attack. Attacked: of the attacked one without smoothing (the paper's "
         "σ = 0). Median: of the smoothed draw of rank ⌈S/2⌉. Median and draw of rank K stand at the σ with the best median "
-        "for all methods together, among those with a certificate (without any: among all).",
-        RANK,
-        AT,
-        PICKED,
+        "for all methods together, among those with a certificate (without any: among all)."
     )
-    name = "table1"
-    return Table(name, "Table 1: trade-off over the smoothing noise of training, σ_tr", notes(name, *own), blocks)
+    heading = "Table 1: trade-off over the smoothing noise of training, σ_tr"
+    return Table("table1", heading, notes("table1", own, *OF_DISCREPANCY), blocks)
 
 
 def certified_psnr_table(averages: Averages) -> Table:
     """The counterpart of Table 1 for the certified PSNR to the clean image."""
-    blocks, certified = [], psnr_columns(averages.declared, averages.table["certifier"])
+    blocks: list[Block] = []
+    certified = psnr_columns(averages.declared, averages.table["certifier"])
     for setting, every in averages.blocks(BLOCK):
         for certifier, quantity in certified.items():
             lines = every[every["certifier"] == certifier]
             if len(lines):
-                labels = {m: m for m in method_lines(averages, lines)}
-                by_eps = ByEps(averages, lines, certifier, quantity, {quantity: "certified"}, labels)
-                blocks += by_eps.blocks(f"{certifier}: {block_title(setting, lines, 'PSNR')}", "algorithm")
+                shown, labels = {quantity: "certified"}, {m: m for m in method_lines(averages, lines)}
+                headings = [f"{certifier}: {block_title(setting, lines, 'PSNR')}", "algorithm"]
+                blocks += by_eps(averages, lines, certifier, quantity, shown, labels, headings)
     known = columns(averages.declared)
     which = "; ".join(f"{certifier}: {meaning(known[quantity])}" for certifier, quantity in certified.items())
     own = (
         "Attacked: PSNR of the attacked reconstruction without smoothing. Certified: no attack of norm ε can push the "
-        f"smoothed reconstruction below ({which}), at the σ best for all methods together.",
-        PICKED,
-        *confidence(averages, *certified),
+        f"smoothed reconstruction below ({which}), at the σ best for all methods together."
     )
-    name = "certified_psnr"
-    return Table(name, "Certified PSNR", notes(name, *own), blocks)
+    said = notes("certified_psnr", own, PICKED, *confidence(averages, *certified))
+    return Table("certified_psnr", "Certified PSNR", said, blocks)
 
 
-@dataclass(frozen=True)
-class ByEps:
-    """Blocks with a line for each method: clean, and for each eps attacked and some quantities of a
-    certifier at the best sigma.
+def by_eps(
+    averages: Averages, lines: pd.DataFrame, certifier: str, best_by: str, shown: Mapping[str, str],
+    labels: Mapping[str, str], headings: Sequence[str],
+) -> Iterator[Block]:  # fmt: skip
+    """Blocks of at most PER_BLOCK eps side by side, a line for each method: clean, and for each eps
+    attacked and some quantities of a certifier at the best sigma. At least one: clean is shown
+    without any attack.
 
-    Attributes:
-        lines: of one setting.
-        best: the quantity that picks the sigma.
-        shown: quantities -> their headings.
-        labels: methods -> their labels.
-    """
-
-    averages: Averages
-    lines: pd.DataFrame
-    certifier: str
-    best: str
-    shown: Mapping[str, str]
-    labels: Mapping[str, str]
-
-    def blocks(self, heading: str, first: str) -> list[Block]:
-        """At most PER_BLOCK eps side by side. At least one block: clean is shown without any
-        attack."""
-        every = radii(self.lines)
-        chunks = [every[k : k + PER_BLOCK] for k in range(0, max(1, len(every)), PER_BLOCK)]
-        return [self.block(heading, first, some) for some in chunks]
-
-    def block(self, heading: str, first: str, some: Sequence[float]) -> Block:
-        lines, width = self.lines, 1 + len(self.shown)
-        best = {eps: best_sigma(lines[lines["eps"] == eps], self.certifier, self.best) for eps in some}
-        clean, attacked = lookup(lines, ["method"]), lookup(lines, ["method", "eps"])
-        at = lookup(lines[lines["certifier"] == self.certifier], ["method", "eps", "sigma"])
-        # An attack on the smoothed estimator is another at each sigma.
-        on_smoothed = lines["attack_target"].isin(["mean", "median"]).any()
+    ``lines``: of one setting; ``best_by``: the quantity that picks the sigma; ``shown``: quantities
+    -> headings; ``labels``: of methods; ``headings``: of the blocks, and of their first column."""
+    eps_of_all, width = radii(lines), 1 + len(shown)
+    clean, attacked = lookup(lines, ["method"]), lookup(lines, ["method", "eps"])
+    at = lookup(lines[lines["certifier"] == certifier], ["method", "eps", "sigma"])
+    # An attack on the smoothed estimator is another at each sigma.
+    on_smoothed = lines["attack_target"].isin(["mean", "median"]).any()
+    for start in range(0, max(1, len(eps_of_all)), PER_BLOCK):
+        some = eps_of_all[start : start + PER_BLOCK]
+        best = {eps: best_sigma(lines[lines["eps"] == eps], certifier, best_by) for eps in some}
         found: list[list[str | Entry]] = []
-        for method, label in self.labels.items():
-            line: list[str | Entry] = [label, entry(self.averages, clean.get((method,)), "psnr_clean")]
+        for method, label in labels.items():
+            line: list[str | Entry] = [label, entry(averages, clean.get((method,)), "psnr_clean")]
             for eps in some:
                 smoothed = at.get((method, eps, best[eps]))
                 unsmoothed = (smoothed if on_smoothed else None) or attacked.get((method, eps))
-                line.append(entry(self.averages, unsmoothed, "psnr_attacked"))
-                line += [entry(self.averages, smoothed, quantity) for quantity in self.shown]
+                line.append(entry(averages, unsmoothed, "psnr_attacked"))
+                line += [entry(averages, smoothed, quantity) for quantity in shown]
             found.append(line)
-        header = [first, "clean", *("attacked", *self.shown.values()) * len(some)]
+        header = [headings[1], "clean", *("attacked", *shown.values()) * len(some)]
         spans = [("", 1), ("ε = 0", 1), *((f"ε = {eps:g}, σ = {grey(best[eps])}", width) for eps in some)]
-        return Block(heading, header, found, spans)
+        yield Block(headings[0], header, found, spans)
 
 
 def median_table(averages: Averages) -> Table:
     """Table 2."""
     attacked = [(s, b[(b["eps"] > 0) & (b["certifier"] == PAPER)]) for s, b in averages.blocks(BLOCK)]
-    blocks = [median_block(averages, setting, lines) for setting, lines in attacked if len(lines)]
-    own = (
+    blocks = []
+    for setting, lines in ((s, b) for s, b in attacked if len(b)):
+        shown: list[list[str | Entry]] = []
+        power = common_power(lines.get("discrepancy_median", pd.Series(dtype=float)))
+        by_place = dict(grouped(lines[lines["sigma"] > 0], ["method", "eps"]))
+        for eps in radii(lines):
+            for method in method_lines(averages, lines):
+                own = by_place.get((method, eps))
+                cell: dict[str, Any] | None = None
+                if own is not None:
+                    candidates = own[own["bound_n"] > 0] if (own["bound_n"] > 0).any() else own
+                    cell = lookup(candidates.sort_values("psnr_median", ascending=False), ["method"])[method,]
+                sigma = MISSING if cell is None else grey(cell["sigma"])
+                quantities = ("psnr_median", "discrepancy_median", "psnr_certified", "bound")
+                shown.append([method, f"{eps:g}", sigma, *(entry(averages, cell, q, power) for q in quantities)])
+        header = ["algorithm", "ε", "σ", *("PSNR", in_powers("discrepancy", power)) * 2]
+        spans = [("", 3), ("smoothed median", 2), ("draw of rank K", 1), ("certificate", 1)]
+        blocks.append(Block(block_title(setting, lines, "discrepancy"), header, shown, spans))
+    said = (
         "Smoothed median (rank ⌈S/2⌉) against the draw of rank K, whose discrepancy is certified, each at the σ > 0 with "
-        "the best PSNR of the median for its line among those with a certificate (without any: among all).",
-        RANK,
-        AT,
-        PICKED,
-        *confidence(averages, PAPER),
+        "the best PSNR of the median for its line among those with a certificate (without any: among all)."
     )
-    return Table("table2", "Table 2: smoothed median and certificate", notes("table2", *own), blocks)
-
-
-def median_block(averages: Averages, setting: dict[str, Any], lines: pd.DataFrame) -> Block:
-    shown: list[list[str | Entry]] = []
-    power = common_power(lines.get("discrepancy_median", pd.Series(dtype=float)))
-    by_place = dict(grouped(lines[lines["sigma"] > 0], ["method", "eps"]))
-    for eps in radii(lines):
-        for method in method_lines(averages, lines):
-            own = by_place.get((method, eps))
-            cell: dict[str, Any] | None = None
-            if own is not None:
-                candidates = own[own["bound_n"] > 0] if (own["bound_n"] > 0).any() else own
-                cell = lookup(candidates.sort_values("psnr_median", ascending=False), ["method"])[method,]
-            sigma = MISSING if cell is None else grey(cell["sigma"])
-            quantities = ("psnr_median", "discrepancy_median", "psnr_certified", "bound")
-            shown.append([method, f"{eps:g}", sigma, *(entry(averages, cell, q, power) for q in quantities)])
-    header = ["algorithm", "ε", "σ", *("PSNR", in_powers("discrepancy", power)) * 2]
-    spans = [("", 3), ("smoothed median", 2), ("draw of rank K", 1), ("certificate", 1)]
-    return Block(block_title(setting, lines, "discrepancy"), header, shown, spans)
+    explained = notes("table2", said, *OF_DISCREPANCY, *confidence(averages, PAPER))
+    return Table("table2", "Table 2: smoothed median and certificate", explained, blocks)
 
 
 def samples_table(averages: Averages) -> Table:
     """Table 4."""
     blocks = []
     for setting, lines in averages.blocks([*SETTING, "eps"]):
-        own = lines[(lines["certifier"] == PAPER) & (lines["sigma"] > 0)]
-        if len(own) and (setting["eps"] > 0 or not radii(averages.table)):
-            blocks.append(samples_block(averages, setting, own))
-    own_notes = (
+        lines = lines[(lines["certifier"] == PAPER) & (lines["sigma"] > 0)]
+        if lines.empty or (setting["eps"] == 0 and radii(averages.table)):
+            continue
+        sizes = sorted(lines["n_samples"].dropna().unique())
+        sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], PAPER)
+        own = lines[lines["sigma"] == sigma]
+        at, power = lookup(own, ["method", "n_samples"]), common_power(own["bound"])
+        shown: list[list[str | Entry]] = []
+        for method in method_lines(averages, lines):
+            cells = [(at.get((method, size)), q) for size in sizes for q in ("bound", "psnr_certified")]
+            shown.append([method, *(entry(averages, cell, q, power, spread=True) for cell, q in cells)])
+        seconds = own.groupby("n_samples")["seconds"].mean().dropna()
+        taken = {size: f" (t = {seconds[size]:.2f} s)" if size in seconds else "" for size in sizes}
+        spans = [("", 1), *((f"S = {size:g}{taken[size]}", 2) for size in sizes)]
+        header = ["algorithm", *(in_powers("certified discrepancy", power), "PSNR, rank K") * len(sizes)]
+        blocks.append(Block(block_title({**setting, "sigma": sigma}, own, "discrepancy"), header, shown, spans))
+    said = (
         "Certified discrepancy and PSNR of the draw of rank K (± standard deviation over the images) for each number of "
         "draws S, at the σ with the best smoothed median for all methods together at the largest S, among those with a "
-        "certificate (without any: among all); t: seconds for each image.",
-        RANK,
-        AT,
-        PICKED,
-        *confidence(averages, PAPER),
+        "certificate (without any: among all); t: seconds for each image."
     )
-    return Table("table4", "Table 4: number of draws S", notes("table4", *own_notes), blocks)
-
-
-def samples_block(averages: Averages, setting: dict[str, Any], lines: pd.DataFrame) -> Block:
-    sizes = sorted(lines["n_samples"].dropna().unique())
-    sigma = best_sigma(lines[lines["n_samples"] == sizes[-1]], PAPER)
-    own = lines[lines["sigma"] == sigma]
-    at, power = lookup(own, ["method", "n_samples"]), common_power(own["bound"])
-    shown: list[list[str | Entry]] = []
-    for method in method_lines(averages, lines):
-        cells = [(at.get((method, size)), q) for size in sizes for q in ("bound", "psnr_certified")]
-        shown.append([method, *(entry(averages, cell, q, power, spread=True) for cell, q in cells)])
-    seconds = own.groupby("n_samples")["seconds"].mean()
-    spans = [("", 1)]
-    for size in sizes:
-        taken = seconds.get(size, math.nan)
-        spans.append((f"S = {size:g}" + ("" if pd.isna(taken) else f" (t = {taken:.2f} s)"), 2))
-    header = ["algorithm", *(in_powers("certified discrepancy", power), "PSNR, rank K") * len(sizes)]
-    return Block(block_title({**setting, "sigma": sigma}, own, "discrepancy"), header, shown, spans)
+    explained = notes("table4", said, *OF_DISCREPANCY, *confidence(averages, PAPER))
+    return Table("table4", "Table 4: number of draws S", explained, blocks)

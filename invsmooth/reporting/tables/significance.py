@@ -22,14 +22,12 @@ from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table, power_
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999
-SEED = 0
-"""The same rows give the same report."""
-
-MIN_IMAGES = 5
-"""With fewer images a bootstrap interval covers too seldom to be stated."""
-
-BATCH = 500
-"""Resamples at a time: memory stays small, and it is the fastest."""
+SEED = 0  # the same rows give the same report
+MIN_IMAGES = 5  # with fewer images a bootstrap interval covers too seldom to be stated
+BATCH = 500  # resamples at a time: memory stays small, and it is the fastest
+SIDE_BY_SIDE = 3  # certified PSNR columns that fit the width of a page
+PAPERS = {"psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy"}
+"""Quantities of the paper's tables, and their headings."""
 
 
 @dataclass(frozen=True)
@@ -56,24 +54,17 @@ def paired_differences(differences: np.ndarray, n_pairs: int) -> list[Difference
     if n < MIN_IMAGES:
         return [Difference(n, float(mean), *[np.nan] * 4) for mean in means]
     kwargs: dict[str, Any] = {"axis": -1, "method": "percentile", "rng": np.random.default_rng(SEED)}
-    found = bootstrap(
-        (differences,), np.mean, n_resamples=N_RESAMPLES, batch=BATCH, confidence_level=CONFIDENCE, **kwargs
-    )
-    level = 1 - (1 - CONFIDENCE) / n_pairs
-    together = bootstrap(
-        (differences,), np.mean, n_resamples=0, bootstrap_result=found, confidence_level=level, **kwargs
-    )
+    drawn: dict[str, Any] = {"n_resamples": N_RESAMPLES, "batch": BATCH}
+    found = bootstrap((differences,), np.mean, confidence_level=CONFIDENCE, **drawn, **kwargs)
+    again: dict[str, Any] = {"n_resamples": 0, "bootstrap_result": found}
+    together = bootstrap((differences,), np.mean, confidence_level=1 - (1 - CONFIDENCE) / n_pairs, **again, **kwargs)
     one, all_ = found.confidence_interval, together.confidence_interval
     limits = np.stack([means, one.low, one.high, all_.low, all_.high], axis=1)
     return [Difference(n, *map(float, line)) for line in limits]
 
 
 def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
-    """The pairs (a, b) that have images in common: a − b.
-
-    Args:
-        values: images × methods; nan where there is none.
-    """
+    """The pairs (a, b) that have images in common: a − b. ``values``: images × methods, or nan."""
     found: dict[tuple[str, str], Difference] = {}
     known = [pair for pair in pairs if set(pair) <= set(values.columns)]
     images = {pair: tuple(values.index[values[list(pair)].notna().all(axis=1)]) for pair in known}
@@ -84,13 +75,6 @@ def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tupl
             lines = np.stack([(table[a] - table[b]).to_numpy() for a, b in own])
             found |= dict(zip(own, paired_differences(lines, len(pairs)), strict=True))
     return found
-
-
-PAPERS = {"psnr_attacked": "attacked PSNR", "psnr_median": "smoothed PSNR", "bound": "certified discrepancy"}
-"""Quantities of the paper's tables, and their headings."""
-
-SIDE_BY_SIDE = 3
-"""Certified PSNR columns that fit the width of a page."""
 
 
 def significance_table(averages: Averages) -> Table:
@@ -124,11 +108,8 @@ def significance_table(averages: Averages) -> Table:
     return Table("significance", "Differences between methods, paired by image", notes, blocks)
 
 
-def significance_block(
-    averages: Averages, heading: str, chosen: dict[str, tuple[str, pd.DataFrame]], methods: list[str]
-) -> Block:
-    """Of all pairs of methods; ``chosen``: for each heading the quantity, and the line of averages
-    of each method."""
+def significance_block(averages: Averages, heading: str, chosen: dict[str, Any], methods: list[str]) -> Block:
+    """``chosen``: for each heading the quantity, and the line of averages of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
     found, per_image = [], averages.per_image
@@ -141,7 +122,7 @@ def significance_block(
         counts = sorted({d.n for d in differences if d is not None})
         n = "–".join(str(c) for c in (counts[:1] if len(counts) < 2 else (counts[0], counts[-1]))) or MISSING
         entries = [
-            difference_entry(d, q, pair, own, decibels=q in averages.decibels) if d is not None else Entry(MISSING)
+            difference_entry(d, q, pair, own, q in averages.decibels) if d is not None else Entry(MISSING)
             for (q, own), d in zip(chosen.values(), differences, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
@@ -150,41 +131,34 @@ def significance_block(
 
 
 def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.DataFrame:
-    """The line of averages of each method that its value is taken from; none if no method has a
-    value.
-
-    ``certifier``: of a certified PSNR; None for a quantity of the paper's tables.
-    """
-    if quantity == "psnr_attacked":
-        own = lines
-    else:
+    """The line of averages of each method that its value is taken from; none if no method has one.
+    ``certifier``: of a certified PSNR; None for a quantity of the paper's tables."""
+    if quantity != "psnr_attacked":
         sigma = best_sigma(lines, certifier or PAPER, quantity if certifier else "psnr_median")
-        own = lines[(lines["certifier"] == (certifier or PAPER)) & (lines["sigma"] == sigma)]
-    own = own.drop_duplicates("method")
+        lines = lines[(lines["certifier"] == (certifier or PAPER)) & (lines["sigma"] == sigma)]
+    own = lines.drop_duplicates("method")
     return own if own[quantity].notna().any() else own.iloc[:0]
 
 
-def difference_entry(
-    difference: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame, *, decibels: bool
-) -> Entry:
+def difference_entry(d: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame, decibels: bool) -> Entry:
     cells = own[own["method"].isin(pair)]
     folders = sorted({folder for joined in cells["folders"] for folder in joined.split(";")})
     keys = {key: cells[key].iloc[0] for key in KEYS if key not in ("algo", "method", "label")}
     source = {
-        "quantity": quantity, "first": pair[0], "second": pair[1], "value": difference.mean, "low": difference.low,
-        "high": difference.high, "low_bonferroni": difference.low_together, "high_bonferroni": difference.high_together,
-        "images": difference.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
+        "quantity": quantity, "first": pair[0], "second": pair[1], "value": d.mean, "low": d.low,
+        "high": d.high, "low_bonferroni": d.low_together, "high_bonferroni": d.high_together,
+        "images": d.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
     }  # fmt: skip
-    return Entry(shown_difference(difference, decimals=decibels), source)
+    return Entry(shown_difference(d, decimals=decibels), source)
 
 
 def shown_difference(d: Difference, decimals: bool) -> str:
-    scale, unit, digits = 1.0, "", 2
+    scale, unit = 1.0, ""
     if not decimals:
         largest = float(np.nanmax(np.abs([d.mean, d.low, d.high])))
         power = int(np.floor(np.log10(largest))) if largest > 0 else 0
         scale, unit = 10.0**power, f" × {power_of_ten(power)}" if power else ""
-    number = [f"{v / scale:+.{digits}f}".replace("-", "−") for v in (d.mean, d.low, d.high)]
+    number = [f"{v / scale:+.2f}".replace("-", "−") for v in (d.mean, d.low, d.high)]
     if np.isnan(d.low):
         return f"{number[0]}{unit} (no interval)"
     star = "*" if d.low_together > 0 or d.high_together < 0 else ""

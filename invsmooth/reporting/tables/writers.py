@@ -10,27 +10,24 @@ import pandas as pd
 
 from invsmooth.reporting.tables.grid import Block, Entry, Table
 
-MATH = {
-    "σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}", "σ_b": r"\sigma_b",
-    "T_itr": r"T_{\mathrm{itr}}", "T_step": r"T_{\mathrm{step}}", "m/n": "m/n", "Aᵀy": r"A^{\top}y", "‖ξ‖₂": r"\|\xi\|_2",
-    "σ": r"\sigma", "ε": r"\varepsilon", "ξ": r"\xi", "δ": r"\delta", "β": r"\beta", "±": r"\pm", "×": r"\times",
-    "≤": r"\leq", "≥": r"\geq", "−": "-", "→": r"\to", "Δ": r"\Delta", "ℓ2": r"\ell_2", "⌈": r"\lceil ", "⌉": r"\rceil ",
-}  # fmt: skip
+MATH = {"σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}",
+        "σ_b": r"\sigma_b", "T_itr": r"T_{\mathrm{itr}}", "T_step": r"T_{\mathrm{step}}", "m/n": "m/n",
+        "Aᵀy": r"A^{\top}y", "‖ξ‖₂": r"\|\xi\|_2", "σ": r"\sigma", "ε": r"\varepsilon", "ξ": r"\xi", "δ": r"\delta",
+        "β": r"\beta", "±": r"\pm", "×": r"\times", "≤": r"\leq", "≥": r"\geq", "−": "-", "→": r"\to", "Δ": r"\Delta",
+        "ℓ2": r"\ell_2", "⌈": r"\lceil ", "⌉": r"\rceil "}  # fmt: skip
 """Signs that LaTeX needs in mathematics, longest first."""
-
 ESCAPES = {
     "\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
     "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "–": "--", "…": r"\ldots{}", "<": r"\textless{}",
     ">": r"\textgreater{}", "|": r"\textbar{}",
 }  # fmt: skip
-
-POWER = re.compile("10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)")
+WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")  # numbers of the CSV
+POWER = "10([⁻⁰¹²³⁴⁵⁶⁷⁸⁹]+)"
 SIGNS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 # A symbol of letters is one only as a word of its own: BSDS_train has none.
 SYMBOLS = [rf"\b{re.escape(sign)}\b" if sign[0].isalpha() else re.escape(sign) for sign in MATH if len(sign) > 1]
-TOKEN = re.compile(
-    "|".join([POWER.pattern, *SYMBOLS, f"[{''.join(sign for sign in MATH if len(sign) == 1)}]", "."]), re.DOTALL
-)
+SINGLE = f"[{''.join(sign for sign in MATH if len(sign) == 1)}]"
+TOKEN = re.compile("|".join([POWER, *SYMBOLS, SINGLE, "."]), re.DOTALL)
 
 
 def text_of(cell: str | Entry) -> str:
@@ -39,9 +36,7 @@ def text_of(cell: str | Entry) -> str:
 
 def markdown(table: Table) -> str:
     """Title, notes, and a Markdown table for each block."""
-    lines = [f"# {table.title}", ""]
-    for note in table.notes:
-        lines += [note, ""]
+    lines = [f"# {table.title}", "", *(line for note in table.notes for line in (note, ""))]
     for number, block in enumerate(table.blocks):
         header = [", ".join(filter(None, pair)) for pair in headings(block)]
         lines += [f"**{letter(number, table)}{block.title}**", ""] if block.title else []
@@ -70,17 +65,11 @@ def latex(table: Table) -> str:
     lines = ["% Needs \\usepackage{booktabs}.", r"\begin{table}", r"\centering"]
     lines += [r"\footnotesize\setlength{\tabcolsep}{4pt}"]
     for number, block in enumerate(table.blocks):
-        lines += [*latex_block(block), r"\par\smallskip", rf"{letter(number, table)}{escape(block.title)}"]
-        lines += [r"\par\medskip"]
-    caption = " ".join([f"{table.title}.", *table.notes])
-    return "\n".join(
-        [*lines, rf"\caption{{{escape(plain(caption))}}}", rf"\label{{tab:{table.name}}}", r"\end{table}", ""]
-    )
-
-
-def plain(text: str) -> str:
-    """Without Markdown's emphasis and code marks."""
-    return re.sub(r"[`*]", "", text)
+        title = f"{letter(number, table)}{escape(block.title)}"
+        lines += [*latex_block(block), r"\par\smallskip", title, r"\par\medskip"]
+    # Without Markdown's emphasis and code marks.
+    caption = escape(re.sub(r"[`*]", "", " ".join([f"{table.title}.", *table.notes])))
+    return "\n".join([*lines, rf"\caption{{{caption}}}", rf"\label{{tab:{table.name}}}", r"\end{table}", ""])
 
 
 def latex_block(block: Block) -> list[str]:
@@ -96,8 +85,7 @@ def latex_block(block: Block) -> list[str]:
 
 
 def guarded(text: str) -> str:
-    """Escaped text. A line that starts with [ would be taken for the argument of the \\\\ before
-    it."""
+    """A line that starts with [ would be taken for the argument of the \\\\ before it."""
     return f"{{}}{escape(text)}" if text.startswith("[") else escape(text)
 
 
@@ -113,7 +101,7 @@ def rules(above: Sequence[str]) -> str:
 
 def escape(text: str) -> str:
     """Text for LaTeX: signs of mathematics as such, special characters escaped."""
-    return "".join(latex_token(match) for match in TOKEN.finditer(text)).replace("$$", " ")
+    return TOKEN.sub(latex_token, text).replace("$$", " ")
 
 
 def latex_token(match: re.Match[str]) -> str:
@@ -123,12 +111,8 @@ def latex_token(match: re.Match[str]) -> str:
     return f"${MATH[token]}$" if token in MATH else ESCAPES.get(token, token)
 
 
-WHOLE = ("images", "images_with_value", "runs", "networks", "rows", "n_samples")
-
-
 def numbers(table: Table) -> pd.DataFrame:
-    """One line for each number of the table: its place, its text, and its source. A number that was
-    not run has no value."""
+    """One line for each number of the table: its place, text, and source; no value if not run."""
     found = []
     for number, block in enumerate(table.blocks):
         for line in block.lines:
