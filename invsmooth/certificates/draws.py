@@ -24,8 +24,7 @@ PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
 of a CPU; more only cost cache. A GPU takes many."""
 
 ImageKeys = Sequence[str | int]
-"""The name of each image of a batch, which seeds its noise: the noise does not depend on the
-batch."""
+"""The name of each image, which seeds its noise: that does not depend on the batch."""
 
 
 @dataclass(frozen=True)
@@ -39,16 +38,13 @@ class Draws:
     N(0, sigma²) to y.
 
     Attributes:
-        estimator, operator: f and A.
         y: measurements, shape (B, …).
         image_shape: (C, H, W).
         chunk_size: draws of every image at a time; None chooses it by the image size.
         shared: keeps the first draws, which several certifiers use; None for none.
-        remember: caches what follows from the draws (errors, moments), which is far less than the
-            draws.
+        remember: caches what follows from the draws (errors, moments), far less than the draws.
         references: images (B, C, H, W), by name, that :meth:`errors` compares every draw with.
-        known: what :meth:`once` computed.
-    """
+        known: what :meth:`once` computed."""
 
     estimator: Estimator
     operator: Operator
@@ -64,31 +60,28 @@ class Draws:
     known: dict[Hashable, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """B, the number of images."""
         return len(self.y)
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B,
         len(k), C, H, W).
 
-        Raises: NotFiniteError: a reconstruction is not finite.
-        """
+        Raises: NotFiniteError: a reconstruction is not finite."""
         first = start
         while first < stop:
-            last = min(first + self.step, stop)
+            last, source = min(first + self.step, stop), self.chunk
             if self.shared is not None and first < self.shared.n_samples:
-                last = min(last, self.shared.n_samples)
-                yield slice(first - start, last - start), self.shared.read(first, last)
-            else:
-                yield slice(first - start, last - start), self.chunk(first, last)
+                last, source = min(last, self.shared.n_samples), self.shared.read
+            yield slice(first - start, last - start), source(first, last)
             first = last
 
     @property
     def step(self) -> int:
         """Draws of every image at a time."""
-        if self.chunk_size is not None:
-            return self.chunk_size
-        return max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // (len(self) * self.image_shape.numel()))
+        return self.at_a_time(len(self)) if self.chunk_size is None else self.chunk_size
+
+    def at_a_time(self, n_images: int) -> int:
+        return max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // (n_images * self.image_shape.numel()))
 
     def chunk(self, first: int, last: int) -> Tensor:
         """The draws first … last - 1, in one batch: (B, last - first, C, H, W)."""
@@ -113,24 +106,20 @@ class Draws:
         return found
 
     def errors(self, n_drawn: int) -> Mapping[str, Tensor]:
-        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass over
-        the draws."""
-        expected = {name: Like((len(self), n_drawn)) for name in self.references}
-        return self.once(
-            ("errors", n_drawn),
-            lambda: self.remember(
-                "errors", self.errors_content(n_drawn), lambda: self.compute_errors(n_drawn), expected
-            ),
-        )
+        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass."""
+
+        def found() -> Mapping[str, Tensor]:
+            expected = {name: Like((len(self), n_drawn)) for name in self.references}
+            return self.remember("errors", self.errors_content(n_drawn), lambda: self.compute_errors(n_drawn), expected)
+
+        return self.once(("errors", n_drawn), found)
 
     def compute_errors(self, n_drawn: int) -> dict[str, Tensor]:
-        """:meth:`errors`."""
         errors = {name: reference.new_empty(len(self), n_drawn) for name, reference in self.references.items()}
         rounding = getattr(self.estimator, "rounding", 0.0)
         for k, x_hat in self.chunks(0, n_drawn):
             for name, reference in self.references.items():
-                repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
-                found = coarse_mse(x_hat.flatten(0, 1), repeated, rounding)
+                found = coarse_mse(x_hat.flatten(0, 1), reference.repeat_interleave(x_hat.shape[1], dim=0), rounding)
                 errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
         return errors
 
@@ -152,16 +141,13 @@ class Draws:
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
-        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H,
-        W).
-
-        Of shared draws the same as :meth:`chunks` gives, to the last bit; else each is made alone.
-        """
+        """f(y + A delta_k), shape (B, J, C, H, W), for the draws ``k`` of shape (B, J), each image
+        its own. Of shared draws the same as :meth:`chunks` gives, to the last bit; else each is
+        made alone."""
         if self.shared is not None:
             return self.pick_shared(k, self.shared)
         jobs = [(i, draw) for i, row in enumerate(k.tolist()) for draw in row]
-        step = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // self.image_shape.numel())
-        found = []
+        step, found = self.chunk_size or self.at_a_time(1), []
         for first in range(0, len(jobs), step):
             chunk = jobs[first : first + step]
             noise = [smoothing_noise(self.image_shape, d, d + 1, self.seed, self.image_keys[i]) for i, d in chunk]
@@ -169,15 +155,13 @@ class Draws:
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 
     def pick_shared(self, k: Tensor, shared: SharedDraws) -> Tensor:
-        """:meth:`pick` of draws before the last stop. Only the chunks of draws that were not
-        made yet (the results of their certifiers were cached) are made."""
+        """:meth:`pick` of draws before the last stop. Only chunks that were not made yet (the
+        results of their certifiers were cached) are made."""
         found = self.y.new_empty(*k.shape, *self.image_shape)
         for first, last in sorted({shared.chunk_of(d) for d in k.flatten().tolist()}):
             chunk = shared.read(first, last) if last <= shared.buffer.filled else self.chunk(first, last)
-            for i, row in enumerate(k.tolist()):
-                for j, draw in enumerate(row):
-                    if first <= draw < last:
-                        found[i, j] = chunk[i, draw - first]
+            for i, j in ((first <= k) & (k < last)).nonzero().tolist():
+                found[i, j] = chunk[i, int(k[i, j]) - first]
         return found
 
     def reconstruct(self, y: Tensor, noise: Tensor) -> Tensor:
@@ -189,11 +173,10 @@ class Draws:
 
     def image(self, i: int) -> Draws:
         """The draws of image i alone, the same ones."""
-        shared = None if self.shared is None else self.shared.image(i)
-        references = {name: reference[i : i + 1] for name, reference in self.references.items()}
-        return replace(
-            self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], shared=shared, references=references, known={}
-        )
+        one, shared = slice(i, i + 1), None if self.shared is None else self.shared.image(i)
+        references = {name: reference[one] for name, reference in self.references.items()}
+        keys = [self.image_keys[i]]
+        return replace(self, y=self.y[one], image_keys=keys, shared=shared, references=references, known={})
 
     def fit(self, n_samples: int) -> bool:
         """Whether the memory holds so many reconstructions of every image."""
@@ -205,11 +188,9 @@ class SharedDraws:
     """The first draws of a batch, each made once, in the batch's chunks, when it is first needed.
 
     Attributes:
-        draws: of the batch.
         stops: how many draws each certifier takes, ascending. No chunk goes beyond one: what a
             certifier gets does not depend on the others, to the last bit.
-        images: of the batch, whose draws are read.
-    """
+        images: of the batch, whose draws are read."""
 
     draws: Draws
     stops: tuple[int, ...]
@@ -225,7 +206,6 @@ class SharedDraws:
 
     @property
     def n_samples(self) -> int:
-        """How many there are."""
         return self.stops[-1]
 
     def chunk_of(self, draw: int) -> tuple[int, int]:
@@ -235,5 +215,4 @@ class SharedDraws:
         return first, min(first + self.draws.step, next(s for s in self.stops if s > draw))
 
     def image(self, i: int) -> SharedDraws:
-        """Those of image i alone."""
         return replace(self, images=slice(self.images.start + i, self.images.start + i + 1))

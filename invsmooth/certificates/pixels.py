@@ -24,8 +24,7 @@ from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
 EXTREME_BYTES = 2**28
-"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over
-the draws."""
+"""Memory of the extreme draws of the pixels; what does not fit takes more passes over the draws."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +34,9 @@ class PixelIntervals:
     Attributes:
         lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W),
             [0, 1] pixel scale but not clipped to it; nan where no bound exists.
-        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each
-            radius; None for none.
+        k_lower, k_upper: for each radius the 1-based ranks among the S ascending draws; or None.
         reason: for each radius why there is no interval, "" where there is.
-        network_evals: for each image.
-    """
+        network_evals: for each image."""
 
     lower: Tensor
     upper: Tensor
@@ -50,20 +47,10 @@ class PixelIntervals:
 
 
 def pixel_intervals(
-    estimator: Estimator,
-    operator: Operator,
-    y: Tensor,
-    *,
-    sigma: float,
-    eps: float | Sequence[float],
-    n_samples: int,
-    confidence: float = 0.99,
-    q: float = 0.5,
-    simultaneous: str = "none",
-    seed: int = 0,
-    chunk_size: int | None = None,
+    estimator: Estimator, operator: Operator, y: Tensor, *, sigma: float, eps: float | Sequence[float], n_samples: int,
+    confidence: float = 0.99, q: float = 0.5, simultaneous: str = "none", seed: int = 0, chunk_size: int | None = None,
     image_keys: ImageKeys | None = None,
-) -> PixelIntervals:
+) -> PixelIntervals:  # fmt: skip
     """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within
     eps of the observed z.
 
@@ -91,26 +78,18 @@ def pixel_intervals(
         upper = [order_statistic_index(n_samples, shifted_quantile(q, e, sigma), each) for e in radii]
         mirrored = [order_statistic_index(n_samples, shifted_quantile(1 - q, e, sigma), each) for e in radii]
         ends = [extremes(draws.image(i), n_samples, upper, mirrored) for i in range(len(y))]
-    one = is_number(eps)
     values = torch.stack([e[0] for e in ends])
+    low, high = (values[:, side, 0] if is_number(eps) else values[:, side] for side in (0, 1))
     reasons = [why_none(r, n_samples, each, q) or why_none(r, n_samples, each, 1 - q) for r in ratios]
-    return PixelIntervals(
-        lower=values[:, 0, 0] if one else values[:, 0],
-        upper=values[:, 1, 0] if one else values[:, 1],
-        k_lower=[n_samples + 1 - k if k else None for k in mirrored],
-        k_upper=upper,
-        reason=reasons,
-        network_evals=1 + ends[0][1],
-    )
+    k_lower = [n_samples + 1 - k if k else None for k in mirrored]
+    return PixelIntervals(low, high, k_lower, upper, reasons, network_evals=1 + ends[0][1])
 
 
 def extremes(
     draws: Draws, n_samples: int, upper: Sequence[int | None], mirrored: Sequence[int | None]
 ) -> tuple[Tensor, int]:
     """The lower and the upper ends of one image, (2, radius, C, H, W), and the network evaluations.
-
-    Only the draws of the smallest rank and above are kept of each pixel (and of its negative).
-    """
+    Only the draws of the smallest rank and above are kept of each pixel (and of its negative)."""
     n, n_drawn = draws.image_shape.numel(), n_samples if draws.sigma > 0 else 1
     smallest = min((k for k in (*upper, *mirrored) if k), default=n_samples)
     kept = n_samples + 1 - smallest if draws.sigma > 0 else 1
@@ -131,12 +110,8 @@ def extremes(
 
 
 class Largest:
-    """The ``kept`` largest values of every column of a stream of rows.
-
-    Args:
-        n_rows: how many rows will come at most.
-        like: a tensor with as many entries as a row, for dtype and device.
-    """
+    """The ``kept`` largest values of every column of a stream of at most ``n_rows`` rows ``like``
+    this one."""
 
     def __init__(self, kept: int, n_rows: int, like: Tensor) -> None:
         self.kept, self.filled = kept, 0

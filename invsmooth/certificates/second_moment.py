@@ -25,9 +25,8 @@ ROUNDING = 1e-10
 trace."""
 
 STARTS = 8
-"""Starts of the iteration at a time: reading the vectors costs more than multiplying with eight
-of them, and that none of eight random vectors is near the leading eigenvector is far less likely
-than that one is not."""
+"""Of the iteration at a time: reading the vectors costs more than multiplying with eight of them,
+and that none of eight random ones is near the leading eigenvector is far less likely than of one."""
 TOLERANCE = 1e-3
 """Relative distance of the bound to the eigenvalue, at which the iteration stops."""
 MOST_PASSES = 60
@@ -38,13 +37,8 @@ def largest_eigenvalue(
     blocks: Blocks, count: int, n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
 ) -> float:
     """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL
-    the eigenvalue itself, up to rounding, else that of :func:`lanczos_bound`.
-
-    Memory: two blocks, and 4·STARTS vectors or SMALL_BYTES.
-
-    Args:
-        generator: of random starts, independent of the vectors.
-    """
+    the eigenvalue itself, up to rounding, else that of :func:`lanczos_bound`. Memory: two blocks,
+    and 4·STARTS vectors or SMALL_BYTES. ``generator``: independent of the vectors."""
     if n <= SMALL:
         matrix = torch.zeros(n, n, dtype=torch.float64, device=device)
         for block in blocks():

@@ -13,8 +13,7 @@ draws that follow. m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), 
    :func:`shift_bound` evaluates it, :func:`offset_bound` the same with w + 1, which bounds
    ||m~(z') - c||. Both grow with r, so they hold for all shifts of length at most eps.
 
-Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it.
-Lengths are l2 norms over one image, [0, 1] pixel scale. docs/theory.md has the proofs."""
+No torch. Lengths are l2 norms over one image, [0, 1] pixel scale. docs/theory.md has the proofs."""
 
 from __future__ import annotations
 
@@ -33,10 +32,8 @@ MU_SHARE = 0.9
 """Share of the failure probability that :func:`variance_bound` gets; :func:`mean_deviation` gets
 the rest. Either depends on the logarithm of its share only."""
 
-
 LEAST_RATIO = 1e-100
-"""Smaller ratios, whose squares a float does not hold, are taken as this one: the bounds grow
-with the ratio."""
+"""Taken for smaller ratios, whose squares a float does not hold: the bounds grow with the ratio."""
 
 EIGENVALUE_FAILURE = 1e-9
 """Part of the failure probability that the bound of the largest eigenvalue takes from the share
@@ -57,16 +54,13 @@ def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: in
             argument for the squared norms).
         radius: R >= 0.
         alpha: failure probability in (0, 1).
-        n_samples: S.
     Returns: mu, at most R² (no direction has more).
-    Raises: ValueError: outside these ranges.
-    """
+    Raises: ValueError: outside these ranges."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha} is not in (0, 1)")
     if n_samples < 1 or not lambda_hat >= 0 or not radius >= 0:
-        raise ValueError(
-            f"n_samples={n_samples} >= 1, lambda_hat={lambda_hat} >= 0 and radius={radius} >= 0 are needed"
-        )
+        wanted = f"n_samples={n_samples} >= 1, lambda_hat={lambda_hat} >= 0 and radius={radius} >= 0"
+        raise ValueError(f"{wanted} are needed")
     a = -2 * radius**2 * math.log(alpha) / n_samples
     return min(((math.sqrt(a) + math.sqrt(a + 4 * lambda_hat)) / 2) ** 2, radius**2)
 
@@ -92,8 +86,7 @@ def shift_bound(radius: float, mu: float, ratio: float) -> float:
         radius: R >= 0.
         mu: bound of E<u, f~ - c>² for every unit vector u.
         ratio: eps/sigma >= 0; inf gives the diameter 2R.
-    Raises: ValueError: a negative argument.
-    """
+    Raises: ValueError: a negative argument."""
     check_arguments(radius, mu, ratio)
     if ratio == 0 or radius == 0 or mu == 0:
         return 0.0
@@ -141,8 +134,7 @@ class Movement:
         offset: of ||m~(z') - c||: the smaller of :func:`offset_bound` and of shift + deviation +
             ||c - m^||.
         chi_square, total_variation, trace: simpler bounds of ||m~(z') - m~(z)||, for comparison.
-            The trace form needs its own failure probability 1 - c.
-    """
+            The trace form needs its own failure probability 1 - c."""
 
     shift: float
     deviation: float
@@ -152,51 +144,35 @@ class Movement:
     trace: float
 
     def error(self, centre_error: float, mean_error: float) -> float:
-        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x
-        is not known.
-
-        Args:
-            centre_error, mean_error: ||c - x|| and ||m^ - x||.
-        """
+        """Bound of ||m~(z') - x|| from ||c - x|| and ||m^ - x||, by the triangle through c or
+        through m^ and m~(z); nan where x is not known."""
         return min(centre_error + self.offset, mean_error + self.deviation + self.shift)
 
 
 def movement(
-    *,
-    lambda_hat: float,
-    trace_hat: float,
-    radius: float,
-    mean_offset: float,
-    ratio: float,
-    confidence: float,
+    *, lambda_hat: float, trace_hat: float, radius: float, mean_offset: float, ratio: float, confidence: float,
     n_samples: int,
-) -> Movement:
+) -> Movement:  # fmt: skip
     """All bounds at eps/sigma = ``ratio``. ``shift``, ``deviation`` and ``offset`` hold together
     with probability at least ``confidence``, for all ratios at once: the draws enter through mu
     (MU_SHARE of 1 - c) and through the deviation.
 
-    Raises: ValueError: a confidence so near 1 that nothing is left beside EIGENVALUE_FAILURE.
-
     Args:
         lambda_hat, trace_hat: largest eigenvalue and trace of (1/S) sum (f~_k - c)(f~_k - c)^T, or
             anything above them.
-        radius: R.
         mean_offset: ||c - m^||.
-    """
-    ratio = max(ratio, LEAST_RATIO) if ratio > 0 else ratio
-    alpha = 1 - confidence
+    Raises: ValueError: :func:`check_confidence`."""
     check_confidence(confidence)
+    ratio, alpha = max(ratio, LEAST_RATIO) if ratio > 0 else ratio, 1 - confidence
     mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha - EIGENVALUE_FAILURE, n_samples)
     shift = shift_bound(radius, mu, ratio)
     deviation = mean_deviation(radius, mu, (1 - MU_SHARE) * alpha, n_samples)
+    trace = variance_bound(trace_hat, radius, alpha, n_samples)
     return Movement(
-        shift=shift,
-        deviation=deviation,
-        offset=min(offset_bound(radius, mu, ratio), shift + deviation + mean_offset),
-        chi_square=chi_square_bound(mu, ratio),
-        total_variation=total_variation_bound(radius, ratio),
-        trace=chi_square_bound(variance_bound(trace_hat, radius, alpha, n_samples), ratio),
-    )
+        shift, deviation, offset=min(offset_bound(radius, mu, ratio), shift + deviation + mean_offset),
+        chi_square=chi_square_bound(mu, ratio), total_variation=total_variation_bound(radius, ratio),
+        trace=chi_square_bound(trace, ratio),
+    )  # fmt: skip
 
 
 def check_confidence(confidence: float) -> None:
@@ -268,8 +244,7 @@ NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
 
 
 def quadrature(a: float, b: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights of Gauss-Legendre quadrature over [a, b] in panels of at most half a
-    standard deviation."""
+    """Gauss-Legendre nodes and weights over [a, b], panels of at most half a standard deviation."""
     edges = np.linspace(a, b, 1 + math.ceil(2 * (b - a)))
     half = np.diff(edges)[:, None] / 2
     return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()

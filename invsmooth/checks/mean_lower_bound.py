@@ -26,8 +26,7 @@ def mean_lower_bound(values: Tensor, *, lowest: Tensor, variance: Tensor, confid
         variance: a guess at each row's variance, shape (B,), from other data than ``values``. It
             only matters to how tight the bound is, and less with each draw.
         confidence: c, one-sided.
-    Returns: shape (B,), float64; at least ``lowest``.
-    """
+    Returns: shape (B,), float64; at least ``lowest``."""
     values, lowest = values.double(), lowest.double()
     n, needed = values.shape[1], math.log(1 / (1 - confidence))
     place = torch.arange(1, n + 1, dtype=torch.float64, device=values.device)
