@@ -81,10 +81,7 @@ def lanczos_bound(
     known number, and the largest of their roots bounds lambda. Nothing here needs the q_j to stay
     orthogonal. (That of Kuczyński & Woźniakowski, SIAM J. Matrix Anal. Appl. 1992, holds for every
     matrix and any number of steps, this one for the matrix met, for which it is tighter.)
-
-    Args:
-        product: M q of q, shape (n, columns), float64.
-    """
+    ``product``: M q of q, shape (n, columns), float64."""
     columns = min(STARTS, n)
     overlap = least_overlap(n, columns, EIGENVALUE_FAILURE) / 2  # half of it is left to rounding
     q = torch.from_numpy(generator.standard_normal((n, columns))).to(device)

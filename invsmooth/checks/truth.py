@@ -170,40 +170,26 @@ def check_mean(
         certified: bounds on the l2 norm of the shift, shape (B,); nan where none exists.
         centre: c, shape (B, C, H, W).
         radius: R, shape (B,).
-        confidence: of the interval.
-    Raises:
-        ValueError: a value outside its range.
-    """
-    n_samples = attacked.n_samples
+    Raises: ValueError: a value outside its range."""
+    n_samples, first = attacked.n_samples, attacked.n_samples // 2
     check_sampling(n_samples, confidence)
     if n_samples < 4:
         raise ValueError(f"n_samples={n_samples} has to be at least 4: a direction and a mean are estimated from it")
-
-    def differences(purpose: str, n: int) -> Iterator[Tensor]:
-        """D_k of n draws in chunks, shape (B, s, C, H, W), float64."""
-        seed = check_seed(smoothing.seed, purpose)
-        signals = (attacked.x + attacked.xi, attacked.x)
-        both = [attacked.draws(z, smoothing, seed).chunks(0, n) for z in signals]
-        for (_, there), (_, here) in zip(*both, strict=True):
-            yield clipped(there, centre, radius).double() - clipped(here, centre, radius).double()
-
-    n = n_samples // 2, n_samples - n_samples // 2
     total = torch.zeros_like(attacked.x, dtype=torch.float64)
     squared, along = total.new_zeros(len(total)), []
     with torch.no_grad(), frozen(attacked.estimator):
-        for difference in differences("direction", n[0]):
+        for difference in differences(attacked, smoothing, "direction", first, centre, radius):
             total += difference.sum(1)
             squared += difference.square().flatten(1).sum(1)
         direction = steepest(total)
         # The spread in all directions: more than along one, and soon outweighed by the draws.
-        variance = (squared - norm(total).flatten().square() / n[0]) / n[0]
-        for difference in differences("mean", n[1]):
+        variance = (squared - norm(total).flatten().square() / first) / first
+        for difference in differences(attacked, smoothing, "mean", n_samples - first, centre, radius):
             total += difference.sum(1)
             squared += difference.square().flatten(1).sum(1)
             along.append((difference * direction[:, None]).flatten(2).sum(2))
-    lower = mean_lower_bound(
-        torch.cat(along, 1), lowest=-2 * radius, variance=variance, confidence=(1 + confidence) / 2
-    )
+    each = (1 + confidence) / 2
+    lower = mean_lower_bound(torch.cat(along, 1), lowest=-2 * radius, variance=variance, confidence=each)
     unbiased = (norm(total).flatten().square() - squared) / (n_samples * (n_samples - 1))
     certified = certified.to(lower)
     return TruthCheck(

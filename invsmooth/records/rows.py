@@ -1,9 +1,8 @@
 """Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC
 section 8).
 
-A file has the columns of SCHEMA, then those that its certifiers declare. The declarations of the
-parts are in the metadata of the file, so that reports need neither torch nor the package that a
-part comes from."""
+A file has the columns of SCHEMA, then those that its certifiers declare. The declarations are in
+the file's metadata: reports need neither torch nor the package that a part comes from."""
 
 from __future__ import annotations
 
@@ -74,13 +73,8 @@ KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
 
 @dataclass(frozen=True)
 class Declared:
-    """What the parts behind some rows declare.
-
-    Attributes:
-        certifiers: declarations by the name in the column ``certifier``.
-        algorithms: declarations by the name in the column ``algo``. A name may be missing: an
-            evaluation needs no training algorithm.
-    """
+    """What the parts behind some rows declare, by the name in the columns ``certifier`` and
+    ``algo``. An algorithm may be missing: an evaluation needs none."""
 
     certifiers: Mapping[str, CertifierDeclaration] = field(default_factory=dict)
     algorithms: Mapping[str, AlgorithmDeclaration] = field(default_factory=dict)
@@ -89,8 +83,7 @@ class Declared:
     def schema(self) -> pa.Schema:
         """SCHEMA, then the declared columns, with the declarations as metadata.
 
-        Raises: ValueError: two declarations give one column two types.
-        """
+        Raises: ValueError: two declarations give one column two types."""
         found = {f.name: f.type for f in SCHEMA}
         for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
             for column in certifier.columns:
@@ -107,11 +100,9 @@ class Declared:
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], declared: Declared) -> None:
-    """Write ``rows`` as Parquet, all or nothing. A declared column that a row does not have is null
-    there.
+    """Write ``rows`` as Parquet, all or nothing. A declared column that a row lacks is null there.
 
-    Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares.
-    """
+    Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares."""
     replace_table(path, to_table(rows, declared))
 
 
@@ -140,8 +131,7 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     """The rows of several run folders, each row once, with its run's folder as column ``folder``;
     and the declarations.
 
-    Raises: ValueError: a file without declarations, or one that lacks columns.
-    """
+    Raises: ValueError: a file without declarations, or one that lacks columns."""
     tables, declared = [], Declared()
     for folder in sorted(folders):
         table, own = read_table(folder / "results.parquet")
@@ -150,8 +140,7 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     columns = [*declared.schema.names, "folder"]
     rows = pa.concat_tables(tables, promote_options="default").select(columns)
     frame = rows.to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
-    # A sweep's own file repeats the rows of its jobs. Theirs, which come after it, lie beside their
-    # pictures.
+    # A sweep's own file repeats the rows of its jobs. Theirs, which come later, lie by their pictures.
     return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True), declared
 
 

@@ -1,5 +1,4 @@
-"""Recompute every bound of a certificate file from the numbers that it follows from. No torch,
-no network."""
+"""Recompute every bound of a certificate file from the numbers that it follows from. No torch."""
 
 from __future__ import annotations
 
@@ -25,8 +24,7 @@ def rounded(field: str, a: float, b: float) -> bool:
 
 
 def settings_of(certificate: Record) -> Smoothing:
-    """The settings of each certificate, with the confidence that follows from what it is shared
-    out over."""
+    """Of each certificate, with the confidence that follows from what it is shared out over."""
     shared = certificate["shared_over"]
     # In two steps, as an evaluation does it.
     confidence = bonferroni(certificate["confidence"], shared.get("sigma", 1) * shared.get("images", 1))
@@ -62,9 +60,7 @@ def differences(
     recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded, where: str = ""
 ) -> Iterator[tuple[str, Any, Any]]:
     """(field, recorded, recomputed) of each leaf of ``recomputed`` that is not what was recorded.
-
-    same: whether two finite numbers, not both whole, are the same for a field; all else has to be
-    equal."""
+    same: whether two finite numbers, not both whole, are so for a field; all else has to be equal."""
     if isinstance(recomputed, Mapping):
         for key, value in recomputed.items():
             yield from differences(recorded[key], value, same, f"{where}.{key}" if where else key)

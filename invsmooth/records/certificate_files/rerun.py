@@ -1,5 +1,4 @@
-"""Draw the certificates of a file again: the same network, operator, measurement and seed have
-to give the same numbers."""
+"""Draw the certificates of a file again: with the same inputs they have to give the same numbers."""
 
 from __future__ import annotations
 
@@ -34,12 +33,10 @@ RELATIVE = 1e-4
 """How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide
 the rounding of single precision networks; for the published ones it is below 1e-6."""
 OF_THE_IMAGE = 5e-7
-"""… plus this share of the length of the reconstruction: single precision cannot tell
-reconstructions apart that differ by less. About four units in the last place. A bound that is
-off by a factor of 10 is found down to an MSE of 1e-12."""
+"""… plus this share of the length of the reconstruction, about four units in the last place: single
+precision cannot tell less. A bound that is off by a factor of 10 is found down to an MSE of 1e-12."""
 FOLLOWS = ("ratio", "bound", "reason")
-"""What follows from the rest of a file, beside what the certifier says. A file without findings
-has these values."""
+"""Follows from the rest of a file, beside what the certifier says; right in one without findings."""
 MOST_ENTRIES = 2**26
 """Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1."""
 
@@ -48,8 +45,7 @@ def rerun(
     record: Record, path: Path, checkpoint: str | None, chunk_size: int | None, *, trust: Sequence[str] = (),
     most_draws: int = MOST_DRAWS,
 ) -> list[str]:  # fmt: skip
-    """What is not the same when drawn again, one message each; empty if all is. ``record``: one
-    without findings.
+    """What of a ``record`` without findings is not the same when drawn again, one message each.
 
     Args:
         checkpoint: the weights, where they are not at the recorded path.
@@ -69,11 +65,9 @@ def rerun(
     numbered = sorted(enumerate(record["certificates"]), key=lambda c: repr(group_of(c[1])))
     for _, members in groupby(numbered, key=lambda c: group_of(c[1])):
         group = dict(members)
-        own = [certifiers[i] for i in group]
+        own, one = [certifiers[i] for i in group], next(iter(group.values()))
         try:
-            redrawn, picture = certify_again(
-                own, next(iter(group.values())), record, estimator, operator, arrays, chunk_size
-            )
+            redrawn, picture = certify_again(own, one, record, estimator, operator, arrays, chunk_size)
         except (ValueError, ScratchError) as error:  # their messages say it all
             raise CertificateFileError(f"cannot be redrawn: {error}") from error
         except Exception as error:  # whatever a network raises for what it is not made for
@@ -110,26 +104,26 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
         except CheckpointError as error:
             raise CertificateFileError(str(error)) from error
     if (found := state_sha256(estimator)) != described["sha256"]:
-        raise CertificateFileError(
-            "estimator.sha256: these are other weights than those that were certified: "
-            f"recorded {described['sha256']}, found {found}"
-        )
+        other = "estimator.sha256: these are other weights than those that were certified"
+        raise CertificateFileError(f"{other}: recorded {described['sha256']}, found {found}")
     return estimator
 
 
 def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] = ()) -> LinearOperator:
     settings = {k: v for k, v in record["operator"].items() if k != "sha256"}
     try:
-        operator = outside_operator(settings, path, trust) if "_target_" in settings else recorded_operator(settings)
+        if "_target_" in settings:
+            kind = operator_class(settings["_target_"], trust, path)
+            operator = rebuilt(kind, settings["parameters"], ratio=settings["ratio"])
+        else:
+            operator = recorded_operator(settings)
     except CertificateFileError:
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
         raise CertificateFileError(f"operator: it cannot be made: {error}") from error
     if (found := operator.sha256()) != record["operator"]["sha256"]:
-        raise CertificateFileError(
-            "operator.sha256: this is another operator than the one that was certified: "
-            f"recorded {record['operator']['sha256']}, found {found}"
-        )
+        other = "operator.sha256: this is another operator than the one that was certified"
+        raise CertificateFileError(f"{other}: recorded {record['operator']['sha256']}, found {found}")
     return operator
 
 
@@ -145,10 +139,6 @@ def recorded_operator(settings: Record) -> LinearOperator:
     return rebuilt(kind, settings, ratio=settings["ratio"])
 
 
-def outside_operator(settings: Record, path: Path, trust: Sequence[str]) -> LinearOperator:
-    return rebuilt(operator_class(settings["_target_"], trust, path), settings["parameters"], ratio=settings["ratio"])
-
-
 def group_of(certificate: Record) -> tuple[Any, ...]:
     """Certificates that agree in this come from one call and share their draws."""
     names = ("anytime", "measurement", "sigma", "n_samples", "quantile", "confidence_each", "simultaneous", "seed")
@@ -159,8 +149,7 @@ def certify_again(
     certifiers: list[Certifier], one: Record, record: Record, estimator: nn.Module, operator: LinearOperator,
     arrays: dict[str, np.ndarray], chunk_size: int | None,
 ) -> tuple[dict[str, Certificate], Tensor]:  # fmt: skip
-    """The certificates of a group, of which ``one`` is a member, and the reconstruction f(y),
-    shape (1, C, H, W)."""
+    """The certificates of a group, of which ``one`` is a member, and f(y), shape (1, C, H, W)."""
     units = Units(record["units"])
     x, y = (torch.from_numpy(arrays[k])[None] if k in arrays else None for k in ("x", one["measurement"]))
     assert y is not None
@@ -211,11 +200,7 @@ NARROW = 200
 def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, float, float], bool]:
     """Whether two numbers of a field are the same but for rounding: as lengths over the image, |a -
     b| <= RELATIVE times the larger, plus OF_THE_IMAGE times the length of the reconstruction
-    ``picture``, (1, C, H, W). Pure numbers have no second part.
-
-    Args:
-        scales: what the fields are (:attr:`Certifier.scales`).
-    """
+    ``picture``, (1, C, H, W). Pure numbers have no second part. ``scales``: of the certifier."""
     length = float(picture.double().norm())
     of_the_image = {"mse": length / math.sqrt(picture.numel()), "length": length, "squared length": length}
 
