@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from invsmooth.certificates.center_smoothing import (
-    BALL_FACTOR,
-    DELTA,
-    center_index,
-    default_n_pred,
-    why_abstained,
-    why_no_center,
-)
+from invsmooth.certificates import center_smoothing
+from invsmooth.certificates.center_smoothing import BALL_FACTOR, DELTA
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.certifier import Certifier, Smoothing, Use
 from invsmooth.certificates.fields import AT_LEAST_1, FLAG, NUMBER, SHARE, WHOLE, real
@@ -96,10 +90,11 @@ class Center(Certifier):
             raise ValueError(f"n_pred={self.n_pred} has to be at least 1")
 
     def n_first(self, each: Smoothing) -> int:
-        return default_n_pred(each.confidence) if self.n_pred is None else self.n_pred
+        return center_smoothing.default_n_pred(each.confidence) if self.n_pred is None else self.n_pred
 
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
-        return why_no_center(ratio, smoothing.n_samples, smoothing.confidence, self.n_pred, dkw=smoothing.dkw)
+        n_samples, confidence, dkw = smoothing.n_samples, smoothing.confidence, smoothing.dkw
+        return center_smoothing.why_no_center(ratio, n_samples, confidence, self.n_pred, dkw=dkw)
 
     def stops(self, each: Smoothing) -> tuple[int, ...]:
         return ()  # it passes over its thousands of draws once
@@ -112,9 +107,8 @@ class Center(Certifier):
         content = centre_content(draws.image(0), n_first, each.n_drawn)
         return [Use("centre", content, 2 * n_first + each.n_drawn)]
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> CenterCertificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> CenterCertificate:  # fmt: skip
         import torch
 
         n_first = each.distinct(self.n_first(each))
@@ -138,14 +132,14 @@ class Center(Certifier):
             share_in_ball=torch.tensor([c.share for c in found]), n_pred=self.n_first(each),
         )  # fmt: skip
 
-    def verdict(
-        self, share: float, ratios: Sequence[float], each: Smoothing
-    ) -> tuple[bool, list[int | None], list[str]]:
+    def verdict(self, share: float, ratios: Sequence[float],
+                each: Smoothing) -> tuple[bool, list[int | None], list[str]]:  # fmt: skip
         """Whether it abstains; for each eps/sigma the rank of R-hat, and why there is no bound."""
-        alone = why_abstained(share, self.n_first(each), each.confidence)
-        k = [None if alone else center_index(each.n_samples, r, each.confidence, dkw=each.dkw) for r in ratios]
+        alone = center_smoothing.why_abstained(share, self.n_first(each), each.confidence)
+        k = [center_smoothing.center_index(each.n_samples, r, each.confidence, dkw=each.dkw) for r in ratios]
         given = Center(self.n_first(each))
-        return bool(alone), k, [given.why_impossible(ratio, each) or alone for ratio in ratios]
+        reasons = [given.why_impossible(ratio, each) or alone for ratio in ratios]
+        return bool(alone), [None] * len(ratios) if alone else k, reasons
 
     def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         assert isinstance(certificate, CenterCertificate)
@@ -172,9 +166,8 @@ class Center(Certifier):
     def quantile(self, q: float) -> float | None:
         return 0.5 + DELTA
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         draws, n_pred = record["draws"], self.n_first(each)
         share = round(record["share_in_ball"] * n_pred) / n_pred  # recorded in single precision
         abstained, of_eps, reasons = self.verdict(share, ratios, each)
@@ -191,9 +184,8 @@ class Center(Certifier):
             yield f"share_in_ball: {share!r} is no share of n_pred = {n_pred} draws"
 
     def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
-        if narrow and field in ("share_in_ball", "abstained", "k_index"):  # it may abstain by rounding alone
-            return True
-        return field == "share_in_ball" and abs(recorded - again) * record["n_pred"] < 1.5
+        by_rounding = narrow and field in ("share_in_ball", "abstained", "k_index")  # it may abstain by that alone
+        return by_rounding or (field == "share_in_ball" and abs(recorded - again) * record["n_pred"] < 1.5)
 
 
 def cached_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:

@@ -55,9 +55,8 @@ def center_index(n_samples: int, ratio: float, confidence: float, *, dkw: bool =
     return None if math.isinf(ratio) else order_statistic_index(n_samples, q_bar, each, dkw=dkw)
 
 
-def why_no_center(
-    ratio: float, n_samples: int, confidence: float, n_pred: int | None = None, *, dkw: bool = False
-) -> str:
+def why_no_center(ratio: float, n_samples: int, confidence: float, n_pred: int | None = None, *,
+                  dkw: bool = False) -> str:  # fmt: skip
     """Why center smoothing can give no bound at eps/sigma = ``ratio``; "" where it can."""
     if n_pred is not None and hoeffding_slack(n_pred, confidence) > DELTA:
         needed = math.ceil(math.log(2 / split_alpha(confidence)[0]) / (2 * DELTA**2))

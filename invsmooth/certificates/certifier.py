@@ -80,8 +80,7 @@ class Use:
 
 
 class Certifier(ABC):
-    """A certifier with its own parameters. ``__init__`` stores its arguments under their names
-    and does nothing else."""
+    """With its own parameters: ``__init__`` stores its arguments under their names, no more."""
 
     name: ClassVar[str]
     declared: ClassVar[CertifierDeclaration]
@@ -134,7 +133,7 @@ class Certifier(ABC):
         return False
 
     def n_draws(self, each: Smoothing) -> int:
-        """The draws that it takes of each image, at most."""
+        """Of each image, at most."""
         return each.n_samples
 
     def references(self, shown: Tensor | None, x: Tensor | None) -> dict[str, Tensor]:
@@ -149,13 +148,11 @@ class Certifier(ABC):
     # The certificate.
 
     @abstractmethod
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> Certificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> Certificate:  # fmt: skip
         """Certify every image of the batch at every radius.
 
         Args:
-            draws: the smoothed reconstructions.
             shown: f(y), shape (B, C, H, W).
             x: clean images; None where they are not known.
             eps: l2 radii over one whole image.
@@ -202,8 +199,7 @@ class Certifier(ABC):
         raise NotImplementedError(f"{cls.__name__} writes no certificate file; set certify.files=false")
 
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
-        """Its own fields for image i, with the list ``radii``; but for its parameters and the
-        settings."""
+        """Its own fields for image i, with the list ``radii``, without parameters and settings."""
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")
 
     def quantile(self, q: float) -> float | None:
@@ -211,9 +207,8 @@ class Certifier(ABC):
         one is the field ``q_bar`` of each radius, which :meth:`fields` has to declare."""
         return None
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         """What has to follow from the recorded evidence, in the shape of the record. ``ratios``:
         eps/sigma of each radius; ``n``: pixels of the image."""
         return {"radii": [{} for _ in ratios]}

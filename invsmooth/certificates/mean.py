@@ -140,9 +140,8 @@ class Mean(Certifier):
         content = moments_content(draws.image(0), of_image, n_first, each.n_drawn)
         return [Use("moments", content, n_first + each.n_drawn)]
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> MeanCertificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> MeanCertificate:  # fmt: skip
         import torch
 
         from invsmooth.certificates.moments import cached_moments
@@ -201,9 +200,8 @@ class Mean(Certifier):
                       for j in range(certificate.bound.shape[1])],
         }  # fmt: skip
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         lengths = {name: float(record[name]) for name in LENGTHS}
         rows = [{k: real(v) for k, v in mse_bounds(lengths, ratio, each, n).items()} for ratio in ratios]
         return {"radii": [row | {"reason": self.why_impossible(r, each)} for row, r in zip(rows, ratios, strict=True)]}

@@ -53,9 +53,8 @@ class Percentile(Certifier):
     def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
         return [Use("errors", draws.errors_content(each.n_drawn), each.n_drawn)]
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> Certificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> Certificate:  # fmt: skip
         key = ("percentile", self.reference, tuple(eps), each)
         return draws.once(key, lambda: percentile_certificate(draws, self.reference, shown, eps, each))
 
@@ -77,9 +76,8 @@ class Percentile(Certifier):
     def quantile(self, q: float) -> float | None:
         return q
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         draws = record["draws"]
         rows = [
             {"k_index": k, "bound": real(draws[k - 1] if k else math.nan), "reason": self.why_impossible(ratio, each)}
@@ -97,9 +95,8 @@ def ranks(ratios: Sequence[float], each: Smoothing) -> list[int | None]:
     return [order_statistic_index(each.n_samples, q_bar, each.confidence, dkw=each.dkw) for q_bar in q_bars]
 
 
-def percentile_certificate(
-    draws: Draws, reference: str, shown: Tensor, eps: Sequence[float], each: Smoothing
-) -> Certificate:
+def percentile_certificate(draws: Draws, reference: str, shown: Tensor, eps: Sequence[float],
+                           each: Smoothing) -> Certificate:  # fmt: skip
     """Whose bounds are ranks of the errors to ``reference``, one of ``draws.references``."""
     import torch
 

@@ -85,9 +85,8 @@ def pixel_intervals(
     return PixelIntervals(low, high, k_lower, upper, reasons, network_evals=1 + ends[0][1])
 
 
-def extremes(
-    draws: Draws, n_samples: int, upper: Sequence[int | None], mirrored: Sequence[int | None]
-) -> tuple[Tensor, int]:
+def extremes(draws: Draws, n_samples: int, upper: Sequence[int | None],
+             mirrored: Sequence[int | None]) -> tuple[Tensor, int]:  # fmt: skip
     """The lower and the upper ends of one image, (2, radius, C, H, W), and the network evaluations.
     Only the draws of the smallest rank and above are kept of each pixel (and of its negative)."""
     n, n_drawn = draws.image_shape.numel(), n_samples if draws.sigma > 0 else 1

@@ -75,11 +75,9 @@ class Radius(Percentile):
     follows = ("certified_eps",)
 
     def __init__(
-        self,
-        threshold: Annotated[float, Field(gt=0, description="a number > 0 (MSE)")],
-        radius_of: Literal["error", "discrepancy"] = "error",
-        anytime: bool = False,
-    ) -> None:
+        self, threshold: Annotated[float, Field(gt=0, description="a number > 0 (MSE)")],
+        radius_of: Literal["error", "discrepancy"] = "error", anytime: bool = False,
+    ) -> None:  # fmt: skip
         self.threshold, self.radius_of, self.anytime = threshold, radius_of, anytime
 
     @property
@@ -106,9 +104,8 @@ class Radius(Percentile):
     def stops(self, each: Smoothing) -> tuple[int, ...]:
         return () if self.anytime else super().stops(each)
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> Certificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> Certificate:  # fmt: skip
         import torch
 
         if self.anytime:
@@ -165,9 +162,8 @@ class Radius(Percentile):
         eps = self.row(certificate, i, units)["certified_eps"]
         return super().record(certificate, i, units) | {"certified_eps": real(eps)}
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         threshold = single(self.threshold)
         if self.anytime:
             rows = zip(record["radii"], ratios, strict=True)
@@ -181,9 +177,8 @@ class Radius(Percentile):
         certified_eps = largest_eps(sum(d <= threshold for d in record["draws"]), each)
         return found | {"certified_eps": real(labelled_radius(certified_eps, units))}
 
-    def expected_decision(
-        self, given: Mapping[str, Any], ratio: float, threshold: float, each: Smoothing
-    ) -> dict[str, Any]:
+    def expected_decision(self, given: Mapping[str, Any], ratio: float, threshold: float,
+                          each: Smoothing) -> dict[str, Any]:  # fmt: skip
         """Draws looked at, and those below the threshold -> the decision."""
         most, first = each.n_samples, min_samples(ratio, first_look(each).confidence, each.q)
         if first > most:

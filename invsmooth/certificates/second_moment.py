@@ -33,9 +33,8 @@ MOST_PASSES = 60
 """Passes over the vectors after which the bound is taken as loose as it is."""
 
 
-def largest_eigenvalue(
-    blocks: Blocks, count: int, n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
-) -> float:
+def largest_eigenvalue(blocks: Blocks, count: int, n: int, generator: np.random.Generator,
+                       device: torch.device | str = "cpu") -> float:  # fmt: skip
     """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL
     the eigenvalue itself, up to rounding, else that of :func:`lanczos_bound`. Memory: two blocks,
     and 4·STARTS vectors or SMALL_BYTES. ``generator``: independent of the vectors."""
@@ -62,9 +61,8 @@ def product(blocks: Blocks, q: Tensor) -> Tensor:
     return total
 
 
-def lanczos_bound(
-    product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
-) -> float:
+def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator,
+                  device: torch.device | str = "cpu") -> float:  # fmt: skip
     """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M,
     given by its products.
 

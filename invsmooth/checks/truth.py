@@ -199,9 +199,8 @@ def check_mean(
     )  # fmt: skip
 
 
-def differences(
-    attacked: Attacked, smoothing: Smoothing, purpose: str, n: int, centre: Tensor, radius: Tensor
-) -> Iterator[Tensor]:
+def differences(attacked: Attacked, smoothing: Smoothing, purpose: str, n: int, centre: Tensor,
+                radius: Tensor) -> Iterator[Tensor]:  # fmt: skip
     """D_k of n draws in chunks, shape (B, s, C, H, W), float64."""
     seed = check_seed(smoothing.seed, purpose)
     both = [attacked.draws(z, smoothing, seed).chunks(0, n) for z in (attacked.x + attacked.xi, attacked.x)]

@@ -75,9 +75,8 @@ def parsed(path: str, saved: object) -> Origin:
     )
 
 
-def training_record(
-    config: Mapping[str, Any], choices: Mapping[str, str | None], sha256: Mapping[float, str]
-) -> dict[str, Any]:
+def training_record(config: Mapping[str, Any], choices: Mapping[str, str | None],
+                    sha256: Mapping[float, str]) -> dict[str, Any]:  # fmt: skip
     """What a training writes into its checkpoints, and :func:`read_origin` reads: from the whole
     config as plain values, its group -> chosen option, and ratio -> SHA-256 of the operator."""
     return {
@@ -154,9 +153,10 @@ def plain(value: object, what: str, depth: int = 0) -> Any:
 
 def value_of(key: str, value: object) -> Any:
     """A value of the operator's node."""
-    what, found = f"operator.{key}", value if isinstance(value, list) else [value]
-    is_ratio = bool(found) and all(type(v) in (int, float) and 0 < v <= 1 for v in found)
-    if key in ("ratio", "train_ratio") and not is_ratio:
+    what = f"operator.{key}"
+    found: list[Any] = value if isinstance(value, list) else [value]
+    are_ratios = bool(found) and all(type(v) in (int, float) and 0 < v <= 1 for v in found)
+    if key in ("ratio", "train_ratio") and not are_ratios:
         raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
     return text(value, what) if isinstance(value, str) else plain(value, what)
 

@@ -56,9 +56,8 @@ def expected(certifier: Certifier, certificate: Record, n: int, units: Units) ->
     }  # fmt: skip
 
 
-def differences(
-    recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded, where: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
+def differences(recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded,
+                where: str = "") -> Iterator[tuple[str, Any, Any]]:  # fmt: skip
     """(field, recorded, recomputed) of each leaf of ``recomputed`` that is not what was recorded.
     same: whether two finite numbers, not both whole, are so for a field; all else has to be equal."""
     if isinstance(recomputed, Mapping):

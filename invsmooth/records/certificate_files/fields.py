@@ -100,9 +100,8 @@ def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: 
         yield f"{where}.shared_over: {shared!r} does not give whole numbers of eps, sigma and images"
 
 
-def out_of_range(
-    value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "", where: str = ""
-) -> Iterator[str]:
+def out_of_range(value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "",
+                 where: str = "") -> Iterator[str]:  # fmt: skip
     """The values that ``ranges`` does not allow, each with its place, in the right fields."""
     for name, entry in value.items():
         field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")

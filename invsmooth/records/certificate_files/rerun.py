@@ -55,10 +55,8 @@ def rerun(
     certifiers = [certifier_of(certificate, path, trust) for certificate in record["certificates"]]
     for i, (certifier, certificate) in enumerate(zip(certifiers, record["certificates"], strict=True)):
         if (n_draws := certifier.n_draws(settings_again(certifier, certificate))) > most_draws:
-            raise CertificateFileError(
-                f"{name_of(record, i)}: has {n_draws} draws, and --rerun makes at most {most_draws}; allow more with "
-                "--max-draws"
-            )
+            many = f"{name_of(record, i)}: has {n_draws} draws, and --rerun makes at most {most_draws}"
+            raise CertificateFileError(f"{many}; allow more with --max-draws")
     estimator, operator = rebuild_estimator(record, path, checkpoint, trust), rebuild_operator(record, path, trust)
     arrays = read_arrays(path.with_name(record["measurements"]["file"]))
     found = []
@@ -80,8 +78,7 @@ def rerun(
 
 def settings_again(certifier: Certifier, certificate: Record, chunk_size: int | None = None) -> Smoothing:
     """The settings with which a certificate is drawn again."""
-    n_samples = certifier.n_rerun(certificate)
-    return replace(settings_of(certificate), n_samples=n_samples, chunk_size=chunk_size)
+    return replace(settings_of(certificate), n_samples=certifier.n_rerun(certificate), chunk_size=chunk_size)
 
 
 def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
@@ -130,10 +127,8 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
 def recorded_operator(settings: Record) -> LinearOperator:
     entries = measurements_per_block(settings["ratio"], settings["block"]) * settings["block"] ** 2
     if settings["name"] != "identity" and settings["matrix"] is None and entries > MOST_ENTRIES:
-        raise CertificateFileError(
-            f"operator: it cannot be made: a matrix of {entries} entries from block = {settings['block']}, at most "
-            f"{MOST_ENTRIES} are made here"
-        )
+        large = f"a matrix of {entries} entries from block = {settings['block']}"
+        raise CertificateFileError(f"operator: it cannot be made: {large}, at most {MOST_ENTRIES} are made here")
     if (kind := our_operator(settings["name"])) is None:
         raise CertificateFileError(f"operator.name: there is no operator {settings['name']}")
     return rebuilt(kind, settings, ratio=settings["ratio"])
@@ -150,35 +145,30 @@ def certify_again(
     arrays: dict[str, np.ndarray], chunk_size: int | None,
 ) -> tuple[dict[str, Certificate], Tensor]:  # fmt: skip
     """The certificates of a group, of which ``one`` is a member, and f(y), shape (1, C, H, W)."""
-    units = Units(record["units"])
     x, y = (torch.from_numpy(arrays[k])[None] if k in arrays else None for k in ("x", one["measurement"]))
     assert y is not None
     with torch.no_grad():  # the operator crops to the size of the last image it saw
         operator.A(torch.zeros(1, *record["image"]["shape"]))
-    found = certify_all(
-        estimator, operator, y, certifiers, settings_again(certifiers[0], one, chunk_size),
-        eps=[certified_radius(r["eps"], units) for r in one["radii"]], x=x, image_keys=[record["image"]["key"]],
-    )  # fmt: skip
+    eps = [certified_radius(r["eps"], Units(record["units"])) for r in one["radii"]]
+    settings, keys = settings_again(certifiers[0], one, chunk_size), [record["image"]["key"]]
+    found = certify_all(estimator, operator, y, certifiers, settings, eps=eps, x=x, image_keys=keys)
     with torch.no_grad(), frozen(estimator):
         return found, estimator(y, operator)
 
 
-def compare(
-    record: Record, certificate: Record, certifier: Certifier, redrawn: Certificate, picture: Tensor
-) -> Iterator[str]:
+def compare(record: Record, certificate: Record, certifier: Certifier, redrawn: Certificate,
+            picture: Tensor) -> Iterator[str]:  # fmt: skip
     """The evidence that differs by more than rounding; ranks and decisions have to be equal."""
-    found_shape = list(picture.shape[1:])
-    if found_shape != record["image"]["shape"]:
-        yield message("image.shape", record["image"]["shape"], found_shape).replace("recomputed", "redrawn")
+    if (found_shape := list(picture.shape[1:])) != (shape := record["image"]["shape"]):
+        yield message("image.shape", shape, found_shape).replace("recomputed", "redrawn")
         return
-    eps, units = [r["eps"] for r in certificate["radii"]], Units(record["units"])
-    settings = {"quantile": 0.5, **certificate}
-    again = certificate_record(certifier, redrawn, 0, eps=eps, settings=settings, units=units)
+    eps, settings = [r["eps"] for r in certificate["radii"]], {"quantile": 0.5, **certificate}
+    again = certificate_record(certifier, redrawn, 0, eps=eps, settings=settings, units=Units(record["units"]))
     follows = {*FOLLOWS, *certifier.follows}
     evidence = {k: v for k, v in again.items() if k not in follows}
     evidence["radii"] = [{k: v for k, v in row.items() if k not in follows} for row in again["radii"]]
-    # Draws that spread by less lie on either side of a limit by rounding.
-    least = NARROW * OF_THE_IMAGE * float(picture.double().norm())
+    # The spread of draws below which they lie on either side of a limit by rounding.
+    least = 200 * OF_THE_IMAGE * float(picture.double().norm())
     narrow = certifier.spread(certificate, picture.numel()) <= least
     found = [
         (field, recorded, new)
@@ -191,10 +181,6 @@ def compare(
         rank = int(re.findall(r"\d+", draws[0][0])[0]) + 1
         first = message(f"the first at rank {rank}", *draws[0][1:]).replace("recomputed", "redrawn")
         yield f"draws: {len(draws)} of {len(again['draws'])} differ, {first}"
-
-
-NARROW = 200
-"""Times OF_THE_IMAGE: the spread of draws below which a count of them means nothing."""
 
 
 def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, float, float], bool]:
