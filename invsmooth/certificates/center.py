@@ -34,21 +34,17 @@ if TYPE_CHECKING:
 
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
-"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. That none of 64
-candidates lies in a ball that holds more than half of the draws has a probability below 2^-73:
-the price of fewer candidates than n_pred."""
+"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES: fewer than n_pred. That
+none of 64 lies in a ball that holds more than half of the draws has a probability below 2^-73."""
 SLACK = 1e-6
 """Relative rounding of the recorded share in the ball."""
 
 
 @dataclass(frozen=True)
 class CenterCertificate(Certificate):
-    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps.
-
-    Attributes:
-        abstained: shape (B,); such an image has no bound and no picture.
-        share_in_ball: share of the second sample in the ball around the centre, shape (B,).
-        n_pred: draws of the first and of the second sample."""
+    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps. An image
+    that ``abstained``, shape (B,), has no bound and no picture. ``share_in_ball``: of the second
+    sample, around the centre, shape (B,); ``n_pred``: draws of the first and the second."""
 
     abstained: Tensor
     share_in_ball: Tensor

@@ -1,7 +1,5 @@
 """Confidence of several certificates together, and of certificates that stop drawing early. No
-torch.
-
-One certificate of confidence c fails (its bound is below the truth) with probability at most 1 - c.
+torch. One of confidence c fails (its bound is below the truth) with probability at most 1 - c.
 
 - Picked from a grid of n (the best sigma, say), or read off together: :func:`bonferroni`.
 - All radii and quantiles of one set of draws: the DKW band
@@ -20,8 +18,7 @@ from scipy.stats import binom
 from invsmooth.certificates.order_statistics import check_sampling
 
 SIMULTANEOUS = ("none", "bonferroni", "dkw")
-"""Over the radii of one certificate: each on its own; all those given; all there are (and all
-quantiles)."""
+"""Over the radii: each on its own; all those given; all there are (and all quantiles)."""
 
 
 def bonferroni(confidence: float, n: int) -> float:
@@ -33,10 +30,7 @@ def bonferroni(confidence: float, n: int) -> float:
 
 def most_failures(n_certificates: int, confidence: float, level: float = 0.99) -> int:
     """With probability at least ``level`` no more than this many of n certificates with INDEPENDENT
-    draws fail.
-
-    The expected number is at most n (1 - c). Images of a data set have independent draws; the radii
-    and the sigmas of one image do not."""
+    draws fail: those of the images of a data set, but not the radii and the sigmas of one image."""
     check_sampling(n_certificates, confidence)
     check_sampling(1, level)
     return int(binom.ppf(level, n_certificates, 1 - confidence))

@@ -20,8 +20,7 @@ from invsmooth.operators.base import Operator
 T = TypeVar("T")
 
 PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
-"""Network input pixels at a time if no chunk size is given. 8 images of 256 x 256 fill the cores
-of a CPU; more only cost cache. A GPU takes many."""
+"""Of network input if no chunk size is given: 8 images of 256 x 256 fill a CPU, a GPU takes many."""
 
 ImageKeys = Sequence[str | int]
 """The name of each image, which seeds its noise: that does not depend on the batch."""
@@ -30,12 +29,9 @@ ImageKeys = Sequence[str | int]
 @dataclass(frozen=True)
 class Draws:
     """The smoothed reconstructions f(y + A delta_k), k = 0, 1, 2, …, delta_k ~ N(0, sigma² I), of a
-    batch of images.
-
-    Draw k of an image depends on (seed, its key, k) alone and not on the chunks. Different k are
-    independent, and delta_k/sigma is common to all sigma. The noise A delta_k is added to the
-    measurement, and nothing is clamped. For an A with orthonormal rows this is the same as adding
-    N(0, sigma²) to y.
+    batch of images. Draw k of an image depends on (seed, its key, k) alone and not on the chunks.
+    Different k are independent, delta_k/sigma is common to all sigma, and nothing is clamped. For
+    an A with orthonormal rows this is the same as adding N(0, sigma²) to y.
 
     Attributes:
         y: measurements, shape (B, …).
@@ -63,8 +59,7 @@ class Draws:
         return len(self.y)
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B,
-        len(k), C, H, W).
+        """Yield (k, f(y + A delta_k)): a slice counted from ``start``, and (B, len(k), C, H, W).
 
         Raises: NotFiniteError: a reconstruction is not finite."""
         first = start
@@ -93,8 +88,7 @@ class Draws:
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
     def sharing(self, *stops: int) -> Draws:
-        """The same draws; the first ones, up to the last of ``stops``, are made once, when first
-        needed, and kept."""
+        """The same draws; those up to the last of ``stops`` are made once, when needed, and kept."""
         buffer = DrawBuffer(len(self), stops[-1], self.image_shape, self.y)
         return replace(self, shared=SharedDraws(self, stops, buffer, slice(0, len(self))))
 
@@ -108,23 +102,21 @@ class Draws:
     def errors(self, n_drawn: int) -> Mapping[str, Tensor]:
         """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass."""
 
-        def found() -> Mapping[str, Tensor]:
-            expected = {name: Like((len(self), n_drawn)) for name in self.references}
-            return self.remember("errors", self.errors_content(n_drawn), lambda: self.compute_errors(n_drawn), expected)
+        def compute() -> Mapping[str, Tensor]:
+            errors = {name: reference.new_empty(len(self), n_drawn) for name, reference in self.references.items()}
+            rounding = getattr(self.estimator, "rounding", 0.0)
+            for k, x_hat in self.chunks(0, n_drawn):
+                for name, own in self.references.items():
+                    found = coarse_mse(x_hat.flatten(0, 1), own.repeat_interleave(x_hat.shape[1], dim=0), rounding)
+                    errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
+            return errors
 
-        return self.once(("errors", n_drawn), found)
-
-    def compute_errors(self, n_drawn: int) -> dict[str, Tensor]:
-        errors = {name: reference.new_empty(len(self), n_drawn) for name, reference in self.references.items()}
-        rounding = getattr(self.estimator, "rounding", 0.0)
-        for k, x_hat in self.chunks(0, n_drawn):
-            for name, reference in self.references.items():
-                found = coarse_mse(x_hat.flatten(0, 1), reference.repeat_interleave(x_hat.shape[1], dim=0), rounding)
-                errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
-        return errors
+        expected = {name: Like((len(self), n_drawn)) for name in self.references}
+        return self.once(
+            ("errors", n_drawn), lambda: self.remember("errors", self.errors_content(n_drawn), compute, expected)
+        )
 
     def errors_content(self, n_drawn: int) -> dict[str, Any]:
-        """What determines the errors."""
         return self.content(n_drawn) | {"references": self.references}
 
     def content(self, stop: int) -> dict[str, Any]:
@@ -185,12 +177,9 @@ class Draws:
 
 @dataclass(frozen=True)
 class SharedDraws:
-    """The first draws of a batch, each made once, in the batch's chunks, when it is first needed.
-
-    Attributes:
-        stops: how many draws each certifier takes, ascending. No chunk goes beyond one: what a
-            certifier gets does not depend on the others, to the last bit.
-        images: of the batch, whose draws are read."""
+    """The first draws of a batch, each made once, in the batch's chunks, when it is first needed;
+    those of ``images`` are read. ``stops``: how many each certifier takes, ascending. No chunk goes
+    beyond one: what a certifier gets does not depend on the others, to the last bit."""
 
     draws: Draws
     stops: tuple[int, ...]

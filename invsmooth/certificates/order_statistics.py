@@ -18,12 +18,9 @@ from scipy.stats import beta, binom, norm
 
 def shifted_quantile(q: float, eps: float, sigma: float) -> float:
     """q̄ = Phi(Phi^{-1}(q) + eps/sigma): the quantile that bounds the q-quantile over a shift of
-    length eps.
+    length eps, in the unit of sigma. sigma = 0 gives 1 (q itself at eps = 0).
 
-    Args:
-        q: quantile in (0, 1).
-        eps, sigma: >= 0, in the same unit. sigma = 0 gives 1 (q itself at eps = 0).
-    Raises: ValueError: outside these ranges."""
+    Raises: ValueError: q outside (0, 1), or a negative eps or sigma."""
     return float(norm.cdf(norm.ppf(check_quantile(q)) + ratio_of(eps, sigma)))
 
 
@@ -40,7 +37,6 @@ def order_statistic_index(n_samples: int, q: float, confidence: float, *, dkw: b
         n_samples: S >= 1.
         q: the quantile to bound, in (0, 1]; for a certificate the shifted quantile q̄.
         confidence: c in (0, 1).
-        dkw: one band for all q.
     Raises: ValueError: outside these ranges."""
     check_sampling(n_samples, confidence)
     if not 0 < q <= 1:

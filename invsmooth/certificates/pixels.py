@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,14 +12,8 @@ from invsmooth.certificates.certifier import Smoothing
 from invsmooth.certificates.certifiers import smoothed
 from invsmooth.certificates.confidence import bonferroni
 from invsmooth.certificates.draws import Draws, ImageKeys
-from invsmooth.certificates.order_statistics import (
-    as_radii,
-    is_number,
-    order_statistic_index,
-    ratio_of,
-    shifted_quantile,
-    why_none,
-)
+from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of, why_none
+from invsmooth.certificates.percentile import ranks
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
@@ -64,19 +58,17 @@ def pixel_intervals(
     ``"bonferroni"``.
     Raises: ValueError: a value outside its range.
     """
-    radii = as_radii(eps)
     if simultaneous not in ("none", "bonferroni"):
         raise ValueError(f"simultaneous={simultaneous!r} is neither none nor bonferroni")
     smoothing = Smoothing(
         sigma=float(sigma), n_samples=n_samples, confidence=confidence, q=q, seed=seed, chunk_size=chunk_size
     )
     smoothing.check()
-    ratios = [ratio_of(e, sigma) for e in radii]
+    ratios = [ratio_of(e, sigma) for e in as_radii(eps)]
     with smoothed(estimator, operator, y, smoothing, image_keys=image_keys) as (draws, shown):
         n_bounds = 2 * (shown[0].numel() if simultaneous == "bonferroni" else 1)
         each = bonferroni(confidence, n_bounds)
-        upper = [order_statistic_index(n_samples, shifted_quantile(q, e, sigma), each) for e in radii]
-        mirrored = [order_statistic_index(n_samples, shifted_quantile(1 - q, e, sigma), each) for e in radii]
+        upper, mirrored = (ranks(ratios, replace(smoothing, confidence=each, q=p)) for p in (q, 1 - q))
         ends = [extremes(draws.image(i), n_samples, upper, mirrored) for i in range(len(y))]
     values = torch.stack([e[0] for e in ends])
     low, high = (values[:, side, 0] if is_number(eps) else values[:, side] for side in (0, 1))
@@ -101,8 +93,8 @@ def extremes(draws: Draws, n_samples: int, upper: Sequence[int | None],
             values = x_hat[0].flatten(1)[:, pixels]
             most.add(values)
             least.add(-values)
-        for side, sign, ranks, largest in ((0, -1, mirrored, least.descending()), (1, 1, upper, most.descending())):
-            for j, k in enumerate(ranks):
+        for side, sign, of_eps, largest in ((0, -1, mirrored, least.descending()), (1, 1, upper, most.descending())):
+            for j, k in enumerate(of_eps):
                 if k:
                     ends[side, j, pixels] = sign * largest[(n_samples - k) % n_drawn]
     return ends.view(2, len(upper), *draws.image_shape), len(strips) * n_drawn

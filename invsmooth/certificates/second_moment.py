@@ -67,19 +67,14 @@ def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, generator: np.ran
     given by its products.
 
     It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is
-    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice. For each start q_1
-    the Lanczos recurrence M Q = Q T + beta_k q_{k+1} e_k^T has tridiagonal T with Ritz values
-    theta_j and off-diagonals beta_j. Multiplied by a unit eigenvector u of lambda > theta_max, it
-    says
-
-        <u, q_1> = <u, q_{k+1}> beta_1 … beta_k / prod_j (lambda - theta_j),
-
-    so that lambda is at most the root of prod_j (lambda - theta_j) = beta_1 … beta_k / |<u, q_1>|.
-    With probability 1 - EIGENVALUE_FAILURE one of the independent starts has |<u, q_1>| above a
-    known number, and the largest of their roots bounds lambda. Nothing here needs the q_j to stay
-    orthogonal. (That of Kuczyński & Woźniakowski, SIAM J. Matrix Anal. Appl. 1992, holds for every
-    matrix and any number of steps, this one for the matrix met, for which it is tighter.)
-    ``product``: M q of q, shape (n, columns), float64."""
+    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice. Proof: docs/theory.md.
+    From each start q_1 the Lanczos recurrence gives Ritz values theta_j and off-diagonals beta_j,
+    and for a unit eigenvector u of lambda > theta_max lambda is at most the root of prod_j (lambda -
+    theta_j) = beta_1 … beta_k / |<u, q_1>|. With probability 1 - EIGENVALUE_FAILURE one of the
+    independent starts has |<u, q_1>| above a known number, and the largest of their roots bounds
+    lambda. Nothing here needs the q_j to stay orthogonal. (That of Kuczyński & Woźniakowski, SIAM
+    J. Matrix Anal. Appl. 1992, holds for every matrix and any number of steps, this one for the
+    matrix met, for which it is tighter.) ``product``: M q of q, shape (n, columns), float64."""
     columns = min(STARTS, n)
     overlap = least_overlap(n, columns, EIGENVALUE_FAILURE) / 2  # half of it is left to rounding
     q = torch.from_numpy(generator.standard_normal((n, columns))).to(device)

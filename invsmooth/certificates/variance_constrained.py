@@ -1,17 +1,12 @@
 """How far the mean of a bounded, smoothed reconstruction can move: the arithmetic of the certifier
 ``mean`` (SPEC 6.3).
 
-Setting. f~ is the network clipped to a ball of radius R around a centre c, both fixed before the
-draws that follow. m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), and r = eps/sigma.
-
-1. :func:`variance_bound`: with probability 1 - alpha, E<u, f~ - c>² <= mu for EVERY unit vector u.
-2. Change of measure. For a shift v of length r·sigma, <u, m~(z + v) - m~(z)> = E[h w] with
-   h = <u, f~ - c>, w = exp(r g - r²/2) - 1 and g = <v, delta>/(|v| sigma) ~ N(0, 1). h may be
-   replaced by E[h | g], which keeps |h| <= R and E h² <= mu. So the largest E[h w] under these two
-   constraints bounds the movement in every direction.
-3. That maximum is a Neyman-Pearson problem with a variance constraint: h = clip(t w, -R, R).
-   :func:`shift_bound` evaluates it, :func:`offset_bound` the same with w + 1, which bounds
-   ||m~(z') - c||. Both grow with r, so they hold for all shifts of length at most eps.
+f~ is the network clipped to a ball of radius R around a centre c, both fixed before the draws that
+follow. m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), and r = eps/sigma. For a shift v
+of length r·sigma and EVERY unit vector u, <u, m~(z + v) - m~(z)> = E[h w] with h = <u, f~ - c>, w =
+exp(r g - r²/2) - 1 and g = <v, delta>/(|v| sigma) ~ N(0, 1). h may be replaced by E[h | g], which
+keeps |h| <= R and E h² <= mu (:func:`variance_bound`). The largest E[h w] under these constraints
+has h = clip(t w, -R, R). It grows with r, so it holds for all shifts of length at most eps.
 
 No torch. Lengths are l2 norms over one image, [0, 1] pixel scale. docs/theory.md has the proofs."""
 
@@ -43,19 +38,16 @@ of :func:`variance_bound` (:func:`invsmooth.certificates.second_moment.lanczos_b
 def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: int) -> float:
     """mu: with probability at least 1 - ``alpha``, E<u, f~ - c>² <= mu for every unit vector u.
 
-    The leading eigenvector u* of the population's second moment is fixed, <u*, f~_k - c>² are
-    independent in [0, R²] with mean lambda_max, and their average is at most ``lambda_hat``: the
-    multiplicative Chernoff bound of the lower tail, P[average <= (1 - d) lambda_max] <= exp(-S d²
-    lambda_max / (2R²)), solved for lambda_max. No dimension enters.
+    For the leading eigenvector u* of the population's second moment, <u*, f~_k - c>² are independent
+    in [0, R²] with mean lambda_max and an average of at most ``lambda_hat``: the multiplicative
+    Chernoff bound of the lower tail, solved for lambda_max (docs/theory.md). No dimension enters.
 
     Args:
         lambda_hat: largest eigenvalue of (1/S) sum (f~_k - c)(f~_k - c)^T over S independent draws,
             or anything above it. The trace in its place gives a bound of E||f~ - c||² (the same
             argument for the squared norms).
-        radius: R >= 0.
-        alpha: failure probability in (0, 1).
     Returns: mu, at most R² (no direction has more).
-    Raises: ValueError: outside these ranges."""
+    Raises: ValueError: not 0 < ``alpha`` < 1, or another value below 0."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha} is not in (0, 1)")
     if n_samples < 1 or not lambda_hat >= 0 or not radius >= 0:
@@ -67,13 +59,9 @@ def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: in
 
 def mean_deviation(radius: float, mu: float, alpha: float, n_samples: int) -> float:
     """With probability at least 1 - ``alpha`` the mean of S independent draws is this close to its
-    expectation m~(z):
-
-    R/sqrt(S) + sqrt(2x (mu + 4R · R/sqrt(S)) / S) + 2R x / (3S),  x = ln(1/alpha).
-
-    Talagrand's inequality with Bousquet's constants (2002, theorem 2.3) for the supremum over the
-    unit vectors u of sum <u, f~_k - m~>: each summand is at most 2R with a variance of at most mu,
-    the expected supremum at most R sqrt(S)."""
+    expectation m~(z): Talagrand's inequality with Bousquet's constants (2002, theorem 2.3) for the
+    supremum over the unit vectors u of sum <u, f~_k - m~>. Each summand is at most 2R with a
+    variance of at most mu, the expected supremum at most R sqrt(S)."""
     expected, x = radius / math.sqrt(n_samples), -math.log(alpha)
     return expected + math.sqrt(2 * x * (mu + 4 * radius * expected) / n_samples) + 2 * radius * x / (3 * n_samples)
 
@@ -82,10 +70,7 @@ def shift_bound(radius: float, mu: float, ratio: float) -> float:
     """The largest ||m~(z') - m~(z)|| over ||z' - z|| <= eps, with ratio = eps/sigma: max{E[h w] :
     |h| <= R, E h² <= mu}.
 
-    Args:
-        radius: R >= 0.
-        mu: bound of E<u, f~ - c>² for every unit vector u.
-        ratio: eps/sigma >= 0; inf gives the diameter 2R.
+    ``mu``: bound of E<u, f~ - c>² for every unit vector u; ``ratio``: inf gives the diameter 2R.
     Raises: ValueError: a negative argument."""
     check_arguments(radius, mu, ratio)
     if ratio == 0 or radius == 0 or mu == 0:
@@ -129,10 +114,8 @@ class Movement:
     at most eps.
 
     Attributes:
-        shift: of ||m~(z') - m~(z)||.
-        deviation: of ||m~(z) - m^||, m^ being the mean of the S draws (:func:`mean_deviation`).
-        offset: of ||m~(z') - c||: the smaller of :func:`offset_bound` and of shift + deviation +
-            ||c - m^||.
+        shift, deviation: of ||m~(z') - m~(z)||, and of m~(z) to the mean m^ of the S draws.
+        offset: of ||m~(z') - c||: by :func:`offset_bound`, or shift + deviation + ||c - m^||.
         chi_square, total_variation, trace: simpler bounds of ||m~(z') - m~(z)||, for comparison.
             The trace form needs its own failure probability 1 - c."""
 

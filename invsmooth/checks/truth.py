@@ -1,11 +1,9 @@
 """The truth check, which tries to refute a certificate: attack <= truth <= certificate.
 
-The certificate covers what an attack found. The true value there is estimated from fresh draws,
-independent of the certificate's and of the attack's, with a confidence interval of its own. A
-certificate is refuted if even the lower end of the interval is above it.
-
-A correct certificate is refuted with a probability of at most (1 - its confidence) + (1 -
-``confidence``)/2 in each check. Among many checks one can fail by chance, most likely of a
+The true value under the attack that was found is estimated from fresh draws, independent of the
+certificate's and of the attack's, with a confidence interval of its own. A certificate is refuted
+if even the lower end is above it: a correct one with a probability of at most (1 - its confidence)
++ (1 - ``confidence``)/2 in each check. Among many checks one can fail by chance, most likely of a
 certificate without slack (eps near 0)."""
 
 from __future__ import annotations
@@ -91,7 +89,7 @@ class TruthCheck:
         return replace(self, **values)
 
     def evidence_of(self, i: int) -> dict[str, Any]:
-        """The evidence of image i; its tensors with a batch of one."""
+        """Of image i; its tensors with a batch of one."""
         return {k: v[i : i + 1] if isinstance(v, Tensor) else v for k, v in self.evidence.items()}
 
 

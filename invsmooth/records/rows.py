@@ -88,14 +88,12 @@ class Declared:
         for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
             for column in certifier.columns:
                 if found.setdefault(column.name, TYPES[column.kind]) != TYPES[column.kind]:
-                    raise ValueError(
-                        f"certifier {certifier.name} declares the column {column.name} as {column.kind}, but elsewhere "
-                        f"it is {found[column.name]}; give it another name"
-                    )
+                    one = f"certifier {certifier.name} declares the column {column.name} as {column.kind}"
+                    raise ValueError(f"{one}, but elsewhere it is {found[column.name]}; give it another name")
         return pa.schema(list(found.items()), metadata={METADATA: json.dumps(dataclasses.asdict(self)).encode()})
 
     def __or__(self, other: Declared) -> Declared:
-        """Both. Where a name has two declarations, that of ``other``."""
+        """Both; of two declarations of a name that of ``other``."""
         return Declared({**self.certifiers, **other.certifiers}, {**self.algorithms, **other.algorithms})
 
 
@@ -122,7 +120,6 @@ def write_table(path: Path, rows: pd.DataFrame, declared: Declared) -> None:
 
 
 def replace_table(path: Path, table: pa.Table) -> None:
-    """Write to a temporary file beside ``path`` and rename it over ``path``."""
     with replaced(path) as temporary:
         pq.write_table(table, temporary)
 
@@ -145,14 +142,12 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
 
 
 def read_table(path: Path) -> tuple[pa.Table, Declared]:
-    """One file. Raises: ValueError: as :func:`read_rows`."""
     table = pq.read_table(path)
     try:
         declared = TypeAdapter(Declared).validate_json((table.schema.metadata or {})[METADATA])
     except (KeyError, ValidationError) as error:
-        raise ValueError(
-            f"{path} does not declare its certifiers: another version of invsmooth wrote it; run that evaluation again"
-        ) from error
+        undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
+        raise ValueError(f"{undeclared}; run that evaluation again") from error
     if missing := set(declared.schema.names) - set(table.column_names):
         raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
     return table.replace_schema_metadata(), declared

@@ -6,21 +6,8 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from invsmooth.certificates.fields import (
-    ANYTHING,
-    AT_LEAST_0,
-    AT_LEAST_1,
-    BETWEEN,
-    FLAG,
-    KINDS,
-    NUMBER,
-    OR_NULL,
-    REAL,
-    TEXT,
-    WHOLE,
-    Range,
-    whole,
-)
+from invsmooth.certificates import fields as kinds
+from invsmooth.certificates.fields import ANYTHING, FLAG, NUMBER, OR_NULL, REAL, TEXT, WHOLE, Range
 
 ARRAY = {"sha256": TEXT, "shape": [WHOLE]}
 OURS: dict[str, Any] = {"name": TEXT, "block": WHOLE, "seed": WHOLE, "matrix": TEXT + OR_NULL}
@@ -47,13 +34,13 @@ MOST_PIXELS = 2**28
 MOST_DRAWS = 100_000
 """Of one certificate, that --rerun makes again unless more are allowed (--max-draws)."""
 RANGES: dict[str, Range] = {
-    "sigma_b": AT_LEAST_0,
+    "sigma_b": kinds.AT_LEAST_0,
     "image.shape": (lambda v: len(v) == 3 and min(v) >= 1 and math.prod(v) <= MOST_PIXELS,
                     f"(channels, height, width) with at most {MOST_PIXELS} pixels"),
     "operator.name": (lambda v: v in OPERATORS, f"one of {', '.join(OPERATORS)}"),
-    "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"), "operator.block": AT_LEAST_1,
-    "certificates.sigma": AT_LEAST_0, "certificates.n_samples": AT_LEAST_1, "certificates.confidence": BETWEEN,
-    "certificates.quantile": BETWEEN, "radii.eps": AT_LEAST_0,
+    "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"), "operator.block": kinds.AT_LEAST_1,
+    "certificates.sigma": kinds.AT_LEAST_0, "certificates.n_samples": kinds.AT_LEAST_1,
+    "certificates.confidence": kinds.BETWEEN, "certificates.quantile": kinds.BETWEEN, "radii.eps": kinds.AT_LEAST_0,
 }  # fmt: skip
 """What may stand in these fields; the others are compared with what has to follow."""
 
@@ -74,7 +61,7 @@ def wrong_fields(value: Any, spec: Any, where: str = "") -> Iterator[str]:
             return
         for i, entry in enumerate(value):
             yield from wrong_fields(entry, spec[0], f"{where}[{i}]")
-    elif not (value is None and spec.endswith(OR_NULL)) and not KINDS[spec.removesuffix(OR_NULL)](value):
+    elif not (value is None and spec.endswith(OR_NULL)) and not kinds.KINDS[spec.removesuffix(OR_NULL)](value):
         yield f"{where}: {value!r} is not {spec}"
 
 
@@ -96,7 +83,7 @@ def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: 
     """What is wrong with a certificate's fields. ``own``: those that its certifier declares."""
     yield from wrong_fields(certificate, COMMON | own | {"radii": [RADIUS | row for row in own["radii"]]}, where)
     shared, known = certificate.get("shared_over"), ("eps", "sigma", "images")
-    if not isinstance(shared, dict) or not all(k in known and whole(v) and v >= 1 for k, v in shared.items()):
+    if not isinstance(shared, dict) or not all(k in known and kinds.whole(v) and v >= 1 for k, v in shared.items()):
         yield f"{where}.shared_over: {shared!r} does not give whole numbers of eps, sigma and images"
 
 

@@ -75,9 +75,8 @@ def read_record(path: Path) -> Record:
     except (OSError, UnicodeDecodeError) as error:
         raise CertificateFileError(f"cannot be read as text: {error}") from error
     try:
-        record = json.loads(
-            text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite, parse_int=short_integer
-        )
+        parsers: dict[str, Any] = {"parse_constant": refuse, "parse_float": finite, "parse_int": short_integer}
+        record = json.loads(text, object_pairs_hook=once, **parsers)
     except (json.JSONDecodeError, RecursionError) as error:
         raise CertificateFileError(f"is no whole JSON file: {error}") from error
     if nested_deeper(record, MOST_LEVELS):
@@ -174,17 +173,13 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
         except OSError as error:
             raise CertificateFileError(f"{pattern}: cannot be looked for: {error.strerror}") from error
         if not files:
-            raise CertificateFileError(
-                f"{pattern}: no certificate file there ({len(matches)} paths match); give a .json file of a run's "
-                f"{FOLDER} folder, a run folder or a glob"
-            )
+            none = f"{pattern}: no certificate file there ({len(matches)} paths match)"
+            raise CertificateFileError(f"{none}; give a .json file of a run's {FOLDER} folder, a run folder or a glob")
         found |= dict.fromkeys(files)
     return list(found)
 
 
 def files_of(path: Path) -> list[Path]:
     """Of a folder: those in a folder ``certificates``, or else all .json files right in it."""
-    if not path.is_dir():
-        return [path]
-    below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER]
+    below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER] if path.is_dir() else [path]
     return below or sorted(path.glob("*.json"))
