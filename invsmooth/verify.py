@@ -100,8 +100,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         prog="python -m invsmooth.verify", description=__doc__, epilog="Exit code 0: all files hold up. 2: some do not."
     )
     parser.add_argument("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
-    again = "draw all certificates again with the network (needs torch)"
-    parser.add_argument("--rerun", action="store_true", help=again)
+    add = parser.add_argument
+    add("--rerun", action="store_true", help="draw all certificates again with the network (needs torch)")
     parser.add_argument("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
     parser.add_argument(
         "--trust", action="append", metavar="MODULE",

@@ -185,36 +185,29 @@ class Center(Certifier):
 
 
 def cached_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
-    """:func:`centre_of`, from the cache if it is there."""
+    """From the draws of one image, or from the cache if it is there."""
     import torch
 
     from invsmooth.cache import Like
 
+    def squared_distances(centre: Tensor, start: int, count: int) -> Tensor:
+        chunks = draws.chunks(start, start + count)
+        return torch.cat([(x_hat[0].flatten(1).double() - centre).square().sum(1) for _, x_hat in chunks])
+
+    def compute() -> Mapping[str, Tensor]:
+        centre, ball = least_median_distance(draws, n_pred)
+        share = (squared_distances(centre, n_pred, n_pred) <= ball).double().mean()
+        distances = squared_distances(centre, 2 * n_pred, n_samples).sort().values / centre.numel()
+        return {"picture": centre.view(draws.image_shape).to(draws.y), "share": share, "distances": distances}
+
     expected = {"picture": Like(tuple(draws.image_shape)), "share": Like(dtype=torch.float64),
                 "distances": Like((n_samples,), torch.float64)}  # fmt: skip
-    content = centre_content(draws, n_pred, n_samples)
-    found = draws.remember("centre", content, lambda: centre_of(draws, n_pred, n_samples), expected)
+    found = draws.remember("centre", centre_content(draws, n_pred, n_samples), compute, expected)
     return Centre(found["picture"], found["share"].item(), found["distances"])
 
 
 def centre_content(draws: Draws, n_pred: int, n_samples: int) -> dict[str, Any]:
-    """What determines the centre of the draws of one image."""
     return draws.content(2 * n_pred + n_samples) | {"n_pred": n_pred}
-
-
-def centre_of(draws: Draws, n_pred: int, n_samples: int) -> dict[str, Tensor]:
-    """The fields of Centre, from the draws of one image."""
-    import torch
-
-    centre, ball = least_median_distance(draws, n_pred)
-
-    def squared_distances(start: int, count: int) -> Tensor:
-        chunks = draws.chunks(start, start + count)
-        return torch.cat([(x_hat[0].flatten(1).double() - centre).square().sum(1) for _, x_hat in chunks])
-
-    share = (squared_distances(n_pred, n_pred) <= ball).double().mean()
-    distances = squared_distances(2 * n_pred, n_samples).sort().values / centre.numel()
-    return {"picture": centre.view(draws.image_shape).to(draws.y), "share": share, "distances": distances}
 
 
 def least_median_distance(draws: Draws, n_pred: int) -> tuple[Tensor, Tensor]:

@@ -52,7 +52,6 @@ def cached_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int
 
 
 def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> dict[str, Any]:
-    """What determines the moments of the draws of one image."""
     return draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
 
 

@@ -18,12 +18,9 @@ Blocks = Callable[[], Iterator[Tensor]]
 """Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
 
 SMALL, SMALL_BYTES = 1024, 2**26
-"""M is formed where the vectors are no longer, their Gram matrix where they are no more and take
-no more memory."""
+"""M is formed where the vectors are no longer, the Gram matrix where they are no more nor larger."""
 ROUNDING = 1e-10
-"""More than the error of a matrix summed in float64 and of its eigenvalues, relative to its
-trace."""
-
+"""Relative to the trace: more than the error of a matrix summed in float64 and its eigenvalues."""
 STARTS = 8
 """Of the iteration at a time: reading the vectors costs more than multiplying with eight of them,
 and that none of eight random ones is near the leading eigenvector is far less likely than of one."""
@@ -49,16 +46,15 @@ def largest_eigenvalue(blocks: Blocks, count: int, n: int, generator: np.random.
             filled += len(block)
         matrix = vectors @ vectors.T
     else:
-        return lanczos_bound(lambda q: product(blocks, q), n, generator, device)
+
+        def product(q: Tensor) -> Tensor:
+            total = torch.zeros_like(q)
+            for block in blocks():
+                total.addmm_(block.T, block @ q)
+            return total
+
+        return lanczos_bound(product, n, generator, device)
     return float(torch.linalg.eigvalsh(matrix)[-1].clamp_min(0) + ROUNDING * matrix.trace())
-
-
-def product(blocks: Blocks, q: Tensor) -> Tensor:
-    """M q, shape (n, columns)."""
-    total = torch.zeros_like(q)
-    for block in blocks():
-        total.addmm_(block.T, block @ q)
-    return total
 
 
 def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator,

@@ -16,7 +16,6 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
@@ -211,7 +210,10 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
     lower = math.log(-math.expm1(log_level)) / ratio + ratio / 2 if minus and log_level < 0 else -math.inf
     middle = 0.0
     if (a := max(lower, -SPAN)) < (b := min(upper, SPAN)):
-        g, weights = quadrature(a, b)
+        # Gauss-Legendre quadrature in panels of at most half a standard deviation.
+        edges = np.linspace(a, b, 1 + math.ceil(2 * (b - a)))
+        half = np.diff(edges)[:, None] / 2
+        g, weights = (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()
         exponent = ratio * g - ratio**2 / 2
         h = math.exp(log_t) * np.expm1(exponent) if minus else np.exp(log_t + exponent)
         middle = float(weights @ (np.exp(-(g**2) / 2) * h**2)) / math.sqrt(2 * math.pi)
@@ -224,10 +226,3 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
 SPAN = 60.0
 """Where the integral stops: |h| <= R, and the normal density is 1e-783 there."""
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
-
-
-def quadrature(a: float, b: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Gauss-Legendre nodes and weights over [a, b], panels of at most half a standard deviation."""
-    edges = np.linspace(a, b, 1 + math.ceil(2 * (b - a)))
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()

@@ -14,9 +14,8 @@ def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: fl
     missing). sigma_b and sigma in grey levels.
 
     With ``certify.pixel_intervals`` also ``lower`` and ``upper``, the ends of each pixel's interval
-    (float32, [0, 1] pixel scale, not clipped; nan where there is none), ``pixel_intervals``, the
-    value of that key, and ``label``: a sentence with the quantile, the confidence, and the label of
-    ``certificate.units=paper``."""
+    (float32, [0, 1] pixel scale, not clipped; nan for none), ``pixel_intervals``, the value of that
+    key, and ``label``: quantile, confidence, and the label of ``certificate.units=paper``."""
     return folder / "pictures" / f"{setting_name(image, ratio, sigma_b)}_eps{eps:g}_sigma{sigma:g}.npz"
 
 

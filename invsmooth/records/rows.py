@@ -131,23 +131,20 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     Raises: ValueError: a file without declarations, or one that lacks columns."""
     tables, declared = [], Declared()
     for folder in sorted(folders):
-        table, own = read_table(folder / "results.parquet")
+        path = folder / "results.parquet"
+        table = pq.read_table(path)
+        try:
+            own = TypeAdapter(Declared).validate_json((table.schema.metadata or {})[METADATA])
+        except (KeyError, ValidationError) as error:
+            undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
+            raise ValueError(f"{undeclared}; run that evaluation again") from error
+        if missing := set(own.schema.names) - set(table.column_names):
+            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
         declared |= own
-        tables.append(table.append_column("folder", pa.array([str(folder)] * len(table), TEXT)))
+        names = pa.array([str(folder)] * len(table), TEXT)
+        tables.append(table.replace_schema_metadata().append_column("folder", names))
     columns = [*declared.schema.names, "folder"]
     rows = pa.concat_tables(tables, promote_options="default").select(columns)
     frame = rows.to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
     # A sweep's own file repeats the rows of its jobs. Theirs, which come later, lie by their pictures.
     return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True), declared
-
-
-def read_table(path: Path) -> tuple[pa.Table, Declared]:
-    table = pq.read_table(path)
-    try:
-        declared = TypeAdapter(Declared).validate_json((table.schema.metadata or {})[METADATA])
-    except (KeyError, ValidationError) as error:
-        undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
-        raise ValueError(f"{undeclared}; run that evaluation again") from error
-    if missing := set(declared.schema.names) - set(table.column_names):
-        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    return table.replace_schema_metadata(), declared

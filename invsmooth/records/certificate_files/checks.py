@@ -67,8 +67,7 @@ def file_errors(record: Record) -> Iterator[str]:
     """Units, label, and whether the confidence was shared over as many sigma and eps as are there."""
     if record["units"] not in list(Units):
         yield f"units: {record['units']!r} is none of {', '.join(Units)}"
-    label = PAPER_LABEL if record["units"] == Units.paper else ""
-    if record["label"] != label:
+    if record["label"] != (label := PAPER_LABEL if record["units"] == Units.paper else ""):
         yield message("label", record["label"], label)
     estimator = record["estimator"]
     if estimator["checkpoint"] is not None and estimator["description"] is not None:
@@ -80,8 +79,7 @@ def file_errors(record: Record) -> Iterator[str]:
         if certificate["simultaneous"] == "dkw" and (more := elsewhere(record, certificate)) is not None:
             yield f"{name_of(record, i)}: simultaneous: a dkw band is of one measurement, and eps = {more:g} is at another"
         for what, values in grid.items():
-            shared = certificate["shared_over"].get(what, len(values))
-            if shared != len(values):
+            if (shared := certificate["shared_over"].get(what, len(values))) != len(values):
                 yield f"{name_of(record, i)}: " + message(f"shared_over.{what}", shared, len(values))
         for row in certificate["radii"]:
             cell = (certificate["certifier"], certificate["sigma"], row["eps"])
@@ -114,10 +112,8 @@ def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[s
     wanted = measurement_shape(record)
     for name, array in record["measurements"]["arrays"].items():
         if wanted and array["shape"] != wanted:
-            yield (
-                f"measurements.arrays.{name}.shape: {array['shape']} does not belong to image.shape = "
-                f"{record['image']['shape']} and the operator, which give {wanted}"
-            )
+            given = f"image.shape = {record['image']['shape']} and the operator, which give {wanted}"
+            yield f"measurements.arrays.{name}.shape: {array['shape']} does not belong to {given}"
     for name in described.keys() & arrays.keys():
         where = "image" if name == "x" else f"measurements.arrays.{name}"
         found = {"shape": list(arrays[name].shape), "sha256": array_sha256(arrays[name])}

@@ -143,9 +143,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # numpy and zipfile raise a different error for each way a file can be broken
         raise CertificateFileError(f"the measurements cannot be read from {path}: {error}") from error
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise CertificateFileError(f"{name} in {path} is not finite")
+    if wrong := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise CertificateFileError(f"{wrong[0]} in {path} is not finite")
     return arrays
 
 

@@ -109,11 +109,9 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
 def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] = ()) -> LinearOperator:
     settings = {k: v for k, v in record["operator"].items() if k != "sha256"}
     try:
-        if "_target_" in settings:
-            kind = operator_class(settings["_target_"], trust, path)
-            operator = rebuilt(kind, settings["parameters"], ratio=settings["ratio"])
-        else:
-            operator = recorded_operator(settings)
+        outside = "_target_" in settings
+        kind = operator_class(settings["_target_"], trust, path) if outside else recorded_class(settings)
+        operator = rebuilt(kind, settings["parameters"] if outside else settings, ratio=settings["ratio"])
     except CertificateFileError:
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
@@ -124,14 +122,14 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
     return operator
 
 
-def recorded_operator(settings: Record) -> LinearOperator:
+def recorded_class(settings: Record) -> type[LinearOperator]:
     entries = measurements_per_block(settings["ratio"], settings["block"]) * settings["block"] ** 2
     if settings["name"] != "identity" and settings["matrix"] is None and entries > MOST_ENTRIES:
         large = f"a matrix of {entries} entries from block = {settings['block']}"
         raise CertificateFileError(f"operator: it cannot be made: {large}, at most {MOST_ENTRIES} are made here")
     if (kind := our_operator(settings["name"])) is None:
         raise CertificateFileError(f"operator.name: there is no operator {settings['name']}")
-    return rebuilt(kind, settings, ratio=settings["ratio"])
+    return kind
 
 
 def group_of(certificate: Record) -> tuple[Any, ...]:
