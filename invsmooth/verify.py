@@ -99,18 +99,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m invsmooth.verify", description=__doc__, epilog="Exit code 0: all files hold up. 2: some do not."
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
     add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
     add("--rerun", action="store_true", help="draw all certificates again with the network (needs torch)")
-    parser.add_argument("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
-    parser.add_argument(
-        "--trust", action="append", metavar="MODULE",
-        help="a module (and all below it) whose classes the files may name for network, operator and certifiers, beside "
-        "invsmooth and torch.nn",
-    )  # fmt: skip
+    add("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
+    trusted = "a module (and all below it) whose classes the files may name for network, operator and certifiers"
+    add("--trust", action="append", metavar="MODULE", help=f"{trusted}, beside invsmooth and torch.nn")
     most = "draws of a certificate that --rerun makes at most"
-    parser.add_argument("--max-draws", type=int, default=MOST_DRAWS, metavar="N", help=most)
-    parser.add_argument("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
+    add("--max-draws", type=int, default=MOST_DRAWS, metavar="N", help=most)
+    add("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
     options = parser.parse_args(arguments)
     if not options.rerun and (options.ckpt or options.chunk_size):
         parser.error("--ckpt and --chunk-size only mean something with --rerun")

@@ -12,8 +12,7 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 
 
 def certifiers_in(module: str) -> dict[str, type[Certifier]]:
-    """The certifiers that a module of this package defines, by name; {} also for one that needs
-    torch where there is none."""
+    """That a module of this package defines, by name; {} also where it needs missing torch."""
     try:
         found = vars(import_module(f"{__package__}.{module}"))
     except ImportError:
@@ -42,9 +41,7 @@ def certifier_class(name: str) -> type[Certifier]:
 
 
 def as_certifier(certifier: str | type[Certifier] | Certifier, given: Mapping[str, Any] | None = None) -> Certifier:
-    """A certifier from a name of ours or a class, with those of the ``given`` parameters that it
-    has and that are not None.
-
+    """From a name of ours or a class, with those ``given`` parameters that it has, but no None.
     Raises: ValueError: an unknown name, or a parameter that is missing."""
     if isinstance(certifier, Certifier):
         return certifier

@@ -36,8 +36,7 @@ CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
 """The centre is one of the first draws, as many as fit into CANDIDATE_BYTES: fewer than n_pred. That
 none of 64 lies in a ball that holds more than half of the draws has a probability below 2^-73."""
-SLACK = 1e-6
-"""Relative rounding of the recorded share in the ball."""
+SLACK = 1e-6  # Relative rounding of the recorded share in the ball
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,8 @@ import math
 
 from invsmooth.certificates.order_statistics import check_sampling, order_statistic_index, shifted_quantile, why_none
 
-DELTA = 0.05
-"""Delta: how far from one half the share of outputs in the ball may be."""
-BALL_FACTOR = 9
-"""The bound over R-hat², both as MSE: the centres are at most 3 R-hat apart."""
+DELTA = 0.05  # Delta: how far from one half the share of outputs in the ball may be
+BALL_FACTOR = 9  # The bound over R-hat², both as MSE: the centres are at most 3 R-hat apart
 
 
 def split_alpha(confidence: float) -> tuple[float, float]:

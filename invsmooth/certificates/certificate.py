@@ -24,13 +24,11 @@ class Certificate:
         k_index: rank K, 1-based, among the S ascending draws of the one that gives the bound; None
             where none does. Object array.
         median: MSE of the median draw (rank ceil(S/2)) to the reference: an estimate.
-        reconstruction_median: of that draw, shape (…, C, H, W) (paper, Algorithm 3).
-        reconstruction_certified: of rank K; nan where none exists. A certifier that shows one image
-            has it in both of these.
+        reconstruction_median, reconstruction_certified: of that draw (paper, Algorithm 3) and of
+            rank K, nan where none exists, shape (…, C, H, W); or the one image that is shown.
         reason: why there is no bound, and what would give one; "" where there is one. Object array.
         sound: whether the bound holds for all ||xi||_2 <= eps as given.
-        network_evals: for each image, that this certifier takes alone.
-        shown: the image deployed, shape (B, C, H, W).
+        network_evals, shown: for each image that this certifier takes alone; the one deployed.
         draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are
             taken of; S = 0 where the bound is none of them."""
 

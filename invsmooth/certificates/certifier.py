@@ -34,7 +34,7 @@ class Smoothing:
     Attributes:
         sigma: standard deviation of the smoothing noise per pixel, [0, 1] pixel scale.
         n_samples: S, draws for each image.
-        confidence: c, one-sided. In a certifier's methods: of each certificate (:meth:`Certifier.each`).
+        confidence: c, one-sided. In a certifier's methods: of each one (:meth:`Certifier.each`).
         q: the quantile that percentile certifiers bound.
         simultaneous: over the radii: ``"none"``, ``"bonferroni"`` or ``"dkw"``.
         chunk_size: draws of each image at a time; None chooses it by the size of the images."""
@@ -105,10 +105,8 @@ class Certifier(ABC):
         """Why no draws give a bound at eps/sigma = ``ratio``, and what would; "" where they can."""
 
     def over_eps(self, how: str, *, apart: bool | None = None) -> str:
-        """How it pays for all radii together where ``certify.over_eps`` is ``how``.
-
-        apart: each radius is certified at a measurement of its own; None: as the declaration says.
-        A DKW band is of the draws at one measurement, so that Bonferroni pays there."""
+        """How it pays for all radii together where ``certify.over_eps`` is ``how``. ``apart``: each
+        at a measurement of its own; None: as declared. A DKW band is of one measurement's draws."""
         apart = self.declared.at == "attacked" if apart is None else apart
         return "bonferroni" if how == "dkw" and apart else how
 
@@ -127,10 +125,8 @@ class Certifier(ABC):
         kept. () for a certifier that passes over its draws once and keeps none."""
         return (each.n_drawn,)
 
-    @property
-    def rereads(self) -> bool:
-        """Whether its draws have to be kept, be they more than the memory holds."""
-        return False
+    rereads: ClassVar[bool] = False
+    """Whether its draws have to be kept, be they more than the memory holds."""
 
     def n_draws(self, each: Smoothing) -> int:
         """Of each image, at most."""
@@ -150,13 +146,9 @@ class Certifier(ABC):
     @abstractmethod
     def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
                 each: Smoothing) -> Certificate:  # fmt: skip
-        """Certify every image of the batch at every radius.
-
-        Args:
-            shown: f(y), shape (B, C, H, W).
-            x: clean images; None where they are not known.
-            eps: l2 radii over one whole image.
-            each: settings of each certificate (:meth:`each`)."""
+        """Certify every image of the batch at every radius (l2 over one image). ``shown``: f(y),
+        shape (B, C, H, W); ``x``: clean images, None where they are not known; ``each``: settings
+        of each certificate (:meth:`each`)."""
 
     # What comes after it.
 

@@ -63,8 +63,7 @@ def certify(
             ``threshold``.
         PremiseError (a ValueError): estimator, operator, y or x are such that a certificate would
             mean nothing; see :func:`invsmooth.estimators.premises.checked`. It evaluates the
-            estimator twice more for each batch.
-    """
+            estimator twice more for each batch."""
     given = {"threshold": threshold, "radius_of": radius_of, "n_centre": n_centre, "n_pred": n_pred}
     chosen = as_certifier(certifier, given)
     smoothing = Smoothing(
@@ -147,8 +146,7 @@ def certify_threshold(
     does.
 
     Args: as for :func:`certify`.
-    Raises: ValueError: a value outside its range.
-    """
+    Raises: ValueError: a value outside its range."""
     smoothing = Smoothing(
         sigma=float(sigma), n_samples=max_samples, confidence=confidence, q=q, seed=seed, chunk_size=chunk_size
     )

@@ -1,5 +1,4 @@
-"""Reconstructions that are needed more than once: kept in memory, or in a temporary file where
-they are many."""
+"""Reconstructions that are needed more than once: in memory, or many in a temporary file."""
 
 from __future__ import annotations
 
@@ -14,8 +13,7 @@ from torch import Tensor
 
 from invsmooth.core.errors import ScratchError
 
-KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}
-"""What is kept in the memory of a device; more goes to the file."""
+KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}  # What is kept in the memory of a device; more goes to the file
 
 
 class DrawBuffer:
@@ -90,9 +88,8 @@ def temporary_file(size: int) -> BinaryIO:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            raise ScratchError(
-                f"the draws of an image (or batch), {size / 2**30:.1f} GiB, have no room in {folder()}: "
-                f"{error.strerror}. Set TMPDIR to a folder on a larger disk, or take fewer n_samples"
-            ) from error
+            full = f"the draws of an image (or batch), {size / 2**30:.1f} GiB, have no room in {folder()}"
+            remedy = "Set TMPDIR to a folder on a larger disk, or take fewer n_samples"
+            raise ScratchError(f"{full}: {error.strerror}. {remedy}") from error
         undo.pop_all()
     return file

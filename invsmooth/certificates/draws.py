@@ -60,7 +60,6 @@ class Draws:
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
         """Yield (k, f(y + A delta_k)): a slice counted from ``start``, and (B, len(k), C, H, W).
-
         Raises: NotFiniteError: a reconstruction is not finite."""
         first = start
         while first < stop:
@@ -165,7 +164,9 @@ class Draws:
 
     def image(self, i: int) -> Draws:
         """The draws of image i alone, the same ones."""
-        one, shared = slice(i, i + 1), None if self.shared is None else self.shared.image(i)
+        one, shared = slice(i, i + 1), self.shared
+        if shared is not None:
+            shared = replace(shared, images=slice(shared.images.start + i, shared.images.start + i + 1))
         references = {name: reference[one] for name, reference in self.references.items()}
         keys = [self.image_keys[i]]
         return replace(self, y=self.y[one], image_keys=keys, shared=shared, references=references, known={})
@@ -186,6 +187,10 @@ class SharedDraws:
     buffer: DrawBuffer
     images: slice
 
+    @property
+    def n_samples(self) -> int:
+        return self.stops[-1]
+
     def read(self, first: int, last: int) -> Tensor:
         """The draws ``first`` … ``last - 1``, shape (B, last - first, C, H, W)."""
         self.buffer.reserve()
@@ -193,15 +198,8 @@ class SharedDraws:
             self.buffer.append(self.draws.chunk(*self.chunk_of(self.buffer.filled)))
         return self.buffer.read(self.images, first, last)
 
-    @property
-    def n_samples(self) -> int:
-        return self.stops[-1]
-
     def chunk_of(self, draw: int) -> tuple[int, int]:
         """Where the chunk of a draw begins and ends."""
         begin = max((s for s in self.stops if s <= draw), default=0)
         first = begin + (draw - begin) // self.draws.step * self.draws.step
         return first, min(first + self.draws.step, next(s for s in self.stops if s > draw))
-
-    def image(self, i: int) -> SharedDraws:
-        return replace(self, images=slice(self.images.start + i, self.images.start + i + 1))

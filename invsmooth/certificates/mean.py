@@ -24,10 +24,8 @@ if TYPE_CHECKING:
     from invsmooth.certificates.draws import Draws
     from invsmooth.checks.truth import Attacked, TruthCheck
 
-DEFAULT_CENTRE = 500
-"""S_0, unless S is smaller: draws from which c and R are fixed."""
-SLACK = 1e-6
-"""Relative rounding of recorded lengths against each other."""
+DEFAULT_CENTRE = 500  # S_0, unless S is smaller: draws from which c and R are fixed
+SLACK = 1e-6  # Relative rounding of recorded lengths against each other
 FORMS = {"bound": "shift", "bound_to_shown": "offset"} | {k: k for k in ("chi_square", "total_variation", "trace")}
 """Bounds -> lengths of a Movement."""
 BOUNDS = (*FORMS, "certified_error")
@@ -73,11 +71,9 @@ class MeanCertificate(Certificate):
 
 class Mean(Certifier):
     """The mean of the smoothed reconstructions, clipped to a ball that the observation fixes, moves
-    by at most ``bound`` (MSE) from z to any z' within eps. It bounds at every eps.
-
-    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1.
-    With probability at least c over the latter ``bound``, ``bound_to_shown`` and
-    ``certified_error`` hold together, at all radii.
+    by at most ``bound`` (MSE) from z to any z' within eps, at every eps. c and R are from the draws
+    0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at least c
+    over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold at all radii together.
 
     Args:
         n_centre: S_0, draws beside the S; None takes DEFAULT_CENTRE, at most S."""
@@ -98,8 +94,7 @@ class Mean(Certifier):
         ),
     )  # fmt: skip
     truth_evals = 2
-    rereads = True
-    records_image = True
+    rereads = records_image = True
     ranges: ClassVar = {"n_centre": AT_LEAST_2}
     follows = BOUNDS
     scales = {"median": "mse", "lambda_hat": "squared length", "trace_hat": "squared length"} | dict.fromkeys(

@@ -15,10 +15,8 @@ from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.second_moment import largest_eigenvalue
 from invsmooth.core.rng import generator_for
 
-PIXELS_AT_A_TIME = 2**21
-"""16 MiB of float64."""
-RADIUS_MARGIN = 1.05
-"""R over the largest distance of the first draws to c: few of the later draws are clipped."""
+PIXELS_AT_A_TIME = 2**21  # 16 MiB of float64
+RADIUS_MARGIN = 1.05  # R over the largest distance of the first draws to c: few of the later draws are clipped
 
 
 @dataclass(frozen=True)
@@ -57,7 +55,11 @@ def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: in
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
     """Fix c and R, then take the second moment about c of S fresh draws of one image, shared."""
-    centre, radius = ball(draws, n_centre)
+    total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
+    for some in rows(draws, 0, n_centre):
+        total += some.sum(0)
+    centre = total / n_centre
+    radius = RADIUS_MARGIN * max(float((some - centre).norm(dim=1).max()) for some in rows(draws, 0, n_centre))
 
     def offsets() -> Iterator[tuple[Tensor, Tensor]]:
         """|f - c| and f~ - c, f~ = c + (f - c) min(1, R/|f - c|), of some draws at a time."""
@@ -88,16 +90,6 @@ def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Mo
         mean_error=math.nan if to_x is None else float((to_x + to_mean).norm()), clipped=int((lengths > radius).sum()),
         median=float(lengths.kthvalue(math.ceil(n_samples / 2)).values) ** 2 / centre.numel(),
     )  # fmt: skip
-
-
-def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float]:
-    """c, the mean of the first S_0 draws, as a float64 vector, and R."""
-    total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
-    for some in rows(draws, 0, n_centre):
-        total += some.sum(0)
-    centre = total / n_centre
-    furthest = max(float((some - centre).norm(dim=1).max()) for some in rows(draws, 0, n_centre))
-    return centre, RADIUS_MARGIN * furthest
 
 
 def rows(draws: Draws, start: int, stop: int) -> Iterator[Tensor]:

@@ -19,7 +19,6 @@ from scipy.stats import beta, binom, norm
 def shifted_quantile(q: float, eps: float, sigma: float) -> float:
     """q̄ = Phi(Phi^{-1}(q) + eps/sigma): the quantile that bounds the q-quantile over a shift of
     length eps, in the unit of sigma. sigma = 0 gives 1 (q itself at eps = 0).
-
     Raises: ValueError: q outside (0, 1), or a negative eps or sigma."""
     return float(norm.cdf(norm.ppf(check_quantile(q)) + ratio_of(eps, sigma)))
 
@@ -52,7 +51,6 @@ def dkw_slack(n_samples: int, confidence: float) -> float:
     """sqrt(ln(1/(1 - c)) / (2S)): with probability c the distribution function of S draws is
     nowhere further above the true one (Dvoretzky-Kiefer-Wolfowitz inequality, one-sided with
     Massart's constant, 1990).
-
     Raises: ValueError: n_samples < 1, or c outside [1/2, 1), where the constant does not hold."""
     check_sampling(n_samples, confidence)
     if confidence < 0.5:
@@ -89,7 +87,6 @@ def certified_ratio(n_below: int, n_samples: int, confidence: float, q: float = 
 def max_certifiable_ratio(n_samples: int, confidence: float, q: float = 0.5, *, dkw: bool = False) -> float:
     """The largest eps/sigma at which S draws give a bound: Phi^{-1}((1 - c)^{1/S}) - Phi^{-1}(q).
     Negative where S draws do not even bound the q-quantile itself (eps = 0).
-
     Raises: ValueError: n_samples < 1, confidence or q outside (0, 1)."""
     if dkw:
         return certified_ratio(n_samples, n_samples, confidence, q, dkw=True)

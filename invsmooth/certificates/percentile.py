@@ -1,5 +1,4 @@
 """What ``discrepancy``, ``error`` and ``radius`` share: percentiles of the MSE to a reference r.
-
 Let F_r(z) be the MSE of g(z) = f(Az + b) to r, where r depends neither on delta nor on z. For every
 z' within eps of z, the q-quantile of F_r(z' + delta) is at most the q̄-quantile of F_r(z + delta)
 (:mod:`invsmooth.certificates.order_statistics`), and the draw of rank K bounds that with the

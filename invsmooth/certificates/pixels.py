@@ -17,8 +17,7 @@ from invsmooth.certificates.percentile import ranks
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
-EXTREME_BYTES = 2**28
-"""Memory of the extreme draws of the pixels; what does not fit takes more passes over the draws."""
+EXTREME_BYTES = 2**28  # Memory of the extreme draws of the pixels; what does not fit takes more passes over the draws
 
 
 @dataclass(frozen=True)
@@ -54,10 +53,8 @@ def pixel_intervals(
     of up to 1 - c of them is expected not to. ``"bonferroni"`` makes all pixels of an image hold
     together. Each radius on its own.
 
-    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or
-    ``"bonferroni"``.
-    Raises: ValueError: a value outside its range.
-    """
+    Args: as for :func:`invsmooth.certificates.certify`.
+    Raises: ValueError: a value outside its range."""
     if simultaneous not in ("none", "bonferroni"):
         raise ValueError(f"simultaneous={simultaneous!r} is neither none nor bonferroni")
     smoothing = Smoothing(

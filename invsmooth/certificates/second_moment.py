@@ -18,16 +18,13 @@ Blocks = Callable[[], Iterator[Tensor]]
 """Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
 
 SMALL, SMALL_BYTES = 1024, 2**26
-"""M is formed where the vectors are no longer, the Gram matrix where they are no more nor larger."""
-ROUNDING = 1e-10
-"""Relative to the trace: more than the error of a matrix summed in float64 and its eigenvalues."""
+"""M is formed up to this length of the vectors, their Gram matrix up to so many and so much memory."""
+ROUNDING = 1e-10  # Relative to the trace: more than the error of a matrix summed in float64 and its eigenvalues
 STARTS = 8
 """Of the iteration at a time: reading the vectors costs more than multiplying with eight of them,
 and that none of eight random ones is near the leading eigenvector is far less likely than of one."""
-TOLERANCE = 1e-3
-"""Relative distance of the bound to the eigenvalue, at which the iteration stops."""
-MOST_PASSES = 60
-"""Passes over the vectors after which the bound is taken as loose as it is."""
+TOLERANCE = 1e-3  # Relative distance of the bound to the eigenvalue, at which the iteration stops
+MOST_PASSES = 60  # Passes over the vectors after which the bound is taken as loose as it is
 
 
 def largest_eigenvalue(blocks: Blocks, count: int, n: int, generator: np.random.Generator,

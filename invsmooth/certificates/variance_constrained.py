@@ -19,15 +19,13 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-FLOAT_SLACK = 1e-9
-"""Relative amount added to a computed bound: above the error of the quadrature (about 1e-13)."""
+FLOAT_SLACK = 1e-9  # Relative amount added to a computed bound: above the error of the quadrature (about 1e-13)
 
 MU_SHARE = 0.9
 """Share of the failure probability that :func:`variance_bound` gets; :func:`mean_deviation` gets
 the rest. Either depends on the logarithm of its share only."""
 
-LEAST_RATIO = 1e-100
-"""Taken for smaller ratios, whose squares a float does not hold: the bounds grow with the ratio."""
+LEAST_RATIO = 1e-100  # Taken for smaller ratios, whose squares a float does not hold: the bounds grow with the ratio
 
 EIGENVALUE_FAILURE = 1e-9
 """Part of the failure probability that the bound of the largest eigenvalue takes from the share
@@ -223,6 +221,5 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
     return middle + radius**2 * (above + below), middle * math.exp(-log_t) + radius * tails
 
 
-SPAN = 60.0
-"""Where the integral stops: |h| <= R, and the normal density is 1e-783 there."""
+SPAN = 60.0  # Where the integral stops: |h| <= R, and the normal density is 1e-783 there
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)

@@ -7,8 +7,7 @@ import math
 import torch
 from torch import Tensor
 
-MOST_LOST = 0.9
-"""The most that one draw may take off the product, as a fraction of it."""
+MOST_LOST = 0.9  # The most that one draw may take off the product, as a fraction of it
 
 
 def mean_lower_bound(values: Tensor, *, lowest: Tensor, variance: Tensor, confidence: float) -> Tensor:
@@ -23,9 +22,8 @@ def mean_lower_bound(values: Tensor, *, lowest: Tensor, variance: Tensor, confid
     Args:
         values: independent draws, shape (B, n), the rows in any unit.
         lowest: the least value that a row's distribution can give, shape (B,).
-        variance: a guess at each row's variance, shape (B,), from other data than ``values``. It
-            only matters to how tight the bound is, and less with each draw.
-        confidence: c, one-sided.
+        variance: a guess at each row's variance, shape (B,), from other data than ``values``, for
+            how tight the bound is; it matters less with each draw.
     Returns: shape (B,), float64; at least ``lowest``."""
     values, lowest = values.double(), lowest.double()
     n, needed = values.shape[1], math.log(1 / (1 - confidence))

@@ -119,11 +119,10 @@ def check_error(
     signal within eps of z.
 
     Args:
-        smoothing: sigma, q, seed and chunk_size of the certificate. The check's draws are others.
+        smoothing: of the certificate. The check's draws are others.
         certified: bounds on the MSE, shape (B,); nan where none exists.
         reference: r, shape (B, C, H, W); left out, x.
         q: the quantile, if it is another than that of ``smoothing``.
-        confidence: of the two-sided interval.
     Raises: ValueError: a value outside its range."""
     n_samples, q = attacked.n_samples, smoothing.q if q is None else q
     low, high = interval_ranks(n_samples, q, confidence)
@@ -163,11 +162,9 @@ def check_mean(
     draws. There is no upper limit (inf).
 
     Args:
-        smoothing: sigma, seed and chunk_size of the certificate. The check's draws are others, at
-            least 4.
+        smoothing: of the certificate. The check's draws are others, at least 4.
         certified: bounds on the l2 norm of the shift, shape (B,); nan where none exists.
-        centre: c, shape (B, C, H, W).
-        radius: R, shape (B,).
+        centre, radius: c, shape (B, C, H, W), and R, shape (B,).
     Raises: ValueError: a value outside its range."""
     n_samples, first = attacked.n_samples, attacked.n_samples // 2
     check_sampling(n_samples, confidence)

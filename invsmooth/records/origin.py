@@ -14,11 +14,9 @@ from typing import Any
 
 from invsmooth.core.errors import CheckpointError
 
-GROUPS = ("task", "algo")
-"""The config groups whose options are taken over."""
+GROUPS = ("task", "algo")  # The config groups whose options are taken over
 A_NAME = "a name of 1 to 100 characters, none of them a slash"
-DEEPEST = 8
-"""Levels of nesting that the parameters of an estimator may have."""
+DEEPEST = 8  # Levels of nesting that the parameters of an estimator may have
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,6 @@ class Origin:
 
 def read_origin(path: str) -> Origin | None:
     """What the file says; None if it is no checkpoint of ours, or there is no such file.
-
     Raises: CheckpointError: it cannot be read, or has something in it that ``invsmooth.train`` does
     not write."""
     from invsmooth.estimators.checkpoint import read  # --help does not wait for torch
@@ -66,13 +63,11 @@ def parsed(path: str, saved: object) -> Origin:
     text(known.get("name"), "operator.name")
     hashes = mapping(operator.get("sha256", {}), "operator.sha256")
     return Origin(
-        path=path,
-        choices={g: None if choices.get(g) is None else text(choices[g], f"choices.{g}") for g in GROUPS},
-        names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names},
-        operator=known,
+        path, choices={g: None if choices.get(g) is None else text(choices[g], f"choices.{g}") for g in GROUPS},
+        names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names}, operator=known,
         sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
         estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"),
-    )
+    )  # fmt: skip
 
 
 def training_record(config: Mapping[str, Any], choices: Mapping[str, str | None],

@@ -22,8 +22,7 @@ from invsmooth.core.declarations import AlgorithmDeclaration, CertifierDeclarati
 from invsmooth.core.files import replaced
 
 TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
-TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}
-"""Kind of a declared column -> its type in the file."""
+TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}  # Kind of a declared column -> its type in the file
 
 SCHEMA = pa.schema(
     [
@@ -64,11 +63,9 @@ SCHEMA = pa.schema(
 - attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
-METADATA = b"invsmooth"
-"""Key of the declarations in the metadata of a file."""
+METADATA = b"invsmooth"  # Key of the declarations in the metadata of a file
 
-KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
-"""Columns that identify a row."""
+KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")  # Columns that identify a row
 
 
 @dataclass(frozen=True)
@@ -82,7 +79,6 @@ class Declared:
     @property
     def schema(self) -> pa.Schema:
         """SCHEMA, then the declared columns, with the declarations as metadata.
-
         Raises: ValueError: two declarations give one column two types."""
         found = {f.name: f.type for f in SCHEMA}
         for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
@@ -99,7 +95,6 @@ class Declared:
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], declared: Declared) -> None:
     """Write ``rows`` as Parquet, all or nothing. A declared column that a row lacks is null there.
-
     Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares."""
     replace_table(path, to_table(rows, declared))
 
@@ -127,7 +122,6 @@ def replace_table(path: Path, table: pa.Table) -> None:
 def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     """The rows of several run folders, each row once, with its run's folder as column ``folder``;
     and the declarations.
-
     Raises: ValueError: a file without declarations, or one that lacks columns."""
     tables, declared = [], Declared()
     for folder in sorted(folders):

@@ -41,8 +41,7 @@ def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]
     try:
         yield record
     except BaseException as error:
-        # Ctrl-C and SIGTERM are no Exceptions.
-        status = "failed" if isinstance(error, Exception) else "interrupted"
+        status = "failed" if isinstance(error, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exceptions
         record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
         raise
     else:

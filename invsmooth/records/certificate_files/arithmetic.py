@@ -14,8 +14,7 @@ from invsmooth.certificates.order_statistics import ratio_of, shifted_quantile
 from invsmooth.core.units import Units, certified_radius, to_unit_scale
 from invsmooth.records.certificate_files.format import Record
 
-ROUNDING = 1e-9
-"""Relative: what another version of scipy may change."""
+ROUNDING = 1e-9  # Relative: what another version of scipy may change
 
 
 def rounded(field: str, a: float, b: float) -> bool:

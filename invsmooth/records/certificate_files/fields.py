@@ -31,8 +31,7 @@ RADIUS: dict[str, Any] = {"eps": NUMBER, "ratio": REAL, "bound": REAL, "reason":
 
 OPERATORS = ("identity", "block_gaussian")
 MOST_PIXELS = 2**28
-MOST_DRAWS = 100_000
-"""Of one certificate, that --rerun makes again unless more are allowed (--max-draws)."""
+MOST_DRAWS = 100_000  # Of one certificate, that --rerun makes again unless more are allowed (--max-draws)
 RANGES: dict[str, Range] = {
     "sigma_b": kinds.AT_LEAST_0,
     "image.shape": (lambda v: len(v) == 3 and min(v) >= 1 and math.prod(v) <= MOST_PIXELS,

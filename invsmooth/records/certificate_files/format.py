@@ -20,8 +20,7 @@ import numpy as np
 from invsmooth.core.files import replaced, write_bytes
 
 FORMAT, VERSION = "invsmooth certificates", 2
-FOLDER = "certificates"
-"""Within a run folder."""
+FOLDER = "certificates"  # Within a run folder
 MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
 """Of a file: its size, the digits of a whole number, objects and lists within each other."""
 
@@ -63,7 +62,6 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_record(path: Path) -> Record:
     """The content of a certificate file. Its fields are not looked at.
-
     Raises: CertificateFileError: no file, no JSON, no certificate file, or one of another version."""
     try:
         if not os.path.isfile(path):
@@ -126,7 +124,6 @@ def refuse(constant: str) -> NoReturn:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, all of them float32 and finite.
-
     Raises: CertificateFileError: the file is missing or broken, or holds something else."""
     if not os.path.isfile(path):  # False, too, for what is no name of a file
         raise CertificateFileError(f"the measurements are missing: there is no file {path}")
@@ -162,7 +159,6 @@ def check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 
 def find_files(patterns: Iterable[str]) -> list[Path]:
     """The files given, the certificate files of the folders given, and what globs match, each once.
-
     Raises: CertificateFileError: one of them gives nothing."""
     found: dict[Path, None] = {}
     for pattern in patterns:

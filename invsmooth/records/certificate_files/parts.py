@@ -54,7 +54,6 @@ def certifier_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str
 def described(certifier: Certifier) -> dict[str, Any]:
     """What names a certifier in a file."""
     found = {"certifier": certifier.name, "anytime": bool(getattr(certifier, "anytime", False))}
-    kind = type(certifier)
-    if is_ours(kind):
-        return found | certifier.parameters
-    return found | {"_target_": f"{kind.__module__}.{kind.__qualname__}", "parameters": certifier.parameters}
+    kind, own = type(certifier), certifier.parameters
+    outside = {"_target_": f"{kind.__module__}.{kind.__qualname__}", "parameters": own}
+    return found | (own if is_ours(kind) else outside)

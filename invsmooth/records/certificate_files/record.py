@@ -27,8 +27,7 @@ def certificate_record(
     each = settings_of(dict(settings))
     record = described(certifier) | {k: settings[k] for k in SETTINGS}
     record["sound"] = certificate.sound and units is Units.matched
-    own = certifier.record(certificate, i, units)
-    record |= own
+    record |= (own := certifier.record(certificate, i, units))
     if "quantile" in own_fields(type(certifier), record):
         record["quantile"] = settings["quantile"]
     rows = shifts(certifier, list(eps), each, units)

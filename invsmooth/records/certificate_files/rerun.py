@@ -30,15 +30,14 @@ from invsmooth.records.certificate_files.parts import certifier_of
 from invsmooth.records.certificate_files.record import certificate_record
 
 RELATIVE = 1e-4
-"""How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide
-the rounding of single precision networks; for the published ones it is below 1e-6."""
+"""How far evidence may be from what was recorded, as a length: machines and chunk sizes decide the
+rounding of single precision networks (below 1e-6 for the published ones)."""
 OF_THE_IMAGE = 5e-7
 """… plus this share of the length of the reconstruction, about four units in the last place: single
 precision cannot tell less. A bound that is off by a factor of 10 is found down to an MSE of 1e-12."""
 FOLLOWS = ("ratio", "bound", "reason")
 """Follows from the rest of a file, beside what the certifier says; right in one without findings."""
-MOST_ENTRIES = 2**26
-"""Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1."""
+MOST_ENTRIES = 2**26  # Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1
 
 
 def rerun(
