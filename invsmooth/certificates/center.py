@@ -34,14 +34,14 @@ if TYPE_CHECKING:
 
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
-"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES: fewer than n_pred. That
-none of 64 lies in a ball that holds more than half of the draws has a probability below 2^-73."""
+"""The centre is one of the first draws, at most n_pred, that fit into CANDIDATE_BYTES. That none
+of 64 lies in a ball that holds more than half of the draws has a probability below 2^-73."""
 SLACK = 1e-6  # Relative rounding of the recorded share in the ball
 
 
 @dataclass(frozen=True)
 class CenterCertificate(Certificate):
-    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps. An image
+    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps. One
     that ``abstained``, shape (B,), has no bound and no picture. ``share_in_ball``: of the second
     sample, around the centre, shape (B,); ``n_pred``: draws of the first and the second."""
 

@@ -52,7 +52,7 @@ class Certificate:
         return replace(self, **{name: getattr(self, name)[:, radius] for name in self.RADIUS_AXIS})
 
     def n_drawn_for(self, i: int, n_samples: int) -> int:
-        """Draws behind the certificate of image i at one radius, where ``n_samples`` were allowed."""
+        """Draws behind the certificate of image i at one radius, of ``n_samples`` allowed."""
         return n_samples
 
 

@@ -181,8 +181,8 @@ class Certifier(ABC):
     follows: ClassVar[tuple[str, ...]] = ()
     """Fields, beside bound and reason, that follow from the evidence: not compared when redrawn."""
     scales: ClassVar[Mapping[str, str]] = {"draws": "mse", "median": "mse"}
-    """Fields of the record in which rounding of the reconstructions shows -> ``"mse"``, ``"length"``
-    or ``"squared length"`` (l2 norms). Other numbers are compared relatively."""
+    """Fields of the record in which rounding of reconstructions shows -> ``"mse"``, ``"length"`` or
+    ``"squared length"`` (l2 norms). Other numbers are compared relatively."""
 
     @classmethod
     def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -195,8 +195,8 @@ class Certifier(ABC):
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")
 
     def quantile(self, q: float) -> float | None:
-        """The quantile that eps/sigma shifts, with ``q`` of the settings; None for none. The shifted
-        one is the field ``q_bar`` of each radius, which :meth:`fields` has to declare."""
+        """The quantile that eps/sigma shifts, with ``q`` of the settings; None for none. Shifted it
+        is the field ``q_bar`` of each radius, which :meth:`fields` has to declare."""
         return None
 
     def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,

@@ -18,7 +18,7 @@ KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}  # What is kept in the memory of a de
 
 class DrawBuffer:
     """Room for N reconstructions of each of B images, of which ``filled`` are there; ``like``: for
-    dtype and device. The file has no name and is gone when this is, or when the process is killed."""
+    dtype and device. The file has no name and is gone when this or the process is."""
 
     def __init__(self, n_images: int, n_draws: int, image_shape: torch.Size, like: Tensor) -> None:
         self.n_images, self.n_draws, self.image_shape, self.like = n_images, n_draws, image_shape, like

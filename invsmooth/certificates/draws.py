@@ -19,11 +19,9 @@ from invsmooth.operators.base import Operator
 
 T = TypeVar("T")
 
-PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
-"""Of network input if no chunk size is given: 8 images of 256 x 256 fill a CPU, a GPU takes many."""
+PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}  # Of network input: 8 images of 256 x 256 fill a CPU, not a GPU
 
-ImageKeys = Sequence[str | int]
-"""The name of each image, which seeds its noise: that does not depend on the batch."""
+ImageKeys = Sequence[str | int]  # The name of each image, which seeds its noise, whatever the batch
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class Draws:
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
     def sharing(self, *stops: int) -> Draws:
-        """The same draws; those up to the last of ``stops`` are made once, when needed, and kept."""
+        """The same draws; those up to the last of ``stops`` are made when needed, and kept."""
         buffer = DrawBuffer(len(self), stops[-1], self.image_shape, self.y)
         return replace(self, shared=SharedDraws(self, stops, buffer, slice(0, len(self))))
 

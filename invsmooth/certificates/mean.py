@@ -73,7 +73,7 @@ class Mean(Certifier):
     """The mean of the smoothed reconstructions, clipped to a ball that the observation fixes, moves
     by at most ``bound`` (MSE) from z to any z' within eps, at every eps. c and R are from the draws
     0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at least c
-    over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold at all radii together.
+    over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold at all radii.
 
     Args:
         n_centre: S_0, draws beside the S; None takes DEFAULT_CENTRE, at most S."""

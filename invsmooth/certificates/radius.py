@@ -61,7 +61,7 @@ class Radius(Percentile):
     Args:
         threshold: MSE.
         radius_of: the certifier whose value it is: ``"error"`` or ``"discrepancy"``.
-        anytime: only decide for each radius whether it is certified, with as few draws as it takes."""
+        anytime: only decide whether each radius is certified, with as few draws as it takes."""
 
     name = "radius"
     declared = CertifierDeclaration(

@@ -14,15 +14,13 @@ from torch import Tensor
 
 from invsmooth.certificates.variance_constrained import EIGENVALUE_FAILURE
 
-Blocks = Callable[[], Iterator[Tensor]]
-"""Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
+Blocks = Callable[[], Iterator[Tensor]]  # Reads the vectors from the first to the last: float64, shape (k, n)
 
-SMALL, SMALL_BYTES = 1024, 2**26
-"""M is formed up to this length of the vectors, their Gram matrix up to so many and so much memory."""
+SMALL, SMALL_BYTES = 1024, 2**26  # M is formed up to this vector length, the Gram matrix up to this number and memory
 ROUNDING = 1e-10  # Relative to the trace: more than the error of a matrix summed in float64 and its eigenvalues
 STARTS = 8
 """Of the iteration at a time: reading the vectors costs more than multiplying with eight of them,
-and that none of eight random ones is near the leading eigenvector is far less likely than of one."""
+and that all eight miss the leading eigenvector is far less likely than that one does."""
 TOLERANCE = 1e-3  # Relative distance of the bound to the eigenvalue, at which the iteration stops
 MOST_PASSES = 60  # Passes over the vectors after which the bound is taken as loose as it is
 
@@ -60,9 +58,9 @@ def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, generator: np.ran
     given by its products.
 
     It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is
-    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice. Proof: docs/theory.md.
+    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice (docs/theory.md).
     From each start q_1 the Lanczos recurrence gives Ritz values theta_j and off-diagonals beta_j,
-    and for a unit eigenvector u of lambda > theta_max lambda is at most the root of prod_j (lambda -
+    and for a unit eigenvector u of lambda > theta_max it is at most the root of prod_j (lambda -
     theta_j) = beta_1 … beta_k / |<u, q_1>|. With probability 1 - EIGENVALUE_FAILURE one of the
     independent starts has |<u, q_1>| above a known number, and the largest of their roots bounds
     lambda. Nothing here needs the q_j to stay orthogonal. (That of Kuczyński & Woźniakowski, SIAM

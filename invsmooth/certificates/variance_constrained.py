@@ -35,8 +35,8 @@ of :func:`variance_bound` (:func:`invsmooth.certificates.second_moment.lanczos_b
 def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: int) -> float:
     """mu: with probability at least 1 - ``alpha``, E<u, f~ - c>² <= mu for every unit vector u.
 
-    For the leading eigenvector u* of the population's second moment, <u*, f~_k - c>² are independent
-    in [0, R²] with mean lambda_max and an average of at most ``lambda_hat``: the multiplicative
+    With u* the leading eigenvector of the population's second moment, the <u*, f~_k - c>² are
+    independent, in [0, R²], with mean lambda_max and an average of at most ``lambda_hat``: the multiplicative
     Chernoff bound of the lower tail, solved for lambda_max (docs/theory.md). No dimension enters.
 
     Args:

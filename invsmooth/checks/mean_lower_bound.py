@@ -11,9 +11,9 @@ MOST_LOST = 0.9  # The most that one draw may take off the product, as a fractio
 
 
 def mean_lower_bound(values: Tensor, *, lowest: Tensor, variance: Tensor, confidence: float) -> Tensor:
-    """A number that the mean of each row's distribution is at least, with probability ``confidence``.
+    """A number that the mean of each row's distribution is at least, with ``confidence``.
 
-    Let P(m) be the product of 1 + lambda_t (Y_t - m) over the draws t, where lambda_t depends on the
+    Let P(m) be the product of 1 + lambda_t (Y_t - m) over the draws t, where lambda_t depends on
     draws before t alone. At the true mean its expectation is 1, so that by Markov's inequality it
     reaches 1/(1 - c) with probability at most 1 - c. The bound is the largest m at which it did. It
     assumes no normality, only Y_t >= ``lowest``, and is about sqrt(2 s² log(1/(1-c)) / n) below the

@@ -157,5 +157,5 @@ def value_of(key: str, value: object) -> Any:
 
 
 def gone(path: str) -> bool:
-    """Whether a recorded path leads to no file; a relative one would lead to another file elsewhere."""
+    """Whether a recorded path leads to no file; a relative one leads to others elsewhere."""
     return not (Path(path).is_absolute() and Path(path).is_file())

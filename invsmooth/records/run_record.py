@@ -59,7 +59,7 @@ def version(package: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the source tree of invsmooth and whether it has changes; None outside a checkout."""
+    """Commit of the source tree of invsmooth and whether it has changes; None for no checkout."""
 
     def git(*args: str) -> str:
         here, command = Path(__file__).parent, ["git", *args]

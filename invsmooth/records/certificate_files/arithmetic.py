@@ -58,7 +58,7 @@ def expected(certifier: Certifier, certificate: Record, n: int, units: Units) ->
 def differences(recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded,
                 where: str = "") -> Iterator[tuple[str, Any, Any]]:  # fmt: skip
     """(field, recorded, recomputed) of each leaf of ``recomputed`` that is not what was recorded.
-    same: whether two finite numbers, not both whole, are so for a field; all else has to be equal."""
+    same: whether two finite numbers, not both whole, are so for a field; all else is equal."""
     if isinstance(recomputed, Mapping):
         for key, value in recomputed.items():
             yield from differences(recorded[key], value, same, f"{where}.{key}" if where else key)

@@ -64,7 +64,7 @@ def message(field: str, recorded: object, recomputed: object) -> str:
 
 
 def file_errors(record: Record) -> Iterator[str]:
-    """Units, label, and whether the confidence was shared over as many sigma and eps as are there."""
+    """Units, label, and whether the confidence was shared over all sigma and eps there."""
     if record["units"] not in list(Units):
         yield f"units: {record['units']!r} is none of {', '.join(Units)}"
     if record["label"] != (label := PAPER_LABEL if record["units"] == Units.paper else ""):
@@ -89,7 +89,7 @@ def file_errors(record: Record) -> Iterator[str]:
 
 
 def elsewhere(record: Record, certificate: Record) -> float | None:
-    """A radius of the same certifier and sigma that is certified at another measurement, or None."""
+    """A radius of the same certifier and sigma that is certified elsewhere, or None."""
     same = [c for c in record["certificates"] if all(c[k] == certificate[k] for k in ("certifier", "sigma"))]
     return next((c["radii"][0]["eps"] for c in same if c["measurement"] != certificate["measurement"]), None)
 

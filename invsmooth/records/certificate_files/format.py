@@ -62,7 +62,7 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_record(path: Path) -> Record:
     """The content of a certificate file. Its fields are not looked at.
-    Raises: CertificateFileError: no file, no JSON, no certificate file, or one of another version."""
+    Raises: CertificateFileError: no file, no JSON, no certificate file, or of another version."""
     try:
         if not os.path.isfile(path):
             raise CertificateFileError("there is no such file")
@@ -91,7 +91,7 @@ def read_record(path: Path) -> Record:
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys differ: of two equal ones a reader could see one, check the other."""
+    """A JSON object whose keys differ: of two equal ones one could be seen, the other checked."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = sorted(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)

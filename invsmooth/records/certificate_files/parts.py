@@ -45,8 +45,9 @@ def certifier_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str
     Raises: CertificateFileError: its class refuses the parameters."""
     kind = class_of(certificate, path, trust)
     try:
-        names = inspect.signature(kind).parameters
-        return kind(**({name: certificate[name] for name in names} if is_ours(kind) else certificate["parameters"]))
+        if not is_ours(kind):
+            return kind(**certificate["parameters"])
+        return kind(**{name: certificate[name] for name in inspect.signature(kind).parameters})
     except Exception as error:  # whatever a class raises for parameters that it does not take
         raise CertificateFileError(f"certifier: {certificate['certifier']} cannot be made: {error}") from error
 

@@ -1,4 +1,4 @@
-"""Draw the certificates of a file again: with the same inputs they have to give the same numbers."""
+"""Draw the certificates of a file again: the same inputs have to give the same numbers."""
 
 from __future__ import annotations
 
@@ -34,9 +34,8 @@ RELATIVE = 1e-4
 rounding of single precision networks (below 1e-6 for the published ones)."""
 OF_THE_IMAGE = 5e-7
 """… plus this share of the length of the reconstruction, about four units in the last place: single
-precision cannot tell less. A bound that is off by a factor of 10 is found down to an MSE of 1e-12."""
-FOLLOWS = ("ratio", "bound", "reason")
-"""Follows from the rest of a file, beside what the certifier says; right in one without findings."""
+precision cannot tell less. A bound that is off by a factor of 10 is found down to MSE 1e-12."""
+FOLLOWS = ("ratio", "bound", "reason")  # From the rest of a file, beside what the certifier says
 MOST_ENTRIES = 2**26  # Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1
 
 
