@@ -7,6 +7,7 @@ import argparse
 import io
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -39,13 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """0: all files hold up; 2: some do not, or cannot be read."""
     options = parse(arguments)
-    console = Console(soft_wrap=True, highlight=False, markup=False, emoji=False)
+    plain = partial(Console, soft_wrap=True, highlight=False, markup=False, emoji=False)
+    console = plain()
     try:
         files = find_files(options.files)
     except CertificateFileError as error:
-        Console(stderr=True, soft_wrap=True, highlight=False, markup=False, emoji=False).print(
-            f"error: {printable(error)}"
-        )
+        plain(stderr=True).print(f"error: {printable(error)}")
         return 2
     wrong, n_certificates = 0, 0
     for path in files:
@@ -56,17 +56,14 @@ def run(arguments: Sequence[str] | None = None) -> int:
             confirmed = ", redrawn: confirmed" if options.rerun else ""
             console.print(f"ok     {printable(path)}: {described(record)}{confirmed}")
             continue
-        console.print(
-            f"WRONG  {printable(path)}: {printable(errors[0]) if len(errors) == 1 else f'{len(errors)} findings'}",
-            style="bold red",
-        )
+        said = printable(errors[0]) if len(errors) == 1 else f"{len(errors)} findings"
+        console.print(f"WRONG  {printable(path)}: {said}", style="bold red")
         for line in errors[:MOST_LINES] if len(errors) > 1 else ():
             console.print(f"       {printable(line)}")
         if len(errors) > MOST_LINES:
             console.print(f"       … and {len(errors) - MOST_LINES} more")
-    console.print(
-        f"\n{len(files)} files, {len(files) - wrong} hold up with {n_certificates} certificates, {wrong} do not"
-    )
+    right = len(files) - wrong
+    console.print(f"\n{len(files)} files, {right} hold up with {n_certificates} certificates, {wrong} do not")
     console.print(f"{CHECKED}\n{REDRAWN if options.rerun else NOT_CHECKED}" if wrong < len(files) else "")
     return 2 if wrong else 0
 
@@ -79,9 +76,8 @@ def examine(path: Path, options: argparse.Namespace) -> tuple[Record | None, lis
         if not errors and options.rerun:
             from invsmooth.records.certificate_files.rerun import rerun
 
-            again = rerun(
-                record, path, options.ckpt, options.chunk_size, trust=options.trust or (), most_draws=options.max_draws
-            )
+            trust, most = options.trust or (), options.max_draws
+            again = rerun(record, path, options.ckpt, options.chunk_size, trust=trust, most_draws=most)
             errors = [f"refuted: {line}" for line in again]
     except CertificateFileError as error:
         return None, [str(error)]
@@ -103,24 +99,15 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m invsmooth.verify", description=__doc__, epilog="Exit code 0: all files hold up. 2: some do not."
     )
-    parser.add_argument("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
-    parser.add_argument(
-        "--rerun", action="store_true", help="draw all certificates again with the network (needs torch)"
-    )
-    parser.add_argument("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
-    parser.add_argument(
-        "--trust", action="append", metavar="MODULE",
-        help="a module (and all below it) whose classes the files may name for network, operator and certifiers, beside "
-        "invsmooth and torch.nn",
-    )  # fmt: skip
-    parser.add_argument(
-        "--max-draws",
-        type=int,
-        default=MOST_DRAWS,
-        metavar="N",
-        help="draws of a certificate that --rerun makes at most",
-    )
-    parser.add_argument("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
+    add = parser.add_argument
+    add("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
+    add("--rerun", action="store_true", help="draw all certificates again with the network (needs torch)")
+    add("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
+    trusted = "a module (and all below it) whose classes the files may name for network, operator and certifiers"
+    add("--trust", action="append", metavar="MODULE", help=f"{trusted}, beside invsmooth and torch.nn")
+    most = "draws of a certificate that --rerun makes at most"
+    add("--max-draws", type=int, default=MOST_DRAWS, metavar="N", help=most)
+    add("--chunk-size", type=int, metavar="N", help="draws at a time: bounds the memory of --rerun")
     options = parser.parse_args(arguments)
     if not options.rerun and (options.ckpt or options.chunk_size):
         parser.error("--ckpt and --chunk-size only mean something with --rerun")

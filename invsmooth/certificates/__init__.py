@@ -1,7 +1,5 @@
-"""Certificates by randomized smoothing.
-
-The arithmetic and the certifiers need no torch: whoever only computes bounds from numbers does not
-wait for it. What draws reconstructions is imported on its first use."""
+"""Certificates by randomized smoothing. What needs torch, which bounds from numbers do not wait
+for, is imported on its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -28,44 +26,19 @@ if TYPE_CHECKING:
     from invsmooth.certificates.certifiers import certify, certify_all, certify_threshold
     from invsmooth.certificates.pixels import PixelIntervals, pixel_intervals
 
-WITH_TORCH = {
-    "certifiers": ("certify", "certify_all", "certify_threshold"),
-    "pixels": ("PixelIntervals", "pixel_intervals"),
-}
+WITH_TORCH = dict.fromkeys(("certify", "certify_all", "certify_threshold"), "certifiers") | dict.fromkeys(
+    ("PixelIntervals", "pixel_intervals"), "pixels"
+)
 
 __all__ = [
-    "Center",
-    "CenterCertificate",
-    "Certificate",
-    "Certifier",
-    "DecidedCertificate",
-    "Decision",
-    "Discrepancy",
-    "Error",
-    "Mean",
-    "MeanCertificate",
-    "PixelIntervals",
-    "Radius",
-    "RadiusCertificate",
-    "Smoothing",
-    "bonferroni",
-    "certified_ratio",
-    "certify",
-    "certify_all",
-    "certify_threshold",
-    "max_certifiable_ratio",
-    "min_samples",
-    "most_failures",
-    "order_statistic_index",
-    "pixel_intervals",
-    "shifted_quantile",
-    "why_impossible",
-    "why_none",
-]
+    "Center", "CenterCertificate", "Certificate", "Certifier", "DecidedCertificate", "Decision", "Discrepancy", "Error",
+    "Mean", "MeanCertificate", "PixelIntervals", "Radius", "RadiusCertificate", "Smoothing", "bonferroni",
+    "certified_ratio", "certify", "certify_all", "certify_threshold", "max_certifiable_ratio", "min_samples",
+    "most_failures", "order_statistic_index", "pixel_intervals", "shifted_quantile", "why_impossible", "why_none",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
-    for module, names in WITH_TORCH.items():
-        if name in names:
-            return getattr(import_module(f"{__name__}.{module}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in WITH_TORCH:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{WITH_TORCH[name]}"), name)

@@ -12,16 +12,13 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 
 
 def certifiers_in(module: str) -> dict[str, type[Certifier]]:
-    """The certifiers that a module of this package defines, by name; {} also for one that needs
-    torch where there is none."""
+    """That a module of this package defines, by name; {} also where it needs missing torch."""
     try:
         found = vars(import_module(f"{__package__}.{module}"))
     except ImportError:
         return {}
-    classes = [
-        c for c in found.values() if isinstance(c, type) and issubclass(c, Certifier) and not inspect.isabstract(c)
-    ]
-    return {c.name: c for c in classes if c.__module__ == f"{__package__}.{module}"}
+    own = [c for c in found.values() if isinstance(c, type) and c.__module__ == f"{__package__}.{module}"]
+    return {c.name: c for c in own if issubclass(c, Certifier) and not inspect.isabstract(c)}
 
 
 def modules() -> list[str]:
@@ -35,10 +32,8 @@ def packaged() -> dict[str, type[Certifier]]:
 
 
 def certifier_class(name: str) -> type[Certifier]:
-    """Our certifier of this name. Its module has the same name, so that no other is imported.
-
-    Raises: ValueError: there is none.
-    """
+    """Our certifier of this name; ValueError if there is none. Its module has the same name, so
+    that no other is imported."""
     found = certifiers_in(name) if name in modules() else {}
     if name not in found:
         raise ValueError(f"certifier={name!r} is none of {', '.join(packaged())}")
@@ -46,11 +41,8 @@ def certifier_class(name: str) -> type[Certifier]:
 
 
 def as_certifier(certifier: str | type[Certifier] | Certifier, given: Mapping[str, Any] | None = None) -> Certifier:
-    """A certifier from a name of ours or a class, with those of the ``given`` parameters that it
-    has and that are not None.
-
-    Raises: ValueError: an unknown name, or a parameter that is missing.
-    """
+    """From a name of ours or a class, with those ``given`` parameters that it has, but no None.
+    Raises: ValueError: an unknown name, or a parameter that is missing."""
     if isinstance(certifier, Certifier):
         return certifier
     cls = certifier_class(certifier) if isinstance(certifier, str) else certifier

@@ -16,14 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 import numpy as np
 from pydantic import Field
 
-from invsmooth.certificates.center_smoothing import (
-    BALL_FACTOR,
-    DELTA,
-    center_index,
-    default_n_pred,
-    why_abstained,
-    why_no_center,
-)
+from invsmooth.certificates import center_smoothing
+from invsmooth.certificates.center_smoothing import BALL_FACTOR, DELTA
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.certifier import Certifier, Smoothing, Use
 from invsmooth.certificates.fields import AT_LEAST_1, FLAG, NUMBER, SHARE, WHOLE, real
@@ -40,22 +34,16 @@ if TYPE_CHECKING:
 
 CANDIDATE_BYTES = 2**26
 FEWEST_CANDIDATES, MOST_CANDIDATES = 64, 256
-"""The centre is one of the first draws, as many as fit into CANDIDATE_BYTES. That none of 64
-candidates lies in a ball that holds more than half of the draws has a probability below 2^-73:
-the price of fewer candidates than n_pred."""
-SLACK = 1e-6
-"""Relative rounding of the recorded share in the ball."""
+"""The centre is one of the first draws, at most n_pred, that fit into CANDIDATE_BYTES. That none
+of 64 lies in a ball that holds more than half of the draws has a probability below 2^-73."""
+SLACK = 1e-6  # Relative rounding of the recorded share in the ball
 
 
 @dataclass(frozen=True)
 class CenterCertificate(Certificate):
-    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps.
-
-    Attributes:
-        abstained: shape (B,); such an image has no bound and no picture.
-        share_in_ball: share of the second sample in the ball around the centre, shape (B,).
-        n_pred: draws of the first and of the second sample.
-    """
+    """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps. One
+    that ``abstained``, shape (B,), has no bound and no picture. ``share_in_ball``: of the second
+    sample, around the centre, shape (B,); ``n_pred``: draws of the first and the second."""
 
     abstained: Tensor
     share_in_ball: Tensor
@@ -64,13 +52,8 @@ class CenterCertificate(Certificate):
 
 @dataclass(frozen=True)
 class Centre:
-    """One image's centre, shape (C, H, W), and what was found around it.
-
-    Attributes:
-        share: of a second sample of n_pred draws, those within the least median distance.
-        distances: of a third sample of S draws to the centre, squared and divided by n, in
-            ascending order.
-    """
+    """One image's centre, shape (C, H, W); the share of a second sample of n_pred draws that lies
+    within the least median distance; the MSE of a third sample of S draws to it, ascending."""
 
     picture: Tensor
     share: float
@@ -79,14 +62,11 @@ class Centre:
 
 class Center(Certifier):
     """The centres of center smoothing at z and at any z' within eps are at most ``bound`` (MSE)
-    apart, unless one abstains.
-
-    Three independent samples: n_pred draws choose the centre, n_pred decide whether to abstain
-    (alpha_1), S give R-hat (alpha_2).
+    apart, unless one abstains. Three independent samples: n_pred draws choose the centre, n_pred
+    decide whether to abstain (alpha_1), S give R-hat (alpha_2).
 
     Args:
-        n_pred: None takes the fewest that seldom abstain at the confidence (4794 at 0.99).
-    """
+        n_pred: None takes the fewest that seldom abstain at the confidence (4794 at 0.99)."""
 
     name = "center"
     declared = CertifierDeclaration(
@@ -105,11 +85,11 @@ class Center(Certifier):
             raise ValueError(f"n_pred={self.n_pred} has to be at least 1")
 
     def n_first(self, each: Smoothing) -> int:
-        """n_pred, chosen by the confidence if it is None."""
-        return default_n_pred(each.confidence) if self.n_pred is None else self.n_pred
+        return center_smoothing.default_n_pred(each.confidence) if self.n_pred is None else self.n_pred
 
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
-        return why_no_center(ratio, smoothing.n_samples, smoothing.confidence, self.n_pred, dkw=smoothing.dkw)
+        n_samples, confidence, dkw = smoothing.n_samples, smoothing.confidence, smoothing.dkw
+        return center_smoothing.why_no_center(ratio, n_samples, confidence, self.n_pred, dkw=dkw)
 
     def stops(self, each: Smoothing) -> tuple[int, ...]:
         return ()  # it passes over its thousands of draws once
@@ -122,9 +102,8 @@ class Center(Certifier):
         content = centre_content(draws.image(0), n_first, each.n_drawn)
         return [Use("centre", content, 2 * n_first + each.n_drawn)]
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> CenterCertificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> CenterCertificate:  # fmt: skip
         import torch
 
         n_first = each.distinct(self.n_first(each))
@@ -132,50 +111,40 @@ class Center(Certifier):
         ratios = [ratio_of(e, draws.sigma) for e in eps]
         verdicts = [self.verdict(c.share, ratios, each) for c in found]
         k_index, reason = (np.array([v[k] for v in verdicts], dtype=object) for k in (1, 2))
+        distances = torch.stack([c.distances.expand(each.n_samples) for c in found])
         bounds = [
-            [BALL_FACTOR * float(c.distances.expand(each.n_samples)[k - 1]) if k else math.nan for k in row]
-            for c, row in zip(found, k_index, strict=True)
+            [BALL_FACTOR * float(own[k - 1]) if k else math.nan for k in row]
+            for own, row in zip(distances, k_index, strict=True)
         ]
         medians = [c.distances[math.ceil(each.n_drawn / 2) - 1] for c in found]
-        centres = [c.picture * (math.nan if v[0] else 1.0) for c, v in zip(found, verdicts, strict=True)]
-        pictures = torch.stack(centres)[:, None].expand(-1, len(eps), -1, -1, -1)
+        centres = torch.stack([c.picture * (math.nan if v[0] else 1.0) for c, v in zip(found, verdicts, strict=True)])
+        pictures = centres[:, None].expand(-1, len(eps), -1, -1, -1)
         return CenterCertificate(
-            bound=torch.tensor(bounds, dtype=torch.float64, device=draws.y.device),
-            k_index=k_index,
-            median=torch.stack(medians)[:, None].expand(-1, len(eps)),
-            reconstruction_median=pictures,
-            reconstruction_certified=pictures,
-            reason=reason,
-            sound=True,
-            network_evals=1 + 2 * n_first + each.n_drawn,
-            shown=torch.stack(centres),
-            draws=torch.stack([c.distances.expand(each.n_samples) for c in found]),
-            abstained=torch.tensor([v[0] for v in verdicts]),
-            share_in_ball=torch.tensor([c.share for c in found]),
-            n_pred=self.n_first(each),
-        )
+            bound=torch.tensor(bounds, dtype=torch.float64, device=draws.y.device), k_index=k_index,
+            median=torch.stack(medians)[:, None].expand(-1, len(eps)), reconstruction_median=pictures,
+            reconstruction_certified=pictures, reason=reason, sound=True, network_evals=1 + 2 * n_first + each.n_drawn,
+            shown=centres, draws=distances, abstained=torch.tensor([v[0] for v in verdicts]),
+            share_in_ball=torch.tensor([c.share for c in found]), n_pred=self.n_first(each),
+        )  # fmt: skip
 
-    def verdict(
-        self, share: float, ratios: Sequence[float], each: Smoothing
-    ) -> tuple[bool, list[int | None], list[str]]:
-        """Whether it abstains with this share in the ball; for each eps/sigma the rank of R-hat,
-        and why there is no bound."""
-        alone = why_abstained(share, self.n_first(each), each.confidence)
-        k = [None if alone else center_index(each.n_samples, r, each.confidence, dkw=each.dkw) for r in ratios]
+    def verdict(self, share: float, ratios: Sequence[float],
+                each: Smoothing) -> tuple[bool, list[int | None], list[str]]:  # fmt: skip
+        """Whether it abstains; for each eps/sigma the rank of R-hat, and why there is no bound."""
+        alone = center_smoothing.why_abstained(share, self.n_first(each), each.confidence)
+        k = [center_smoothing.center_index(each.n_samples, r, each.confidence, dkw=each.dkw) for r in ratios]
         given = Center(self.n_first(each))
-        return bool(alone), k, [given.why_impossible(ratio, each) or alone for ratio in ratios]
+        reasons = [given.why_impossible(ratio, each) or alone for ratio in ratios]
+        return bool(alone), [None] * len(ratios) if alone else k, reasons
 
     def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         assert isinstance(certificate, CenterCertificate)
         return {"abstained": bool(certificate.abstained[i])}
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
-        """Of the ball of radius R-hat, a quantile of the distances to the centre; times 3 as in
-        the bound."""
+        """Of the ball of radius R-hat; times 3 as in the bound."""
         from invsmooth.checks.truth import check_error
 
-        bound = certificate.bound / BALL_FACTOR
-        found = check_error(attacked, each, bound, reference=certificate.shown, q=0.5 + DELTA)
+        found = check_error(attacked, each, certificate.bound / BALL_FACTOR, reference=certificate.shown, q=0.5 + DELTA)
         return found.scaled(power=1, factor=BALL_FACTOR)
 
     # Its certificate file.
@@ -192,16 +161,14 @@ class Center(Certifier):
     def quantile(self, q: float) -> float | None:
         return 0.5 + DELTA
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         draws, n_pred = record["draws"], self.n_first(each)
         share = round(record["share_in_ball"] * n_pred) / n_pred  # recorded in single precision
         abstained, of_eps, reasons = self.verdict(share, ratios, each)
-        bounds = [real(BALL_FACTOR * draws[k - 1] if k else math.nan) for k in of_eps]
         rows = [
-            {"k_index": k, "bound": bound, "reason": reason}
-            for k, bound, reason in zip(of_eps, bounds, reasons, strict=True)
+            {"k_index": k, "bound": real(BALL_FACTOR * draws[k - 1] if k else math.nan), "reason": reason}
+            for k, reason in zip(of_eps, reasons, strict=True)
         ]
         return {"abstained": abstained, "median": draws[math.ceil(each.n_samples / 2) - 1], "radii": rows}
 
@@ -212,21 +179,25 @@ class Center(Certifier):
             yield f"share_in_ball: {share!r} is no share of n_pred = {n_pred} draws"
 
     def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
-        if narrow and field in ("share_in_ball", "abstained", "k_index"):  # it may abstain by rounding alone
-            return True
-        return field == "share_in_ball" and abs(recorded - again) * record["n_pred"] < 1.5
+        by_rounding = narrow and field in ("share_in_ball", "abstained", "k_index")  # it may abstain by that alone
+        return by_rounding or (field == "share_in_ball" and abs(recorded - again) * record["n_pred"] < 1.5)
 
 
 def cached_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
-    """:func:`centre_of`, from the cache if it is there."""
+    """From the draws of one image, or from the cache if it is there."""
     import torch
 
     from invsmooth.cache import Like
 
+    def squared_distances(centre: Tensor, start: int, count: int) -> Tensor:
+        chunks = draws.chunks(start, start + count)
+        return torch.cat([(x_hat[0].flatten(1).double() - centre).square().sum(1) for _, x_hat in chunks])
+
     def compute() -> Mapping[str, Tensor]:
-        found = centre_of(draws, n_pred, n_samples)
-        share = torch.tensor(found.share, dtype=torch.float64)
-        return {"picture": found.picture, "share": share, "distances": found.distances}
+        centre, ball = least_median_distance(draws, n_pred)
+        share = (squared_distances(centre, n_pred, n_pred) <= ball).double().mean()
+        distances = squared_distances(centre, 2 * n_pred, n_samples).sort().values / centre.numel()
+        return {"picture": centre.view(draws.image_shape).to(draws.y), "share": share, "distances": distances}
 
     expected = {"picture": Like(tuple(draws.image_shape)), "share": Like(dtype=torch.float64),
                 "distances": Like((n_samples,), torch.float64)}  # fmt: skip
@@ -235,31 +206,12 @@ def cached_centre(draws: Draws, n_pred: int, n_samples: int) -> Centre:
 
 
 def centre_content(draws: Draws, n_pred: int, n_samples: int) -> dict[str, Any]:
-    """What determines the centre of the draws of one image."""
     return draws.content(2 * n_pred + n_samples) | {"n_pred": n_pred}
-
-
-def centre_of(draws: Draws, n_pred: int, n_samples: int) -> Centre:
-    """``draws``: of one image."""
-    import torch
-
-    centre, ball = least_median_distance(draws, n_pred)
-
-    def squared_distances(start: int, count: int) -> Tensor:
-        parts = [
-            (x_hat[0].flatten(1).double() - centre).square().sum(1) for _, x_hat in draws.chunks(start, start + count)
-        ]
-        return torch.cat(parts)
-
-    inside = squared_distances(n_pred, n_pred) <= ball
-    distances = squared_distances(2 * n_pred, n_samples).sort().values / centre.numel()
-    return Centre(centre.view(draws.image_shape).to(draws.y), float(inside.double().mean()), distances)
 
 
 def least_median_distance(draws: Draws, n_pred: int) -> tuple[Tensor, Tensor]:
     """The candidate with the least median distance (rank ceil(n_pred/2)) to n_pred draws, itself
-    among them, as a float64 vector, and the square of that distance. Memory: the candidates and
-    their distances to all draws."""
+    among them, as a float64 vector, and the square of that distance."""
     import torch
 
     fit = CANDIDATE_BYTES // (8 * draws.image_shape.numel())

@@ -1,10 +1,7 @@
 """Center smoothing: the thresholds of Kumar & Goldstein (2021), "Center Smoothing: Certified
 Robustness for Networks with Structured Outputs", with the exact binomial rule in place of their
-interpolated quantile plus Hoeffding (SPEC 6.4).
-
-The failure probability 1 - c is split in halves: alpha_1 for the two Hoeffding bounds, alpha_2 for
-the order statistic. Numbers in, numbers out: nothing here needs torch, so that a bound can be
-checked again without it."""
+interpolated quantile plus Hoeffding (SPEC 6.4). Half of the failure probability 1 - c is alpha_1,
+for the two Hoeffding bounds, half alpha_2, for the order statistic. No torch."""
 
 from __future__ import annotations
 
@@ -12,10 +9,8 @@ import math
 
 from invsmooth.certificates.order_statistics import check_sampling, order_statistic_index, shifted_quantile, why_none
 
-DELTA = 0.05
-"""Delta: how far from one half the share of outputs in the ball may be."""
-BALL_FACTOR = 9
-"""The bound over R-hat², both as MSE: the centres are at most 3 R-hat apart."""
+DELTA = 0.05  # Delta: how far from one half the share of outputs in the ball may be
+BALL_FACTOR = 9  # The bound over R-hat², both as MSE: the centres are at most 3 R-hat apart
 
 
 def split_alpha(confidence: float) -> tuple[float, float]:
@@ -38,12 +33,7 @@ def default_n_pred(confidence: float) -> int:
 
 def why_abstained(share_in_ball: float, n_pred: int, confidence: float) -> str:
     """Why no centre is returned, "" where one is: Delta_1 and Delta_2 = 1/2 - (share - Delta_1)
-    must be at most Delta.
-
-    Args:
-        share_in_ball: of n_pred FRESH draws, the share within the least median distance of the
-            centre.
-    """
+    must be at most Delta. The share is of n_pred FRESH draws."""
     delta_1 = hoeffding_slack(n_pred, confidence)
     delta_2 = 0.5 - (share_in_ball - delta_1)
     if delta_1 > DELTA:
@@ -59,18 +49,13 @@ def why_abstained(share_in_ball: float, n_pred: int, confidence: float) -> str:
 def center_index(n_samples: int, ratio: float, confidence: float, *, dkw: bool = False) -> int | None:
     """Rank of the distance R-hat: it bounds the Phi(Phi^{-1}(1/2 + Delta) + eps/sigma)-quantile
     of the distances to the centre with probability 1 - alpha_2; None where no draw does."""
-    if math.isinf(ratio):
-        return None
-    return order_statistic_index(
-        n_samples, shifted_quantile(0.5 + DELTA, ratio, 1), 1 - split_alpha(confidence)[1], dkw=dkw
-    )
+    q_bar, each = shifted_quantile(0.5 + DELTA, ratio, 1), 1 - split_alpha(confidence)[1]
+    return None if math.isinf(ratio) else order_statistic_index(n_samples, q_bar, each, dkw=dkw)
 
 
-def why_no_center(
-    ratio: float, n_samples: int, confidence: float, n_pred: int | None = None, *, dkw: bool = False
-) -> str:
-    """Why the certifier ``center`` can give no bound at eps/sigma = ``ratio``, whatever the
-    network; "" where it can."""
+def why_no_center(ratio: float, n_samples: int, confidence: float, n_pred: int | None = None, *,
+                  dkw: bool = False) -> str:  # fmt: skip
+    """Why center smoothing can give no bound at eps/sigma = ``ratio``; "" where it can."""
     if n_pred is not None and hoeffding_slack(n_pred, confidence) > DELTA:
         needed = math.ceil(math.log(2 / split_alpha(confidence)[0]) / (2 * DELTA**2))
         return (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, ClassVar, Self
 
 import numpy as np
 
@@ -21,22 +21,16 @@ class Certificate:
 
     Attributes:
         bound: certified MSE, nan where none exists. What it bounds: see the certifier.
-        k_index: rank K among the S draws in ascending order, 1-based, of the draw that gives the
-            bound; None where no draw does. Object array.
-        median: MSE of the median draw (rank ceil(S/2)) to the reference: an estimate, without
-            confidence.
-        reconstruction_median: the reconstruction of that draw, shape (…, C, H, W) (paper, Algorithm
-            3).
-        reconstruction_certified: the reconstruction of rank K; nan where none exists. A certifier
-            that shows one image has it in both of these.
+        k_index: rank K, 1-based, among the S ascending draws of the one that gives the bound; None
+            where none does. Object array.
+        median: MSE of the median draw (rank ceil(S/2)) to the reference: an estimate.
+        reconstruction_median, reconstruction_certified: of that draw (paper, Algorithm 3) and of
+            rank K, nan where none exists, shape (…, C, H, W); or the one image that is shown.
         reason: why there is no bound, and what would give one; "" where there is one. Object array.
         sound: whether the bound holds for all ||xi||_2 <= eps as given.
-        network_evals: network evaluations for each image that this certifier takes alone.
-        shown: the image deployed, shape (B, C, H, W): f(y), the mean c of the first draws, or the
-            centre.
+        network_evals, shown: for each image that this certifier takes alone; the one deployed.
         draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are
-            taken of; S = 0 where the bound is none of them.
-    """
+            taken of; S = 0 where the bound is none of them."""
 
     RADIUS_AXIS: ClassVar[tuple[str, ...]] = (
         "bound", "k_index", "median", "reconstruction_median", "reconstruction_certified", "reason",
@@ -55,12 +49,10 @@ class Certificate:
 
     def at(self, radius: int) -> Self:
         """The certificate at one radius of the grid, by its position; indexed by image alone."""
-        changes: dict[str, Any] = {name: getattr(self, name)[:, radius] for name in self.RADIUS_AXIS}
-        return replace(self, **changes)
+        return replace(self, **{name: getattr(self, name)[:, radius] for name in self.RADIUS_AXIS})
 
     def n_drawn_for(self, i: int, n_samples: int) -> int:
-        """Draws behind the certificate of image i at one radius, where S = ``n_samples`` were
-        allowed."""
+        """Draws behind the certificate of image i at one radius, of ``n_samples`` allowed."""
         return n_samples
 
 

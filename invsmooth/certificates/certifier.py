@@ -1,9 +1,8 @@
 """What a certifier is: the class that ours and anyone's derive from.
 
-One certifier is one class in one file, with one yaml (``conf/certify/NAME.yaml``). All that the
-rest of the program needs to know of it is here: rows, plan, reports, certificate files and the
-truth check read it and know no certifier by name. Importing a certifier needs no torch (functions
-import it where they draw): a certificate file is checked without it."""
+One certifier is one class in one file, with one yaml (``conf/certify/NAME.yaml``). The rest of the
+program reads here all that it needs, and knows no certifier by name. Importing one needs no torch
+(functions import it where they draw): a certificate file is checked without it."""
 
 from __future__ import annotations
 
@@ -30,19 +29,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Smoothing:
-    """The settings of certification that all certifiers share. Everything on the [0, 1] pixel
-    scale.
+    """The settings of certification that all certifiers share.
 
     Attributes:
-        sigma: standard deviation of the smoothing noise per pixel.
+        sigma: standard deviation of the smoothing noise per pixel, [0, 1] pixel scale.
         n_samples: S, draws for each image.
-        confidence: c, one-sided. In the methods of a certifier: of each certificate
-            (:meth:`Certifier.each`).
+        confidence: c, one-sided. In a certifier's methods: of each one (:meth:`Certifier.each`).
         q: the quantile that percentile certifiers bound.
         simultaneous: over the radii: ``"none"``, ``"bonferroni"`` or ``"dkw"``.
-        seed: of the draws.
-        chunk_size: draws of each image at a time; None chooses it by the size of the images.
-    """
+        chunk_size: draws of each image at a time; None chooses it by the size of the images."""
 
     sigma: float
     n_samples: int
@@ -58,7 +53,6 @@ class Smoothing:
 
     @property
     def n_drawn(self) -> int:
-        """Different draws among the S."""
         return self.distinct(self.n_samples)
 
     @property
@@ -77,12 +71,8 @@ class Smoothing:
 
 @dataclass(frozen=True)
 class Use:
-    """Draws that a certifier takes, and the result that is cached of them.
-
-    Attributes:
-        kind, content: name and content of the cached result (:mod:`invsmooth.cache`).
-        draws: how many, counted from draw 0.
-    """
+    """What a certifier draws (so many, from draw 0), and name and content of the result that is
+    cached of it (:mod:`invsmooth.cache`)."""
 
     kind: str
     content: Mapping[str, Any]
@@ -90,8 +80,7 @@ class Use:
 
 
 class Certifier(ABC):
-    """A certifier with its own parameters. ``__init__`` stores its arguments under their names
-    and does nothing else."""
+    """With its own parameters: ``__init__`` stores its arguments under their names, no more."""
 
     name: ClassVar[str]
     declared: ClassVar[CertifierDeclaration]
@@ -109,34 +98,26 @@ class Certifier(ABC):
         return False
 
     def check(self, smoothing: Smoothing) -> None:  # noqa: B027 (most certifiers have nothing to check)
-        """Raises ValueError: parameters of this certifier that are out of range, alone or with
-        these settings."""
+        """Raises ValueError: parameters that are out of range, alone or with these settings."""
 
     @abstractmethod
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
-        """Why no draws give a bound at eps/sigma = ``ratio``, and what would; ``""`` where they
-        can."""
+        """Why no draws give a bound at eps/sigma = ``ratio``, and what would; "" where they can."""
 
     def over_eps(self, how: str, *, apart: bool | None = None) -> str:
-        """How it pays for all radii together where ``certify.over_eps`` is ``how``.
-
-        Args:
-            apart: each radius is certified at a measurement of its own; None: as the declaration
-                says. A DKW band is of the draws at one measurement, so that Bonferroni pays there.
-        """
+        """How it pays for all radii together where ``certify.over_eps`` is ``how``. ``apart``: each
+        at a measurement of its own; None: as declared. A DKW band is of one measurement's draws."""
         apart = self.declared.at == "attacked" if apart is None else apart
         return "bonferroni" if how == "dkw" and apart else how
 
     def each(self, smoothing: Smoothing, n_radii: int, *, apart: bool | None = None) -> Smoothing:
-        """The settings of each certificate of ``n_radii`` radii, once it pays for what
-        ``simultaneous`` says of them."""
+        """The settings of each of ``n_radii`` certificates, once ``simultaneous`` is paid for."""
         how = self.over_eps(smoothing.simultaneous, apart=apart)
         confidence = bonferroni(smoothing.confidence, n_radii) if how == "bonferroni" else smoothing.confidence
         return replace(smoothing, confidence=confidence, simultaneous="dkw" if how == "dkw" else "none")
 
     def joint_over_eps(self, each: Smoothing) -> bool:
-        """Whether the certificates of all radii, with these settings of each, are one statement:
-        they hold or fail together."""
+        """Whether the certificates of all radii are one statement: they hold or fail together."""
         return each.dkw
 
     def stops(self, each: Smoothing) -> tuple[int, ...]:
@@ -144,19 +125,16 @@ class Certifier(ABC):
         kept. () for a certifier that passes over its draws once and keeps none."""
         return (each.n_drawn,)
 
-    @property
-    def rereads(self) -> bool:
-        """Whether its draws have to be kept, be they more than the memory holds."""
-        return False
+    rereads: ClassVar[bool] = False
+    """Whether its draws have to be kept, be they more than the memory holds."""
 
     def n_draws(self, each: Smoothing) -> int:
-        """The draws that it takes of each image, at most."""
+        """Of each image, at most."""
         return each.n_samples
 
     def references(self, shown: Tensor | None, x: Tensor | None) -> dict[str, Tensor]:
-        """Fixed images, shape (B, C, H, W), which every draw is compared with:
-        :meth:`Draws.errors` has their errors, computed once for all certifiers. By names that
-        tell what they are (``"shown"``: f(y), ``"x"``); what is None is left out."""
+        """Fixed images, shape (B, C, H, W), that :meth:`Draws.errors` compares every draw with,
+        once for all certifiers, by name (``"shown"``: f(y), ``"x"``); what is None is left out."""
         return {}
 
     @abstractmethod
@@ -166,18 +144,11 @@ class Certifier(ABC):
     # The certificate.
 
     @abstractmethod
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> Certificate:
-        """Certify every image of the batch at every radius.
-
-        Args:
-            draws: the smoothed reconstructions.
-            shown: f(y), shape (B, C, H, W).
-            x: clean images; None where they are not known.
-            eps: l2 radii over one whole image.
-            each: settings of each certificate (:meth:`each`).
-        """
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> Certificate:  # fmt: skip
+        """Certify every image of the batch at every radius (l2 over one image). ``shown``: f(y),
+        shape (B, C, H, W); ``x``: clean images, None where they are not known; ``each``: settings
+        of each certificate (:meth:`each`)."""
 
     # What comes after it.
 
@@ -187,16 +158,15 @@ class Certifier(ABC):
 
     @property
     def covered_by(self) -> str:
-        """Certifier whose truth check, from the same draws, is stricter: this one is not checked
-        if that one is; "" for none."""
+        """Certifier whose truth check is stricter: this one is not checked if that one is; ""."""
         return ""
 
     truth_evals: ClassVar[int] = 1
     """Network evaluations for each fresh draw of the truth check."""
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
-        """Try to refute a certificate at one radius with the attack that was found, in the unit
-        of the bound; None where there is nothing to check."""
+        """Try to refute a certificate at one radius with the attack found, in the unit of the
+        bound; None where there is nothing to check."""
         return None
 
     # Its certificate file. Numbers only, no torch.
@@ -209,11 +179,10 @@ class Certifier(ABC):
     ranges: ClassVar[Mapping[str, Range]] = {}
     """Fields of the record -> what may stand in them."""
     follows: ClassVar[tuple[str, ...]] = ()
-    """Fields of the record, beside bound and reason, that follow from the evidence: not compared
-    when redrawn."""
+    """Fields, beside bound and reason, that follow from the evidence: not compared when redrawn."""
     scales: ClassVar[Mapping[str, str]] = {"draws": "mse", "median": "mse"}
-    """Fields of the record -> ``"mse"``, ``"length"`` or ``"squared length"``, l2 norms over the
-    image: rounding of the reconstructions shows in them. Other numbers are compared relatively."""
+    """Fields of the record in which rounding of reconstructions shows -> ``"mse"``, ``"length"`` or
+    ``"squared length"`` (l2 norms). Other numbers are compared relatively."""
 
     @classmethod
     def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -222,25 +191,18 @@ class Certifier(ABC):
         raise NotImplementedError(f"{cls.__name__} writes no certificate file; set certify.files=false")
 
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
-        """Its own fields for image i, with the list ``radii``; but for its parameters and the
-        settings."""
+        """Its own fields for image i, with the list ``radii``, without parameters and settings."""
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")
 
     def quantile(self, q: float) -> float | None:
-        """The quantile that eps/sigma shifts; None for none. If there is one, the shifted
-        quantile is the field ``q_bar`` of each radius, which :meth:`fields` has to declare.
-        ``q``: of the settings."""
+        """The quantile that eps/sigma shifts, with ``q`` of the settings; None for none. Shifted it
+        is the field ``q_bar`` of each radius, which :meth:`fields` has to declare."""
         return None
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
-        """What has to follow from the recorded evidence, in the shape of the record.
-
-        Args:
-            ratios: eps/sigma of each radius.
-            n: pixels of the image.
-        """
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
+        """What has to follow from the recorded evidence, in the shape of the record. ``ratios``:
+        eps/sigma of each radius; ``n``: pixels of the image."""
         return {"radii": [{} for _ in ratios]}
 
     def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
@@ -257,9 +219,5 @@ class Certifier(ABC):
 
     def excused(self, record: Mapping[str, Any], field: str, recorded: Any, again: Any, *, narrow: bool) -> bool:
         """Whether a field (its last name) may differ when redrawn: a draw can lie within rounding
-        of a limit.
-
-        Args:
-            narrow: all draws lie within rounding of each other.
-        """
+        of a limit. ``narrow``: all draws lie within rounding of each other."""
         return False

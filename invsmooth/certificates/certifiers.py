@@ -3,10 +3,7 @@
 y is the observed measurement of a signal z, y_z' that of z' with the same noise b, f the network,
 and delta ~ N(0, sigma² I). Each bound holds with probability at least ``confidence`` over the
 draws, for EVERY signal z' within eps of z (the clean signal among them, if an attack of at most eps
-separates the two). What is bounded, as an MSE, is said by each certifier: :mod:`discrepancy
-<invsmooth.certificates.discrepancy>`, :mod:`error <invsmooth.certificates.error>`, :mod:`radius
-<invsmooth.certificates.radius>`, :mod:`mean <invsmooth.certificates.mean>` and :mod:`center
-<invsmooth.certificates.center>`."""
+separates the two). What is bounded, as an MSE, is said by each certifier's module."""
 
 from __future__ import annotations
 
@@ -30,26 +27,12 @@ from invsmooth.operators.base import Operator
 
 
 def certify(
-    estimator: Estimator,
-    operator: Operator,
-    y: Tensor,
-    *,
-    sigma: float,
-    eps: float | Sequence[float],
-    n_samples: int,
-    confidence: float = 0.99,
-    q: float = 0.5,
-    certifier: str | type[Certifier] | Certifier = "discrepancy",
-    x: Tensor | None = None,
-    seed: int = 0,
-    chunk_size: int | None = None,
-    image_keys: ImageKeys | None = None,
-    simultaneous: str = "none",
-    threshold: float | None = None,
-    radius_of: str | None = None,
-    n_centre: int | None = None,
-    n_pred: int | None = None,
-) -> Certificate:
+    estimator: Estimator, operator: Operator, y: Tensor, *, sigma: float, eps: float | Sequence[float], n_samples: int,
+    confidence: float = 0.99, q: float = 0.5, certifier: str | type[Certifier] | Certifier = "discrepancy",
+    x: Tensor | None = None, seed: int = 0, chunk_size: int | None = None, image_keys: ImageKeys | None = None,
+    simultaneous: str = "none", threshold: float | None = None, radius_of: str | None = None,
+    n_centre: int | None = None, n_pred: int | None = None,
+) -> Certificate:  # fmt: skip
     """Certify the smoothed reconstructions of measurements ``y`` at every radius of ``eps``, from
     one set of draws.
 
@@ -80,8 +63,7 @@ def certify(
             ``threshold``.
         PremiseError (a ValueError): estimator, operator, y or x are such that a certificate would
             mean nothing; see :func:`invsmooth.estimators.premises.checked`. It evaluates the
-            estimator twice more for each batch.
-    """
+            estimator twice more for each batch."""
     given = {"threshold": threshold, "radius_of": radius_of, "n_centre": n_centre, "n_pred": n_pred}
     chosen = as_certifier(certifier, given)
     smoothing = Smoothing(
@@ -93,28 +75,19 @@ def certify(
 
 
 def certify_all(
-    estimator: Estimator,
-    operator: Operator,
-    y: Tensor,
-    certifiers: Sequence[Certifier],
-    smoothing: Smoothing,
-    *,
-    eps: Sequence[float],
-    x: Tensor | None = None,
-    image_keys: ImageKeys | None = None,
-    remember: Remember = not_kept,
-) -> dict[str, Certificate]:
+    estimator: Estimator, operator: Operator, y: Tensor, certifiers: Sequence[Certifier], smoothing: Smoothing, *,
+    eps: Sequence[float], x: Tensor | None = None, image_keys: ImageKeys | None = None, remember: Remember = not_kept,
+) -> dict[str, Certificate]:  # fmt: skip
     """Several certifiers; see :func:`certify`. They share one set of draws, of which each takes the
     first ones: together they cost as much as the one that needs the most.
 
     Args:
-        smoothing: settings that they share; the confidence is that of each certificate, or of all
-            radii together, as ``simultaneous`` says.
+        smoothing: its confidence is that of each certificate, or of all radii together, as
+            ``simultaneous`` says.
         remember: caches the errors and moments of the draws, from which certificates at other
             radii, confidences and quantiles follow without further draws. It has to know which
             estimator and operator they are of.
-    Returns: name -> certificate with the radius axis, each with the confidence given on its own.
-    """
+    Returns: name -> certificate with the radius axis, each with the confidence given on its own."""
     smoothing.check()
     eps = as_radii(eps)
     each = {c: c.each(smoothing, len(eps), apart=False) for c in certifiers}
@@ -134,23 +107,19 @@ def smoothed(
     estimator: Estimator, operator: Operator, y: Tensor, smoothing: Smoothing, x: Tensor | None = None,
     image_keys: ImageKeys | None = None,
 ) -> Iterator[tuple[Draws, Tensor]]:  # fmt: skip
-    """The smoothed reconstructions of ``y`` and f(y), without gradients, once the arguments were
-    checked."""
+    """Smoothed reconstructions of ``y``, and f(y), without gradients, of checked arguments."""
     known = checked(estimator, operator, y, x)
     known.check_sigma(smoothing.sigma, y)
     keys = list(range(len(y))) if image_keys is None else list(image_keys)
     with torch.no_grad(), frozen(known):
         shown = known.reconstruction(y)
-        yield (
-            Draws(known, operator, y, smoothing.sigma, shown.shape[1:], smoothing.seed, keys, smoothing.chunk_size),
-            shown,
-        )
+        size = smoothing.chunk_size
+        yield Draws(known, operator, y, smoothing.sigma, shown.shape[1:], smoothing.seed, keys, size), shown
 
 
 def prepared(draws: Draws, each: Mapping[Certifier, Smoothing], shown: Tensor | None, x: Tensor | None) -> Draws:
-    """The draws for several certifiers (with the settings of each): compared with all their
-    references in one pass, and kept if one reads them again, or several pass over them, or the
-    memory holds them."""
+    """The draws for several certifiers: compared with all their references in one pass, and kept
+    if one reads them again, or several pass over them, or the memory holds them."""
     references = {name: r for c in each for name, r in c.references(shown, x).items()}
     draws, stops = replace(draws, references=references), {c: c.stops(own) for c, own in each.items()}
     ends = sorted({stop for own in stops.values() for stop in own})
@@ -161,21 +130,10 @@ def prepared(draws: Draws, each: Mapping[Certifier, Smoothing], shown: Tensor | 
 
 
 def certify_threshold(
-    estimator: Estimator,
-    operator: Operator,
-    y: Tensor,
-    *,
-    threshold: float,
-    sigma: float,
-    eps: float,
-    max_samples: int,
-    confidence: float = 0.99,
-    q: float = 0.5,
-    x: Tensor | None = None,
-    seed: int = 0,
-    chunk_size: int | None = None,
-    image_keys: ImageKeys | None = None,
-) -> Decision:
+    estimator: Estimator, operator: Operator, y: Tensor, *, threshold: float, sigma: float, eps: float,
+    max_samples: int, confidence: float = 0.99, q: float = 0.5, x: Tensor | None = None, seed: int = 0,
+    chunk_size: int | None = None, image_keys: ImageKeys | None = None,
+) -> Decision:  # fmt: skip
     """Decide, image by image, whether the q̄-quantile of the MSE to f(y), or to ``x`` if that is
     given, is at most ``threshold``, with as few draws as it takes.
 
@@ -188,8 +146,7 @@ def certify_threshold(
     does.
 
     Args: as for :func:`certify`.
-    Raises: ValueError: a value outside its range.
-    """
+    Raises: ValueError: a value outside its range."""
     smoothing = Smoothing(
         sigma=float(sigma), n_samples=max_samples, confidence=confidence, q=q, seed=seed, chunk_size=chunk_size
     )

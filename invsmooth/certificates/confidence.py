@@ -1,28 +1,24 @@
-"""Confidence of several certificates together, and of certificates that stop drawing early. Numbers
-only, no torch.
-
-One certificate fails (its bound is below the truth) with probability at most 1 - c, where c is its
-confidence:
+"""Confidence of several certificates together, and of certificates that stop drawing early. No
+torch. One of confidence c fails (its bound is below the truth) with probability at most 1 - c.
 
 - Picked from a grid of n (the best sigma, say), or read off together: :func:`bonferroni`.
 - All radii and quantiles of one set of draws: the DKW band
   (:func:`invsmooth.certificates.order_statistic_index`).
 - Over a data set the expected share that fails is at most 1 - c; :func:`most_failures` bounds their
   number.
-- Looked at repeatedly while drawing: :func:`looks` and :func:`decide`.
-"""
+- Looked at repeatedly while drawing: :func:`looks` and :func:`decide`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import count
 
 from scipy.stats import binom
 
 from invsmooth.certificates.order_statistics import check_sampling
 
 SIMULTANEOUS = ("none", "bonferroni", "dkw")
-"""Over the radii of one certificate: each on its own; all those given; all there are (and all
-quantiles)."""
+"""Over the radii: each on its own; all those given; all there are (and all quantiles)."""
 
 
 def bonferroni(confidence: float, n: int) -> float:
@@ -34,10 +30,7 @@ def bonferroni(confidence: float, n: int) -> float:
 
 def most_failures(n_certificates: int, confidence: float, level: float = 0.99) -> int:
     """With probability at least ``level`` no more than this many of n certificates with INDEPENDENT
-    draws fail.
-
-    The expected number is at most n (1 - c). Images of a data set have independent draws; the radii
-    and the sigmas of one image do not."""
+    draws fail: those of the images of a data set, but not the radii and the sigmas of one image."""
     check_sampling(n_certificates, confidence)
     check_sampling(1, level)
     return int(binom.ppf(level, n_certificates, 1 - confidence))
@@ -50,24 +43,17 @@ def looks(first: int, max_samples: int, confidence: float) -> Iterator[tuple[int
     These sum to less than 1 - c over any number of looks, so that whatever is concluded at
     whichever look one stops is wrong with probability at most 1 - c (union bound)."""
     check_sampling(first, confidence)
-    n_samples, j = min(first, max_samples), 1
-    while True:
+    for j in count(1):
+        n_samples = min(2 ** (j - 1) * first, max_samples)
         yield n_samples, (1 - confidence) / (j * (j + 1))
         if n_samples >= max_samples:
             return
-        n_samples, j = min(2 * n_samples, max_samples), j + 1
 
 
 def decide(n_below: int, n_samples: int, q_bar: float, alpha: float) -> bool | None:
-    """Whether the q̄-quantile is at most t, by two exact binomial tests of which each errs with
-    probability <= alpha.
-
-    Args:
-        n_below: how many of S independent draws are at most t.
-        n_samples: S.
-        q_bar: the shifted quantile.
-    Returns: True (P[value <= t] >= q̄), False (it is below q̄), or None (undecided).
-    """
+    """Whether the q̄-quantile is at most t, where ``n_below`` of S independent draws are: True
+    (P[value <= t] >= q̄), False (it is below q̄), or None (undecided). Two exact binomial tests, of
+    which each errs with probability <= alpha."""
     if binom.sf(n_below - 1, n_samples, q_bar) <= alpha:
         return True
     return False if binom.cdf(n_below, n_samples, q_bar) <= alpha else None

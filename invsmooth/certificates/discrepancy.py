@@ -19,10 +19,7 @@ class Discrepancy(Percentile):
     """For every signal z' within eps of the observed one, at least a fraction q of the smoothed
     reconstructions f(y_{z'+delta}) is within ``bound`` (MSE) of f(y). That reference is fixed: it
     depends neither on delta nor on z'. In the paper's Corollary 3.2 it moves with the attack, and
-    the claim is false.
-
-    An evaluation takes it at the attacked measurement, as the paper does.
-    """
+    the claim is false. An evaluation takes it at the attacked measurement, as the paper does."""
 
     name = "discrepancy"
     reference = "shown"
@@ -37,10 +34,8 @@ class Discrepancy(Percentile):
     )  # fmt: skip
 
     def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
-        return {
-            "discrepancy_median": float(certificate.median[i]),
-            "discrepancy_certified": float(certificate.bound[i]),
-        }
+        own = {"discrepancy_median": certificate.median, "discrepancy_certified": certificate.bound}
+        return {name: float(values[i]) for name, values in own.items()}
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
         """Certified at x + xi, with the reconstruction there as reference; checked at x, which

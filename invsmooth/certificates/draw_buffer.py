@@ -1,5 +1,4 @@
-"""Reconstructions that are needed more than once: kept in memory, or in a temporary file where
-they are many."""
+"""Reconstructions that are needed more than once: in memory, or many in a temporary file."""
 
 from __future__ import annotations
 
@@ -14,21 +13,12 @@ from torch import Tensor
 
 from invsmooth.core.errors import ScratchError
 
-KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}
-"""What is kept in the memory of a device; more goes to the file."""
+KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}  # What is kept in the memory of a device; more goes to the file
 
 
 class DrawBuffer:
-    """Room for N reconstructions of each of B images.
-
-    The file has no name and is gone when this is, or when the process is killed.
-
-    Args:
-        like: for dtype and device.
-
-    Attributes:
-        filled: how many there are of each image.
-    """
+    """Room for N reconstructions of each of B images, of which ``filled`` are there; ``like``: for
+    dtype and device. The file has no name and is gone when this or the process is."""
 
     def __init__(self, n_images: int, n_draws: int, image_shape: torch.Size, like: Tensor) -> None:
         self.n_images, self.n_draws, self.image_shape, self.like = n_images, n_draws, image_shape, like
@@ -37,10 +27,7 @@ class DrawBuffer:
         self.file: BinaryIO | None = None
 
     def reserve(self) -> None:
-        """Take the whole memory or disk space, if that was not done before.
-
-        Raises: ScratchError: the disk has no room.
-        """
+        """Take the whole memory or disk space, once. Raises: ScratchError: the disk has no room."""
         if self.tensor is not None or self.file is not None:
             return
         if self.file_bytes == 0:
@@ -89,8 +76,7 @@ def fits_memory(count: int, like: Tensor) -> bool:
 
 
 def folder() -> str:
-    """Where large temporary files go: TMPDIR, else /var/tmp, which is on a disk where /tmp may
-    be memory."""
+    """For large temporary files: TMPDIR, else /var/tmp, on a disk where /tmp may be memory."""
     return os.environ.get("TMPDIR") or ("/var/tmp" if os.access("/var/tmp", os.W_OK) else tempfile.gettempdir())
 
 
@@ -102,9 +88,8 @@ def temporary_file(size: int) -> BinaryIO:
             if hasattr(os, "posix_fallocate"):
                 os.posix_fallocate(file.fileno(), 0, size)
         except OSError as error:
-            raise ScratchError(
-                f"the draws of an image (or batch), {size / 2**30:.1f} GiB, have no room in {folder()}: "
-                f"{error.strerror}. Set TMPDIR to a folder on a larger disk, or take fewer n_samples"
-            ) from error
+            full = f"the draws of an image (or batch), {size / 2**30:.1f} GiB, have no room in {folder()}"
+            remedy = "Set TMPDIR to a folder on a larger disk, or take fewer n_samples"
+            raise ScratchError(f"{full}: {error.strerror}. {remedy}") from error
         undo.pop_all()
     return file

@@ -19,36 +19,26 @@ from invsmooth.operators.base import Operator
 
 T = TypeVar("T")
 
-PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}
-"""Network input pixels at a time if no chunk size is given. 8 images of 256 x 256 fill the cores
-of a CPU; more only cost cache. A GPU takes many."""
+PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}  # Of network input: 8 images of 256 x 256 fill a CPU, not a GPU
 
-ImageKeys = Sequence[str | int]
-"""The name of each image of a batch, which seeds its noise: the noise does not depend on the
-batch."""
+ImageKeys = Sequence[str | int]  # The name of each image, which seeds its noise, whatever the batch
 
 
 @dataclass(frozen=True)
 class Draws:
     """The smoothed reconstructions f(y + A delta_k), k = 0, 1, 2, …, delta_k ~ N(0, sigma² I), of a
-    batch of images.
-
-    Draw k of an image depends on (seed, its key, k) alone and not on the chunks. Different k are
-    independent, and delta_k/sigma is common to all sigma. The noise A delta_k is added to the
-    measurement, and nothing is clamped. For an A with orthonormal rows this is the same as adding
-    N(0, sigma²) to y.
+    batch of images. Draw k of an image depends on (seed, its key, k) alone and not on the chunks.
+    Different k are independent, delta_k/sigma is common to all sigma, and nothing is clamped. For
+    an A with orthonormal rows this is the same as adding N(0, sigma²) to y.
 
     Attributes:
-        estimator, operator: f and A.
         y: measurements, shape (B, …).
         image_shape: (C, H, W).
         chunk_size: draws of every image at a time; None chooses it by the image size.
         shared: keeps the first draws, which several certifiers use; None for none.
-        remember: caches what follows from the draws (errors, moments), which is far less than the
-            draws.
+        remember: caches what follows from the draws (errors, moments), far less than the draws.
         references: images (B, C, H, W), by name, that :meth:`errors` compares every draw with.
-        known: what :meth:`once` computed.
-    """
+        known: what :meth:`once` computed."""
 
     estimator: Estimator
     operator: Operator
@@ -64,31 +54,26 @@ class Draws:
     known: dict[Hashable, Any] = field(default_factory=dict)
 
     def __len__(self) -> int:
-        """B, the number of images."""
         return len(self.y)
 
     def chunks(self, start: int, stop: int) -> Iterator[tuple[slice, Tensor]]:
-        """Yield (k, f(y + A delta_k)): a slice of start … stop - 1 counted from ``start``, and (B,
-        len(k), C, H, W).
-
-        Raises: NotFiniteError: a reconstruction is not finite.
-        """
+        """Yield (k, f(y + A delta_k)): a slice counted from ``start``, and (B, len(k), C, H, W).
+        Raises: NotFiniteError: a reconstruction is not finite."""
         first = start
         while first < stop:
-            last = min(first + self.step, stop)
+            last, source = min(first + self.step, stop), self.chunk
             if self.shared is not None and first < self.shared.n_samples:
-                last = min(last, self.shared.n_samples)
-                yield slice(first - start, last - start), self.shared.read(first, last)
-            else:
-                yield slice(first - start, last - start), self.chunk(first, last)
+                last, source = min(last, self.shared.n_samples), self.shared.read
+            yield slice(first - start, last - start), source(first, last)
             first = last
 
     @property
     def step(self) -> int:
         """Draws of every image at a time."""
-        if self.chunk_size is not None:
-            return self.chunk_size
-        return max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // (len(self) * self.image_shape.numel()))
+        return self.at_a_time(len(self)) if self.chunk_size is None else self.chunk_size
+
+    def at_a_time(self, n_images: int) -> int:
+        return max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // (n_images * self.image_shape.numel()))
 
     def chunk(self, first: int, last: int) -> Tensor:
         """The draws first … last - 1, in one batch: (B, last - first, C, H, W)."""
@@ -100,8 +85,7 @@ class Draws:
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
 
     def sharing(self, *stops: int) -> Draws:
-        """The same draws; the first ones, up to the last of ``stops``, are made once, when first
-        needed, and kept."""
+        """The same draws; those up to the last of ``stops`` are made when needed, and kept."""
         buffer = DrawBuffer(len(self), stops[-1], self.image_shape, self.y)
         return replace(self, shared=SharedDraws(self, stops, buffer, slice(0, len(self))))
 
@@ -113,29 +97,23 @@ class Draws:
         return found
 
     def errors(self, n_drawn: int) -> Mapping[str, Tensor]:
-        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass over
-        the draws."""
+        """The MSE of the first draws to each of ``references``, (B, n_drawn), from one pass."""
+
+        def compute() -> Mapping[str, Tensor]:
+            errors = {name: reference.new_empty(len(self), n_drawn) for name, reference in self.references.items()}
+            rounding = getattr(self.estimator, "rounding", 0.0)
+            for k, x_hat in self.chunks(0, n_drawn):
+                for name, own in self.references.items():
+                    found = coarse_mse(x_hat.flatten(0, 1), own.repeat_interleave(x_hat.shape[1], dim=0), rounding)
+                    errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
+            return errors
+
         expected = {name: Like((len(self), n_drawn)) for name in self.references}
         return self.once(
-            ("errors", n_drawn),
-            lambda: self.remember(
-                "errors", self.errors_content(n_drawn), lambda: self.compute_errors(n_drawn), expected
-            ),
+            ("errors", n_drawn), lambda: self.remember("errors", self.errors_content(n_drawn), compute, expected)
         )
 
-    def compute_errors(self, n_drawn: int) -> dict[str, Tensor]:
-        """:meth:`errors`."""
-        errors = {name: reference.new_empty(len(self), n_drawn) for name, reference in self.references.items()}
-        rounding = getattr(self.estimator, "rounding", 0.0)
-        for k, x_hat in self.chunks(0, n_drawn):
-            for name, reference in self.references.items():
-                repeated = reference.repeat_interleave(x_hat.shape[1], dim=0)
-                found = coarse_mse(x_hat.flatten(0, 1), repeated, rounding)
-                errors[name][:, k] = found.unflatten(0, x_hat.shape[:2])
-        return errors
-
     def errors_content(self, n_drawn: int) -> dict[str, Any]:
-        """What determines the errors."""
         return self.content(n_drawn) | {"references": self.references}
 
     def content(self, stop: int) -> dict[str, Any]:
@@ -152,16 +130,13 @@ class Draws:
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
-        """f(y + A delta_k) for the draws ``k`` of shape (B, J), each image its own: (B, J, C, H,
-        W).
-
-        Of shared draws the same as :meth:`chunks` gives, to the last bit; else each is made alone.
-        """
+        """f(y + A delta_k), shape (B, J, C, H, W), for the draws ``k`` of shape (B, J), each image
+        its own. Of shared draws the same as :meth:`chunks` gives, to the last bit; else each is
+        made alone."""
         if self.shared is not None:
             return self.pick_shared(k, self.shared)
         jobs = [(i, draw) for i, row in enumerate(k.tolist()) for draw in row]
-        step = self.chunk_size or max(1, PIXELS_PER_CHUNK.get(self.y.device.type, 2**23) // self.image_shape.numel())
-        found = []
+        step, found = self.chunk_size or self.at_a_time(1), []
         for first in range(0, len(jobs), step):
             chunk = jobs[first : first + step]
             noise = [smoothing_noise(self.image_shape, d, d + 1, self.seed, self.image_keys[i]) for i, d in chunk]
@@ -169,15 +144,13 @@ class Draws:
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 
     def pick_shared(self, k: Tensor, shared: SharedDraws) -> Tensor:
-        """:meth:`pick` of draws before the last stop. Only the chunks of draws that were not
-        made yet (the results of their certifiers were cached) are made."""
+        """:meth:`pick` of draws before the last stop. Only chunks that were not made yet (the
+        results of their certifiers were cached) are made."""
         found = self.y.new_empty(*k.shape, *self.image_shape)
         for first, last in sorted({shared.chunk_of(d) for d in k.flatten().tolist()}):
             chunk = shared.read(first, last) if last <= shared.buffer.filled else self.chunk(first, last)
-            for i, row in enumerate(k.tolist()):
-                for j, draw in enumerate(row):
-                    if first <= draw < last:
-                        found[i, j] = chunk[i, draw - first]
+            for i, j in ((first <= k) & (k < last)).nonzero().tolist():
+                found[i, j] = chunk[i, int(k[i, j]) - first]
         return found
 
     def reconstruct(self, y: Tensor, noise: Tensor) -> Tensor:
@@ -189,11 +162,12 @@ class Draws:
 
     def image(self, i: int) -> Draws:
         """The draws of image i alone, the same ones."""
-        shared = None if self.shared is None else self.shared.image(i)
-        references = {name: reference[i : i + 1] for name, reference in self.references.items()}
-        return replace(
-            self, y=self.y[i : i + 1], image_keys=[self.image_keys[i]], shared=shared, references=references, known={}
-        )
+        one, shared = slice(i, i + 1), self.shared
+        if shared is not None:
+            shared = replace(shared, images=slice(shared.images.start + i, shared.images.start + i + 1))
+        references = {name: reference[one] for name, reference in self.references.items()}
+        keys = [self.image_keys[i]]
+        return replace(self, y=self.y[one], image_keys=keys, shared=shared, references=references, known={})
 
     def fit(self, n_samples: int) -> bool:
         """Whether the memory holds so many reconstructions of every image."""
@@ -202,19 +176,18 @@ class Draws:
 
 @dataclass(frozen=True)
 class SharedDraws:
-    """The first draws of a batch, each made once, in the batch's chunks, when it is first needed.
-
-    Attributes:
-        draws: of the batch.
-        stops: how many draws each certifier takes, ascending. No chunk goes beyond one: what a
-            certifier gets does not depend on the others, to the last bit.
-        images: of the batch, whose draws are read.
-    """
+    """The first draws of a batch, each made once, in the batch's chunks, when it is first needed;
+    those of ``images`` are read. ``stops``: how many each certifier takes, ascending. No chunk goes
+    beyond one: what a certifier gets does not depend on the others, to the last bit."""
 
     draws: Draws
     stops: tuple[int, ...]
     buffer: DrawBuffer
     images: slice
+
+    @property
+    def n_samples(self) -> int:
+        return self.stops[-1]
 
     def read(self, first: int, last: int) -> Tensor:
         """The draws ``first`` … ``last - 1``, shape (B, last - first, C, H, W)."""
@@ -223,17 +196,8 @@ class SharedDraws:
             self.buffer.append(self.draws.chunk(*self.chunk_of(self.buffer.filled)))
         return self.buffer.read(self.images, first, last)
 
-    @property
-    def n_samples(self) -> int:
-        """How many there are."""
-        return self.stops[-1]
-
     def chunk_of(self, draw: int) -> tuple[int, int]:
         """Where the chunk of a draw begins and ends."""
         begin = max((s for s in self.stops if s <= draw), default=0)
         first = begin + (draw - begin) // self.draws.step * self.draws.step
         return first, min(first + self.draws.step, next(s for s in self.stops if s > draw))
-
-    def image(self, i: int) -> SharedDraws:
-        """Those of image i alone."""
-        return replace(self, images=slice(self.images.start + i, self.images.start + i + 1))

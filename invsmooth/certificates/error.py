@@ -1,5 +1,4 @@
-"""The certifier ``error``: certified MSE, and so certified PSNR, of the smoothed
-reconstructions."""
+"""The certifier ``error``: certified MSE, and so PSNR, of the smoothed reconstructions."""
 
 from __future__ import annotations
 

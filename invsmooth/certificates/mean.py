@@ -1,7 +1,5 @@
-"""The certifier ``mean``: how far the mean of the smoothed reconstructions can move (SPEC 6.3).
-
-The arithmetic of its bounds: :mod:`invsmooth.certificates.variance_constrained`.
-"""
+"""The certifier ``mean``: how far the mean of the smoothed reconstructions can move (SPEC 6.3); the
+arithmetic of its bounds is in :mod:`invsmooth.certificates.variance_constrained`."""
 
 from __future__ import annotations
 
@@ -26,12 +24,8 @@ if TYPE_CHECKING:
     from invsmooth.certificates.draws import Draws
     from invsmooth.checks.truth import Attacked, TruthCheck
 
-DEFAULT_CENTRE = 500
-"""S_0, unless S is smaller: draws from which c and R are fixed."""
-SLACK = 1e-6
-"""Relative rounding of recorded lengths against each other."""
-WITHOUT_NOISE = "no certificate: without noise the mean is a single reconstruction; it needs sigma > 0"
-
+DEFAULT_CENTRE = 500  # S_0, unless S is smaller: draws from which c and R are fixed
+SLACK = 1e-6  # Relative rounding of recorded lengths against each other
 FORMS = {"bound": "shift", "bound_to_shown": "offset"} | {k: k for k in ("chi_square", "total_variation", "trace")}
 """Bounds -> lengths of a Movement."""
 BOUNDS = (*FORMS, "certified_error")
@@ -44,23 +38,19 @@ class MeanCertificate(Certificate):
     """``bound`` is the square of the largest shift ||m~(z') - m~(z)||, divided by n.
 
     m~ is the mean of the smoothed reconstructions, clipped to the ball of radius R around c (=
-    ``shown``).
+    ``shown``), m^ the mean of the S draws.
 
     Attributes:
-        bound_to_shown: MSE bound of m~(z') to c, per radius.
-        certified_error: MSE bound of m~(z') to the clean image x, per radius; nan if x was not
-            given.
+        bound_to_shown, certified_error: MSE bounds of m~(z') to c and to the clean image x, per
+            radius; the latter nan if x was not given.
         chi_square, total_variation, trace: ``bound`` by simpler arguments, per radius; inf where
             out of float range.
-        lambda_hat: upper bound of the largest eigenvalue of the second moment of the S draws about
-            c, shape (B,).
-        trace_hat: its trace, shape (B,).
-        radius: R, an l2 norm, shape (B,).
-        mean_offset: ||c - m^||, m^ the mean of the S draws, shape (B,).
+        lambda_hat, trace_hat: of the second moment of the S draws about c, an upper bound of the
+            largest eigenvalue, and the trace, shape (B,).
+        radius, mean_offset: the l2 norms R and ||c - m^||, shape (B,).
         centre_error, mean_error: ||c - x|| and ||m^ - x||, shape (B,); nan if x was not given.
         clipped: how many of the S draws were clipped, shape (B,).
-        n_centre: S_0, draws that c and R are from.
-    """
+        n_centre: S_0, draws that c and R are from."""
 
     RADIUS_AXIS = (*Certificate.RADIUS_AXIS, *(name for name in BOUNDS if name != "bound"))
 
@@ -81,15 +71,12 @@ class MeanCertificate(Certificate):
 
 class Mean(Certifier):
     """The mean of the smoothed reconstructions, clipped to a ball that the observation fixes, moves
-    by at most ``bound`` (MSE) from z to any z' within eps. It bounds at every eps.
-
-    c and R are from the draws 0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1.
-    With probability at least c over the latter ``bound``, ``bound_to_shown`` and
-    ``certified_error`` hold together, at all radii.
+    by at most ``bound`` (MSE) from z to any z' within eps, at every eps. c and R are from the draws
+    0 … S_0 - 1, all else from the independent draws S_0 … S_0 + S - 1. With probability at least c
+    over the latter ``bound``, ``bound_to_shown`` and ``certified_error`` hold at all radii.
 
     Args:
-        n_centre: S_0, draws beside the S; None takes DEFAULT_CENTRE, at most S.
-    """
+        n_centre: S_0, draws beside the S; None takes DEFAULT_CENTRE, at most S."""
 
     name = "mean"
     declared = CertifierDeclaration(
@@ -107,8 +94,7 @@ class Mean(Certifier):
         ),
     )  # fmt: skip
     truth_evals = 2
-    rereads = True
-    records_image = True
+    rereads = records_image = True
     ranges: ClassVar = {"n_centre": AT_LEAST_2}
     follows = BOUNDS
     scales = {"median": "mse", "lambda_hat": "squared length", "trace_hat": "squared length"} | dict.fromkeys(
@@ -124,11 +110,11 @@ class Mean(Certifier):
             raise ValueError(f"n_centre={self.n_centre} has to be at least 2")
 
     def n_first(self, each: Smoothing) -> int:
-        """S_0."""
         return max(2, min(DEFAULT_CENTRE, each.n_samples)) if self.n_centre is None else self.n_centre
 
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
-        return WITHOUT_NOISE if math.isinf(ratio) else ""
+        reason = "no certificate: without noise the mean is a single reconstruction; it needs sigma > 0"
+        return reason if math.isinf(ratio) else ""
 
     def over_eps(self, how: str, *, apart: bool | None = None) -> str:
         return "none"  # its radii hold together anyway
@@ -149,18 +135,14 @@ class Mean(Certifier):
         content = moments_content(draws.image(0), of_image, n_first, each.n_drawn)
         return [Use("moments", content, n_first + each.n_drawn)]
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> MeanCertificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> MeanCertificate:  # fmt: skip
         import torch
 
         from invsmooth.certificates.moments import cached_moments
 
-        n_first = each.distinct(self.n_first(each))
-        found = [
-            cached_moments(draws.image(i), None if x is None else x[i], n_first, each.n_drawn)
-            for i in range(len(draws))
-        ]
+        n_first, images = each.distinct(self.n_first(each)), [None] * len(draws) if x is None else x
+        found = [cached_moments(draws.image(i), own, n_first, each.n_drawn) for i, own in enumerate(images)]
         ratios, n = [ratio_of(e, draws.sigma) for e in eps], draws.image_shape.numel()
         bounds = [[mse_bounds(vars(m), ratio, each, n) for ratio in ratios] for m in found]
         centres = torch.stack([m.centre for m in found]).to(draws.y)
@@ -172,40 +154,29 @@ class Mean(Certifier):
         return MeanCertificate(
             k_index=object_rows([None] * len(eps), len(draws)),
             median=tensor([m.median for m in found])[:, None].expand(-1, len(eps)),
-            reconstruction_median=pictures,
-            reconstruction_certified=pictures,
-            reason=object_rows([self.why_impossible(ratio, each) for ratio in ratios], len(draws)),
-            sound=True,
-            network_evals=1 + n_first + each.n_drawn,
-            shown=centres,
-            draws=centres.new_empty(len(draws), 0),
-            n_centre=self.n_first(each),
-            **{name: tensor([[b[name] for b in row] for row in bounds]) for name in BOUNDS},
+            reconstruction_median=pictures, reconstruction_certified=pictures,
+            reason=object_rows([self.why_impossible(ratio, each) for ratio in ratios], len(draws)), sound=True,
+            network_evals=1 + n_first + each.n_drawn, shown=centres, draws=centres.new_empty(len(draws), 0),
+            n_centre=self.n_first(each), **{k: tensor([[b[k] for b in row] for row in bounds]) for k in BOUNDS},
             **{name: tensor([getattr(m, name) for m in found]) for name in (*LENGTHS, "clipped")},
-        )
+        )  # fmt: skip
 
     def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         from invsmooth.metrics import mse_to_psnr
 
         assert isinstance(certificate, MeanCertificate)
-        return {
-            "certified_psnr_mean": float(mse_to_psnr(certificate.certified_error[i])),
-            "ball_radius": float(certificate.radius[i]),
-            "clipped": int(certificate.clipped[i]),
-            "bound_chi_square": float(certificate.chi_square[i]),
-            "bound_total_variation": float(certificate.total_variation[i]),
-            "bound_trace": float(certificate.trace[i]),
-        }
+        simpler = {f"bound_{k}": float(getattr(certificate, k)[i]) for k in ("chi_square", "total_variation", "trace")}
+        psnr = float(mse_to_psnr(certificate.certified_error[i]))
+        own = {"ball_radius": float(certificate.radius[i]), "clipped": int(certificate.clipped[i])}
+        return {"certified_psnr_mean": psnr} | own | simpler
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
         from invsmooth.checks.truth import check_mean
 
         assert isinstance(certificate, MeanCertificate)
         n, enough = attacked.x[0].numel(), replace(attacked, n_samples=max(4, attacked.n_samples))
-        found = check_mean(
-            enough, each, (certificate.bound * n).sqrt(), centre=certificate.shown, radius=certificate.radius
-        )
-        return found.scaled(power=2, factor=1 / n)
+        shift, radius = (certificate.bound * n).sqrt(), certificate.radius
+        return check_mean(enough, each, shift, centre=certificate.shown, radius=radius).scaled(power=2, factor=1 / n)
 
     # Its certificate file.
 
@@ -224,9 +195,8 @@ class Mean(Certifier):
                       for j in range(certificate.bound.shape[1])],
         }  # fmt: skip
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         lengths = {name: float(record[name]) for name in LENGTHS}
         rows = [{k: real(v) for k, v in mse_bounds(lengths, ratio, each, n).items()} for ratio in ratios]
         return {"radii": [row | {"reason": self.why_impossible(r, each)} for row, r in zip(rows, ratios, strict=True)]}

@@ -15,16 +15,13 @@ from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.second_moment import largest_eigenvalue
 from invsmooth.core.rng import generator_for
 
-PIXELS_AT_A_TIME = 2**21
-"""16 MiB of float64."""
-RADIUS_MARGIN = 1.05
-"""R over the largest distance of the first draws to c: few of the later draws are clipped."""
+PIXELS_AT_A_TIME = 2**21  # 16 MiB of float64
+RADIUS_MARGIN = 1.05  # R over the largest distance of the first draws to c: few of the later draws are clipped
 
 
 @dataclass(frozen=True)
 class Moments:
-    """What the draws of one image give. Lengths are l2 norms over the image; the names are those
-    of MeanCertificate."""
+    """What the draws of one image give, in l2 norms; the names are those of MeanCertificate."""
 
     centre: Tensor
     radius: float
@@ -44,10 +41,8 @@ def cached_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int
         found = asdict(moments(draws, x, n_centre, n_samples))
         return {k: torch.as_tensor(v, dtype=torch.float64 if isinstance(v, float) else None) for k, v in found.items()}
 
-    expected = {
-        f.name: Like(dtype=torch.float64, finite=x is not None or not f.name.endswith("_error"))
-        for f in fields(Moments)
-    }
+    names = [f.name for f in fields(Moments)]
+    expected = {k: Like(dtype=torch.float64, finite=x is not None or not k.endswith("_error")) for k in names}
     expected |= {"centre": Like(tuple(draws.image_shape), torch.float64), "clipped": Like(dtype=torch.int64)}
     found = draws.remember("moments", moments_content(draws, x, n_centre, n_samples), compute, expected)
     values: dict[str, Any] = {k: v if k == "centre" else v.item() for k, v in found.items()}
@@ -55,14 +50,16 @@ def cached_moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int
 
 
 def moments_content(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> dict[str, Any]:
-    """What determines the moments of the draws of one image."""
     return draws.content(n_centre + n_samples) | {"x": x, "n_centre": n_centre}
 
 
 def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Moments:
-    """Fix c and R, then take the second moment about c of S fresh draws. ``draws``: of one
-    image, shared."""
-    centre, radius = ball(draws, n_centre)
+    """Fix c and R, then take the second moment about c of S fresh draws of one image, shared."""
+    total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
+    for some in rows(draws, 0, n_centre):
+        total += some.sum(0)
+    centre = total / n_centre
+    radius = RADIUS_MARGIN * max(float((some - centre).norm(dim=1).max()) for some in rows(draws, 0, n_centre))
 
     def offsets() -> Iterator[tuple[Tensor, Tensor]]:
         """|f - c| and f~ - c, f~ = c + (f - c) min(1, R/|f - c|), of some draws at a time."""
@@ -87,31 +84,16 @@ def moments(draws: Draws, x: Tensor | None, n_centre: int, n_samples: int) -> Mo
     )  # fmt: skip
     to_x = None if x is None else centre - x.flatten().double()
     return Moments(
-        centre=centre.view(draws.image_shape),
-        radius=radius,
-        lambda_hat=min(largest, trace) / n_samples,
-        trace_hat=trace / n_samples,
-        mean_offset=float(to_mean.norm()),
+        centre=centre.view(draws.image_shape), radius=radius, lambda_hat=min(largest, trace) / n_samples,
+        trace_hat=trace / n_samples, mean_offset=float(to_mean.norm()),
         centre_error=math.nan if to_x is None else float(to_x.norm()),
-        mean_error=math.nan if to_x is None else float((to_x + to_mean).norm()),
-        clipped=int((lengths > radius).sum()),
+        mean_error=math.nan if to_x is None else float((to_x + to_mean).norm()), clipped=int((lengths > radius).sum()),
         median=float(lengths.kthvalue(math.ceil(n_samples / 2)).values) ** 2 / centre.numel(),
-    )
-
-
-def ball(draws: Draws, n_centre: int) -> tuple[Tensor, float]:
-    """c, the mean of the first S_0 draws, as a float64 vector, and R."""
-    total = torch.zeros(draws.image_shape.numel(), dtype=torch.float64, device=draws.y.device)
-    for some in rows(draws, 0, n_centre):
-        total += some.sum(0)
-    centre = total / n_centre
-    furthest = max(float((some - centre).norm(dim=1).max()) for some in rows(draws, 0, n_centre))
-    return centre, RADIUS_MARGIN * furthest
+    )  # fmt: skip
 
 
 def rows(draws: Draws, start: int, stop: int) -> Iterator[Tensor]:
-    """The draws start … stop - 1 of one image as float64 vectors of length n, some at a time:
-    (k, n)."""
+    """The draws start … stop - 1 of one image as float64 vectors, some at a time: (k, n)."""
     assert draws.shared is not None
     step = max(1, PIXELS_AT_A_TIME // draws.image_shape.numel())
     for first in range(start, stop, step):

@@ -4,10 +4,8 @@ length eps.
 Theorem (Chiang et al. 2020, Lemma 2). Let F(z) be a number and D_q(z) the q-quantile of F(z +
 delta), delta ~ N(0, sigma² I). Then D_q(z') <= D_q̄(z) with q̄ = Phi(Phi^{-1}(q) + eps/sigma) for
 all ||z' - z|| <= eps. The q̄-quantile is unknown; the K-th smallest of S independent draws exceeds
-it with the confidence asked for.
-
-Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it.
-"""
+it with the confidence asked for. Numbers in, numbers out: nothing here needs torch, so that a bound
+can be checked again without it."""
 
 from __future__ import annotations
 
@@ -20,15 +18,8 @@ from scipy.stats import beta, binom, norm
 
 def shifted_quantile(q: float, eps: float, sigma: float) -> float:
     """q̄ = Phi(Phi^{-1}(q) + eps/sigma): the quantile that bounds the q-quantile over a shift of
-    length eps.
-
-    Args:
-        q: quantile in (0, 1).
-        eps, sigma: radius >= 0 and standard deviation >= 0, in the same unit. sigma = 0 gives 1 (q
-            itself at eps = 0).
-    Raises:
-        ValueError: outside these ranges.
-    """
+    length eps, in the unit of sigma. sigma = 0 gives 1 (q itself at eps = 0).
+    Raises: ValueError: q outside (0, 1), or a negative eps or sigma."""
     return float(norm.cdf(norm.ppf(check_quantile(q)) + ratio_of(eps, sigma)))
 
 
@@ -45,10 +36,7 @@ def order_statistic_index(n_samples: int, q: float, confidence: float, *, dkw: b
         n_samples: S >= 1.
         q: the quantile to bound, in (0, 1]; for a certificate the shifted quantile q̄.
         confidence: c in (0, 1).
-        dkw: one band for all q.
-    Raises:
-        ValueError: outside these ranges.
-    """
+    Raises: ValueError: outside these ranges."""
     check_sampling(n_samples, confidence)
     if not 0 < q <= 1:
         raise ValueError(f"q={q} is not in (0, 1]")
@@ -63,9 +51,7 @@ def dkw_slack(n_samples: int, confidence: float) -> float:
     """sqrt(ln(1/(1 - c)) / (2S)): with probability c the distribution function of S draws is
     nowhere further above the true one (Dvoretzky-Kiefer-Wolfowitz inequality, one-sided with
     Massart's constant, 1990).
-
-    Raises: ValueError: n_samples < 1, or c outside [1/2, 1), where the constant does not hold.
-    """
+    Raises: ValueError: n_samples < 1, or c outside [1/2, 1), where the constant does not hold."""
     check_sampling(n_samples, confidence)
     if confidence < 0.5:
         raise ValueError(f"confidence={confidence}: the one-sided DKW inequality needs at least 0.5")
@@ -100,10 +86,8 @@ def certified_ratio(n_below: int, n_samples: int, confidence: float, q: float = 
 
 def max_certifiable_ratio(n_samples: int, confidence: float, q: float = 0.5, *, dkw: bool = False) -> float:
     """The largest eps/sigma at which S draws give a bound: Phi^{-1}((1 - c)^{1/S}) - Phi^{-1}(q).
-
     Negative where S draws do not even bound the q-quantile itself (eps = 0).
-    Raises: ValueError: n_samples < 1, confidence or q outside (0, 1).
-    """
+    Raises: ValueError: n_samples < 1, confidence or q outside (0, 1)."""
     if dkw:
         return certified_ratio(n_samples, n_samples, confidence, q, dkw=True)
     check_sampling(n_samples, confidence)
@@ -139,8 +123,7 @@ def why_none(ratio: float, n_samples: int, confidence: float, q: float = 0.5, *,
 
 
 def is_number(eps: Any) -> bool:
-    """Whether one radius is given: a number of Python's, NumPy's or torch's. Else it is a
-    sequence of radii."""
+    """Whether one radius is given: a number of Python's, NumPy's or torch's; else several."""
     return np.ndim(eps) == 0
 
 
@@ -151,13 +134,10 @@ def as_radii(eps: Any) -> list[float]:
 
 def ratio_of(eps: float, sigma: float) -> float:
     """eps/sigma, both >= 0 and in one unit; 0/0 counts as 0 (nothing moves) and eps/0 as inf."""
-    if not eps >= 0:
-        raise ValueError(f"eps={eps} has to be >= 0")
-    if not sigma >= 0:
-        raise ValueError(f"sigma={sigma} has to be >= 0")
-    if sigma == 0:
-        return 0.0 if eps == 0 else math.inf
-    return eps / sigma
+    for name, value in (("eps", eps), ("sigma", sigma)):
+        if not value >= 0:
+            raise ValueError(f"{name}={value} has to be >= 0")
+    return eps / sigma if sigma > 0 else 0.0 if eps == 0 else math.inf
 
 
 def check_quantile(q: float) -> float:

@@ -1,6 +1,4 @@
-"""What ``discrepancy``, ``error`` and ``radius`` share: percentiles of the MSE of the draws to a
-fixed reference r.
-
+"""What ``discrepancy``, ``error`` and ``radius`` share: percentiles of the MSE to a reference r.
 Let F_r(z) be the MSE of g(z) = f(Az + b) to r, where r depends neither on delta nor on z. For every
 z' within eps of z, the q-quantile of F_r(z' + delta) is at most the q̄-quantile of F_r(z + delta)
 (:mod:`invsmooth.certificates.order_statistics`), and the draw of rank K bounds that with the
@@ -53,9 +51,8 @@ class Percentile(Certifier):
     def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
         return [Use("errors", draws.errors_content(each.n_drawn), each.n_drawn)]
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> Certificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> Certificate:  # fmt: skip
         key = ("percentile", self.reference, tuple(eps), each)
         return draws.once(key, lambda: percentile_certificate(draws, self.reference, shown, eps, each))
 
@@ -77,9 +74,8 @@ class Percentile(Certifier):
     def quantile(self, q: float) -> float | None:
         return q
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         draws = record["draws"]
         rows = [
             {"k_index": k, "bound": real(draws[k - 1] if k else math.nan), "reason": self.why_impossible(ratio, each)}
@@ -93,17 +89,13 @@ class Percentile(Certifier):
 
 def ranks(ratios: Sequence[float], each: Smoothing) -> list[int | None]:
     """K for each eps/sigma; None where no draw bounds the shifted quantile."""
-    return [
-        order_statistic_index(each.n_samples, shifted_quantile(each.q, ratio, 1), each.confidence, dkw=each.dkw)
-        for ratio in ratios
-    ]
+    q_bars = [shifted_quantile(each.q, ratio, 1) for ratio in ratios]
+    return [order_statistic_index(each.n_samples, q_bar, each.confidence, dkw=each.dkw) for q_bar in q_bars]
 
 
-def percentile_certificate(
-    draws: Draws, reference: str, shown: Tensor, eps: Sequence[float], each: Smoothing
-) -> Certificate:
-    """The certificate whose bounds are ranks of the errors to ``reference``, one of
-    ``draws.references``."""
+def percentile_certificate(draws: Draws, reference: str, shown: Tensor, eps: Sequence[float],
+                           each: Smoothing) -> Certificate:  # fmt: skip
+    """Whose bounds are ranks of the errors to ``reference``, one of ``draws.references``."""
     import torch
 
     ratios = [ratio_of(e, each.sigma) for e in eps]
@@ -118,16 +110,12 @@ def percentile_certificate(
     reasons = [why_none(r, each.n_samples, each.confidence, each.q, dkw=each.dkw) for r in ratios]
     return Certificate(
         bound=torch.stack([ascending[:, k - 1] if k else ascending[:, 0] * math.nan for k in of_eps], 1),
-        k_index=object_rows(of_eps, len(draws)),
-        median=ascending[:, median - 1 : median].expand(-1, len(eps)),
+        k_index=object_rows(of_eps, len(draws)), median=ascending[:, median - 1 : median].expand(-1, len(eps)),
         reconstruction_median=by_rank[median][:, None].expand(-1, len(eps), -1, -1, -1),
         reconstruction_certified=torch.stack([by_rank[k] if k else shown * math.nan for k in of_eps], 1),
-        reason=object_rows(reasons, len(draws)),
-        sound=True,
-        network_evals=1 + each.n_drawn + again,
-        shown=shown,
+        reason=object_rows(reasons, len(draws)), sound=True, network_evals=1 + each.n_drawn + again, shown=shown,
         draws=ascending,
-    )
+    )  # fmt: skip
 
 
 def ordered_record(certificate: Certificate, i: int) -> dict[str, Any]:

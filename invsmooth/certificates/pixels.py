@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -12,20 +12,12 @@ from invsmooth.certificates.certifier import Smoothing
 from invsmooth.certificates.certifiers import smoothed
 from invsmooth.certificates.confidence import bonferroni
 from invsmooth.certificates.draws import Draws, ImageKeys
-from invsmooth.certificates.order_statistics import (
-    as_radii,
-    is_number,
-    order_statistic_index,
-    ratio_of,
-    shifted_quantile,
-    why_none,
-)
+from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of, why_none
+from invsmooth.certificates.percentile import ranks
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
-EXTREME_BYTES = 2**28
-"""Memory of the extreme draws of the pixels; what does not fit is done in several passes over
-the draws."""
+EXTREME_BYTES = 2**28  # Memory of the extreme draws of the pixels; what does not fit takes more passes over the draws
 
 
 @dataclass(frozen=True)
@@ -35,11 +27,9 @@ class PixelIntervals:
     Attributes:
         lower, upper: shape (B, C, H, W) where eps was given as a number, else (B, radius, C, H, W),
             [0, 1] pixel scale but not clipped to it; nan where no bound exists.
-        k_lower, k_upper: the 1-based ranks among the S ascending draws of each pixel, for each
-            radius; None for none.
+        k_lower, k_upper: for each radius the 1-based ranks among the S ascending draws; or None.
         reason: for each radius why there is no interval, "" where there is.
-        network_evals: for each image.
-    """
+        network_evals: for each image."""
 
     lower: Tensor
     upper: Tensor
@@ -50,20 +40,10 @@ class PixelIntervals:
 
 
 def pixel_intervals(
-    estimator: Estimator,
-    operator: Operator,
-    y: Tensor,
-    *,
-    sigma: float,
-    eps: float | Sequence[float],
-    n_samples: int,
-    confidence: float = 0.99,
-    q: float = 0.5,
-    simultaneous: str = "none",
-    seed: int = 0,
-    chunk_size: int | None = None,
+    estimator: Estimator, operator: Operator, y: Tensor, *, sigma: float, eps: float | Sequence[float], n_samples: int,
+    confidence: float = 0.99, q: float = 0.5, simultaneous: str = "none", seed: int = 0, chunk_size: int | None = None,
     image_keys: ImageKeys | None = None,
-) -> PixelIntervals:
+) -> PixelIntervals:  # fmt: skip
     """Bound the q-quantile over delta of every pixel of f(A(z' + delta) + b), for every z' within
     eps of the observed z.
 
@@ -73,44 +53,31 @@ def pixel_intervals(
     of up to 1 - c of them is expected not to. ``"bonferroni"`` makes all pixels of an image hold
     together. Each radius on its own.
 
-    Args: as for :func:`invsmooth.certificates.certify`; ``simultaneous`` is ``"none"`` or
-    ``"bonferroni"``.
-    Raises: ValueError: a value outside its range.
-    """
-    radii = as_radii(eps)
+    Args: as for :func:`invsmooth.certificates.certify`.
+    Raises: ValueError: a value outside its range."""
     if simultaneous not in ("none", "bonferroni"):
         raise ValueError(f"simultaneous={simultaneous!r} is neither none nor bonferroni")
     smoothing = Smoothing(
         sigma=float(sigma), n_samples=n_samples, confidence=confidence, q=q, seed=seed, chunk_size=chunk_size
     )
     smoothing.check()
-    ratios = [ratio_of(e, sigma) for e in radii]
+    ratios = [ratio_of(e, sigma) for e in as_radii(eps)]
     with smoothed(estimator, operator, y, smoothing, image_keys=image_keys) as (draws, shown):
         n_bounds = 2 * (shown[0].numel() if simultaneous == "bonferroni" else 1)
         each = bonferroni(confidence, n_bounds)
-        upper = [order_statistic_index(n_samples, shifted_quantile(q, e, sigma), each) for e in radii]
-        mirrored = [order_statistic_index(n_samples, shifted_quantile(1 - q, e, sigma), each) for e in radii]
+        upper, mirrored = (ranks(ratios, replace(smoothing, confidence=each, q=p)) for p in (q, 1 - q))
         ends = [extremes(draws.image(i), n_samples, upper, mirrored) for i in range(len(y))]
-    one = is_number(eps)
     values = torch.stack([e[0] for e in ends])
+    low, high = (values[:, side, 0] if is_number(eps) else values[:, side] for side in (0, 1))
     reasons = [why_none(r, n_samples, each, q) or why_none(r, n_samples, each, 1 - q) for r in ratios]
-    return PixelIntervals(
-        lower=values[:, 0, 0] if one else values[:, 0],
-        upper=values[:, 1, 0] if one else values[:, 1],
-        k_lower=[n_samples + 1 - k if k else None for k in mirrored],
-        k_upper=upper,
-        reason=reasons,
-        network_evals=1 + ends[0][1],
-    )
+    k_lower = [n_samples + 1 - k if k else None for k in mirrored]
+    return PixelIntervals(low, high, k_lower, upper, reasons, network_evals=1 + ends[0][1])
 
 
-def extremes(
-    draws: Draws, n_samples: int, upper: Sequence[int | None], mirrored: Sequence[int | None]
-) -> tuple[Tensor, int]:
+def extremes(draws: Draws, n_samples: int, upper: Sequence[int | None],
+             mirrored: Sequence[int | None]) -> tuple[Tensor, int]:  # fmt: skip
     """The lower and the upper ends of one image, (2, radius, C, H, W), and the network evaluations.
-
-    Only the draws of the smallest rank and above are kept of each pixel (and of its negative).
-    """
+    Only the draws of the smallest rank and above are kept of each pixel (and of its negative)."""
     n, n_drawn = draws.image_shape.numel(), n_samples if draws.sigma > 0 else 1
     smallest = min((k for k in (*upper, *mirrored) if k), default=n_samples)
     kept = n_samples + 1 - smallest if draws.sigma > 0 else 1
@@ -123,20 +90,16 @@ def extremes(
             values = x_hat[0].flatten(1)[:, pixels]
             most.add(values)
             least.add(-values)
-        for side, sign, ranks, largest in ((0, -1, mirrored, least.descending()), (1, 1, upper, most.descending())):
-            for j, k in enumerate(ranks):
+        for side, sign, of_eps, largest in ((0, -1, mirrored, least.descending()), (1, 1, upper, most.descending())):
+            for j, k in enumerate(of_eps):
                 if k:
                     ends[side, j, pixels] = sign * largest[(n_samples - k) % n_drawn]
     return ends.view(2, len(upper), *draws.image_shape), len(strips) * n_drawn
 
 
 class Largest:
-    """The ``kept`` largest values of every column of a stream of rows.
-
-    Args:
-        n_rows: how many rows will come at most.
-        like: a tensor with as many entries as a row, for dtype and device.
-    """
+    """The ``kept`` largest values of every column of a stream of at most ``n_rows`` rows ``like``
+    this one."""
 
     def __init__(self, kept: int, n_rows: int, like: Tensor) -> None:
         self.kept, self.filled = kept, 0

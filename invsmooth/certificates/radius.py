@@ -1,6 +1,5 @@
-"""The certifier ``radius``: up to which eps a certified MSE stays at most a threshold.
-
-With ``anytime`` it only decides, for each eps, whether that is so, and stops drawing as soon as it
+"""The certifier ``radius``: up to which eps a certified MSE stays at most a threshold. With
+``anytime`` it only decides, for each eps, whether that is so, and stops drawing as soon as it
 knows. The guarantee survives the stopping (:func:`invsmooth.certificates.confidence.looks`)."""
 
 from __future__ import annotations
@@ -33,27 +32,18 @@ DECIDED = {"n_drawn": WHOLE, "n_below": WHOLE, "decision": FLAG + OR_NULL, "q_ba
 
 @dataclass(frozen=True)
 class RadiusCertificate(Certificate):
-    """``bound`` is the threshold wherever it is certified.
-
-    Attributes:
-        certified_eps: the largest eps at which the certified value is at most the threshold, shape
-            (B,); nan if it is not even at eps = 0.
-    """
+    """``bound`` is the threshold wherever it is certified. ``certified_eps``, shape (B,): the
+    largest eps at which the certified value is at most that; nan if it is not even at eps = 0."""
 
     certified_eps: Tensor
 
 
 @dataclass(frozen=True)
 class DecidedCertificate(Certificate):
-    """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. All fields per
-    radius, object arrays.
-
-    Attributes:
-        n_drawn: draws that the decision took.
-        n_below: how many of them are at most the threshold.
-        below: the decision: True (certified), False (no number of draws would certify it), None
-            (undecided).
-    """
+    """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. The other
+    fields, object arrays with the radius axis: ``n_below`` of ``n_drawn`` draws are at most the
+    threshold; ``below`` is the decision: True (certified), False (no number of draws would certify
+    it), None (undecided)."""
 
     RADIUS_AXIS = (*Certificate.RADIUS_AXIS, "n_drawn", "n_below", "below")
 
@@ -71,8 +61,7 @@ class Radius(Percentile):
     Args:
         threshold: MSE.
         radius_of: the certifier whose value it is: ``"error"`` or ``"discrepancy"``.
-        anytime: only decide for each radius whether it is certified, with as few draws as it takes.
-    """
+        anytime: only decide whether each radius is certified, with as few draws as it takes."""
 
     name = "radius"
     declared = CertifierDeclaration(
@@ -86,11 +75,9 @@ class Radius(Percentile):
     follows = ("certified_eps",)
 
     def __init__(
-        self,
-        threshold: Annotated[float, Field(gt=0, description="a number > 0 (MSE)")],
-        radius_of: Literal["error", "discrepancy"] = "error",
-        anytime: bool = False,
-    ) -> None:
+        self, threshold: Annotated[float, Field(gt=0, description="a number > 0 (MSE)")],
+        radius_of: Literal["error", "discrepancy"] = "error", anytime: bool = False,
+    ) -> None:  # fmt: skip
         self.threshold, self.radius_of, self.anytime = threshold, radius_of, anytime
 
     @property
@@ -117,9 +104,8 @@ class Radius(Percentile):
     def stops(self, each: Smoothing) -> tuple[int, ...]:
         return () if self.anytime else super().stops(each)
 
-    def certify(
-        self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float], each: Smoothing
-    ) -> Certificate:
+    def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
+                each: Smoothing) -> Certificate:  # fmt: skip
         import torch
 
         if self.anytime:
@@ -131,17 +117,12 @@ class Radius(Percentile):
             reason[i, j] = why_above(float(of.bound[i, j]), self.threshold)
         errors = draws.errors(each.n_drawn)[self.reference].expand(-1, each.n_samples)
         certified_eps = [largest_eps(n, each) for n in (errors <= self.threshold).sum(1).tolist()]
-        return RadiusCertificate(
-            **vars(of)
-            | {
-                "bound": torch.where(holds, torch.full_like(of.bound, self.threshold), math.nan),
-                "reason": reason,
-                "certified_eps": torch.tensor(certified_eps, dtype=torch.float64, device=errors.device),
-            }
-        )
+        bound = torch.where(holds, torch.full_like(of.bound, self.threshold), math.nan)
+        largest = torch.tensor(certified_eps, dtype=torch.float64, device=errors.device)
+        return RadiusCertificate(**vars(of) | {"bound": bound, "reason": reason, "certified_eps": largest})
 
     def decided(self, draws: Draws, shown: Tensor, eps: Sequence[float], each: Smoothing) -> DecidedCertificate:
-        """The decision at every radius. Each radius draws as many as it takes."""
+        """The decision at every radius, each from as many draws as it takes."""
         import torch
 
         decisions = [decide_threshold(draws, draws.references[self.reference], self.threshold, e, each) for e in eps]
@@ -181,9 +162,8 @@ class Radius(Percentile):
         eps = self.row(certificate, i, units)["certified_eps"]
         return super().record(certificate, i, units) | {"certified_eps": real(eps)}
 
-    def expected(
-        self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int, units: Units
-    ) -> dict[str, Any]:
+    def expected(self, record: Mapping[str, Any], ratios: Sequence[float], each: Smoothing, n: int,
+                 units: Units) -> dict[str, Any]:  # fmt: skip
         threshold = single(self.threshold)
         if self.anytime:
             rows = zip(record["radii"], ratios, strict=True)
@@ -197,9 +177,8 @@ class Radius(Percentile):
         certified_eps = largest_eps(sum(d <= threshold for d in record["draws"]), each)
         return found | {"certified_eps": real(labelled_radius(certified_eps, units))}
 
-    def expected_decision(
-        self, given: Mapping[str, Any], ratio: float, threshold: float, each: Smoothing
-    ) -> dict[str, Any]:
+    def expected_decision(self, given: Mapping[str, Any], ratio: float, threshold: float,
+                          each: Smoothing) -> dict[str, Any]:  # fmt: skip
         """Draws looked at, and those below the threshold -> the decision."""
         most, first = each.n_samples, min_samples(ratio, first_look(each).confidence, each.q)
         if first > most:
@@ -211,12 +190,8 @@ class Radius(Percentile):
         if decision is None:
             drawn = most  # it goes on to the last look
         reason = why_not_decided_below(decision, drawn, self.threshold)
-        return {
-            "decision": decision,
-            "n_drawn": drawn,
-            "bound": real(threshold if decision else math.nan),
-            "reason": reason,
-        }
+        bound = real(threshold if decision else math.nan)
+        return {"decision": decision, "n_drawn": drawn, "bound": bound, "reason": reason}
 
     def inconsistencies(self, record: Mapping[str, Any]) -> Iterator[str]:
         if not self.anytime:
@@ -240,10 +215,8 @@ class Decision:
     Attributes:
         below: for each image True (certified), False (no number of draws would certify it), or None
             (undecided). Object array.
-        n_samples: draws that the decision took, for each image.
-        n_below: how many of them are at most the threshold.
-        reason: why no image could be certified whatever was drawn; "" where it could.
-    """
+        n_samples, n_below: draws that the decision took, and those at most the threshold.
+        reason: why no image could be certified whatever was drawn; "" where it could."""
 
     below: np.ndarray
     n_samples: np.ndarray
@@ -281,26 +254,21 @@ def first_look(each: Smoothing) -> Smoothing:
 
 
 def largest_eps(n_below: int, each: Smoothing) -> float:
-    """The largest eps at which the threshold is certified, if ``n_below`` of the S draws are at
-    most that; nan for none."""
+    """At which the threshold is certified, if so many draws are at most that; nan for none."""
     ratio = certified_ratio(n_below, each.n_samples, each.confidence, each.q, dkw=each.dkw)
     # Without noise all draws are the same, and nothing is known of any other signal.
     return math.nan if ratio < 0 else ratio * each.sigma
 
 
 def why_above(certified: float, threshold: float) -> str:
-    """Why nothing is certified where the certified value is above the threshold."""
     return f"no certificate: the certified MSE {certified:.4g} is above threshold={threshold:.4g}"
 
 
 def why_not_decided_below(below: bool | None, n_drawn: int, threshold: float) -> str:
-    """Why a decision (:func:`invsmooth.certificates.confidence.decide`) certifies nothing; ""
-    where it does."""
-    if below:
-        return ""
-    undecided = f"undecided after {n_drawn} draws"
-    known = f"{n_drawn} draws show that the value to certify is above threshold={threshold:.4g}"
-    return f"no certificate: {undecided if below is None else known}"
+    """Why a decision certifies nothing; "" where it does."""
+    undecided = f"no certificate: undecided after {n_drawn} draws"
+    known = f"no certificate: {n_drawn} draws show that the value to certify is above threshold={threshold:.4g}"
+    return "" if below else undecided if below is None else known
 
 
 def single(threshold: float) -> float:

@@ -14,37 +14,22 @@ from torch import Tensor
 
 from invsmooth.certificates.variance_constrained import EIGENVALUE_FAILURE
 
-Blocks = Callable[[], Iterator[Tensor]]
-"""Reads the vectors from the first to the last: float64 blocks of shape (k, n)."""
+Blocks = Callable[[], Iterator[Tensor]]  # Reads the vectors from the first to the last: float64, shape (k, n)
 
-SMALL, SMALL_BYTES = 1024, 2**26
-"""M is formed where the vectors are no longer, their Gram matrix where they are no more and take
-no more memory."""
-ROUNDING = 1e-10
-"""More than the error of a matrix summed in float64 and of its eigenvalues, relative to its
-trace."""
-
+SMALL, SMALL_BYTES = 1024, 2**26  # M is formed up to this vector length, the Gram matrix up to this number and memory
+ROUNDING = 1e-10  # Relative to the trace: more than the error of a matrix summed in float64 and its eigenvalues
 STARTS = 8
-"""Starts of the iteration at a time: reading the vectors costs more than multiplying with eight
-of them, and that none of eight random vectors is near the leading eigenvector is far less likely
-than that one is not."""
-TOLERANCE = 1e-3
-"""Relative distance of the bound to the eigenvalue, at which the iteration stops."""
-MOST_PASSES = 60
-"""Passes over the vectors after which the bound is taken as loose as it is."""
+"""Of the iteration at a time: reading the vectors costs more than multiplying with eight of them,
+and that all eight miss the leading eigenvector is far less likely than that one does."""
+TOLERANCE = 1e-3  # Relative distance of the bound to the eigenvalue, at which the iteration stops
+MOST_PASSES = 60  # Passes over the vectors after which the bound is taken as loose as it is
 
 
-def largest_eigenvalue(
-    blocks: Blocks, count: int, n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
-) -> float:
+def largest_eigenvalue(blocks: Blocks, count: int, n: int, generator: np.random.Generator,
+                       device: torch.device | str = "cpu") -> float:  # fmt: skip
     """An upper bound of lambda_max(M) for ``count`` vectors of length ``n``: where these are SMALL
-    the eigenvalue itself, up to rounding, else that of :func:`lanczos_bound`.
-
-    Memory: two blocks, and 4·STARTS vectors or SMALL_BYTES.
-
-    Args:
-        generator: of random starts, independent of the vectors.
-    """
+    the eigenvalue itself, up to rounding, else that of :func:`lanczos_bound`. Memory: two blocks,
+    and 4·STARTS vectors or SMALL_BYTES. ``generator``: independent of the vectors."""
     if n <= SMALL:
         matrix = torch.zeros(n, n, dtype=torch.float64, device=device)
         for block in blocks():
@@ -56,41 +41,31 @@ def largest_eigenvalue(
             filled += len(block)
         matrix = vectors @ vectors.T
     else:
-        return lanczos_bound(lambda q: product(blocks, q), n, generator, device)
+
+        def product(q: Tensor) -> Tensor:
+            total = torch.zeros_like(q)
+            for block in blocks():
+                total.addmm_(block.T, block @ q)
+            return total
+
+        return lanczos_bound(product, n, generator, device)
     return float(torch.linalg.eigvalsh(matrix)[-1].clamp_min(0) + ROUNDING * matrix.trace())
 
 
-def product(blocks: Blocks, q: Tensor) -> Tensor:
-    """M q, shape (n, columns)."""
-    total = torch.zeros_like(q)
-    for block in blocks():
-        total.addmm_(block.T, block @ q)
-    return total
-
-
-def lanczos_bound(
-    product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator, device: torch.device | str = "cpu"
-) -> float:
+def lanczos_bound(product: Callable[[Tensor], Tensor], n: int, generator: np.random.Generator,
+                  device: torch.device | str = "cpu") -> float:  # fmt: skip
     """An upper bound of the largest eigenvalue lambda of a positive semidefinite n × n matrix M,
     given by its products.
 
     It fails with a probability of at most EIGENVALUE_FAILURE over the random starts, and is
-    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice. For each start q_1
-    the Lanczos recurrence M Q = Q T + beta_k q_{k+1} e_k^T has tridiagonal T with Ritz values
-    theta_j and off-diagonals beta_j. Multiplied by a unit eigenvector u of lambda > theta_max, it
-    says
-
-        <u, q_1> = <u, q_{k+1}> beta_1 … beta_k / prod_j (lambda - theta_j),
-
-    so that lambda is at most the root of prod_j (lambda - theta_j) = beta_1 … beta_k / |<u, q_1>|.
-    With probability 1 - EIGENVALUE_FAILURE one of the independent starts has |<u, q_1>| above a
-    known number, and the largest of their roots bounds lambda. Nothing here needs the q_j to stay
-    orthogonal. (That of Kuczyński & Woźniakowski, SIAM J. Matrix Anal. Appl. 1992, holds for every
-    matrix and any number of steps, this one for the matrix met, for which it is tighter.)
-
-    Args:
-        product: M q of q, shape (n, columns), float64.
-    """
+    TOLERANCE above the largest Ritz value, unless MOST_PASSES do not suffice (docs/theory.md).
+    From each start q_1 the Lanczos recurrence gives Ritz values theta_j and off-diagonals beta_j,
+    and for a unit eigenvector u of lambda > theta_max it is at most the root of prod_j (lambda -
+    theta_j) = beta_1 … beta_k / |<u, q_1>|. With probability 1 - EIGENVALUE_FAILURE one of the
+    independent starts has |<u, q_1>| above a known number, and the largest of their roots bounds
+    lambda. Nothing here needs the q_j to stay orthogonal. (That of Kuczyński & Woźniakowski, SIAM
+    J. Matrix Anal. Appl. 1992, holds for every matrix and any number of steps, this one for the
+    matrix met, for which it is tighter.) ``product``: M q of q, shape (n, columns), float64."""
     columns = min(STARTS, n)
     overlap = least_overlap(n, columns, EIGENVALUE_FAILURE) / 2  # half of it is left to rounding
     q = torch.from_numpy(generator.standard_normal((n, columns))).to(device)

@@ -1,20 +1,14 @@
 """How far the mean of a bounded, smoothed reconstruction can move: the arithmetic of the certifier
 ``mean`` (SPEC 6.3).
 
-Setting. f~ is the network clipped to a ball of radius R around a centre c, both fixed before the
-draws that follow. m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), and r = eps/sigma.
+f~ is the network clipped to a ball of radius R around a centre c, both fixed before the draws that
+follow. m~(z) = E f~(A(z + delta) + b) with delta ~ N(0, sigma² I), and r = eps/sigma. For a shift v
+of length r·sigma and EVERY unit vector u, <u, m~(z + v) - m~(z)> = E[h w] with h = <u, f~ - c>, w =
+exp(r g - r²/2) - 1 and g = <v, delta>/(|v| sigma) ~ N(0, 1). h may be replaced by E[h | g], which
+keeps |h| <= R and E h² <= mu (:func:`variance_bound`). The largest E[h w] under these constraints
+has h = clip(t w, -R, R). It grows with r, so it holds for all shifts of length at most eps.
 
-1. :func:`variance_bound`: with probability 1 - alpha, E<u, f~ - c>² <= mu for EVERY unit vector u.
-2. Change of measure. For a shift v of length r·sigma, <u, m~(z + v) - m~(z)> = E[h w] with
-   h = <u, f~ - c>, w = exp(r g - r²/2) - 1 and g = <v, delta>/(|v| sigma) ~ N(0, 1). h may be
-   replaced by E[h | g], which keeps |h| <= R and E h² <= mu. So the largest E[h w] under these two
-   constraints bounds the movement in every direction.
-3. That maximum is a Neyman-Pearson problem with a variance constraint: h = clip(t w, -R, R).
-   :func:`shift_bound` evaluates it, :func:`offset_bound` the same with w + 1, which bounds
-   ||m~(z') - c||. Both grow with r, so they hold for all shifts of length at most eps.
-
-Numbers in, numbers out: nothing here needs torch, so that a bound can be checked again without it.
-Lengths are l2 norms over one image, [0, 1] pixel scale. docs/theory.md has the proofs."""
+No torch. Lengths are l2 norms over one image, [0, 1] pixel scale. docs/theory.md has the proofs."""
 
 from __future__ import annotations
 
@@ -22,21 +16,16 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr
 
-FLOAT_SLACK = 1e-9
-"""Relative amount added to a computed bound: above the error of the quadrature (about 1e-13)."""
+FLOAT_SLACK = 1e-9  # Relative amount added to a computed bound: above the error of the quadrature (about 1e-13)
 
 MU_SHARE = 0.9
 """Share of the failure probability that :func:`variance_bound` gets; :func:`mean_deviation` gets
 the rest. Either depends on the logarithm of its share only."""
 
-
-LEAST_RATIO = 1e-100
-"""Smaller ratios, whose squares a float does not hold, are taken as this one: the bounds grow
-with the ratio."""
+LEAST_RATIO = 1e-100  # Taken for smaller ratios, whose squares a float does not hold: the bounds grow with the ratio
 
 EIGENVALUE_FAILURE = 1e-9
 """Part of the failure probability that the bound of the largest eigenvalue takes from the share
@@ -46,40 +35,30 @@ of :func:`variance_bound` (:func:`invsmooth.certificates.second_moment.lanczos_b
 def variance_bound(lambda_hat: float, radius: float, alpha: float, n_samples: int) -> float:
     """mu: with probability at least 1 - ``alpha``, E<u, f~ - c>² <= mu for every unit vector u.
 
-    The leading eigenvector u* of the population's second moment is fixed, <u*, f~_k - c>² are
-    independent in [0, R²] with mean lambda_max, and their average is at most ``lambda_hat``: the
-    multiplicative Chernoff bound of the lower tail, P[average <= (1 - d) lambda_max] <= exp(-S d²
-    lambda_max / (2R²)), solved for lambda_max. No dimension enters.
+    With u* the leading eigenvector of the population's second moment, the <u*, f~_k - c>² are
+    independent, in [0, R²], with mean lambda_max and an average of at most ``lambda_hat``: the multiplicative
+    Chernoff bound of the lower tail, solved for lambda_max (docs/theory.md). No dimension enters.
 
     Args:
         lambda_hat: largest eigenvalue of (1/S) sum (f~_k - c)(f~_k - c)^T over S independent draws,
             or anything above it. The trace in its place gives a bound of E||f~ - c||² (the same
             argument for the squared norms).
-        radius: R >= 0.
-        alpha: failure probability in (0, 1).
-        n_samples: S.
     Returns: mu, at most R² (no direction has more).
-    Raises: ValueError: outside these ranges.
-    """
+    Raises: ValueError: not 0 < ``alpha`` < 1, or another value below 0."""
     if not 0 < alpha < 1:
         raise ValueError(f"alpha={alpha} is not in (0, 1)")
     if n_samples < 1 or not lambda_hat >= 0 or not radius >= 0:
-        raise ValueError(
-            f"n_samples={n_samples} >= 1, lambda_hat={lambda_hat} >= 0 and radius={radius} >= 0 are needed"
-        )
+        wanted = f"n_samples={n_samples} >= 1, lambda_hat={lambda_hat} >= 0 and radius={radius} >= 0"
+        raise ValueError(f"{wanted} are needed")
     a = -2 * radius**2 * math.log(alpha) / n_samples
     return min(((math.sqrt(a) + math.sqrt(a + 4 * lambda_hat)) / 2) ** 2, radius**2)
 
 
 def mean_deviation(radius: float, mu: float, alpha: float, n_samples: int) -> float:
     """With probability at least 1 - ``alpha`` the mean of S independent draws is this close to its
-    expectation m~(z):
-
-    R/sqrt(S) + sqrt(2x (mu + 4R · R/sqrt(S)) / S) + 2R x / (3S),  x = ln(1/alpha).
-
-    Talagrand's inequality with Bousquet's constants (2002, theorem 2.3) for the supremum over the
-    unit vectors u of sum <u, f~_k - m~>: each summand is at most 2R with a variance of at most mu,
-    the expected supremum at most R sqrt(S)."""
+    expectation m~(z): Talagrand's inequality with Bousquet's constants (2002, theorem 2.3) for the
+    supremum over the unit vectors u of sum <u, f~_k - m~>. Each summand is at most 2R with a
+    variance of at most mu, the expected supremum at most R sqrt(S)."""
     expected, x = radius / math.sqrt(n_samples), -math.log(alpha)
     return expected + math.sqrt(2 * x * (mu + 4 * radius * expected) / n_samples) + 2 * radius * x / (3 * n_samples)
 
@@ -88,12 +67,8 @@ def shift_bound(radius: float, mu: float, ratio: float) -> float:
     """The largest ||m~(z') - m~(z)|| over ||z' - z|| <= eps, with ratio = eps/sigma: max{E[h w] :
     |h| <= R, E h² <= mu}.
 
-    Args:
-        radius: R >= 0.
-        mu: bound of E<u, f~ - c>² for every unit vector u.
-        ratio: eps/sigma >= 0; inf gives the diameter 2R.
-    Raises: ValueError: a negative argument.
-    """
+    ``mu``: bound of E<u, f~ - c>² for every unit vector u; ``ratio``: inf gives the diameter 2R.
+    Raises: ValueError: a negative argument."""
     check_arguments(radius, mu, ratio)
     if ratio == 0 or radius == 0 or mu == 0:
         return 0.0
@@ -136,13 +111,10 @@ class Movement:
     at most eps.
 
     Attributes:
-        shift: of ||m~(z') - m~(z)||.
-        deviation: of ||m~(z) - m^||, m^ being the mean of the S draws (:func:`mean_deviation`).
-        offset: of ||m~(z') - c||: the smaller of :func:`offset_bound` and of shift + deviation +
-            ||c - m^||.
+        shift, deviation: of ||m~(z') - m~(z)||, and of m~(z) to the mean m^ of the S draws.
+        offset: of ||m~(z') - c||: by :func:`offset_bound`, or shift + deviation + ||c - m^||.
         chi_square, total_variation, trace: simpler bounds of ||m~(z') - m~(z)||, for comparison.
-            The trace form needs its own failure probability 1 - c.
-    """
+            The trace form needs its own failure probability 1 - c."""
 
     shift: float
     deviation: float
@@ -152,51 +124,35 @@ class Movement:
     trace: float
 
     def error(self, centre_error: float, mean_error: float) -> float:
-        """Bound of ||m~(z') - x||, by the triangle through c or through m^ and m~(z); nan where x
-        is not known.
-
-        Args:
-            centre_error, mean_error: ||c - x|| and ||m^ - x||.
-        """
+        """Bound of ||m~(z') - x|| from ||c - x|| and ||m^ - x||, by the triangle through c or
+        through m^ and m~(z); nan where x is not known."""
         return min(centre_error + self.offset, mean_error + self.deviation + self.shift)
 
 
 def movement(
-    *,
-    lambda_hat: float,
-    trace_hat: float,
-    radius: float,
-    mean_offset: float,
-    ratio: float,
-    confidence: float,
+    *, lambda_hat: float, trace_hat: float, radius: float, mean_offset: float, ratio: float, confidence: float,
     n_samples: int,
-) -> Movement:
+) -> Movement:  # fmt: skip
     """All bounds at eps/sigma = ``ratio``. ``shift``, ``deviation`` and ``offset`` hold together
     with probability at least ``confidence``, for all ratios at once: the draws enter through mu
     (MU_SHARE of 1 - c) and through the deviation.
 
-    Raises: ValueError: a confidence so near 1 that nothing is left beside EIGENVALUE_FAILURE.
-
     Args:
         lambda_hat, trace_hat: largest eigenvalue and trace of (1/S) sum (f~_k - c)(f~_k - c)^T, or
             anything above them.
-        radius: R.
         mean_offset: ||c - m^||.
-    """
-    ratio = max(ratio, LEAST_RATIO) if ratio > 0 else ratio
-    alpha = 1 - confidence
+    Raises: ValueError: :func:`check_confidence`."""
     check_confidence(confidence)
+    ratio, alpha = max(ratio, LEAST_RATIO) if ratio > 0 else ratio, 1 - confidence
     mu = variance_bound(lambda_hat, radius, MU_SHARE * alpha - EIGENVALUE_FAILURE, n_samples)
     shift = shift_bound(radius, mu, ratio)
     deviation = mean_deviation(radius, mu, (1 - MU_SHARE) * alpha, n_samples)
+    trace = variance_bound(trace_hat, radius, alpha, n_samples)
     return Movement(
-        shift=shift,
-        deviation=deviation,
-        offset=min(offset_bound(radius, mu, ratio), shift + deviation + mean_offset),
-        chi_square=chi_square_bound(mu, ratio),
-        total_variation=total_variation_bound(radius, ratio),
-        trace=chi_square_bound(variance_bound(trace_hat, radius, alpha, n_samples), ratio),
-    )
+        shift, deviation, offset=min(offset_bound(radius, mu, ratio), shift + deviation + mean_offset),
+        chi_square=chi_square_bound(mu, ratio), total_variation=total_variation_bound(radius, ratio),
+        trace=chi_square_bound(trace, ratio),
+    )  # fmt: skip
 
 
 def check_confidence(confidence: float) -> None:
@@ -252,7 +208,10 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
     lower = math.log(-math.expm1(log_level)) / ratio + ratio / 2 if minus and log_level < 0 else -math.inf
     middle = 0.0
     if (a := max(lower, -SPAN)) < (b := min(upper, SPAN)):
-        g, weights = quadrature(a, b)
+        # Gauss-Legendre quadrature in panels of at most half a standard deviation.
+        edges = np.linspace(a, b, 1 + math.ceil(2 * (b - a)))
+        half = np.diff(edges)[:, None] / 2
+        g, weights = (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()
         exponent = ratio * g - ratio**2 / 2
         h = math.exp(log_t) * np.expm1(exponent) if minus else np.exp(log_t + exponent)
         middle = float(weights @ (np.exp(-(g**2) / 2) * h**2)) / math.sqrt(2 * math.pi)
@@ -262,14 +221,5 @@ def moments(radius: float, log_t: float, ratio: float, minus: int) -> tuple[floa
     return middle + radius**2 * (above + below), middle * math.exp(-log_t) + radius * tails
 
 
-SPAN = 60.0
-"""Where the integral stops: |h| <= R, and the normal density is 1e-783 there."""
+SPAN = 60.0  # Where the integral stops: |h| <= R, and the normal density is 1e-783 there
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(16)
-
-
-def quadrature(a: float, b: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Nodes and weights of Gauss-Legendre quadrature over [a, b] in panels of at most half a
-    standard deviation."""
-    edges = np.linspace(a, b, 1 + math.ceil(2 * (b - a)))
-    half = np.diff(edges)[:, None] / 2
-    return (edges[:-1, None] + half * (1 + NODES)).ravel(), (half * WEIGHTS).ravel()

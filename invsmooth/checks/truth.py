@@ -1,11 +1,9 @@
 """The truth check, which tries to refute a certificate: attack <= truth <= certificate.
 
-The certificate covers what an attack found. The true value there is estimated from fresh draws,
-independent of the certificate's and of the attack's, with a confidence interval of its own. A
-certificate is refuted if even the lower end of the interval is above it.
-
-A correct certificate is refuted with a probability of at most (1 - its confidence) + (1 -
-``confidence``)/2 in each check. Among many checks one can fail by chance, most likely of a
+The true value under the attack that was found is estimated from fresh draws, independent of the
+certificate's and of the attack's, with a confidence interval of its own. A certificate is refuted
+if even the lower end is above it: a correct one with a probability of at most (1 - its confidence)
++ (1 - ``confidence``)/2 in each check. Among many checks one can fail by chance, most likely of a
 certificate without slack (eps near 0)."""
 
 from __future__ import annotations
@@ -35,12 +33,10 @@ class Attacked:
     """A batch of images under the attack that was found: what a certificate is checked against.
 
     Attributes:
-        estimator, operator: f and A.
         x, b, xi: clean images (B, C, H, W), measurement noise, perturbation.
         x_hat: f(y_{x+xi}); only ``discrepancy`` needs it.
         n_samples: fresh draws of the check, for each image.
-        image_keys: name of each image, which seeds its draws; None: its position.
-    """
+        image_keys: name of each image, which seeds its draws; None: its position."""
 
     estimator: Estimator
     operator: Operator
@@ -52,13 +48,10 @@ class Attacked:
     image_keys: ImageKeys | None = None
 
     def draws(self, z: Tensor, smoothing: Smoothing, seed: int) -> Draws:
-        """Smoothed reconstructions of the signals z, with the settings of ``smoothing`` but for
-        its seed."""
+        """Smoothed reconstructions of the signals z: ``smoothing`` but for its seed."""
         y = self.operator.A(z) if self.b is None else self.operator.A(z) + self.b
-        return Draws(
-            self.estimator, self.operator, y, smoothing.sigma, self.x.shape[1:], seed, keys_of(self.x, self.image_keys),
-            smoothing.chunk_size,
-        )  # fmt: skip
+        keys, shape = keys_of(self.x, self.image_keys), self.x.shape[1:]
+        return Draws(self.estimator, self.operator, y, smoothing.sigma, shape, seed, keys, smoothing.chunk_size)
 
 
 @dataclass(frozen=True)
@@ -67,18 +60,13 @@ class TruthCheck:
     certificate.
 
     Attributes:
-        estimate: of the truth.
-        lower, upper: its confidence limits; -inf and inf (or 0 for a distance) where the draws give
-            none.
+        lower, upper: confidence limits; -inf and inf (or 0 for a distance) where there are none.
         certified: the certified value; nan where none exists, which nothing refutes.
-        confidence: two-sided, of the interval of each image: each limit alone fails with (1 -
-            confidence)/2.
-        n_samples: fresh draws for each image.
+        confidence: two-sided, for each image: each limit alone fails with (1 - confidence)/2.
+        n_samples, network_evals: for each image.
         seed: as given; the draws depend on it, the image's key and nothing else.
-        network_evals: for each image.
         evidence: what reproduces the check beside the attack. Tensors have an entry for each image.
-            ``checked``: the certified value in the unit of the check.
-    """
+            ``checked``: the certified value in the unit of the check."""
 
     estimate: Tensor
     lower: Tensor
@@ -96,13 +84,12 @@ class TruthCheck:
         return self.lower > self.certified
 
     def scaled(self, *, power: float, factor: float) -> TruthCheck:
-        """The check in another unit: all values to this power, times the factor. The evidence
-        stays as it is."""
+        """The check in another unit (all but its evidence): values to this power, times factor."""
         values = {k: getattr(self, k) ** power * factor for k in ("estimate", "lower", "upper", "certified")}
         return replace(self, **values)
 
     def evidence_of(self, i: int) -> dict[str, Any]:
-        """The evidence of image i; its tensors with a batch of one."""
+        """Of image i; its tensors with a batch of one."""
         return {k: v[i : i + 1] if isinstance(v, Tensor) else v for k, v in self.evidence.items()}
 
 
@@ -113,10 +100,7 @@ def interval_ranks(n_samples: int, q: float, confidence: float) -> tuple[int | N
     With F's q-quantile D = inf{t: F(t) >= q} and draws X_(1) <= … <= X_(S): the lower rank is the
     largest L with P[Bin(S, q) <= L - 1] <= (1 - c)/2, so that X_(L) > D has at most this
     probability, whatever F; the upper one is the certificates'
-    (:func:`invsmooth.certificates.order_statistic_index`) at confidence (1 + c)/2.
-
-    Raises: ValueError: a value outside its range.
-    """
+    (:func:`invsmooth.certificates.order_statistic_index`) at confidence (1 + c)/2."""
     check_sampling(n_samples, confidence)
     check_quantile(q)
     lower = int(binom.ppf((1 - confidence) / 2, n_samples, q))
@@ -124,14 +108,9 @@ def interval_ranks(n_samples: int, q: float, confidence: float) -> tuple[int | N
 
 
 def check_error(
-    attacked: Attacked,
-    smoothing: Smoothing,
-    certified: Tensor,
-    *,
-    reference: Tensor | None = None,
-    q: float | None = None,
-    confidence: float = 0.999,
-) -> TruthCheck:
+    attacked: Attacked, smoothing: Smoothing, certified: Tensor, *, reference: Tensor | None = None,
+    q: float | None = None, confidence: float = 0.999,
+) -> TruthCheck:  # fmt: skip
     """Check a percentile certificate: the q-quantile over delta of l(f(A(x + xi + delta) + b), r)
     against its bound.
 
@@ -140,14 +119,11 @@ def check_error(
     signal within eps of z.
 
     Args:
-        smoothing: sigma, q, seed and chunk_size of the certificate. The check's draws are others.
+        smoothing: of the certificate. The check's draws are others.
         certified: bounds on the MSE, shape (B,); nan where none exists.
         reference: r, shape (B, C, H, W); left out, x.
         q: the quantile, if it is another than that of ``smoothing``.
-        confidence: of the two-sided interval.
-    Raises:
-        ValueError: a value outside its range.
-    """
+    Raises: ValueError: a value outside its range."""
     n_samples, q = attacked.n_samples, smoothing.q if q is None else q
     low, high = interval_ranks(n_samples, q, confidence)
     fixed = attacked.x if reference is None else reference
@@ -167,14 +143,9 @@ def check_error(
 
 
 def check_mean(
-    attacked: Attacked,
-    smoothing: Smoothing,
-    certified: Tensor,
-    *,
-    centre: Tensor,
-    radius: Tensor,
+    attacked: Attacked, smoothing: Smoothing, certified: Tensor, *, centre: Tensor, radius: Tensor,
     confidence: float = 0.999,
-) -> TruthCheck:
+) -> TruthCheck:  # fmt: skip
     """Check a certificate of the mean: ||m(x + xi) - m(x)||_2 against the certified shift.
 
     m(z) = E f~(A(z + delta) + b) with the certified network f~ = c + (f - c) min(1, R/||f - c||),
@@ -191,45 +162,29 @@ def check_mean(
     draws. There is no upper limit (inf).
 
     Args:
-        smoothing: sigma, seed and chunk_size of the certificate. The check's draws are others, at
-            least 4.
+        smoothing: of the certificate. The check's draws are others, at least 4.
         certified: bounds on the l2 norm of the shift, shape (B,); nan where none exists.
-        centre: c, shape (B, C, H, W).
-        radius: R, shape (B,).
-        confidence: of the interval.
-    Raises:
-        ValueError: a value outside its range.
-    """
-    n_samples = attacked.n_samples
+        centre, radius: c, shape (B, C, H, W), and R, shape (B,).
+    Raises: ValueError: a value outside its range."""
+    n_samples, first = attacked.n_samples, attacked.n_samples // 2
     check_sampling(n_samples, confidence)
     if n_samples < 4:
         raise ValueError(f"n_samples={n_samples} has to be at least 4: a direction and a mean are estimated from it")
-
-    def differences(purpose: str, n: int) -> Iterator[Tensor]:
-        """D_k of n draws in chunks, shape (B, s, C, H, W), float64."""
-        seed = check_seed(smoothing.seed, purpose)
-        signals = (attacked.x + attacked.xi, attacked.x)
-        both = [attacked.draws(z, smoothing, seed).chunks(0, n) for z in signals]
-        for (_, there), (_, here) in zip(*both, strict=True):
-            yield clipped(there, centre, radius).double() - clipped(here, centre, radius).double()
-
-    n = n_samples // 2, n_samples - n_samples // 2
     total = torch.zeros_like(attacked.x, dtype=torch.float64)
     squared, along = total.new_zeros(len(total)), []
     with torch.no_grad(), frozen(attacked.estimator):
-        for difference in differences("direction", n[0]):
+        for difference in differences(attacked, smoothing, "direction", first, centre, radius):
             total += difference.sum(1)
             squared += difference.square().flatten(1).sum(1)
         direction = steepest(total)
         # The spread in all directions: more than along one, and soon outweighed by the draws.
-        variance = (squared - norm(total).flatten().square() / n[0]) / n[0]
-        for difference in differences("mean", n[1]):
+        variance = (squared - norm(total).flatten().square() / first) / first
+        for difference in differences(attacked, smoothing, "mean", n_samples - first, centre, radius):
             total += difference.sum(1)
             squared += difference.square().flatten(1).sum(1)
             along.append((difference * direction[:, None]).flatten(2).sum(2))
-    lower = mean_lower_bound(
-        torch.cat(along, 1), lowest=-2 * radius, variance=variance, confidence=(1 + confidence) / 2
-    )
+    each = (1 + confidence) / 2
+    lower = mean_lower_bound(torch.cat(along, 1), lowest=-2 * radius, variance=variance, confidence=each)
     unbiased = (norm(total).flatten().square() - squared) / (n_samples * (n_samples - 1))
     certified = certified.to(lower)
     return TruthCheck(
@@ -239,15 +194,22 @@ def check_mean(
     )  # fmt: skip
 
 
+def differences(attacked: Attacked, smoothing: Smoothing, purpose: str, n: int, centre: Tensor,
+                radius: Tensor) -> Iterator[Tensor]:  # fmt: skip
+    """D_k of n draws in chunks, shape (B, s, C, H, W), float64."""
+    seed = check_seed(smoothing.seed, purpose)
+    both = [attacked.draws(z, smoothing, seed).chunks(0, n) for z in (attacked.x + attacked.xi, attacked.x)]
+    for (_, there), (_, here) in zip(*both, strict=True):
+        yield clipped(there, centre, radius).double() - clipped(here, centre, radius).double()
+
+
 def clipped(x_hat: Tensor, centre: Tensor, radius: Tensor) -> Tensor:
-    """Reconstructions (B, s, C, H, W) drawn to at most ``radius`` (B,) from the centre (B, C, H,
-    W)."""
+    """Reconstructions (B, s, C, H, W) drawn to at most ``radius`` (B,) from the centre."""
     away = x_hat - centre[:, None]
     distance = away.flatten(2).norm(dim=2)
     return centre[:, None] + away * (radius[:, None] / distance.clamp_min(1e-30)).clamp_max(1)[..., None, None, None]
 
 
 def check_seed(seed: int, *purpose: str) -> int:
-    """A seed for the draws of a check: those of a certificate and of an attack with the same
-    ``seed`` are others."""
+    """A seed for draws that are not those of a certificate or an attack with the same ``seed``."""
     return stream_key(seed, "sandwich", *purpose)

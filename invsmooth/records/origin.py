@@ -1,8 +1,6 @@
-"""The record of a training in its checkpoint: task, algorithm, operator, network. Nothing in it is resolved or run.
-
-The file may come from anybody. Every value is checked for its type here, and texts that a config would resolve
-(``${…}``) are refused.
-"""
+"""The record of a training in its checkpoint: task, algorithm, operator, network. Nothing in it is
+resolved or run: the file may come from anybody. Every value is checked for its type here, and texts
+that a config would resolve (``${…}``) are refused."""
 
 from __future__ import annotations
 
@@ -16,11 +14,9 @@ from typing import Any
 
 from invsmooth.core.errors import CheckpointError
 
-GROUPS = ("task", "algo")
-"""The config groups whose options are taken over."""
+GROUPS = ("task", "algo")  # The config groups whose options are taken over
 A_NAME = "a name of 1 to 100 characters, none of them a slash"
-DEEPEST = 8
-"""Levels of nesting that the parameters of an estimator may have."""
+DEEPEST = 8  # Levels of nesting that the parameters of an estimator may have
 
 
 @dataclass(frozen=True)
@@ -28,13 +24,11 @@ class Origin:
     """Where the network in a checkpoint comes from.
 
     Attributes:
-        path: of the checkpoint.
         choices: the options of GROUPS that were chosen; None where that is not known.
         names: ``task.name`` and ``algo.name``, which the rows say; none in older checkpoints.
         operator: its config node: name, class (``_target_``; not in older checkpoints), parameters.
         sha256: ratio that was trained on -> SHA-256 of the operator; empty in older checkpoints.
-        estimator: class (``_target_``) and parameters of the network.
-    """
+        estimator: class (``_target_``) and parameters of the network."""
 
     path: str
     choices: Mapping[str, str | None]
@@ -46,20 +40,16 @@ class Origin:
 
 def read_origin(path: str) -> Origin | None:
     """What the file says; None if it is no checkpoint of ours, or there is no such file.
-
-    Raises: CheckpointError: it cannot be read, or is one of ours with something in it that ``invsmooth.train`` does not
-        write.
-    """
+    Raises: CheckpointError: it cannot be read, or has something in it that ``invsmooth.train`` does
+    not write."""
     from invsmooth.estimators.checkpoint import read  # --help does not wait for torch
 
     try:
         content = read(Path(path))
     except FileNotFoundError:
         return None
-    if "hyper_parameters" not in content:
-        return None
     try:
-        return parsed(path, content["hyper_parameters"])
+        return parsed(path, content["hyper_parameters"]) if "hyper_parameters" in content else None
     except ValueError as error:
         raise CheckpointError(f"ckpt={path} is no checkpoint of invsmooth.train, or was changed: {error}") from error
 
@@ -73,46 +63,34 @@ def parsed(path: str, saved: object) -> Origin:
     text(known.get("name"), "operator.name")
     hashes = mapping(operator.get("sha256", {}), "operator.sha256")
     return Origin(
-        path=path,
-        choices={g: optional_text(choices.get(g), f"choices.{g}") for g in GROUPS},
-        names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names},
-        operator=known,
+        path, choices={g: None if choices.get(g) is None else text(choices[g], f"choices.{g}") for g in GROUPS},
+        names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names}, operator=known,
         sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
         estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"),
-    )
+    )  # fmt: skip
 
 
-def training_record(
-    config: Mapping[str, Any], choices: Mapping[str, str | None], sha256: Mapping[float, str]
-) -> dict[str, Any]:
-    """What a training writes into its checkpoints, and :func:`read_origin` reads.
-
-    Args:
-        config: the whole config, as plain values.
-        choices: config group -> chosen option.
-        sha256: ratio that is trained on -> SHA-256 of the operator.
-    """
+def training_record(config: Mapping[str, Any], choices: Mapping[str, str | None],
+                    sha256: Mapping[float, str]) -> dict[str, Any]:  # fmt: skip
+    """What a training writes into its checkpoints, and :func:`read_origin` reads: from the whole
+    config as plain values, its group -> chosen option, and ratio -> SHA-256 of the operator."""
     return {
-        "estimator": config["estimator"],
+        "estimator": config["estimator"], "choices": {g: choices.get(g) for g in GROUPS},
         "operator": with_absolute_paths(config["operator"]) | {"sha256": {repr(r): v for r, v in sha256.items()}},
-        "choices": {g: choices.get(g) for g in GROUPS},
-        "names": {g: config[g]["name"] for g in GROUPS},
-        "seed": config["seed"],
-    }
+        "names": {g: config[g]["name"] for g in GROUPS}, "seed": config["seed"],
+    }  # fmt: skip
 
 
 def with_absolute_paths(node: Mapping[str, Any]) -> dict[str, Any]:
-    """Parameters of a part, in which paths of files are the same wherever the program runs next time."""
-    files = [k for k, v in node.items() if k != "name" and isinstance(v, str) and Path(v).is_file()]
-    return {k: str(Path(v).resolve()) if k in files else v for k, v in node.items()}
+    """Parameters of a part, whose paths of files are the same wherever the program runs next."""
+    files = {k: Path(v) for k, v in node.items() if k != "name" and isinstance(v, str) and Path(v).is_file()}
+    return dict(node) | {k: str(file.resolve()) for k, file in files.items()}
 
 
 def names_file(value: object) -> bool:
-    """Whether a recorded parameter is the path of a file. Older checkpoints have relative paths of matrices."""
-    if not isinstance(value, str):
-        return False
-    path = Path(value)
-    return path.is_absolute() or path.is_file() or path.suffix in (".npy", ".mat")
+    """Whether a recorded parameter is the path of a file, in older checkpoints a relative one."""
+    path = Path(value) if isinstance(value, str) else None
+    return path is not None and (path.is_absolute() or path.is_file() or path.suffix in (".npy", ".mat"))
 
 
 def wrong(value: object, what: str, wanted: str) -> ValueError:
@@ -126,14 +104,10 @@ def mapping(value: object, what: str) -> Mapping[Any, Any]:
 
 
 def text(value: object, what: str) -> str:
-    """A text that a config takes as it is: it would resolve ``${…}``, and ``???`` means that there is no value."""
+    """A text that a config takes as it is: it resolves ``${…}``, and ``???`` means no value."""
     if type(value) is not str or "${" in value or value == "???" or not value.isprintable():
         raise wrong(value, what, "a plain text")
     return value
-
-
-def optional_text(value: object, what: str) -> str | None:
-    return None if value is None else text(value, what)
 
 
 def is_name(value: object) -> bool:
@@ -158,12 +132,6 @@ def a_ratio(value: object) -> float:
     return found
 
 
-def ratios(value: object, what: str) -> None:
-    found: list[Any] = value if isinstance(value, list) else [value]
-    if not found or not all(type(v) in (int, float) and 0 < v <= 1 for v in found):
-        raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
-
-
 def plain(value: object, what: str, depth: int = 0) -> Any:
     """Dictionaries, lists, texts, numbers and None alone."""
     if depth > DEEPEST:
@@ -181,11 +149,13 @@ def plain(value: object, what: str, depth: int = 0) -> Any:
 def value_of(key: str, value: object) -> Any:
     """A value of the operator's node."""
     what = f"operator.{key}"
-    if key in ("ratio", "train_ratio"):
-        ratios(value, what)
+    found: list[Any] = value if isinstance(value, list) else [value]
+    are_ratios = bool(found) and all(type(v) in (int, float) and 0 < v <= 1 for v in found)
+    if key in ("ratio", "train_ratio") and not are_ratios:
+        raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
     return text(value, what) if isinstance(value, str) else plain(value, what)
 
 
 def gone(path: str) -> bool:
-    """Whether a recorded path leads to no file; a relative one would lead to another file elsewhere."""
+    """Whether a recorded path leads to no file; a relative one leads to others elsewhere."""
     return not (Path(path).is_absolute() and Path(path).is_file())

@@ -11,22 +11,16 @@ KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified"
 
 def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: float, sigma: float) -> Path:
     """An .npz file with an 8-bit array for each of KINDS (certified, the draw of rank K, may be
-    missing).
+    missing). sigma_b and sigma in grey levels.
 
     With ``certify.pixel_intervals`` also ``lower`` and ``upper``, the ends of each pixel's interval
-    (float32, [0, 1] pixel scale, not clipped; nan where there is none), ``pixel_intervals``, the
-    value of that key, and ``label``: a sentence with the quantile, the confidence, and the label of
-    ``certificate.units=paper``.
-
-    Args:
-        sigma_b, sigma: grey levels.
-    """
+    (float32, [0, 1] pixel scale, not clipped; nan for none), ``pixel_intervals``, the value of that
+    key, and ``label``: quantile, confidence, and the label of ``certificate.units=paper``."""
     return folder / "pictures" / f"{setting_name(image, ratio, sigma_b)}_eps{eps:g}_sigma{sigma:g}.npz"
 
 
 def setting_name(image: str, ratio: float, sigma_b: float) -> str:
-    """The name of an image in a measurement setting, safe as a file name, and different for
-    different images."""
+    """Of an image in a measurement setting: a safe file name, different for different images."""
     safe = re.sub(r"[^\w.-]+", "_", image)
     if safe != image:  # a/b and a_b are two images
         safe += "-" + hashlib.sha256(image.encode()).hexdigest()[:8]

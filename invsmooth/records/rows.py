@@ -1,9 +1,8 @@
 """Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC
 section 8).
 
-A file has the columns of SCHEMA, then those that its certifiers declare. The declarations of the
-parts are in the metadata of the file, so that reports need neither torch nor the package that a
-part comes from."""
+A file has the columns of SCHEMA, then those that its certifiers declare. The declarations are in
+the file's metadata: reports need neither torch nor the package that a part comes from."""
 
 from __future__ import annotations
 
@@ -23,8 +22,7 @@ from invsmooth.core.declarations import AlgorithmDeclaration, CertifierDeclarati
 from invsmooth.core.files import replaced
 
 TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
-TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}
-"""Kind of a declared column -> its type in the file."""
+TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}  # Kind of a declared column -> its type in the file
 
 SCHEMA = pa.schema(
     [
@@ -65,22 +63,15 @@ SCHEMA = pa.schema(
 - attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
-METADATA = b"invsmooth"
-"""Key of the declarations in the metadata of a file."""
+METADATA = b"invsmooth"  # Key of the declarations in the metadata of a file
 
-KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")
-"""Columns that identify a row."""
+KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")  # Columns that identify a row
 
 
 @dataclass(frozen=True)
 class Declared:
-    """What the parts behind some rows declare.
-
-    Attributes:
-        certifiers: declarations by the name in the column ``certifier``.
-        algorithms: declarations by the name in the column ``algo``. A name may be missing: an
-            evaluation needs no training algorithm.
-    """
+    """What the parts behind some rows declare, by the name in the columns ``certifier`` and
+    ``algo``. An algorithm may be missing: an evaluation needs none."""
 
     certifiers: Mapping[str, CertifierDeclaration] = field(default_factory=dict)
     algorithms: Mapping[str, AlgorithmDeclaration] = field(default_factory=dict)
@@ -88,30 +79,23 @@ class Declared:
     @property
     def schema(self) -> pa.Schema:
         """SCHEMA, then the declared columns, with the declarations as metadata.
-
-        Raises: ValueError: two declarations give one column two types.
-        """
+        Raises: ValueError: two declarations give one column two types."""
         found = {f.name: f.type for f in SCHEMA}
         for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
             for column in certifier.columns:
                 if found.setdefault(column.name, TYPES[column.kind]) != TYPES[column.kind]:
-                    raise ValueError(
-                        f"certifier {certifier.name} declares the column {column.name} as {column.kind}, but elsewhere "
-                        f"it is {found[column.name]}; give it another name"
-                    )
+                    one = f"certifier {certifier.name} declares the column {column.name} as {column.kind}"
+                    raise ValueError(f"{one}, but elsewhere it is {found[column.name]}; give it another name")
         return pa.schema(list(found.items()), metadata={METADATA: json.dumps(dataclasses.asdict(self)).encode()})
 
     def __or__(self, other: Declared) -> Declared:
-        """Both. Where a name has two declarations, that of ``other``."""
+        """Both; of two declarations of a name that of ``other``."""
         return Declared({**self.certifiers, **other.certifiers}, {**self.algorithms, **other.algorithms})
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], declared: Declared) -> None:
-    """Write ``rows`` as Parquet, all or nothing. A declared column that a row does not have is null
-    there.
-
-    Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares.
-    """
+    """Write ``rows`` as Parquet, all or nothing. A declared column that a row lacks is null there.
+    Raises: ValueError: a row lacks a column of SCHEMA, or has one that nothing declares."""
     replace_table(path, to_table(rows, declared))
 
 
@@ -131,7 +115,6 @@ def write_table(path: Path, rows: pd.DataFrame, declared: Declared) -> None:
 
 
 def replace_table(path: Path, table: pa.Table) -> None:
-    """Write to a temporary file beside ``path`` and rename it over ``path``."""
     with replaced(path) as temporary:
         pq.write_table(table, temporary)
 
@@ -139,31 +122,23 @@ def replace_table(path: Path, table: pa.Table) -> None:
 def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     """The rows of several run folders, each row once, with its run's folder as column ``folder``;
     and the declarations.
-
-    Raises: ValueError: a file without declarations, or one that lacks columns.
-    """
+    Raises: ValueError: a file without declarations, or one that lacks columns."""
     tables, declared = [], Declared()
     for folder in sorted(folders):
-        table, own = read_table(folder / "results.parquet")
+        path = folder / "results.parquet"
+        table = pq.read_table(path)
+        try:
+            own = TypeAdapter(Declared).validate_json((table.schema.metadata or {})[METADATA])
+        except (KeyError, ValidationError) as error:
+            undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
+            raise ValueError(f"{undeclared}; run that evaluation again") from error
+        if missing := set(own.schema.names) - set(table.column_names):
+            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
         declared |= own
-        tables.append(table.append_column("folder", pa.array([str(folder)] * len(table), TEXT)))
+        names = pa.array([str(folder)] * len(table), TEXT)
+        tables.append(table.replace_schema_metadata().append_column("folder", names))
     columns = [*declared.schema.names, "folder"]
     rows = pa.concat_tables(tables, promote_options="default").select(columns)
     frame = rows.to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get)
-    # A sweep's own file repeats the rows of its jobs. Theirs, which come after it, lie beside their
-    # pictures.
+    # A sweep's own file repeats the rows of its jobs. Theirs, which come later, lie by their pictures.
     return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True), declared
-
-
-def read_table(path: Path) -> tuple[pa.Table, Declared]:
-    """One file. Raises: ValueError: as :func:`read_rows`."""
-    table = pq.read_table(path)
-    try:
-        declared = TypeAdapter(Declared).validate_json((table.schema.metadata or {})[METADATA])
-    except (KeyError, ValidationError) as error:
-        raise ValueError(
-            f"{path} does not declare its certifiers: another version of invsmooth wrote it; run that evaluation again"
-        ) from error
-    if missing := set(declared.schema.names) - set(table.column_names):
-        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
-    return table.replace_schema_metadata(), declared

@@ -1,5 +1,4 @@
-"""The record of a run: run.json with command, versions, seed, git state and outcome, and
-config.yaml."""
+"""The record of a run: config.yaml, and run.json with command, versions, git state and outcome."""
 
 from __future__ import annotations
 
@@ -26,32 +25,23 @@ PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torch
 
 @contextmanager
 def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write config.yaml and run.json to ``folder``, without credentials. At the end run.json gets
-    the outcome of the block (finished, failed or interrupted, and why), and what the block added to
-    the record that it got.
-
-    Args:
-        config: plain values.
-    """
+    """Write config.yaml (of plain values) and run.json to ``folder``, without credentials. At the
+    end run.json gets the outcome of the block (finished, failed or interrupted, and why), and what
+    the block added to the record that it got."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(redact(dict(config)))))
     started = time.time()
     record: dict[str, Any] = {
-        "status": "running",
-        "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
-        "folder": str(folder),
-        "seed": config["seed"],
-        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "status": "running", "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
+        "folder": str(folder), "seed": config["seed"], "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
-        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()},
-        "git": git_state(),
-    }
+        "machine": {"platform": platform.platform(), "cpus": os.cpu_count()}, "git": git_state(),
+    }  # fmt: skip
     path = folder / "run.json"
     write_text(path, json.dumps(redact(record), indent=2))
     try:
         yield record
     except BaseException as error:
-        # Ctrl-C and SIGTERM are no Exceptions.
-        status = "failed" if isinstance(error, Exception) else "interrupted"
+        status = "failed" if isinstance(error, Exception) else "interrupted"  # Ctrl-C and SIGTERM are no Exceptions
         record |= {"status": status, "error": f"{type(error).__name__}: {error}"}
         raise
     else:
@@ -69,14 +59,11 @@ def version(package: str) -> str | None:
 
 
 def git_state() -> dict[str, Any] | None:
-    """Commit of the source tree that invsmooth runs from and whether it has changes; None outside a
-    git checkout."""
-    here = Path(__file__).parent
+    """Commit of the source tree of invsmooth and whether it has changes; None for no checkout."""
 
     def git(*args: str) -> str:
-        return subprocess.run(
-            ["git", *args], cwd=here, capture_output=True, text=True, check=True, timeout=10
-        ).stdout.strip()
+        here, command = Path(__file__).parent, ["git", *args]
+        return subprocess.run(command, cwd=here, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:
         # An installed package may lie inside some other project's checkout.

@@ -1,5 +1,4 @@
-"""Recompute every bound of a certificate file from the numbers that it follows from. No torch,
-no network."""
+"""Recompute every bound of a certificate file from the numbers that it follows from. No torch."""
 
 from __future__ import annotations
 
@@ -15,8 +14,7 @@ from invsmooth.certificates.order_statistics import ratio_of, shifted_quantile
 from invsmooth.core.units import Units, certified_radius, to_unit_scale
 from invsmooth.records.certificate_files.format import Record
 
-ROUNDING = 1e-9
-"""Relative: what another version of scipy may change."""
+ROUNDING = 1e-9  # Relative: what another version of scipy may change
 
 
 def rounded(field: str, a: float, b: float) -> bool:
@@ -25,8 +23,7 @@ def rounded(field: str, a: float, b: float) -> bool:
 
 
 def settings_of(certificate: Record) -> Smoothing:
-    """The settings of each certificate, with the confidence that follows from what it is shared
-    out over."""
+    """Of each certificate, with the confidence that follows from what it is shared out over."""
     shared = certificate["shared_over"]
     # In two steps, as an evaluation does it.
     confidence = bonferroni(certificate["confidence"], shared.get("sigma", 1) * shared.get("images", 1))
@@ -58,13 +55,10 @@ def expected(certifier: Certifier, certificate: Record, n: int, units: Units) ->
     }  # fmt: skip
 
 
-def differences(
-    recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded, where: str = ""
-) -> Iterator[tuple[str, Any, Any]]:
+def differences(recorded: Any, recomputed: Any, same: Callable[[str, float, float], bool] = rounded,
+                where: str = "") -> Iterator[tuple[str, Any, Any]]:  # fmt: skip
     """(field, recorded, recomputed) of each leaf of ``recomputed`` that is not what was recorded.
-
-    same: whether two finite numbers, not both whole, are the same for a field; all else has to be
-    equal."""
+    same: whether two finite numbers, not both whole, are so for a field; all else is equal."""
     if isinstance(recomputed, Mapping):
         for key, value in recomputed.items():
             yield from differences(recorded[key], value, same, f"{where}.{key}" if where else key)

@@ -1,5 +1,4 @@
-"""Everything that a certificate file alone tells about itself: checksum, consistency,
-arithmetic. No torch."""
+"""What a certificate file alone tells about itself: checksum, consistency, arithmetic. No torch."""
 
 from __future__ import annotations
 
@@ -18,13 +17,8 @@ from invsmooth.records.certificate_files.parts import certifier_of, class_of, ow
 
 
 def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]:
-    """All that is wrong with a file that was read from ``path``, one message each; empty if nothing
-    is.
-
-    Args:
-        trust: modules that the user named, for certifiers that are not ours
-            (:mod:`invsmooth.core.trust`).
-    """
+    """All that is wrong with a file that was read from ``path``, one message each. ``trust``:
+    modules that the user named, for certifiers that are not ours (:mod:`invsmooth.core.trust`)."""
     if wrong := structure_errors(record, path, trust):
         return wrong
     wrong = list(out_of_range(record))
@@ -47,8 +41,7 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
 
 
 def structure_errors(record: Record, path: Path, trust: Sequence[str]) -> list[str]:
-    """What is wrong with the fields of a whole file. If there is something, nothing else can be
-    checked."""
+    """What is wrong with the fields of a file. If there is something, no more can be checked."""
     if found := list(fields.file_errors(record)):
         return found
     for i, certificate in enumerate(record["certificates"]):
@@ -71,12 +64,10 @@ def message(field: str, recorded: object, recomputed: object) -> str:
 
 
 def file_errors(record: Record) -> Iterator[str]:
-    """Units, label, and whether the confidence was shared over as many sigma and eps as there
-    are."""
+    """Units, label, and whether the confidence was shared over all sigma and eps there."""
     if record["units"] not in list(Units):
         yield f"units: {record['units']!r} is none of {', '.join(Units)}"
-    label = PAPER_LABEL if record["units"] == Units.paper else ""
-    if record["label"] != label:
+    if record["label"] != (label := PAPER_LABEL if record["units"] == Units.paper else ""):
         yield message("label", record["label"], label)
     estimator = record["estimator"]
     if estimator["checkpoint"] is not None and estimator["description"] is not None:
@@ -88,8 +79,7 @@ def file_errors(record: Record) -> Iterator[str]:
         if certificate["simultaneous"] == "dkw" and (more := elsewhere(record, certificate)) is not None:
             yield f"{name_of(record, i)}: simultaneous: a dkw band is of one measurement, and eps = {more:g} is at another"
         for what, values in grid.items():
-            shared = certificate["shared_over"].get(what, len(values))
-            if shared != len(values):
+            if (shared := certificate["shared_over"].get(what, len(values))) != len(values):
                 yield f"{name_of(record, i)}: " + message(f"shared_over.{what}", shared, len(values))
         for row in certificate["radii"]:
             cell = (certificate["certifier"], certificate["sigma"], row["eps"])
@@ -99,17 +89,14 @@ def file_errors(record: Record) -> Iterator[str]:
 
 
 def elsewhere(record: Record, certificate: Record) -> float | None:
-    """A radius of the same certifier and sigma that is certified at another measurement; None
-    where there is none."""
+    """A radius of the same certifier and sigma that is certified elsewhere, or None."""
     same = [c for c in record["certificates"] if all(c[k] == certificate[k] for k in ("certifier", "sigma"))]
     return next((c["radii"][0]["eps"] for c in same if c["measurement"] != certificate["measurement"]), None)
 
 
 def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[str]:
-    """Whether the measurements, and the clean image where it is kept, are those that were
-    certified."""
-    described = dict(record["measurements"]["arrays"])
-    file = record["measurements"]["file"]
+    """Whether the measurements, and the clean image where it is kept, are those certified."""
+    described, file = dict(record["measurements"]["arrays"]), record["measurements"]["file"]
     if Path(file).name != file or not file.endswith(".npz"):
         yield f"measurements.file: {file!r} is no plain file name that ends in .npz"
         return
@@ -125,17 +112,12 @@ def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[s
     wanted = measurement_shape(record)
     for name, array in record["measurements"]["arrays"].items():
         if wanted and array["shape"] != wanted:
-            yield (
-                f"measurements.arrays.{name}.shape: {array['shape']} does not belong to image.shape = "
-                f"{record['image']['shape']} and the operator, which give {wanted}"
-            )
+            given = f"image.shape = {record['image']['shape']} and the operator, which give {wanted}"
+            yield f"measurements.arrays.{name}.shape: {array['shape']} does not belong to {given}"
     for name in described.keys() & arrays.keys():
         where = "image" if name == "x" else f"measurements.arrays.{name}"
-        shape, sha256 = list(arrays[name].shape), array_sha256(arrays[name])
-        if described[name]["shape"] != shape:
-            yield message(f"{where}.shape", described[name]["shape"], shape)
-        if described[name]["sha256"] != sha256:
-            yield message(f"{where}.sha256", described[name]["sha256"], sha256)
+        found = {"shape": list(arrays[name].shape), "sha256": array_sha256(arrays[name])}
+        yield from (message(f"{where}.{k}", described[name][k], v) for k, v in found.items() if described[name][k] != v)
     for i, certificate in enumerate(record["certificates"]):
         if certificate["measurement"] not in record["measurements"]["arrays"]:
             yield f"{name_of(record, i)}: measurement: {certificate['measurement']!r} is not in measurements.arrays"
@@ -144,8 +126,7 @@ def array_errors(record: Record, path: Path, trust: Sequence[str]) -> Iterator[s
 
 
 def measurement_shape(record: Record) -> list[int] | None:
-    """Shape of the measurements of one image, from the image's and from the operator's settings;
-    None for an operator that is not ours."""
+    """Of one image, from its shape and the operator's settings; None for one that is not ours."""
     (channels, height, width), operator = record["image"]["shape"], record["operator"]
     if "_target_" in operator:
         return None
@@ -166,7 +147,5 @@ def certificate_errors(record: Record, certificate: Record, certifier: Certifier
         yield f"shared_over.eps: the bounds of {certifier.name} {said}"
     certifier.check(settings_of(certificate))
     yield from certifier.inconsistencies(certificate)
-    n = math.prod(record["image"]["shape"])
-    again = expected(certifier, certificate, n, Units(record["units"]))
-    for field, recorded, recomputed in differences(certificate, again):
-        yield message(field, recorded, recomputed)
+    again = expected(certifier, certificate, math.prod(record["image"]["shape"]), Units(record["units"]))
+    yield from (message(*difference) for difference in differences(certificate, again))

@@ -1,5 +1,4 @@
-"""What belongs in a certificate file: the fields of each object and what kind of value each has.
-No torch."""
+"""What belongs in a certificate file: the fields of each object and their kinds. No torch."""
 
 from __future__ import annotations
 
@@ -7,36 +6,19 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from invsmooth.certificates.fields import (
-    ANYTHING,
-    AT_LEAST_0,
-    AT_LEAST_1,
-    BETWEEN,
-    FLAG,
-    KINDS,
-    NUMBER,
-    OR_NULL,
-    REAL,
-    TEXT,
-    WHOLE,
-    Range,
-    whole,
-)
+from invsmooth.certificates import fields as kinds
+from invsmooth.certificates.fields import ANYTHING, FLAG, NUMBER, OR_NULL, REAL, TEXT, WHOLE, Range
 
 ARRAY = {"sha256": TEXT, "shape": [WHOLE]}
 OURS: dict[str, Any] = {"name": TEXT, "block": WHOLE, "seed": WHOLE, "matrix": TEXT + OR_NULL}
 FROM_OUTSIDE: dict[str, Any] = {"_target_": TEXT, "parameters": ANYTHING}
-"""What names an operator, or a certifier, that is not ours: dotted class, and parameters by
-name."""
+"""Of an operator or a certifier that is not ours: dotted class, and parameters by name."""
 FILE: dict[str, Any] = {
     "format": TEXT, "version": WHOLE, "units": TEXT, "label": TEXT,
     "image": {"key": TEXT, **ARRAY},
     "estimator": {"sha256": TEXT, "checkpoint": TEXT + OR_NULL, "description": ANYTHING},
-    "operator": ANYTHING,
-    "sigma_b": NUMBER,
-    "measurements": {"file": TEXT, "arrays": ANYTHING},
-    "certificates": [ANYTHING],
-    "sha256": TEXT,
+    "operator": ANYTHING, "sigma_b": NUMBER, "measurements": {"file": TEXT, "arrays": ANYTHING},
+    "certificates": [ANYTHING], "sha256": TEXT,
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
     "measurement": TEXT, "sigma": NUMBER, "n_samples": WHOLE, "confidence": NUMBER, "shared_over": ANYTHING,
@@ -49,23 +31,16 @@ RADIUS: dict[str, Any] = {"eps": NUMBER, "ratio": REAL, "bound": REAL, "reason":
 
 OPERATORS = ("identity", "block_gaussian")
 MOST_PIXELS = 2**28
-MOST_DRAWS = 100_000
-"""Of one certificate, that --rerun makes again unless more are allowed (--max-draws)."""
+MOST_DRAWS = 100_000  # Of one certificate, that --rerun makes again unless more are allowed (--max-draws)
 RANGES: dict[str, Range] = {
-    "sigma_b": AT_LEAST_0,
-    "image.shape": (
-        lambda v: len(v) == 3 and min(v) >= 1 and math.prod(v) <= MOST_PIXELS,
-        f"(channels, height, width) with at most {MOST_PIXELS} pixels",
-    ),
+    "sigma_b": kinds.AT_LEAST_0,
+    "image.shape": (lambda v: len(v) == 3 and min(v) >= 1 and math.prod(v) <= MOST_PIXELS,
+                    f"(channels, height, width) with at most {MOST_PIXELS} pixels"),
     "operator.name": (lambda v: v in OPERATORS, f"one of {', '.join(OPERATORS)}"),
-    "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"),
-    "operator.block": AT_LEAST_1,
-    "certificates.sigma": AT_LEAST_0,
-    "certificates.n_samples": AT_LEAST_1,
-    "certificates.confidence": BETWEEN,
-    "certificates.quantile": BETWEEN,
-    "radii.eps": AT_LEAST_0,
-}
+    "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"), "operator.block": kinds.AT_LEAST_1,
+    "certificates.sigma": kinds.AT_LEAST_0, "certificates.n_samples": kinds.AT_LEAST_1,
+    "certificates.confidence": kinds.BETWEEN, "certificates.quantile": kinds.BETWEEN, "radii.eps": kinds.AT_LEAST_0,
+}  # fmt: skip
 """What may stand in these fields; the others are compared with what has to follow."""
 
 
@@ -85,7 +60,7 @@ def wrong_fields(value: Any, spec: Any, where: str = "") -> Iterator[str]:
             return
         for i, entry in enumerate(value):
             yield from wrong_fields(entry, spec[0], f"{where}[{i}]")
-    elif not (value is None and spec.endswith(OR_NULL)) and not KINDS[spec.removesuffix(OR_NULL)](value):
+    elif not (value is None and spec.endswith(OR_NULL)) and not kinds.KINDS[spec.removesuffix(OR_NULL)](value):
         yield f"{where}: {value!r} is not {spec}"
 
 
@@ -96,30 +71,24 @@ def file_errors(record: dict[str, Any]) -> Iterator[str]:
     if found:
         return
     arrays, operator = record["measurements"]["arrays"], record["operator"]
-    yield from wrong_fields(
-        arrays, dict.fromkeys(arrays, ARRAY) if isinstance(arrays, dict) else {}, "measurements.arrays"
-    )
+    described = dict.fromkeys(arrays, ARRAY) if isinstance(arrays, dict) else {}
+    yield from wrong_fields(arrays, described, "measurements.arrays")
     outside = isinstance(operator, dict) and "_target_" in operator
     spec = {"sha256": TEXT, "ratio": NUMBER} | (FROM_OUTSIDE if outside else OURS)
     yield from wrong_fields(operator, spec, "operator")
 
 
 def certificate_errors(certificate: dict[str, Any], own: dict[str, Any], where: str) -> Iterator[str]:
-    """What is wrong with the fields of a certificate. ``own``: those that its certifier
-    declares."""
+    """What is wrong with a certificate's fields. ``own``: those that its certifier declares."""
     yield from wrong_fields(certificate, COMMON | own | {"radii": [RADIUS | row for row in own["radii"]]}, where)
-    shared = certificate.get("shared_over")
-    if not isinstance(shared, dict) or not all(
-        k in ("eps", "sigma", "images") and whole(v) and v >= 1 for k, v in shared.items()
-    ):
+    shared, known = certificate.get("shared_over"), ("eps", "sigma", "images")
+    if not isinstance(shared, dict) or not all(k in known and kinds.whole(v) and v >= 1 for k, v in shared.items()):
         yield f"{where}.shared_over: {shared!r} does not give whole numbers of eps, sigma and images"
 
 
-def out_of_range(
-    value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "", where: str = ""
-) -> Iterator[str]:
-    """The values that ``ranges`` does not allow, each with its place. ``value``: an object with
-    the right fields."""
+def out_of_range(value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES, kind: str = "",
+                 where: str = "") -> Iterator[str]:  # fmt: skip
+    """The values that ``ranges`` does not allow, each with its place, in the right fields."""
     for name, entry in value.items():
         field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")
         if field in ranges and not ranges[field][0](entry):

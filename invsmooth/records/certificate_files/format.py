@@ -1,8 +1,6 @@
 """How certificate files are written and read: JSON with a checksum, and the measurements beside it.
-No torch.
-
-A number that JSON does not know is one of the strings "nan", "inf" and "-inf". All others are
-written with as many digits as give the same float again."""
+A number that JSON does not know is one of the strings "nan", "inf" and "-inf". All others have as
+many digits as give the same float again. No torch."""
 
 from __future__ import annotations
 
@@ -22,11 +20,9 @@ import numpy as np
 from invsmooth.core.files import replaced, write_bytes
 
 FORMAT, VERSION = "invsmooth certificates", 2
-FOLDER = "certificates"
-"""Within a run folder."""
+FOLDER = "certificates"  # Within a run folder
 MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
-"""Of a certificate file: its size, the digits of a whole number, and objects and lists within
-each other."""
+"""Of a file: its size, the digits of a whole number, objects and lists within each other."""
 
 Record = dict[str, Any]
 
@@ -35,19 +31,15 @@ class CertificateFileError(ValueError):
     """A file that is no certificate file, or not one that this version reads."""
 
 
-def canonical(content: Mapping[str, Any]) -> str:
-    return json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
 def checksum(record: Mapping[str, Any]) -> str:
-    """SHA-256 of everything in the file but the checksum itself, whatever the order of keys and
-    the white space."""
-    return hashlib.sha256(canonical({k: v for k, v in record.items() if k != "sha256"}).encode()).hexdigest()
+    """SHA-256 of all but the checksum itself, whatever the order of keys and the white space."""
+    content = {k: v for k, v in record.items() if k != "sha256"}
+    canonical = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def dumped(record: Mapping[str, Any]) -> bytes:
-    """A record with its checksum as JSON; a line for each certificate, so that people can look
-    at it."""
+    """A record with its checksum as JSON; a line for each certificate, for people to look at."""
     lines = []
     for key, value in {**record, "sha256": checksum(record)}.items():
         text = json.dumps(value, ensure_ascii=False, allow_nan=False)
@@ -70,23 +62,19 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_record(path: Path) -> Record:
     """The content of a certificate file. Its fields are not looked at.
-
-    Raises: CertificateFileError: no file, no JSON, no certificate file, or one of another version.
-    """
+    Raises: CertificateFileError: no file, no JSON, no certificate file, or of another version."""
     try:
         if not os.path.isfile(path):
             raise CertificateFileError("there is no such file")
         if (size := path.stat().st_size) > MOST_BYTES:
-            raise CertificateFileError(
-                f"is too large for a certificate file: {size} bytes, at most {MOST_BYTES} are read"
-            )
+            too_large = f"is too large for a certificate file: {size} bytes"
+            raise CertificateFileError(f"{too_large}, at most {MOST_BYTES} are read")
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise CertificateFileError(f"cannot be read as text: {error}") from error
     try:
-        record = json.loads(
-            text, object_pairs_hook=once, parse_constant=refuse, parse_float=finite, parse_int=short_integer
-        )
+        parsers: dict[str, Any] = {"parse_constant": refuse, "parse_float": finite, "parse_int": short_integer}
+        record = json.loads(text, object_pairs_hook=once, **parsers)
     except (json.JSONDecodeError, RecursionError) as error:
         raise CertificateFileError(f"is no whole JSON file: {error}") from error
     if nested_deeper(record, MOST_LEVELS):
@@ -95,17 +83,15 @@ def read_record(path: Path) -> Record:
         raise CertificateFileError(f"is JSON, but no certificate file (its format is not {FORMAT!r})")
     version = record.get("version")
     if isinstance(version, int) and not isinstance(version, bool) and version > VERSION:
-        raise CertificateFileError(
-            f"has format version {version}, made by a newer invsmooth; this one reads version {VERSION}: upgrade"
-        )
+        newer = f"has format version {version}, made by a newer invsmooth"
+        raise CertificateFileError(f"{newer}; this one reads version {VERSION}: upgrade")
     if version != VERSION or isinstance(version, bool):
         raise CertificateFileError(f"has format version {version!r}; this invsmooth reads version {VERSION}")
     return record
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object whose keys differ: of two equal ones a reader could see the one and check
-    the other."""
+    """A JSON object whose keys differ: of two equal ones one could be seen, the other checked."""
     found = dict(pairs)
     if len(found) < len(pairs):
         twice = sorted(k for k, n in Counter(k for k, _ in pairs).items() if n > 1)
@@ -114,8 +100,7 @@ def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def nested_deeper(value: Any, levels: int) -> bool:
-    """Whether a JSON value has more levels of objects and lists; without recursion, which deep
-    ones would exhaust."""
+    """Whether a JSON value has more levels; without recursion, which deep ones would exhaust."""
     level = [value]
     for _ in range(levels):
         inner = [v.values() if isinstance(v, dict) else v for v in level if isinstance(v, dict | list)]
@@ -139,9 +124,7 @@ def refuse(constant: str) -> NoReturn:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """The arrays of an .npz file, all of them float32 and finite.
-
-    Raises: CertificateFileError: the file is missing or broken, or holds something else.
-    """
+    Raises: CertificateFileError: the file is missing or broken, or holds something else."""
     if not os.path.isfile(path):  # False, too, for what is no name of a file
         raise CertificateFileError(f"the measurements are missing: there is no file {path}")
     try:
@@ -157,9 +140,8 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
         raise
     except Exception as error:  # numpy and zipfile raise a different error for each way a file can be broken
         raise CertificateFileError(f"the measurements cannot be read from {path}: {error}") from error
-    for name, array in arrays.items():
-        if not np.isfinite(array).all():
-            raise CertificateFileError(f"{name} in {path} is not finite")
+    if wrong := [name for name, array in arrays.items() if not np.isfinite(array).all()]:
+        raise CertificateFileError(f"{wrong[0]} in {path} is not finite")
     return arrays
 
 
@@ -177,9 +159,7 @@ def check_header(archive: zipfile.ZipFile, entry: zipfile.ZipInfo) -> None:
 
 def find_files(patterns: Iterable[str]) -> list[Path]:
     """The files given, the certificate files of the folders given, and what globs match, each once.
-
-    Raises: CertificateFileError: one of them gives nothing.
-    """
+    Raises: CertificateFileError: one of them gives nothing."""
     found: dict[Path, None] = {}
     for pattern in patterns:
         try:
@@ -188,18 +168,13 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
         except OSError as error:
             raise CertificateFileError(f"{pattern}: cannot be looked for: {error.strerror}") from error
         if not files:
-            raise CertificateFileError(
-                f"{pattern}: no certificate file there ({len(matches)} paths match); give a .json file of a run's "
-                f"{FOLDER} folder, a run folder or a glob"
-            )
+            none = f"{pattern}: no certificate file there ({len(matches)} paths match)"
+            raise CertificateFileError(f"{none}; give a .json file of a run's {FOLDER} folder, a run folder or a glob")
         found |= dict.fromkeys(files)
     return list(found)
 
 
 def files_of(path: Path) -> list[Path]:
-    """The certificate files of a folder: those in a folder ``certificates``, or else all .json
-    files right in it."""
-    if not path.is_dir():
-        return [path]
-    below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER]
+    """Of a folder: those in a folder ``certificates``, or else all .json files right in it."""
+    below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER] if path.is_dir() else [path]
     return below or sorted(path.glob("*.json"))

@@ -1,5 +1,4 @@
-"""The certifiers that a certificate file names: ours by name, others by a class that the user
-trusts. No torch."""
+"""The certifiers that a file names: ours by name, others by a trusted class. No torch."""
 
 from __future__ import annotations
 
@@ -14,17 +13,10 @@ from invsmooth.core.errors import CheckpointError
 from invsmooth.records.certificate_files.fields import FROM_OUTSIDE
 from invsmooth.records.certificate_files.format import CertificateFileError
 
-OURS = "invsmooth.certificates."
-
 
 def class_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str]) -> type[Certifier]:
-    """The class of a certificate's certifier.
-
-    Args:
-        path: of the file, for messages.
-        trust: modules that the user named (:mod:`invsmooth.core.trust`).
-    Raises: CertificateFileError: there is no such class, or it is not trusted.
-    """
+    """The class of a certificate's certifier. ``path``: for messages; ``trust``: modules that the
+    user named. Raises: CertificateFileError: there is no such class, or it is not trusted."""
     name = certificate.get("certifier")
     try:
         if "_target_" not in certificate:
@@ -45,15 +37,12 @@ def own_fields(kind: type[Certifier], certificate: Mapping[str, Any]) -> dict[st
 
 
 def is_ours(kind: type[Certifier]) -> bool:
-    return kind.__module__.startswith(OURS)
+    return kind.__module__.startswith("invsmooth.certificates.")
 
 
 def certifier_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str]) -> Certifier:
     """The certifier with its recorded parameters; those of ours are fields of the certificate.
-    ``certificate``: with the right fields.
-
-    Raises: CertificateFileError: its class refuses the parameters.
-    """
+    Raises: CertificateFileError: its class refuses the parameters."""
     kind = class_of(certificate, path, trust)
     try:
         if not is_ours(kind):
@@ -66,7 +55,6 @@ def certifier_of(certificate: Mapping[str, Any], path: Path, trust: Sequence[str
 def described(certifier: Certifier) -> dict[str, Any]:
     """What names a certifier in a file."""
     found = {"certifier": certifier.name, "anytime": bool(getattr(certifier, "anytime", False))}
-    kind = type(certifier)
-    if is_ours(kind):
-        return found | certifier.parameters
-    return found | {"_target_": f"{kind.__module__}.{kind.__qualname__}", "parameters": certifier.parameters}
+    kind, own = type(certifier), certifier.parameters
+    outside = {"_target_": f"{kind.__module__}.{kind.__qualname__}", "parameters": own}
+    return found | (own if is_ours(kind) else outside)

@@ -19,26 +19,15 @@ from invsmooth.records.certificate_files.parts import described, own_fields
 
 
 def certificate_record(
-    certifier: Certifier,
-    certificate: Certificate,
-    i: int,
-    *,
-    eps: Sequence[float],
-    settings: Mapping[str, Any],
+    certifier: Certifier, certificate: Certificate, i: int, *, eps: Sequence[float], settings: Mapping[str, Any],
     units: Units,
-) -> Record:
-    """What the file says of the certificate of image ``i``.
-
-    Args:
-        certificate: with the radius axis.
-        eps: as in the config, for each radius.
-        settings: the fields SETTINGS, and ``quantile``.
-    """
+) -> Record:  # fmt: skip
+    """What the file says of image ``i`` of a certificate with the radius axis. ``eps``: as in the
+    config, for each radius; ``settings``: the fields SETTINGS, and ``quantile``."""
     each = settings_of(dict(settings))
     record = described(certifier) | {k: settings[k] for k in SETTINGS}
     record["sound"] = certificate.sound and units is Units.matched
-    own = certifier.record(certificate, i, units)
-    record |= own
+    record |= (own := certifier.record(certificate, i, units))
     if "quantile" in own_fields(type(certifier), record):
         record["quantile"] = settings["quantile"]
     rows = shifts(certifier, list(eps), each, units)

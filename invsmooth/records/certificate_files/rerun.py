@@ -1,5 +1,4 @@
-"""Draw the certificates of a file again: the same network, operator, measurement and seed have
-to give the same numbers."""
+"""Draw the certificates of a file again: the same inputs have to give the same numbers."""
 
 from __future__ import annotations
 
@@ -31,25 +30,20 @@ from invsmooth.records.certificate_files.parts import certifier_of
 from invsmooth.records.certificate_files.record import certificate_record
 
 RELATIVE = 1e-4
-"""How far evidence may be from what was recorded, as a length. Machines and chunk sizes decide
-the rounding of single precision networks; for the published ones it is below 1e-6."""
+"""How far evidence may be from what was recorded, as a length: machines and chunk sizes decide the
+rounding of single precision networks (below 1e-6 for the published ones)."""
 OF_THE_IMAGE = 5e-7
-"""… plus this share of the length of the reconstruction: single precision cannot tell
-reconstructions apart that differ by less. About four units in the last place. A bound that is
-off by a factor of 10 is found down to an MSE of 1e-12."""
-FOLLOWS = ("ratio", "bound", "reason")
-"""What follows from the rest of a file, beside what the certifier says. A file without findings
-has these values."""
-MOST_ENTRIES = 2**26
-"""Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1."""
+"""… plus this share of the length of the reconstruction, about four units in the last place: single
+precision cannot tell less. A bound that is off by a factor of 10 is found down to MSE 1e-12."""
+FOLLOWS = ("ratio", "bound", "reason")  # From the rest of a file, beside what the certifier says
+MOST_ENTRIES = 2**26  # Of a measurement matrix that is made from a seed: a block of 90 x 90 pixels at ratio 1
 
 
 def rerun(
     record: Record, path: Path, checkpoint: str | None, chunk_size: int | None, *, trust: Sequence[str] = (),
     most_draws: int = MOST_DRAWS,
 ) -> list[str]:  # fmt: skip
-    """What is not the same when drawn again, one message each; empty if all is. ``record``: one
-    without findings.
+    """What of a ``record`` without findings is not the same when drawn again, one message each.
 
     Args:
         checkpoint: the weights, where they are not at the recorded path.
@@ -59,21 +53,17 @@ def rerun(
     certifiers = [certifier_of(certificate, path, trust) for certificate in record["certificates"]]
     for i, (certifier, certificate) in enumerate(zip(certifiers, record["certificates"], strict=True)):
         if (n_draws := certifier.n_draws(settings_again(certifier, certificate))) > most_draws:
-            raise CertificateFileError(
-                f"{name_of(record, i)}: has {n_draws} draws, and --rerun makes at most {most_draws}; allow more with "
-                "--max-draws"
-            )
+            many = f"{name_of(record, i)}: has {n_draws} draws, and --rerun makes at most {most_draws}"
+            raise CertificateFileError(f"{many}; allow more with --max-draws")
     estimator, operator = rebuild_estimator(record, path, checkpoint, trust), rebuild_operator(record, path, trust)
     arrays = read_arrays(path.with_name(record["measurements"]["file"]))
     found = []
     numbered = sorted(enumerate(record["certificates"]), key=lambda c: repr(group_of(c[1])))
     for _, members in groupby(numbered, key=lambda c: group_of(c[1])):
         group = dict(members)
-        own = [certifiers[i] for i in group]
+        own, one = [certifiers[i] for i in group], next(iter(group.values()))
         try:
-            redrawn, picture = certify_again(
-                own, next(iter(group.values())), record, estimator, operator, arrays, chunk_size
-            )
+            redrawn, picture = certify_again(own, one, record, estimator, operator, arrays, chunk_size)
         except (ValueError, ScratchError) as error:  # their messages say it all
             raise CertificateFileError(f"cannot be redrawn: {error}") from error
         except Exception as error:  # whatever a network raises for what it is not made for
@@ -86,8 +76,7 @@ def rerun(
 
 def settings_again(certifier: Certifier, certificate: Record, chunk_size: int | None = None) -> Smoothing:
     """The settings with which a certificate is drawn again."""
-    n_samples = certifier.n_rerun(certificate)
-    return replace(settings_of(certificate), n_samples=n_samples, chunk_size=chunk_size)
+    return replace(settings_of(certificate), n_samples=certifier.n_rerun(certificate), chunk_size=chunk_size)
 
 
 def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust: Sequence[str]) -> nn.Module:
@@ -110,43 +99,35 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
         except CheckpointError as error:
             raise CertificateFileError(str(error)) from error
     if (found := state_sha256(estimator)) != described["sha256"]:
-        raise CertificateFileError(
-            "estimator.sha256: these are other weights than those that were certified: "
-            f"recorded {described['sha256']}, found {found}"
-        )
+        other = "estimator.sha256: these are other weights than those that were certified"
+        raise CertificateFileError(f"{other}: recorded {described['sha256']}, found {found}")
     return estimator
 
 
 def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] = ()) -> LinearOperator:
     settings = {k: v for k, v in record["operator"].items() if k != "sha256"}
     try:
-        operator = outside_operator(settings, path, trust) if "_target_" in settings else recorded_operator(settings)
+        outside = "_target_" in settings
+        kind = operator_class(settings["_target_"], trust, path) if outside else recorded_class(settings)
+        operator = rebuilt(kind, settings["parameters"] if outside else settings, ratio=settings["ratio"])
     except CertificateFileError:
         raise
     except Exception as error:  # numpy and scipy raise a different error for each way a matrix file can be broken
         raise CertificateFileError(f"operator: it cannot be made: {error}") from error
     if (found := operator.sha256()) != record["operator"]["sha256"]:
-        raise CertificateFileError(
-            "operator.sha256: this is another operator than the one that was certified: "
-            f"recorded {record['operator']['sha256']}, found {found}"
-        )
+        other = "operator.sha256: this is another operator than the one that was certified"
+        raise CertificateFileError(f"{other}: recorded {record['operator']['sha256']}, found {found}")
     return operator
 
 
-def recorded_operator(settings: Record) -> LinearOperator:
+def recorded_class(settings: Record) -> type[LinearOperator]:
     entries = measurements_per_block(settings["ratio"], settings["block"]) * settings["block"] ** 2
     if settings["name"] != "identity" and settings["matrix"] is None and entries > MOST_ENTRIES:
-        raise CertificateFileError(
-            f"operator: it cannot be made: a matrix of {entries} entries from block = {settings['block']}, at most "
-            f"{MOST_ENTRIES} are made here"
-        )
+        large = f"a matrix of {entries} entries from block = {settings['block']}"
+        raise CertificateFileError(f"operator: it cannot be made: {large}, at most {MOST_ENTRIES} are made here")
     if (kind := our_operator(settings["name"])) is None:
         raise CertificateFileError(f"operator.name: there is no operator {settings['name']}")
-    return rebuilt(kind, settings, ratio=settings["ratio"])
-
-
-def outside_operator(settings: Record, path: Path, trust: Sequence[str]) -> LinearOperator:
-    return rebuilt(operator_class(settings["_target_"], trust, path), settings["parameters"], ratio=settings["ratio"])
+    return kind
 
 
 def group_of(certificate: Record) -> tuple[Any, ...]:
@@ -159,37 +140,31 @@ def certify_again(
     certifiers: list[Certifier], one: Record, record: Record, estimator: nn.Module, operator: LinearOperator,
     arrays: dict[str, np.ndarray], chunk_size: int | None,
 ) -> tuple[dict[str, Certificate], Tensor]:  # fmt: skip
-    """The certificates of a group, of which ``one`` is a member, and the reconstruction f(y),
-    shape (1, C, H, W)."""
-    units = Units(record["units"])
+    """The certificates of a group, of which ``one`` is a member, and f(y), shape (1, C, H, W)."""
     x, y = (torch.from_numpy(arrays[k])[None] if k in arrays else None for k in ("x", one["measurement"]))
     assert y is not None
     with torch.no_grad():  # the operator crops to the size of the last image it saw
         operator.A(torch.zeros(1, *record["image"]["shape"]))
-    found = certify_all(
-        estimator, operator, y, certifiers, settings_again(certifiers[0], one, chunk_size),
-        eps=[certified_radius(r["eps"], units) for r in one["radii"]], x=x, image_keys=[record["image"]["key"]],
-    )  # fmt: skip
+    eps = [certified_radius(r["eps"], Units(record["units"])) for r in one["radii"]]
+    settings, keys = settings_again(certifiers[0], one, chunk_size), [record["image"]["key"]]
+    found = certify_all(estimator, operator, y, certifiers, settings, eps=eps, x=x, image_keys=keys)
     with torch.no_grad(), frozen(estimator):
         return found, estimator(y, operator)
 
 
-def compare(
-    record: Record, certificate: Record, certifier: Certifier, redrawn: Certificate, picture: Tensor
-) -> Iterator[str]:
+def compare(record: Record, certificate: Record, certifier: Certifier, redrawn: Certificate,
+            picture: Tensor) -> Iterator[str]:  # fmt: skip
     """The evidence that differs by more than rounding; ranks and decisions have to be equal."""
-    found_shape = list(picture.shape[1:])
-    if found_shape != record["image"]["shape"]:
-        yield message("image.shape", record["image"]["shape"], found_shape).replace("recomputed", "redrawn")
+    if (found_shape := list(picture.shape[1:])) != (shape := record["image"]["shape"]):
+        yield message("image.shape", shape, found_shape).replace("recomputed", "redrawn")
         return
-    eps, units = [r["eps"] for r in certificate["radii"]], Units(record["units"])
-    settings = {"quantile": 0.5, **certificate}
-    again = certificate_record(certifier, redrawn, 0, eps=eps, settings=settings, units=units)
+    eps, settings = [r["eps"] for r in certificate["radii"]], {"quantile": 0.5, **certificate}
+    again = certificate_record(certifier, redrawn, 0, eps=eps, settings=settings, units=Units(record["units"]))
     follows = {*FOLLOWS, *certifier.follows}
     evidence = {k: v for k, v in again.items() if k not in follows}
     evidence["radii"] = [{k: v for k, v in row.items() if k not in follows} for row in again["radii"]]
-    # Draws that spread by less lie on either side of a limit by rounding.
-    least = NARROW * OF_THE_IMAGE * float(picture.double().norm())
+    # The spread of draws below which they lie on either side of a limit by rounding.
+    least = 200 * OF_THE_IMAGE * float(picture.double().norm())
     narrow = certifier.spread(certificate, picture.numel()) <= least
     found = [
         (field, recorded, new)
@@ -204,18 +179,10 @@ def compare(
         yield f"draws: {len(draws)} of {len(again['draws'])} differ, {first}"
 
 
-NARROW = 200
-"""Times OF_THE_IMAGE: the spread of draws below which a count of them means nothing."""
-
-
 def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, float, float], bool]:
     """Whether two numbers of a field are the same but for rounding: as lengths over the image, |a -
     b| <= RELATIVE times the larger, plus OF_THE_IMAGE times the length of the reconstruction
-    ``picture``, (1, C, H, W). Pure numbers have no second part.
-
-    Args:
-        scales: what the fields are (:attr:`Certifier.scales`).
-    """
+    ``picture``, (1, C, H, W). Pure numbers have no second part. ``scales``: of the certifier."""
     length = float(picture.double().norm())
     of_the_image = {"mse": length / math.sqrt(picture.numel()), "length": length, "squared length": length}
 
