@@ -1,4 +1,4 @@
-"""The contract of an attack's search, and what gradient searches share: starts, restarts, the best of all."""
+"""The contract of an attack's search, and what gradient searches share."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Found:
     Attributes:
         xi: perturbations, shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale.
         loss: attacked loss of each image at ``xi``, shape (B,).
-        losses: the result of each start, shape (B, starts); for random noise, the loss of each perturbation tried.
+        losses: of each start, shape (B, starts); for random noise, of each perturbation tried.
     """
 
     xi: Tensor
@@ -37,7 +37,7 @@ class Found:
 
 
 class Search(Protocol):
-    """An attack: how it looks for the xi in the l2 ball that maximises a loss. Its parameters are its attributes."""
+    """How an attack looks for the xi that maximises a loss. Its parameters are its attributes."""
 
     name: ClassVar[str]
 
@@ -59,7 +59,7 @@ class Search(Protocol):
         """Forward passes for each image, and those among them that a gradient is taken through.
 
         Args:
-            passes: of one gradient of the objective (:meth:`invsmooth.attacks.Target.passes`).
+            passes: the same of one gradient of the objective (:meth:`Target.passes`).
             n_samples: forward passes of one value of the objective.
         """
         ...
@@ -72,7 +72,8 @@ class Ascent(ABC):
     Attributes:
         n_iter: gradients for each start.
         step_size: of the first step, in the unit of eps. None: each search has its own default.
-        init: first start: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius eps. All others: the sphere.
+        init: first start: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius eps. All
+            others: the sphere.
         restarts: number of starts.
     Raises: ValueError: a parameter that its type hint does not allow.
     """
@@ -90,22 +91,15 @@ class Ascent(ABC):
         """Search from one start: ``n_iter`` gradients and one more forward pass.
 
         Args:
-            final_loss: False allows to save that pass if xi does not depend on it. The loss is then that of the iterate
-                before.
+            final_loss: False allows to save that pass if xi does not depend on it. The loss is then
+                that of the iterate before.
         Returns: xi, shape (B, C, H, W), and its loss, shape (B,).
         """
 
     def search(
-        self,
-        objective: Objective,
-        like: Tensor,
-        *,
-        eps: float,
-        seed: int = 0,
-        image_keys: ImageKeys | None = None,
-        start: Tensor | None = None,
-        final_loss: bool = True,
-    ) -> Found:
+        self, objective: Objective, like: Tensor, *, eps: float, seed: int = 0, image_keys: ImageKeys | None = None,
+        start: Tensor | None = None, final_loss: bool = True,
+    ) -> Found:  # fmt: skip
         """As :meth:`Search.search`. eps = 0 returns zeros without a gradient.
 
         Args:
@@ -141,7 +135,7 @@ class Ascent(ABC):
 
 
 def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The perturbation with the larger loss, image by image; the newer one on a tie."""
+    """The perturbation with the larger loss, and it, image by image; the newer one on a tie."""
     if best_loss is None:
         return xi, loss
     newer = is_better(loss, best_loss)
@@ -149,20 +143,19 @@ def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | Non
 
 
 def is_better(loss: Tensor, best_loss: Tensor) -> Tensor:
-    """Whether a loss replaces the best so far. nan does and is never replaced, so that :func:`checked` sees it."""
+    """nan replaces the best and is never replaced, so that :func:`checked` sees it."""
     return ~(loss < best_loss) & ~best_loss.isnan()
 
 
 def checked(loss: Tensor) -> Tensor:
     """``loss`` itself. Raises NotFiniteError: the loss of an image is not finite."""
-    bad = (~loss.isfinite()).nonzero().flatten().tolist()
-    if bad:
+    if bad := (~loss.isfinite()).nonzero().flatten().tolist():
         raise NotFiniteError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
     return loss
 
 
 def keys_of(like: Tensor, image_keys: ImageKeys | None) -> ImageKeys:
-    """The given keys, or the positions in the batch. Raises ValueError: not as many keys as images."""
+    """The keys, or the positions in the batch. Raises ValueError: not as many keys as images."""
     if image_keys is None:
         return range(len(like))
     if len(image_keys) != len(like):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,6 @@ class CertificateFiles:
     operator again.
 
     Args:
-        folder: of the run; the files go to ``folder/certificates``.
         operator: description of the operator without its ratio, as the config gives it.
         checkpoint: the file with the estimator's weights; None if it has none.
         description: class (``_target_``) and parameters of an estimator without weights.
@@ -67,14 +66,12 @@ class CertificateFiles:
         return found
 
     def adopt(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The files of another run of the same experiment, with this run's paths to the weights and
-        of the operator."""
+        """The files of another run of the same experiment, with this run's paths."""
         adopted = dict(files)
-        for name in [n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")]:
+        for name in (n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")):
             record = json.loads(files[name])
-            record["estimator"] |= self.estimator
-            record["operator"] |= self.operator
-            adopted[name] = dumped(record)
+            own = {"estimator": record["estimator"] | self.estimator, "operator": record["operator"] | self.operator}
+            adopted[name] = dumped(record | own)
         return adopted
 
 
@@ -101,12 +98,11 @@ def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i:
         "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
         "simultaneous": each.simultaneous, "seed": evaluation.seed, "quantile": evaluation.quantile,
     }  # fmt: skip
-    return certificate_record(
-        certifier, certified.certificate, i, eps=certified.eps, settings=settings, units=evaluation.units
-    )
+    found, units = certified.certificate, evaluation.units
+    return certificate_record(certifier, found, i, eps=certified.eps, settings=settings, units=units)
 
 
-def to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def to_npz(arrays: Mapping[str, np.ndarray], save: Callable[..., None] = np.savez) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    save(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

@@ -20,12 +20,11 @@ from invsmooth.operators.measurement import Measured
 
 @dataclass(frozen=True)
 class Certified:
-    """Certificates of a batch of images, by one certifier, from one measurement of each.
+    """Certificates of a batch of images, by one certifier, from one measurement y of each.
 
     Attributes:
         sigma: of the smoothing noise, [0, 1] pixel scale.
         eps: labels of the radii: where ``units=paper``, not the radii themselves.
-        y: the measurements.
         certificate: with the radius axis.
         seconds: for each radius and image.
     """
@@ -39,18 +38,10 @@ class Certified:
 
 
 def certify_at(
-    at: str,
-    estimator: Checked,
-    measured: Measured,
-    evaluation: Evaluation,
-    remember: Remember,
-    *,
-    y: Tensor,
-    eps: Sequence[float],
-    sigma: float,
-) -> list[Certified]:
-    """Certificates of the certifiers that are taken at the ``"clean"`` or ``"attacked"``
-    measurements y.
+    at: str, estimator: Checked, measured: Measured, evaluation: Evaluation, remember: Remember, *, y: Tensor,
+    eps: Sequence[float], sigma: float,
+) -> list[Certified]:  # fmt: skip
+    """Certificates of the certifiers taken at the ``"clean"`` or ``"attacked"`` measurements y.
 
     Certifiers with the same settings share their draws. The clean ones pay for all radii here. The
     attacked ones, which get one radius at a time, have paid before."""
@@ -71,16 +62,11 @@ def certify_at(
 
 
 def check_truth(
-    estimator: Checked,
-    measured: Measured,
-    evaluation: Evaluation,
-    attacked: AttackedImages,
-    certified: Certified,
+    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified,
     eps: float,
-) -> TruthCheck | None:
-    """Compare the certificate at one radius with the truth under the attack. None if there is
-    nothing to check: at eps = 0, without a bound, or if the evaluation does not check this
-    certifier."""
+) -> TruthCheck | None:  # fmt: skip
+    """Compare the certificate at one radius with the truth under the attack. None: at eps = 0,
+    without a bound, or if the evaluation does not check this certifier."""
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
     if eps == 0 or not evaluation.is_checked(certifier) or bool(certificate.bound.isnan().all()):
         return None

@@ -15,8 +15,7 @@ from invsmooth.operators.measurement import Measured
 
 
 def costs_of_image(estimator: Estimator, cache: ResultCache, measured: Measured, number: int) -> Iterator[Cost]:
-    """The costs of the images ``measured``, the ``number``-th of their setting; none if all their
-    cells are cached."""
+    """Of the images ``measured``, the ``number``-th of their setting; none if all is cached."""
     if not cache.has(measured, number):
         yield from attack_costs(cache, measured)
         for sigma in cache.evaluation.sigma:
@@ -43,8 +42,7 @@ def draws_of(estimator: Estimator, cache: ResultCache, measured: Measured, sigma
 
 
 def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, sigma: float) -> Iterator[Cost]:
-    """The draws at the clean measurement, which serve all radii. Certifiers share those that are
-    kept."""
+    """The draws at the clean measurement serve all radii. Certifiers share those that are kept."""
     results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean")
     each = {c: cache.evaluation.each(c, sigma) for c in certifiers}
     draws = prepared(draws_of(estimator, cache, measured, sigma), each, None, measured.x)
@@ -59,8 +57,7 @@ def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, si
 
 
 def attacked_costs(estimator: Estimator, cache: ResultCache, measured: Measured) -> Iterator[Cost]:
-    """The draws at the attacked measurements, which are not known yet: their keys are made from the
-    attacks."""
+    """The attacked measurements are not known yet: the keys are made from the attacks."""
     evaluation, certifiers = cache.evaluation, cache.evaluation.certifiers_at("attacked")
     for eps, sigma in evaluation.cells if certifiers else ():
         draws = draws_of(estimator, cache, measured, sigma)

@@ -1,5 +1,4 @@
-"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is
-written here."""
+"""Evaluate one measured image (or a batch). Nothing is written here."""
 
 from __future__ import annotations
 
@@ -37,8 +36,6 @@ class ImageResult:
     Attributes:
         rows: of the result table, without the columns of the run (run_id, algo, …).
         pictures: arrays of the first image, by (eps, sigma); empty if it gets no pictures.
-        certificates: with their radius axis, in the order in which they were made.
-        violations: certificates that an attack refutes.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
@@ -51,19 +48,14 @@ def evaluate_image(
     estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
 ) -> ImageResult:
     """Attack the images and certify the smoothed reconstructions of their measurements, in every
-    cell (eps, sigma).
-
-    Each certificate is compared with the attack that was found (``evaluation.check_samples``).
+    cell (eps, sigma). Each certificate is compared with the attack that was found.
 
     Args:
         estimator: any ``estimator(y, operator)``; it is in eval mode with frozen weights meanwhile.
-        measured: a batch of measured images, usually of one.
         remember: caches attacks, and errors and moments of draws.
         number: of the image in its measurement setting: the first ``evaluation.pictures`` get
             pictures.
-    Raises:
-        PremiseError: attacks or certificates of this estimator, operator or image would mean
-            nothing.
+    Raises: PremiseError: attacks or certificates would mean nothing here.
     """
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     with torch.no_grad(), frozen(estimator):
@@ -91,19 +83,10 @@ def evaluate_image(
 
 
 def rows_of(
-    measured: Measured,
-    evaluation: Evaluation,
-    same: Quality,
-    attacked: AttackedImages,
-    certified: Certified,
-    eps: float,
-    truth: TruthCheck | None,
-) -> Iterator[dict[str, Any]]:
-    """The row of each image in one cell.
-
-    Args:
-        same: the columns that are the same in all cells.
-    """
+    measured: Measured, evaluation: Evaluation, same: Quality, attacked: AttackedImages, certified: Certified,
+    eps: float, truth: TruthCheck | None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The row of each image in one cell; ``same``: the columns that all cells share."""
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
     each, sigma = evaluation.each(certifier, certified.sigma), to_grey_levels(certified.sigma)
     common = {
@@ -119,8 +102,8 @@ def rows_of(
         "seconds": certified.seconds,
     }  # fmt: skip
     values = same | attacked.quality | shown_quality(certified, certificate, measured)
-    values |= {name: [math.nan] * len(measured.names) if truth is None else getattr(truth, field).tolist()
-               for name, field in TRUTH.items()}  # fmt: skip
+    for name, of_check in (("truth", "estimate"), ("truth_lower", "lower"), ("truth_upper", "upper")):
+        values[name] = [math.nan] * len(measured.names) if truth is None else getattr(truth, of_check).tolist()
     values["attack_norm"] = attacked.found.xi.flatten(1).norm(dim=1).tolist()
     for i, name in enumerate(measured.names):
         yield {
@@ -130,10 +113,6 @@ def rows_of(
             "attack_zero_gradient": bool(attacked.found.zero_gradient[i]),
             **certifier.row(certificate, i, evaluation.units),
         }  # fmt: skip
-
-
-TRUTH = {"truth": "estimate", "truth_lower": "lower", "truth_upper": "upper"}
-"""Columns -> fields of TruthCheck."""
 
 
 def shown_quality(certified: Certified, certificate: Certificate, measured: Measured) -> Quality:

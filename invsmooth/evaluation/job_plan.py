@@ -22,9 +22,7 @@ class Cost:
         kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and
             pixel intervals).
         key: of the cached result. Jobs with the same key share it.
-        evals: forward passes of the network.
-        gradients: how many of them have a gradient taken through.
-        cached: it was computed before.
+        evals, gradients: forward passes, and those among them a gradient is taken through.
         seconds: estimated; 0 if nothing is known of it.
         file_bytes: of the temporary file that it takes.
     """
@@ -44,8 +42,7 @@ class JobPlan:
 
     Attributes:
         name: of the job's folder.
-        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all. ``done``: of these, cached.
-            ``impossible``: those where no certificate can exist.
+        cells, done, impossible: numbers of cells, see CAPTION.
         training: ``""`` (nothing to train), ``"done"``, ``"to do"``, or that it goes on.
         costs: of all results that are not part of a finished image.
     """

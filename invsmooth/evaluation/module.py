@@ -16,7 +16,6 @@ class EvaluationModule(L.LightningModule):
 
     Args:
         estimator: any torch module with ``forward(y, operator)``, a LightningModule among them.
-        settings: measurement settings, one for each test loader.
     """
 
     def __init__(self, estimator: nn.Module, settings: Sequence[Setting]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-from torch import Tensor
 
 from invsmooth.certificates import pixel_intervals
 from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units
@@ -16,13 +15,9 @@ from invsmooth.records.pictures import KINDS
 
 
 def picture_arrays(
-    estimator: Checked,
-    measured: Measured,
-    evaluation: Evaluation,
-    attacked: AttackedImages,
-    certified: Certified,
+    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified,
     eps: float,
-) -> dict[str, np.ndarray]:
+) -> dict[str, np.ndarray]:  # fmt: skip
     """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first
     image of a batch. Images that are not finite are left out."""
     certificate = certified.certificate.at(certified.eps.index(eps))
@@ -31,20 +26,14 @@ def picture_arrays(
         certificate.reconstruction_median, certificate.reconstruction_certified,
     )  # fmt: skip
     finite = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
-    found = {kind: to_8_bit(image) for kind, image in finite.items()}
+    found = {k: (image.clamp(0, 1) * GREY_LEVELS).round().byte().cpu().numpy() for k, image in finite.items()}
     return found | interval_arrays(estimator, measured, evaluation, certified, eps)
-
-
-def to_8_bit(image: Tensor) -> np.ndarray:
-    """A [0, 1] image rounded to 8-bit grey levels."""
-    return (image.clamp(0, 1) * GREY_LEVELS).round().byte().cpu().numpy()
 
 
 def interval_arrays(
     estimator: Checked, measured: Measured, evaluation: Evaluation, certified: Certified, eps: float
 ) -> dict[str, np.ndarray]:
-    """The certified interval of each pixel of the first image, at the measurement of the
-    certificate. Empty without ``certify.pixel_intervals``.
+    """The certified interval of each pixel of the first image, at the certificate's measurement.
 
     Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under
     ``over_eps=dkw``, Bonferroni pays for the radii here."""

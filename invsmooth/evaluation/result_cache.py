@@ -1,5 +1,4 @@
-"""The cached results of an evaluation: attacks, draws, and all rows and files of an image in a
-measurement setting."""
+"""The cached results of an evaluation: attacks, draws, rows and files."""
 
 from __future__ import annotations
 
@@ -37,8 +36,7 @@ CELL = tuple(name for name in KEY if name != "run_id")
 
 
 def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]:
-    """What determines all results of an estimator. For one that is not trained yet, a name in its
-    place."""
+    """What determines all results of an estimator, or, of one not trained yet, a name in its place."""
     known: dict[str, Any] = {"weights": estimator}
     if isinstance(estimator, nn.Module):
         known = {"weights": state_sha256(estimator), "architecture": architecture(estimator)}
@@ -47,8 +45,7 @@ def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """What is written of an image (or batch of images) in one setting: rows, and files by their
-    names in the run's folder."""
+    """What is written of a batch in one setting: rows, and files by names in the run's folder."""
 
     rows: list[dict[str, Any]]
     files: Mapping[str, bytes]
@@ -76,7 +73,7 @@ class ResultCache:
         self.settings = {"evaluation": evaluation.content(), "columns": shared}
 
     def of(self, measured: Measured) -> Results:
-        """Results about these measurements: attacks, errors and moments of draws."""
+        """The attacks, errors and moments of draws of these measurements."""
         operator = measured.setting.operator
         if operator not in self.operators:  # the hash of a large matrix takes longer than a small network
             self.operators[operator] = identity(operator) | {"sha256": operator.sha256()}
@@ -95,9 +92,8 @@ class ResultCache:
 
     @contextmanager
     def image(self, measured: Measured, number: int, folder: Path) -> Iterator[ImageOutput | None]:
-        """The rows and files, if they are cached and the files can be written to the run's
-        ``folder``; else None. Other processes that want the same image wait until the end of the
-        block."""
+        """The rows and files, if they are cached and can be written to the run's ``folder``; else
+        None. Other processes that want the same image wait until the end of the block."""
         with self.results.store.once(CELLS, self.key(measured, number)):
             found = self.find(measured, number, folder)
             self.results.counts[f"{CELLS} {'computed' if found is None else 'cached'}"] += 1
@@ -132,8 +128,7 @@ class ResultCache:
         if not table.schema.equals(self.declared.schema):
             raise ValueError("its rows have other columns")
         rows = table.to_pylist()
-        cells = [tuple(row[name] for name in CELL) for row in rows]
-        if sorted(cells) != sorted(self.cells(measured)):
+        if sorted(tuple(row[name] for name in CELL) for row in rows) != sorted(self.cells(measured)):
             raise ValueError("its rows are those of other cells")
         if files.keys() != (wanted := set(self.files(measured, number))):
             raise ValueError(f"it has other files: {', '.join(sorted(files.keys() ^ wanted))}")
@@ -156,7 +151,7 @@ class ResultCache:
             yield image, eps, to_grey_levels(sigma), sigma_b, setting.ratio, certifier
 
     def files(self, measured: Measured, number: int) -> Iterator[str]:
-        """The names of the files that are written beside the rows, relative to the run's folder."""
+        """The names of the files beside the rows, relative to the run's folder."""
         at = measured.setting.ratio, to_grey_levels(measured.setting.sigma_b)
         if self.evaluation.files:
             for image in measured.names:
@@ -167,16 +162,14 @@ class ResultCache:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files to the run's folder. Raises ValueError, before anything is written: a name leads
-    out of it."""
+    """Raises ValueError, before anything is written: a name leads out of the run's folder."""
     for name, path in destinations(folder, files).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, files[name])
 
 
 def destinations(folder: Path, names: Iterable[str]) -> dict[str, Path]:
-    """Where files of these names go in the run's folder. Raises ValueError: a name leads out of it,
-    also by a link."""
+    """Where files go. Raises ValueError: a name leads out of the run's folder, also by a link."""
     found = {name: folder / name for name in names}
     for name, path in found.items():
         parts = PureWindowsPath(name)  # knows the separators and drives of all systems

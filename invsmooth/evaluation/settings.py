@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,33 +16,24 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.core.units import Units, certified_radius, eps_over_sigma, to_grey_levels
 from invsmooth.operators.measurement import Measured
 
-AXES = ("eps", "sigma", "n_images")
-"""The settings that say which cells there are."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is computed for every test image, in every cell (eps, sigma). All on the [0, 1] pixel
-    scale.
+    """What is computed for every test image, in every cell (eps, sigma), [0, 1] pixel scale.
 
     Attributes:
         eps: l2 norms of the attack over one whole image, and radii of the certificates.
         sigma: standard deviations of the smoothing noise.
-        attack, target: the search, and whose error it maximises. The target gets the sigma of each
-            cell.
-        check_samples: fresh draws of the truth check of each certificate; 0: no check.
+        attack, target: the search, and whose error it maximises, at the sigma of each cell.
         certifiers: in the order of the rows. The first one's pictures are kept.
         n_samples, confidence, quantile, chunk_size: of the certificates, see :class:`Smoothing`.
-        over_eps: whether, and how, the confidence is that of all eps together: ``none``,
-            ``bonferroni``, ``dkw``.
-        over_sigma, over_images: the same for all sigma and all images: ``none``, ``bonferroni``.
+        check_samples: fresh draws of the truth check of each certificate; 0: no check.
+        over_eps, over_sigma, over_images: how the confidence is that of all values together:
+            ``none``, ``bonferroni``; of eps also ``dkw``.
         n_images: test images, in all measurement settings together.
-        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels); beside the
-            pictures.
+        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels).
         pictures: how many images of each setting get pictures.
-        files: whether each image gets a certificate file.
         units: whether eps and sigma are compared in one unit, or as the paper publishes them.
-        seed: of attacks, draws and checks.
     """
 
     eps: Sequence[float]
@@ -73,9 +65,7 @@ class Evaluation:
 
     def target_of(self, eps: float, sigma: float) -> Target:
         """The target of a cell. Cells of one eps with the same target share the attack."""
-        if self.target.kind == "base" or eps == 0:
-            return BASE
-        return dataclasses.replace(self.target, sigma=sigma)
+        return BASE if self.target.kind == "base" or eps == 0 else dataclasses.replace(self.target, sigma=sigma)
 
     @property
     def attacks(self) -> list[tuple[float, Target]]:
@@ -91,17 +81,14 @@ class Evaluation:
 
     @property
     def confidence_over_eps(self) -> float:
-        """Confidence of the certificates of one image at one sigma, over the radii as ``over_eps``
-        says."""
+        """Of the certificates of one image at one sigma, over the radii as ``over_eps`` says."""
         n_sigma = len(self.sigma) if self.over_sigma == "bonferroni" else 1
         return bonferroni(self.confidence, n_sigma * (self.n_images if self.over_images == "bonferroni" else 1))
 
     @property
     def confidence_alone(self) -> float:
-        """Confidence of a certificate at one radius alone. If ``over_eps`` asks for all radii
-        together, Bonferroni pays."""
-        n_eps = 1 if self.over_eps == "none" else len(self.eps)
-        return bonferroni(self.confidence_over_eps, n_eps)
+        """Of a certificate at one radius alone. For all radii together, Bonferroni pays."""
+        return bonferroni(self.confidence_over_eps, 1 if self.over_eps == "none" else len(self.eps))
 
     @property
     def simultaneous(self) -> str:
@@ -131,8 +118,7 @@ class Evaluation:
         return [c for c in self.certifiers if c.declared.at == at]
 
     def is_checked(self, certifier: Certifier) -> bool:
-        """Whether its certificates get a truth check: not as published, and not if another check
-        covers it."""
+        """Whether it gets a truth check: not as published, and not if another check covers it."""
         covered = certifier.covered_by in [c.name for c in self.certifiers]
         return self.check_samples > 0 and self.units is Units.matched and not covered
 
@@ -143,14 +129,13 @@ class Evaluation:
 
     def impossible(self) -> Iterator[str]:
         """One line for each reason why a cell has no certificate."""
-        for sigma in self.sigma:
-            for eps in self.eps:
-                found: dict[str, list[str]] = {}
-                for certifier in self.certifiers:
-                    found.setdefault(self.why_impossible(certifier, eps, sigma), []).append(certifier.name)
-                for reason, names in found.items():
-                    if reason:
-                        yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
+        for sigma, eps in itertools.product(self.sigma, self.eps):
+            found: dict[str, list[str]] = {}
+            for certifier in self.certifiers:
+                found.setdefault(self.why_impossible(certifier, eps, sigma), []).append(certifier.name)
+            for reason, names in found.items():
+                if reason:
+                    yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
 
     # Keys of caches.
 
@@ -163,10 +148,7 @@ class Evaluation:
         }  # fmt: skip
 
     def experiment(self) -> dict[str, Any]:
-        """:meth:`content` without the axes of the rows. Over these, runs of one experiment may
-        differ.
-
-        If the confidence is shared out over the axes, the number of their values belongs to the
-        experiment."""
-        left_out = {"certifiers", "pixel_intervals", "files", *(() if self.simultaneous else AXES)}
-        return {k: v for k, v in self.content().items() if k not in left_out}
+        """:meth:`content` without what runs of one experiment may differ in, such as the axes of
+        the rows. If the confidence is shared out over these, their lengths belong to it."""
+        axes = () if self.simultaneous else ("eps", "sigma", "n_images")
+        return {k: v for k, v in self.content().items() if k not in ("certifiers", "pixel_intervals", "files", *axes)}

@@ -23,9 +23,7 @@ class Violation:
 
     Attributes:
         row: the key of its row.
-        message: what was certified, and the confidence interval of the truth.
-        evidence: all that the check can be repeated with, as ``torch.load(weights_only=True)``
-            reads it.
+        evidence: all to repeat the check, as ``torch.load(weights_only=True)`` reads it.
     """
 
     row: Mapping[str, Any]
@@ -62,8 +60,7 @@ def violations_of(
             f"{upper:.4g} from {truth.n_samples} fresh draws)"
         )
         evidence = row | values | {
-            "x": measured.x[one], "b": measured.b[one], "xi": attacked.found.xi[one],
-            **truth.evidence_of(i),
+            "x": measured.x[one], "b": measured.b[one], "xi": attacked.found.xi[one], **truth.evidence_of(i),
             "operator": type(setting.operator).__name__,
             # Not its state dict, which leaves out matrices that a seed determines.
             "operator_buffers": dict(setting.operator.named_buffers()),

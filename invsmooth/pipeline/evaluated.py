@@ -1,5 +1,4 @@
-"""Whether a network is evaluated with the operator that it was trained with, and how the run
-describes the network."""
+"""The network of a checkpoint: the operator it was trained with, and its description."""
 
 from __future__ import annotations
 
@@ -54,8 +53,6 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
     if origin is not None:
         return dict(origin.estimator)
     if cfg.ckpt is not None:  # published weights, whose sizes tell the network
-        sizes: Sequence[str] = getattr(type(estimator), "published_sizes", ())
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {
-            k: getattr(estimator, k) for k in sizes
-        }
-    return describe_estimator(cfg)
+        sizes = {k: getattr(estimator, k) for k in getattr(type(estimator), "published_sizes", ())}
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | sizes
+    return describe_estimator(cfg.estimator)

@@ -1,5 +1,4 @@
-"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest
-would take."""
+"""``sweep=plan``: what there is to do, what is cached or impossible, and how long it would take."""
 
 from __future__ import annotations
 
@@ -28,11 +27,7 @@ def plan_training(
     module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, cached: Training | None, key: str
 ) -> tuple[str, Cost | None]:
     """The state of the training in words, and its cost; None for a finished one, whose weights are
-    loaded.
-
-    Args:
-        key: of the training.
-    """
+    loaded."""
     if cached is not None and cached.finished():
         module.load_state_dict(torch.load(cached.best, map_location="cpu", weights_only=True)["state_dict"])
         return "done", None
@@ -83,8 +78,8 @@ def timed(costs: Sequence[Cost], estimator: nn.Module, y: Tensor, operator: Line
 
 
 def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tuple[float, float]:
-    """Seconds of a forward pass, and of one with a gradient through it, for each image of y.
-    Measured once for each network and size."""
+    """Of a forward pass, and of one with a gradient through it, for each image of y. Measured once
+    for each network and size."""
     key = content_key([architecture(estimator), list(y.shape), type(operator).__name__])
     if key not in SECONDS:
         found = []

@@ -1,4 +1,4 @@
-"""The reconstruction backbone: what all training algorithms share. Each algorithm is a mixin in front of it."""
+"""What all training algorithms share. Each is a mixin in front of this backbone."""
 
 from __future__ import annotations
 
@@ -27,17 +27,15 @@ class TrainingSetup:
     """What every training needs, whatever the algorithm.
 
     Attributes:
-        estimator: the network.
         train_operators: one is drawn for each batch (the compression ratio).
         train_sigma_b: standard deviation of b in training, [0, 1] pixel scale.
         learning_rate: of Adam.
-        val_settings: measurement settings of validation. They are those of training, so that the choice of the best weights
-            does not depend on the test.
-        schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to zero over the training).
-        halve_every: epochs.
+        val_settings: of validation. They are those of training, so that the choice of the best
+            weights does not depend on the test.
+        schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to
+            zero over the training).
         max_batches: training stops after so many batches; None: after the trainer's epochs.
         clip: gradients are clipped to this norm; None for no clipping.
-        seed: of all random numbers.
         description: plain values for the checkpoint, from which the estimator is rebuilt.
     """
 
@@ -57,11 +55,11 @@ class TrainingSetup:
 class ReconstructionModule(L.LightningModule):
     """Trains ``estimator(y, operator)`` on patches.
 
-    A subclass is a training algorithm. It has :meth:`accumulate_gradients`, ``declared``, and ``__init__(setup, …)`` with
-    its parameters. It may take several optimiser steps for each batch: the optimisation is manual, while schedules and
-    counts go by batches and epochs. Everything drawn in training (operator, b, smoothing noise, starts of attacks) is
-    determined by (seed, number of the batch), so that a resumed run draws what an uninterrupted one would.
-    """
+    A subclass is a training algorithm. It has :meth:`accumulate_gradients`, ``declared``, and
+    ``__init__(setup, …)`` with its parameters. It may take several optimiser steps for each batch:
+    the optimisation is manual, while schedules and counts go by batches and epochs. Everything
+    drawn in training (operator, b, smoothing noise, starts of attacks) is determined by (seed,
+    number of the batch), so that a resumed run draws what an uninterrupted one would."""
 
     declared: ClassVar[AlgorithmDeclaration]
     """How reports name and sort the algorithm."""
@@ -90,11 +88,12 @@ class ReconstructionModule(L.LightningModule):
 
     @property
     def evals_per_batch(self) -> int:
-        """Forward passes of the network for each patch of a batch; nearly all of them have a gradient taken through."""
+        """Forward passes for each patch of a batch; nearly all have a gradient taken through."""
         return self.updates_per_batch
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
-        """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return the loss, detached.
+        """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return
+        the loss, detached.
 
         Args:
             x: clean patches (B, 1, H, W): the target, always.
@@ -140,14 +139,13 @@ class ReconstructionModule(L.LightningModule):
         """One optimiser step, on clipped gradients if ``setup.clip`` is set."""
         if self.setup_.clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-            if scaler is not None:  # fp16: the gradients are scaled until the step, unless they are unscaled before
+            if scaler is not None:  # fp16: the gradients are scaled until the step
                 scaler.unscale_(optimizer.optimizer)
             torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), self.setup_.clip)
         optimizer.step()
 
     def step_schedule(self, interval: str) -> None:
-        schedule = {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule)
-        if schedule == interval:
+        if {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule) == interval:
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
     def diverged(self, what: str, x: Tensor, b: Tensor, operator: LinearOperator) -> DivergedError:
@@ -227,4 +225,4 @@ if TYPE_CHECKING:
 else:
 
     class AlgorithmMixin:
-        """Base of the algorithm mixins: to the type checker they are the backbone that they will stand in front of."""
+        """To the type checker, a mixin is the backbone that it will stand in front of."""

@@ -22,7 +22,6 @@ from invsmooth.core.shards import Shard
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.kept_trainings import BEST, LAST, UNDERWAY, Training
-from invsmooth.training.save_underway import SaveUnderway
 from invsmooth.training.stop_after import StopAfterBatches
 
 log = logging.getLogger(__name__)
@@ -36,12 +35,9 @@ class TrainerSettings:
     """How Lightning trains.
 
     Attributes:
-        accelerator, devices, strategy, precision, max_epochs: of Lightning's Trainer.
         max_steps: batches after which training stops; None: after ``max_epochs``.
         compile, channels_last: of the estimator, for speed.
-        ema_decay: of an exponential moving average of the weights, which is validated and kept;
-            None for none.
-        progress_bar: whether to show one.
+        ema_decay: of an exponential moving average of the weights, which is validated and kept.
     """
 
     max_epochs: int
@@ -58,11 +54,11 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class Fit:
-    """A training: what is trained, on what, how, and where its curve goes.
+    """What is trained, on what, how, and where its curve goes.
 
     Attributes:
         folder: of the run.
-        resume: a checkpoint to go on from; None starts anew, or from a cached training.
+        resume: a checkpoint to go on from.
     """
 
     module: ReconstructionModule
@@ -76,11 +72,8 @@ class Fit:
 
 def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
     """Leave the module with the weights of the best validation PSNR, and the checkpoints in the
-    run's folder.
+    run's folder. A finished training in the cache is reused, an interrupted one goes on.
 
-    Args:
-        cached: the folder of this training in the cache. A finished training is reused, an
-            interrupted one goes on. None trains in the run's folder.
     Returns: for the record of the run: the cached folder, and whether it was reused.
     """
     checkpoints, record = fit.folder / "checkpoints", {}
@@ -125,6 +118,24 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
             logger.log_metrics(dict(values), step)
 
 
+class SaveUnderway(L.Callback):
+    """Save a training now and then, so that little of it is lost when it is killed. Lightning's own
+    ``train_time_interval`` does nothing where the optimisation is manual.
+
+    Args:
+        path: of the checkpoint, written all or nothing.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.saved = path, time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        # All processes save together, or none does.
+        if trainer.strategy.broadcast(time.monotonic() - self.saved >= SAVE_EVERY.total_seconds()):
+            trainer.save_checkpoint(self.path, weights_only=False)
+            self.saved = time.monotonic()
+
+
 class KeepBest(ModelCheckpoint):
     """Keeps the best weights, also if a training goes on after its folder was moved or mounted
     elsewhere. Lightning would forget the best score, and later weights would take their place."""
@@ -145,7 +156,7 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
     # An epoch may take hours.
-    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / UNDERWAY, SAVE_EVERY)]
+    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / UNDERWAY)]
     if settings.max_steps is not None:
         callbacks.append(StopAfterBatches(settings.max_steps))
     if settings.progress_bar:
