@@ -21,7 +21,7 @@ from invsmooth.operators.base import Operator
 MOMENTUM = 0.75
 """alpha: weight of the new step; the last move has the rest."""
 RISES = 0.75
-"""rho: the step size halves if the loss rose in a smaller fraction of the steps since the last checkpoint."""
+"""rho: the step size halves if the loss rose in fewer of the steps since the last checkpoint."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -83,7 +83,6 @@ def attack(
 
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
-    """The estimator, checked at the measurements of x. Raises PremiseError."""
     check_tensor("x", x)
     with torch.no_grad():
         y = operator.A(x)
@@ -95,11 +94,10 @@ def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tenso
 
 
 class WithGradient:
-    """An objective that records whether a gradient was taken, and for which images one was not zero."""
+    """Records whether a gradient was taken, and for which images one was not zero."""
 
     def __init__(self, objective: Objective, n_images: int) -> None:
-        self.objective, self.taken = objective, False
-        self.moved = torch.zeros(n_images, dtype=torch.bool)
+        self.objective, self.taken, self.moved = objective, False, torch.zeros(n_images, dtype=torch.bool)
 
     def value(self, xi: Tensor) -> Tensor:
         return self.objective.value(xi)
@@ -113,8 +111,6 @@ class WithGradient:
 
 @dataclass
 class Counting:
-    """An estimator that counts the images it reconstructs, and the gradients through it."""
-
     estimator: Estimator
     images: int = field(default=0, init=False)
     gradients: int = field(default=0, init=False)

@@ -1,4 +1,4 @@
-"""What an attack maximises, image by image: the error of an estimator, or of its smoothed version."""
+"""What an attack maximises: the error of an estimator, or of its smoothed version."""
 
 from __future__ import annotations
 
@@ -19,11 +19,9 @@ class Objective(Protocol):
 
     def value(self, xi: Tensor) -> Tensor:
         """Loss of each image, shape (B,)."""
-        ...
 
     def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of each image, shape (B,), and its gradient with respect to its own xi, shape of xi."""
-        ...
+        """Loss of each image, shape (B,), and its gradient in its own xi, shape of xi."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +48,7 @@ class SmoothedError:
     """The error of the smoothed estimator over S draws delta_k of the smoothing noise.
 
     ``smoothing="mean"``: l( (1/S) sum_k f(y_{x+xi+delta_k}), x ), the loss of the MEAN
-    RECONSTRUCTION (paper eq. 8 and 9). ``smoothing="loss"``: (1/S) sum_k l( f(y_{x+xi+delta_k}), x ),
+    RECONSTRUCTION (paper eq. 8, 9). ``smoothing="loss"``: (1/S) sum_k l( f(y_{x+xi+delta_k}), x ),
     which the paper names as less effective; it is larger by tr(covariance of the draws)/n.
 
     The gradient is exact for every chunk size. That of ``"mean"`` needs the mean first, and is then
@@ -107,7 +105,6 @@ class SmoothedError:
         return mse(mean, self.x), gradient
 
     def mean(self, xi: Tensor, noise: Tensor) -> Tensor:
-        """The mean reconstruction, shape (B, C, H, W)."""
         total = torch.zeros_like(self.x)
         for part in self.chunks(noise):
             total += self.reconstructions(xi, part).sum(1)

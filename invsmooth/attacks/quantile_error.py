@@ -1,4 +1,4 @@
-"""The quantile of the error over draws, which percentile certificates bound, as an attack's loss."""
+"""The quantile of the error over draws, which percentile certificates bound, as a loss."""
 
 from __future__ import annotations
 
@@ -50,6 +50,6 @@ class QuantileError:
 
 
 def quantile_rank(q: float, n_samples: int) -> int:
-    """Rank (1-based) of the draw that estimates the q-quantile: ceil(q S); for 1/2, the lower median."""
+    """Rank (1-based) of the draw for the q-quantile: ceil(q S); for q = 1/2, the lower median."""
     # Without the floor a rounded product like 0.7 · 10 would count one too many.
     return max(1, math.ceil(q * n_samples - 1e-9))

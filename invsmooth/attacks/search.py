@@ -50,10 +50,8 @@ class Search(Protocol):
             objective: the loss of each image as a function of xi.
             like: gives shape (B, C, H, W), dtype and device of xi.
             eps: radius of the l2 ball, [0, 1] pixel scale.
-            seed: of all random numbers.
             image_keys: see :data:`ImageKeys`; left out, the positions in the batch.
         """
-        ...
 
     def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
         """Forward passes for each image, and those among them that a gradient is taken through.
@@ -62,7 +60,6 @@ class Search(Protocol):
             passes: the same of one gradient of the objective (:meth:`Target.passes`).
             n_samples: forward passes of one value of the objective.
         """
-        ...
 
 
 @dataclass(frozen=True, kw_only=True)

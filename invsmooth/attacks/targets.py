@@ -69,7 +69,7 @@ class Target:
         return self.chunk_size or max(1, PIXELS_PER_CHUNK.get(x.device.type, 2**20) // x[:, 0].numel())
 
     def passes(self, x: Tensor) -> tuple[int, int]:
-        """For each gradient and image of x: forward passes, and those a gradient is taken through."""
+        """For each gradient and image of x: forward passes, and how many of them have one taken."""
         if self.kind == "base" or self.sigma == 0:
             return 1, 1
         n = self.n_samples

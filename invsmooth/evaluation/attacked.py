@@ -25,7 +25,6 @@ Quality = dict[str, list[float]]
 
 
 def quality(what: str, x_hat: Tensor, x: Tensor) -> Quality:
-    """PSNR and SSIM of each image."""
     return {f"psnr_{what}": psnr(x_hat, x).tolist(), f"ssim_{what}": ssim(x_hat, x).tolist()}
 
 

@@ -55,8 +55,7 @@ class EvaluationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Raises CertificateViolation, once the rows and the evidence are written: an attack
-        refutes a certificate."""
+        """Raises CertificateViolation, once the rows and the evidence are written."""
         measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
         number = self.shard.number(batch_idx)
         with self.cache.image(measured, number, self.folder) as found:

@@ -76,8 +76,7 @@ class CertificateFiles:
 
 
 def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> tuple[list[str], dict[str, Tensor]]:
-    """For each certificate the name of its measurements (``clean``, ``attacked_1``, …), and the
-    measurements by name."""
+    """The name of each certificate's measurements (``clean``, ``attacked_1``, …); these by name."""
     arrays, names = {"clean": measured.y}, []
     for y in (c.y for c in certificates):
         known = next((name for name, other in arrays.items() if other is y or bool((other == y).all())), None)
@@ -87,7 +86,6 @@ def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> 
 
 
 def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i: int) -> Record:
-    """The record of a certificate of image i, with its radius axis."""
     certifier, each = certified.certifier, evaluation.each(certified.certifier, certified.sigma)
     over = {"eps": (certifier.over_eps(evaluation.over_eps), len(evaluation.eps)),
             "sigma": (evaluation.over_sigma, len(evaluation.sigma)),

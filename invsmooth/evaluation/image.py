@@ -19,10 +19,9 @@ from invsmooth.core.units import Units, eps_over_sigma, to_grey_levels
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import checked
 from invsmooth.evaluation.attacked import AttackedImages, Quality, attack_all, quality
-from invsmooth.evaluation.certified import Certified, certify_at, check_truth
+from invsmooth.evaluation.certified import Certified, Violation, certify_at, check_truth, violations_of
 from invsmooth.evaluation.pictures import picture_arrays
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.evaluation.violations import Violation, violations_of
 from invsmooth.metrics import psnr
 from invsmooth.operators.measurement import Measured
 

@@ -36,7 +36,7 @@ CELL = tuple(name for name in KEY if name != "run_id")
 
 
 def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]:
-    """What determines all results of an estimator, or, of one not trained yet, a name in its place."""
+    """What determines all results of an estimator; for one not trained yet, a name in its place."""
     known: dict[str, Any] = {"weights": estimator}
     if isinstance(estimator, nn.Module):
         known = {"weights": state_sha256(estimator), "architecture": architecture(estimator)}
@@ -113,7 +113,6 @@ class ResultCache:
         return found
 
     def put(self, measured: Measured, number: int, output: ImageOutput) -> None:
-        """Cache all rows and files of the images."""
         buffer = io.BytesIO()
         pq.write_table(to_table(output.rows, self.declared), buffer)
         packed = pack({**output.files, ROWS: buffer.getvalue()})
@@ -144,7 +143,6 @@ class ResultCache:
         return ImageOutput([row | self.columns for row in rows], files)
 
     def cells(self, measured: Measured) -> Iterator[tuple[Any, ...]]:
-        """The values of CELL of all rows."""
         setting, names = measured.setting, [c.name for c in self.evaluation.certifiers]
         sigma_b = to_grey_levels(setting.sigma_b)
         for image, (eps, sigma), certifier in product(measured.names, self.evaluation.cells, names):

@@ -84,7 +84,6 @@ def merge_rows(folder: Path, world: int, settings: Sequence[tuple[float, float]]
 
 
 def pooled(parts: Sequence[Part]) -> dict[str, int]:
-    """The counts of all parts together."""
     return dict(sum((Counter(part.counts) for part in parts), Counter[str]()))
 
 

@@ -58,7 +58,6 @@ class Evaluation:
 
     @property
     def cells(self) -> list[tuple[float, float]]:
-        """All (eps, sigma)."""
         return [(eps, sigma) for eps in self.eps for sigma in self.sigma]
 
     # Attacks.
@@ -69,7 +68,6 @@ class Evaluation:
 
     @property
     def attacks(self) -> list[tuple[float, Target]]:
-        """The different attacks of all cells."""
         return list(dict.fromkeys((eps, self.target_of(eps, sigma)) for eps, sigma in self.cells))
 
     def attack_content(self, measured: Measured, eps: float, target: Target) -> dict[str, Any]:
@@ -114,7 +112,6 @@ class Evaluation:
         return certifier.each(self.smoothing(sigma), len(self.eps))
 
     def certifiers_at(self, at: str) -> list[Certifier]:
-        """The certifiers at the ``"clean"`` or the ``"attacked"`` measurement."""
         return [c for c in self.certifiers if c.declared.at == at]
 
     def is_checked(self, certifier: Certifier) -> bool:

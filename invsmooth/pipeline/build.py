@@ -21,9 +21,8 @@ from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
-from invsmooth.data import ImageArrays, default_root, find_splits, load
+from invsmooth.data import default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule, PatchSettings
-from invsmooth.data.files import Files
 from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.checkpoint import check_reloads, check_resumable
@@ -40,7 +39,6 @@ from invsmooth.training.kept_trainings import BEST, LAST
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A config as plain values, resolved."""
     found = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(found, dict)
     return {str(k): v for k, v in found.items()}
@@ -113,21 +111,16 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     if trains and data.val != HOLDOUT:
         val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
         val = parts.construct(val_class, {}, "data.val", places)
-    splits = find_splits(train, val, test, data.holdout)
+    found = find_splits(train, val, test, data.holdout)
+    splits = {split: dict(list(files.items())[: data.limit]) for split, files in found.items()}
     patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
     return ImageDataModule(
-        name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
+        name=data.test.name, load={k: partial(load, v, default_root() / "prepared") for k, v in splits.items()},
         patches=patches, crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
     )  # fmt: skip
 
 
-def first(files: Files, limit: int | None) -> ImageArrays:
-    """The first ``limit`` images."""
-    return load(dict(list(files.items())[:limit]), default_root() / "prepared")
-
-
 def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
-    """The algorithm that trains the estimator."""
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}

@@ -31,7 +31,7 @@ from invsmooth.training import ReconstructionModule
 
 
 def part_key(group: str, node: DictConfig) -> dict[str, Any]:
-    """What determines a part: class, free parameters, the content of files, code that is not ours."""
+    """What determines a part: class, free parameters, content of files, code that is not ours."""
     free = parts.free_parameters(node, OPEN[group].keys)
     content = {k: file_key(v) if isinstance(v, str) and Path(v).is_file() else v for k, v in free.items()}
     module = str(node._target_).rpartition(".")[0]
@@ -60,11 +60,7 @@ def build_cache(
     cfg: DictConfig, evaluation: Evaluation, estimator: nn.Module | str, data: ImageDataModule, store: Store,
     settings: Sequence[Setting],
 ) -> ResultCache:  # fmt: skip
-    """The cached results of an evaluation, and the columns of its rows.
-
-    Args:
-        estimator: of one that is not trained yet, the key of its training.
-    """
+    """``estimator``: of one that is not trained yet, the key of its training."""
     about = of_estimator(estimator, cfg.trainer.accelerator)
     columns = {
         "algo": cfg.algo.name, "task": cfg.task.name, "estimator": cfg.estimator._target_, "dataset": data.name,

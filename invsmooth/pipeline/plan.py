@@ -69,7 +69,6 @@ def training_cost(module: ReconstructionModule, data: ImageDataModule, settings:
 
 
 def timed(costs: Sequence[Cost], estimator: nn.Module, y: Tensor, operator: LinearOperator) -> Iterator[Cost]:
-    """The costs with their estimated seconds."""
     if costs:
         forward, gradient = seconds_of(estimator, y, operator)
         for cost in costs:

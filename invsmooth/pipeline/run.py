@@ -73,7 +73,10 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
     parts = build_parts(cfg, trains)
-    announce(parts.evaluation)
+    if impossible := list(parts.evaluation.impossible()):
+        log.warning("some cells have no certificate (smoothed all the same):")
+        for line in impossible:
+            log.warning("  %s", line)
     if cfg.sweep == "plan":
         plan(parts, folder)
         return
@@ -112,8 +115,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         origin = read_origin(cfg.ckpt)
         if origin is not None:
             check_operators(origin, settings, cfg.operator.name)
-        # Only now that the network is known: an estimator in the config is imported when the config
-        # is checked.
+        # Only now: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
@@ -122,14 +124,6 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store)
-
-
-def announce(evaluation: Evaluation) -> None:
-    """Say before any work which cells have no certificate, why, and what would give one."""
-    if impossible := list(evaluation.impossible()):
-        log.warning("some cells have no certificate (smoothed all the same):")
-        for line in impossible:
-            log.warning("  %s", line)
 
 
 def cached_training(parts: Parts) -> Training | None:

@@ -19,7 +19,7 @@ from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, Tr
 
 
 class Adv(AlgorithmMixin):
-    """Mixin: Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
+    """Mixin: Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, patch by patch.
 
     The estimator is in eval mode with frozen weights while it is attacked.
 
@@ -61,7 +61,6 @@ class Adv(AlgorithmMixin):
         return ReconstructionError(self.estimator, operator, x, b)
 
     def radius(self) -> float:
-        """eps of this batch."""
         return self.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
 
     def attack(self, x: Tensor, objective: Objective) -> Tensor:

@@ -92,8 +92,8 @@ class ReconstructionModule(L.LightningModule):
         return self.updates_per_batch
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
-        """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return
-        the loss, detached.
+        """Add the gradients of one optimiser step by ``self.manual_backward``; return the loss,
+        detached.
 
         Args:
             x: clean patches (B, 1, H, W): the target, always.
@@ -136,7 +136,6 @@ class ReconstructionModule(L.LightningModule):
         return standard_normal(shape, self.seed, "train", self.batches_seen, self.global_rank, *keys)
 
     def step(self, optimizer: Any) -> None:
-        """One optimiser step, on clipped gradients if ``setup.clip`` is set."""
         if self.setup_.clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None:  # fp16: the gradients are scaled until the step
@@ -158,27 +157,24 @@ class ReconstructionModule(L.LightningModule):
         )
 
     def on_fit_start(self) -> None:
+        """Raises ConfigError: the algorithm needs the gradient in the input; there is none."""
         if not self.counting:
             self.estimator.register_forward_pre_hook(self.count_images)
             self.counting = True
-        if self.needs_input_gradient:
-            self.check_differentiable()
-
-    @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
-    def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.forward_images += len(arguments[0])
-
-    def check_differentiable(self) -> None:
-        """Raises ConfigError: the algorithm needs the gradient in the input, and the estimator has none."""
+        if not self.needs_input_gradient:
+            return
         operator = self.train_operators[0]
         assert isinstance(operator, LinearOperator)
-        weight = next(self.estimator.parameters())
-        x = torch.rand(1, 1, 32, 32).to(weight).requires_grad_()
+        x = torch.rand(1, 1, 32, 32).to(next(self.estimator.parameters())).requires_grad_()
         with torch.enable_grad():
             x_hat = self.estimator(operator.A(x), operator)
         if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:
             name = type(self.estimator).__name__
             raise ConfigError(f"estimator {name} is not differentiable in its input, which this algorithm needs")
+
+    @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
+    def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self.forward_images += len(arguments[0])
 
     def on_train_epoch_end(self) -> None:
         self.step_schedule("epoch")

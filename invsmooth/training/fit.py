@@ -96,7 +96,6 @@ def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
 
 
 def train_in(cached: Training, fit: Fit) -> None:
-    """Train in the folder of a cached training, from where it was interrupted."""
     last, loggers = agree(fit.shard, cached.latest), fit.loggers
     if last is not None:
         seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
@@ -112,7 +111,6 @@ def train_in(cached: Training, fit: Fit) -> None:
 
 
 def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logger]) -> None:
-    """Log the curve of the training that is reused."""
     for values, step in curve:
         for logger in loggers:
             logger.log_metrics(dict(values), step)

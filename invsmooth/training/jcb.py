@@ -22,10 +22,10 @@ class Jcb(AlgorithmMixin):
     """Mixin: Minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
 
     Spectral norm: by power iteration on the Jacobian of each patch, with the left vector of the
-    batch before as a start. The penalty is the length of the last product J v with v fixed, and only
-    that product is differentiated: at a singular vector this is the gradient of the singular value
-    itself. The same forward pass gives f(A x + b). Frobenius norm: Hutchinson's estimate, the root
-    mean square of ||J v|| over normal v.
+    batch before as a start. The penalty is the length of the last product J v with v fixed, and
+    only that product is differentiated: at a singular vector this is the gradient of the singular
+    value itself. The same forward pass gives f(A x + b). Frobenius norm: Hutchinson's estimate, the
+    root mean square of ||J v|| over normal v.
 
     Args:
         beta: weight of the penalty, or None for Amjad et al.'s (:func:`automatic_beta`).

@@ -86,7 +86,7 @@ class Training:
             content = self.content(path.name)
             if content is None or not content.keys() >= RESUMED:
                 log.warning("%s is damaged and not used", path)
-            elif names_a_best(content) and self.content(BEST) is None:
+            elif had_a_best(content["callbacks"]) and self.content(BEST) is None:
                 log.warning("%s is damaged or gone: %s is not used without it", self.checkpoints / BEST, path)
             else:
                 return path
@@ -132,15 +132,13 @@ class Training:
                     shutil.copyfile(self.checkpoints / name, temporary)
 
 
-def names_a_best(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether there was a best validation when a checkpoint of Lightning's was written."""
-    states = checkpoint.get("callbacks")
+def had_a_best(states: Any) -> bool:
+    """Whether there was a best validation when Lightning saved these states of callbacks."""
     return isinstance(states, dict) and any(isinstance(s, dict) and s.get("best_model_path") for s in states.values())
 
 
 def read_curve(path: Path) -> Any:
-    """A metrics.csv as a data frame: the whole lines of one that was cut off; empty, with a warning,
-    if it is damaged."""
+    """The whole lines of a metrics.csv as a data frame; empty, with a warning, if it is damaged."""
     import pandas as pd
 
     with suppress(OSError, ValueError, KeyError):
