@@ -18,10 +18,8 @@ from invsmooth.attacks.targets import BASE, Target
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
-MOMENTUM = 0.75
-"""alpha: weight of the new step; the last move has the rest."""
-RISES = 0.75
-"""rho: the step size halves if the loss rose in fewer of the steps since the last checkpoint."""
+MOMENTUM = 0.75  # alpha: weight of the new step; the last move has the rest
+RISES = 0.75  # rho: the step size halves if the loss rose in a smaller part of the steps since the last check
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,8 +9,7 @@ from torch import Tensor
 
 from invsmooth.core.rng import standard_normal
 
-TINY = 1e-12
-"""Floor of a norm before it divides."""
+TINY = 1e-12  # floor of a norm before it divides
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:

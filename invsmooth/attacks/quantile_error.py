@@ -43,8 +43,7 @@ class QuantileError:
 
     def around(self, losses: Tensor, width: int) -> Tensor:
         """The draws with the ranks nearest to the quantile's, shape (B, width)."""
-        n_samples = losses.shape[1]
-        width = min(width, n_samples)
+        width, n_samples = min(width, losses.shape[1]), losses.shape[1]
         first = max(0, min(quantile_rank(self.q, n_samples) - 1 - (width - 1) // 2, n_samples - width))
         return losses.argsort(dim=1, stable=True)[:, first : first + width]
 

@@ -138,8 +138,7 @@ class ResultCache:
                     raise ValueError(f"{name} is no certificate file")
             else:
                 with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                    for array in arrays.files:
-                        arrays[array]
+                    dict(arrays)  # reads them all
         return ImageOutput([row | self.columns for row in rows], files)
 
     def cells(self, measured: Measured) -> Iterator[tuple[Any, ...]]:

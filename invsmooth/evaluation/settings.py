@@ -60,8 +60,6 @@ class Evaluation:
     def cells(self) -> list[tuple[float, float]]:
         return [(eps, sigma) for eps in self.eps for sigma in self.sigma]
 
-    # Attacks.
-
     def target_of(self, eps: float, sigma: float) -> Target:
         """The target of a cell. Cells of one eps with the same target share the attack."""
         return BASE if self.target.kind == "base" or eps == 0 else dataclasses.replace(self.target, sigma=sigma)
@@ -74,8 +72,6 @@ class Evaluation:
         """What determines an attack beside estimator and operator."""
         return {"search": identity(self.attack), "seed": self.seed, "eps": eps, "target": target,
                 "x": measured.x, "b": measured.b, "y": measured.y, "names": list(measured.names)}  # fmt: skip
-
-    # Confidence.
 
     @property
     def confidence_over_eps(self) -> float:
@@ -93,8 +89,6 @@ class Evaluation:
         """The axes over which all certificates hold together."""
         over = {"eps": self.over_eps, "sigma": self.over_sigma, "images": self.over_images}
         return ", ".join(name for name, how in over.items() if how != "none")
-
-    # Certificates.
 
     def radii(self, eps: Sequence[float]) -> list[float]:
         """The l2 radii that certificates labelled ``eps`` really cover."""
@@ -133,8 +127,6 @@ class Evaluation:
             for reason, names in found.items():
                 if reason:
                     yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
-
-    # Keys of caches.
 
     def content(self) -> dict[str, Any]:
         """All settings that determine the rows and files of an image."""

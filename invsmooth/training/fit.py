@@ -26,8 +26,7 @@ from invsmooth.training.stop_after import StopAfterBatches
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY = timedelta(minutes=5)
-"""How much of a training can be lost."""
+SAVE_EVERY = timedelta(minutes=5)  # how much of a training can be lost
 
 
 @dataclass(frozen=True, kw_only=True)
