@@ -28,13 +28,8 @@ log = logging.getLogger(__name__)
 class EvaluationCallback(L.Callback):
     """Evaluates the module under test (of an :class:`EvaluationModule`, its estimator) on each test
     image. After every image all rows so far are in ``folder/results.parquet``, and the image's
-    pictures and certificate files beside it.
-
-    Args:
-        settings: measurement settings, one for each test loader.
-        shard: of the test images, if several processes evaluate together. Each writes a file with
-            its rows.
-    """
+    pictures and certificate files beside it. ``settings``: one for each test loader. Several
+    processes write a file each, with the rows of their ``shard``."""
 
     def __init__(
         self, folder: Path, cache: ResultCache, settings: Sequence[Setting], files: CertificateFiles | None = None,

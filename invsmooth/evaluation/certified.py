@@ -84,12 +84,8 @@ def check_truth(
 
 @dataclass(frozen=True)
 class Violation:
-    """A certificate of one image that an attack refutes.
-
-    Attributes:
-        row: the key of its row.
-        evidence: all to repeat the check, as ``torch.load(weights_only=True)`` reads it.
-    """
+    """A certificate of one image that an attack refutes: the key of its row, and all to repeat the
+    check, as ``torch.load(weights_only=True)`` reads it."""
 
     row: Mapping[str, Any]
     message: str

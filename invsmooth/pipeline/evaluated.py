@@ -16,11 +16,9 @@ from invsmooth.records.origin import Origin
 
 
 def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> None:
-    """Check that a network is evaluated with what it was trained with: the same kind of operator,
-    and at each ratio that it was trained on the same matrix.
+    """Check that a network is evaluated with the operator that it was trained with, by its name and
+    by its matrix at each ratio.
 
-    Args:
-        name: of the operator of ``settings``.
     Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was.
     """
     trained, ckpt = origin.operator, f"ckpt={origin.path}"
@@ -42,9 +40,9 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
             how = ", ".join(f"operator.{k}={v}" for k, v in free.items())
             raise ConfigError(
                 f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be "
-                f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
-                "operator.matrix=PATH, a copy of its matrix. If you gave none of them, the file has changed, or this "
-                "version makes other matrices from a seed: evaluate with the version that trained, or train again"
+                f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or "
+                "give operator.matrix=PATH, a copy of its matrix. If you gave none of them, the file has changed, or "
+                "this version makes other matrices from a seed: evaluate with the version that trained, or train again"
             )
 
 

@@ -53,12 +53,7 @@ class TrainerSettings:
 
 @dataclass(frozen=True)
 class Fit:
-    """What is trained, on what, how, and where its curve goes.
-
-    Attributes:
-        folder: of the run.
-        resume: a checkpoint to go on from.
-    """
+    """What is trained, on what, how, in which run's folder, from which checkpoint on."""
 
     module: ReconstructionModule
     data: ImageDataModule
@@ -117,11 +112,7 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
 
 class SaveUnderway(L.Callback):
     """Save a training now and then, so that little of it is lost when it is killed. Lightning's own
-    ``train_time_interval`` does nothing where the optimisation is manual.
-
-    Args:
-        path: of the checkpoint, written all or nothing.
-    """
+    ``train_time_interval`` does nothing where the optimisation is manual."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.saved = path, time.monotonic()
