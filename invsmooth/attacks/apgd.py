@@ -28,8 +28,7 @@ class APGD(Ascent):
     tune and cross-checks PGD. It returns the best iterate.
 
     Attributes:
-        step_size: of the first steps, in the unit of eps. None: 2 eps, as published.
-    """
+        step_size: of the first steps, in the unit of eps. None: 2 eps, as published."""
 
     name: ClassVar[str] = "apgd"
 

@@ -27,8 +27,7 @@ class AttackResult(Found):
             direction, and its loss says nothing about robustness.
         grad_evals: gradients through the network for each image; a smoothed target takes one for
             each draw.
-        network_evals: forward passes for each image, those of the gradients included.
-    """
+        network_evals: forward passes for each image, those of the gradients included."""
 
     zero_gradient: Tensor
     grad_evals: int
@@ -55,8 +54,7 @@ def attack(
     Raises:
         ValueError: eps is not in [0, inf), or the estimator is not differentiable in its input.
         PremiseError: see :func:`invsmooth.estimators.premises.checked`.
-        NotFiniteError: the loss of an image is not finite.
-    """
+        NotFiniteError: the loss of an image is not finite."""
     if not (eps >= 0 and math.isfinite(eps)):
         raise ValueError(f"eps={eps} is not allowed; allowed: a finite number >= 0")
     # Lightning's test loop runs in inference mode. Autograd refuses its tensors: leave the mode and

@@ -25,8 +25,7 @@ def norm(xi: Tensor) -> Tensor:
 def project(xi: Tensor, eps: float) -> Tensor:
     """Nearest point to ``xi`` (B, …) in the l2 ball of radius ``eps`` >= 0, per image.
 
-    Source: paper eq. (2); Madry et al. 2018, section 2.
-    """
+    Source: paper eq. (2); Madry et al. 2018, section 2."""
     return xi * (eps / norm(xi).clamp_min(TINY)).clamp_max(1.0)
 
 

@@ -25,8 +25,7 @@ class Noise:
     Attributes:
         n_iter: perturbations tried.
         keep: return the ``"best"``, with the largest loss, or the ``"last"``, a typical one.
-    Raises: ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     name: ClassVar[str] = "noise"
     n_iter: Count

@@ -59,8 +59,7 @@ class SmoothedError:
         draw: returns the unit noise of one evaluation, shape (B, S, C, H, W); called once for each
             value or gradient.
         chunk_size: draws at a time; None for all. Memory grows with it. One chunk saves the pass
-            for the mean.
-    """
+            for the mean."""
 
     estimator: Estimator
     operator: Operator

@@ -28,8 +28,7 @@ class Found:
     Attributes:
         xi: perturbations, shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale.
         loss: attacked loss of each image at ``xi``, shape (B,).
-        losses: of each start, shape (B, starts); for random noise, of each perturbation tried.
-    """
+        losses: of each start, shape (B, starts); for random noise, of each perturbation tried."""
 
     xi: Tensor
     loss: Tensor
@@ -50,16 +49,14 @@ class Search(Protocol):
             objective: the loss of each image as a function of xi.
             like: gives shape (B, C, H, W), dtype and device of xi.
             eps: radius of the l2 ball, [0, 1] pixel scale.
-            image_keys: see :data:`ImageKeys`; left out, the positions in the batch.
-        """
+            image_keys: see :data:`ImageKeys`; left out, the positions in the batch."""
 
     def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
         """Forward passes for each image, and those among them that a gradient is taken through.
 
         Args:
             passes: the same of one gradient of the objective (:meth:`Target.passes`).
-            n_samples: forward passes of one value of the objective.
-        """
+            n_samples: forward passes of one value of the objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,8 +69,7 @@ class Ascent(ABC):
         init: first start: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius eps. All
             others: the sphere.
         restarts: number of starts.
-    Raises: ValueError: a parameter that its type hint does not allow.
-    """
+    Raises: ValueError: a parameter that its type hint does not allow."""
 
     n_iter: Count
     step_size: Positive | None = None
@@ -90,8 +86,7 @@ class Ascent(ABC):
         Args:
             final_loss: False allows to save that pass if xi does not depend on it. The loss is then
                 that of the iterate before.
-        Returns: xi, shape (B, C, H, W), and its loss, shape (B,).
-        """
+        Returns: xi, shape (B, C, H, W), and its loss, shape (B,)."""
 
     def search(
         self, objective: Objective, like: Tensor, *, eps: float, seed: int = 0, image_keys: ImageKeys | None = None,
@@ -104,8 +99,7 @@ class Ascent(ABC):
             final_loss: see :meth:`ascend`.
         Raises:
             ValueError: the number of keys is not that of images.
-            NotFiniteError: the loss of an image is not finite.
-        """
+            NotFiniteError: the loss of an image is not finite."""
         keys = keys_of(like, image_keys)
         if eps == 0:
             with torch.no_grad():

@@ -40,8 +40,7 @@ class Target:
             loss is then a function of xi alone. Neither are those of a certificate.
         chunk_size: draws of each image at a time, which bounds the memory; None: by the size of the
             images.
-    Raises: ValueError: a value outside its range.
-    """
+    Raises: ValueError: a value outside its range."""
 
     kind: Literal["base", "mean", "median"] = "base"
     sigma: NotNegative = 0.0

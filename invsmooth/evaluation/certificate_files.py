@@ -28,8 +28,7 @@ class CertificateFiles:
     Args:
         operator: description of the operator without its ratio, as the config gives it.
         checkpoint: the file with the estimator's weights; None if it has none.
-        description: class (``_target_``) and parameters of an estimator without weights.
-    """
+        description: class (``_target_``) and parameters of an estimator without weights."""
 
     def __init__(
         self, folder: Path, operator: Mapping[str, Any], checkpoint: Path | None, description: Mapping[str, Any] | None

@@ -31,8 +31,7 @@ class Certified:
         sigma: of the smoothing noise, [0, 1] pixel scale.
         eps: labels of the radii: where ``units=paper``, not the radii themselves.
         certificate: with the radius axis.
-        seconds: for each radius and image.
-    """
+        seconds: for each radius and image."""
 
     certifier: Certifier
     sigma: float

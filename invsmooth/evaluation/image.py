@@ -34,8 +34,7 @@ class ImageResult:
 
     Attributes:
         rows: of the result table, without the columns of the run (run_id, algo, …).
-        pictures: arrays of the first image, by (eps, sigma); empty if it gets no pictures.
-    """
+        pictures: arrays of the first image, by (eps, sigma); empty if it gets no pictures."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     pictures: dict[tuple[float, float], dict[str, np.ndarray]] = field(default_factory=dict)
@@ -54,8 +53,7 @@ def evaluate_image(
         remember: caches attacks, and errors and moments of draws.
         number: of the image in its measurement setting: the first ``evaluation.pictures`` get
             pictures.
-    Raises: PremiseError: attacks or certificates would mean nothing here.
-    """
+    Raises: PremiseError: attacks or certificates would mean nothing here."""
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     with torch.no_grad(), frozen(estimator):
         known = checked(estimator, operator, measured.y, x)

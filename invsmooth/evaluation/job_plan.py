@@ -24,8 +24,7 @@ class Cost:
         key: of the cached result. Jobs with the same key share it.
         evals, gradients: forward passes, and those among them a gradient is taken through.
         seconds: estimated; 0 if nothing is known of it.
-        file_bytes: of the temporary file that it takes.
-    """
+        file_bytes: of the temporary file that it takes."""
 
     kind: str
     key: str
@@ -44,8 +43,7 @@ class JobPlan:
         name: of the job's folder.
         cells, done, impossible: numbers of cells, see CAPTION.
         training: ``""`` (nothing to train), ``"done"``, ``"to do"``, or that it goes on.
-        costs: of all results that are not part of a finished image.
-    """
+        costs: of all results that are not part of a finished image."""
 
     name: str
     cells: int

@@ -59,8 +59,7 @@ class ResultCache:
         estimator: see :func:`of_estimator`.
         columns: the columns that are the same in all rows; a cached image gets those of this run.
         declared: by the parts behind the rows.
-        probes: the estimator's answers to a fixed input, for each operator and image size.
-    """
+        probes: the estimator's answers to a fixed input, for each operator and image size."""
 
     def __init__(
         self, store: Store, estimator: Mapping[str, Any], evaluation: Evaluation, columns: Mapping[str, Any],
@@ -121,8 +120,7 @@ class ResultCache:
     def checked(self, files: dict[str, bytes], measured: Measured, number: int) -> ImageOutput:
         """An entry, once it has the cells and files that this run would compute.
 
-        Raises: ValueError, or what the readers of Parquet, NumPy and JSON files raise.
-        """
+        Raises: ValueError, or what the readers of Parquet, NumPy and JSON files raise."""
         table = pq.read_table(io.BytesIO(files.pop(ROWS, b"")))
         if not table.schema.equals(self.declared.schema):
             raise ValueError("its rows have other columns")

@@ -44,8 +44,7 @@ def evaluate(
     """Run the test loop, with ``callback``, on the shard of this process.
 
     Returns: how many attacks, draws and images were computed, and how many were cached.
-    Raises: CertificateViolation: an attack refutes one; the rows and the evidence are written.
-    """
+    Raises: CertificateViolation: an attack refutes one; the rows and the evidence are written."""
     shard, counts = callback.shard, callback.cache.results.counts
     if shard.world == 1:
         trainer.test(module, datamodule=data, verbose=False)

@@ -33,8 +33,7 @@ class Evaluation:
         n_images: test images, in all measurement settings together.
         pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels).
         pictures: how many images of each setting get pictures.
-        units: whether eps and sigma are compared in one unit, or as the paper publishes them.
-    """
+        units: whether eps and sigma are compared in one unit, or as the paper publishes them."""
 
     eps: Sequence[float]
     sigma: Sequence[float]

@@ -65,8 +65,7 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
 
     Raises:
         ConfigError: it cannot be built, is no torch module, or could not be loaded again.
-        CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit.
-    """
+        CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit."""
     # Who names the estimator's class on the command line may have it imported for a file, too.
     trust = [*cfg.trust, str(cfg.estimator._target_).rpartition(".")[0]]
     if cfg.ckpt is not None and not trains:

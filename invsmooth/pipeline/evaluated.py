@@ -19,8 +19,7 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
     """Check that a network is evaluated with the operator that it was trained with, by its name and
     by its matrix at each ratio.
 
-    Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was.
-    """
+    Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was."""
     trained, ckpt = origin.operator, f"ckpt={origin.path}"
     free = {k: v for k, v in trained.items() if k not in ("_target_", *OPEN["operator"].keys)}
     if name != trained["name"]:

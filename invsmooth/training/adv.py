@@ -30,8 +30,7 @@ class Adv(AlgorithmMixin):
         warm_start: start at the perturbation of the same place in the batch before, instead of
             ``init``.
         eps_warmup: batches over which the radius grows linearly from 0 to eps.
-    Raises: ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("adv", order=2)
     needs_input_gradient = True

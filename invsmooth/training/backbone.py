@@ -36,8 +36,7 @@ class TrainingSetup:
             zero over the training).
         max_batches: training stops after so many batches; None: after the trainer's epochs.
         clip: gradients are clipped to this norm; None for no clipping.
-        description: plain values for the checkpoint, from which the estimator is rebuilt.
-    """
+        description: plain values for the checkpoint, from which the estimator is rebuilt."""
 
     estimator: nn.Module
     train_operators: Sequence[LinearOperator]
@@ -99,8 +98,7 @@ class ReconstructionModule(L.LightningModule):
             x: clean patches (B, 1, H, W): the target, always.
             b: measurement noise in the shape of y.
             operator: the one drawn for this batch.
-            update: 0 … updates_per_batch - 1.
-        """
+            update: 0 … updates_per_batch - 1."""
         raise NotImplementedError(f"{type(self).__name__} is no training algorithm: it has no accumulate_gradients")
 
     def training_step(self, x: Tensor, batch_idx: int) -> None:

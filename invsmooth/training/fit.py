@@ -36,8 +36,7 @@ class TrainerSettings:
     Attributes:
         max_steps: batches after which training stops; None: after ``max_epochs``.
         compile, channels_last: of the estimator, for speed.
-        ema_decay: of an exponential moving average of the weights, which is validated and kept.
-    """
+        ema_decay: of an exponential moving average of the weights, which is validated and kept."""
 
     max_epochs: int
     accelerator: str = "auto"
@@ -68,8 +67,7 @@ def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
     """Leave the module with the weights of the best validation PSNR, and the checkpoints in the
     run's folder. A finished training in the cache is reused, an interrupted one goes on.
 
-    Returns: for the record of the run: the cached folder, and whether it was reused.
-    """
+    Returns: for the record of the run: the cached folder, and whether it was reused."""
     checkpoints, record = fit.folder / "checkpoints", {}
     if cached is None:
         run_trainer(fit, checkpoints, fit.loggers, fit.resume)

@@ -32,8 +32,7 @@ class Jcb(AlgorithmMixin):
         gamma: of the automatic weight.
         reduce: penalty of the batch, ``"max"`` or ``"mean"`` over its patches.
         n_iter: power iterations (or probes of the Frobenius norm) for each batch.
-    Raises: ValueError: a parameter outside its range, or a training operator without an adjoint.
-    """
+    Raises: ValueError: a parameter outside its range, or a training operator without an adjoint."""
 
     declared: ClassVar = AlgorithmDeclaration("jcb", order=1)
     needs_input_gradient = True
@@ -98,8 +97,7 @@ def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, 
     Args:
         function: images (B, …) to images, each image on its own.
         x, u: shape (B, …); u of unit norm per image, near the top left singular vector.
-    Returns: v, shape of x, detached.
-    """
+    Returns: v, shape of x, detached."""
     x, v = x.detach(), u
     for k in range(n_iter):
         if k > 0:

@@ -34,8 +34,7 @@ class Training:
     has the hashes of the checkpoints.
 
     Args:
-        like: the state dict of the module that is trained; None takes any.
-    """
+        like: the state dict of the module that is trained; None takes any."""
 
     def __init__(self, cache: Path, key: str, like: Mapping[str, Tensor] | None = None) -> None:
         self.cache, self.folder = cache, cache / "trainings" / key

@@ -19,8 +19,7 @@ class Ord(AlgorithmMixin):
     Args:
         compute_match: ``"smt_grad"`` takes as many optimiser steps for each batch as smoothed
             gradient training (``t_step``), each with fresh noise b, for a fair comparison.
-    Raises: ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("ord", order=0)
 

@@ -29,8 +29,7 @@ class SmtAdv(Adv):
         n_samples: draws S.
         smoothing: see :class:`invsmooth.attacks.SmoothedError`.
         chunk_size: draws at a time in the attack, which bounds its memory; None for all.
-    Raises: ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("smt_adv", order=3, smooths=True)
     grey_levels = ("sigma",)

@@ -27,8 +27,7 @@ class SmtGrad(AlgorithmMixin):
         n_samples: draws S for each optimiser step.
         t_step: T_step, noise levels and optimiser steps for each batch.
         chunk_size: draws at a time with ``"gradient"``; None for all.
-    Raises: ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("smt_grad", order=4, smooths=True)
     grey_levels = ("sigma",)
