@@ -25,20 +25,14 @@ from invsmooth.records.pictures import setting_name
 
 @dataclass(frozen=True)
 class Certified:
-    """Certificates of a batch of images, by one certifier, from one measurement y of each.
-
-    Attributes:
-        sigma: of the smoothing noise, [0, 1] pixel scale.
-        eps: labels of the radii: where ``units=paper``, not the radii themselves.
-        certificate: with the radius axis.
-        seconds: for each radius and image."""
+    """Certificates of a batch of images, by one certifier, from one measurement y of each."""
 
     certifier: Certifier
-    sigma: float
-    eps: Sequence[float]
+    sigma: float  # of the smoothing noise, [0, 1] pixel scale
+    eps: Sequence[float]  # labels of the radii: where units=paper, not the radii themselves
     y: Tensor
-    certificate: Certificate
-    seconds: float
+    certificate: Certificate  # with the radius axis
+    seconds: float  # for each radius and image
 
 
 def certify_at(

@@ -31,22 +31,17 @@ SAVE_EVERY = timedelta(minutes=5)  # how much of a training can be lost
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """How Lightning trains.
-
-    Attributes:
-        max_steps: batches after which training stops; None: after ``max_epochs``.
-        compile, channels_last: of the estimator, for speed.
-        ema_decay: of an exponential moving average of the weights, which is validated and kept."""
+    """How Lightning trains."""
 
     max_epochs: int
     accelerator: str = "auto"
     devices: Any = 1
     strategy: str = "auto"
     precision: Any = "32-true"
-    max_steps: int | None = None
+    max_steps: int | None = None  # batches after which training stops; None: after max_epochs
     compile: bool = False
     channels_last: bool = False
-    ema_decay: float | None = None
+    ema_decay: float | None = None  # of an average of the weights, which is validated and kept
     progress_bar: bool = True
 
 
