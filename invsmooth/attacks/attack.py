@@ -20,18 +20,11 @@ from invsmooth.operators.base import Operator
 
 @dataclass(frozen=True)
 class AttackResult(Found):
-    """The result of an attack, and its cost.
+    """The result of an attack, and its cost."""
 
-    Attributes:
-        zero_gradient: images whose gradient was zero at every point, shape (B,). The attack had no
-            direction, and its loss says nothing about robustness.
-        grad_evals: gradients through the network for each image; a smoothed target takes one for
-            each draw.
-        network_evals: forward passes for each image, those of the gradients included."""
-
-    zero_gradient: Tensor
-    grad_evals: int
-    network_evals: int
+    zero_gradient: Tensor  # (B,): it was zero at every point: the loss says nothing about robustness
+    grad_evals: int  # gradients through the network for each image; one for each draw of a smoothed target
+    network_evals: int  # forward passes for each image, those of the gradients included
 
 
 def attack(

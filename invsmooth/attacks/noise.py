@@ -22,14 +22,11 @@ from invsmooth.operators.base import Operator
 class Noise:
     """Perturbations drawn uniformly from the sphere of radius eps. It takes no gradient.
 
-    Attributes:
-        n_iter: perturbations tried.
-        keep: return the ``"best"``, with the largest loss, or the ``"last"``, a typical one.
     Raises: ValueError: a parameter outside its range."""
 
     name: ClassVar[str] = "noise"
-    n_iter: Count
-    keep: Keep = "best"
+    n_iter: Count  # perturbations tried
+    keep: Keep = "best"  # the one with the largest loss; "last": a typical one
 
     def __post_init__(self) -> None:
         check_fields(self)

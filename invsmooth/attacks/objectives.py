@@ -52,23 +52,16 @@ class SmoothedError:
     which the paper names as less effective; it is larger by tr(covariance of the draws)/n.
 
     The gradient is exact for every chunk size. That of ``"mean"`` needs the mean first, and is then
-    a sum of vector-Jacobian products with the fixed cotangent 2 (mean - x) / (n S).
-
-    Attributes:
-        sigma: standard deviation of delta, [0, 1] pixel scale.
-        draw: returns the unit noise of one evaluation, shape (B, S, C, H, W); called once for each
-            value or gradient.
-        chunk_size: draws at a time; None for all. Memory grows with it. One chunk saves the pass
-            for the mean."""
+    a sum of vector-Jacobian products with the fixed cotangent 2 (mean - x) / (n S)."""
 
     estimator: Estimator
     operator: Operator
     x: Tensor
     b: Tensor | None
-    sigma: float
-    draw: Callable[[], Tensor]
+    sigma: float  # standard deviation of delta, [0, 1] pixel scale
+    draw: Callable[[], Tensor]  # unit noise (B, S, C, H, W), once for each value or gradient
     smoothing: Literal["mean", "loss"] = "mean"
-    chunk_size: int | None = None
+    chunk_size: int | None = None  # draws at a time; None for all, which saves the pass for the mean
 
     def reconstructions(self, xi: Tensor, noise: Tensor) -> Tensor:
         """f(y_{x+xi+delta_k}) for the noise of a chunk (B, s, C, H, W), in its shape."""

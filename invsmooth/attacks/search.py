@@ -23,16 +23,11 @@ ImageKeys = Sequence[str | int]
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a search.
+    """The result of a search."""
 
-    Attributes:
-        xi: perturbations, shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale.
-        loss: attacked loss of each image at ``xi``, shape (B,).
-        losses: of each start, shape (B, starts); for random noise, of each perturbation tried."""
-
-    xi: Tensor
-    loss: Tensor
-    losses: Tensor
+    xi: Tensor  # shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale
+    loss: Tensor  # at xi, shape (B,)
+    losses: Tensor  # of each start, shape (B, starts); for random noise, of each perturbation tried
 
 
 class Search(Protocol):
@@ -63,18 +58,15 @@ class Search(Protocol):
 class Ascent(ABC):
     """A gradient search from one or several starts. Each image keeps the best result of all starts.
 
-    Attributes:
-        n_iter: gradients for each start.
-        step_size: of the first step, in the unit of eps. None: each search has its own default.
-        init: first start: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius eps. All
-            others: the sphere.
-        restarts: number of starts.
+    The first start is ``init``: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius
+    eps. All others are on the sphere.
+
     Raises: ValueError: a parameter that its type hint does not allow."""
 
-    n_iter: Count
-    step_size: Positive | None = None
+    n_iter: Count  # gradients for each start
+    step_size: Positive | None = None  # the first, in the unit of eps; None: the search's default
     init: Init = "zero"
-    restarts: Count = 1
+    restarts: Count = 1  # number of starts
 
     def __post_init__(self) -> None:
         check_fields(self)

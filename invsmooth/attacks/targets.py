@@ -32,23 +32,18 @@ class Target:
     ``median``: the q-quantile over k of l(f(y_{x+xi+delta_k}), x), see :class:`QuantileError`.
 
     Without smoothing noise (sigma = 0) all are ``base``.
+    Draws are ``"fresh"`` at every evaluation, the strongest attack, or ``"fixed"``: the loss is then
+    a function of xi alone. Neither are those of a certificate.
 
-    Args:
-        sigma: standard deviation of delta per pixel, [0, 1] pixel scale.
-        n_samples: S, draws for each gradient.
-        draws: ``"fresh"`` draws at every evaluation, the strongest attack, or ``"fixed"`` ones: the
-            loss is then a function of xi alone. Neither are those of a certificate.
-        chunk_size: draws of each image at a time, which bounds the memory; None: by the size of the
-            images.
     Raises: ValueError: a value outside its range."""
 
     kind: Literal["base", "mean", "median"] = "base"
-    sigma: NotNegative = 0.0
-    n_samples: Count = 1
+    sigma: NotNegative = 0.0  # standard deviation of delta per pixel, [0, 1] pixel scale
+    n_samples: Count = 1  # S, draws for each gradient
     draws: Literal["fresh", "fixed"] = "fresh"
     q: Probability = 0.5
-    n_around: Count | None = None
-    chunk_size: Count | None = None
+    n_around: Count | None = None  # see QuantileError
+    chunk_size: Count | None = None  # draws of each image at a time; None: by the size of the images
 
     def __post_init__(self) -> None:
         check_fields(self)

@@ -30,15 +30,11 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found about a batch of measured images.
+    """What was found about a batch of measured images."""
 
-    Attributes:
-        rows: of the result table, without the columns of the run (run_id, algo, …).
-        pictures: arrays of the first image, by (eps, sigma); empty if it gets no pictures."""
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # without the columns of the run
     pictures: dict[tuple[float, float], dict[str, np.ndarray]] = field(default_factory=dict)
-    certificates: list[Certified] = field(default_factory=list)
+    certificates: list[Certified] = field(default_factory=list)  # with their radius axis
     violations: list[Violation] = field(default_factory=list)
 
 

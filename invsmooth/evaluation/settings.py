@@ -19,40 +19,26 @@ from invsmooth.operators.measurement import Measured
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is computed for every test image, in every cell (eps, sigma), [0, 1] pixel scale.
+    """What is computed for every test image, in every cell (eps, sigma), [0, 1] pixel scale."""
 
-    Attributes:
-        eps: l2 norms of the attack over one whole image, and radii of the certificates.
-        sigma: standard deviations of the smoothing noise.
-        attack, target: the search, and whose error it maximises, at the sigma of each cell.
-        certifiers: in the order of the rows. The first one's pictures are kept.
-        n_samples, confidence, quantile, chunk_size: of the certificates, see :class:`Smoothing`.
-        check_samples: fresh draws of the truth check of each certificate; 0: no check.
-        over_eps, over_sigma, over_images: how the confidence is that of all values together:
-            ``none``, ``bonferroni``; of eps also ``dkw``.
-        n_images: test images, in all measurement settings together.
-        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels).
-        pictures: how many images of each setting get pictures.
-        units: whether eps and sigma are compared in one unit, or as the paper publishes them."""
-
-    eps: Sequence[float]
-    sigma: Sequence[float]
+    eps: Sequence[float]  # l2 norms of the attack over one whole image, and radii of the certificates
+    sigma: Sequence[float]  # standard deviations of the smoothing noise
     attack: Search
-    certifiers: Sequence[Certifier]
-    n_samples: int
-    target: Target = BASE
-    check_samples: int = 32
+    certifiers: Sequence[Certifier]  # in the order of the rows; the first one's pictures are kept
+    n_samples: int  # with confidence, quantile and chunk_size: see Smoothing
+    target: Target = BASE  # whose error is maximised, at the sigma of each cell
+    check_samples: int = 32  # fresh draws of the truth check of each certificate; 0: no check
     confidence: float = 0.99
     quantile: float = 0.5
     chunk_size: int | None = None
-    over_eps: str = "none"
-    over_sigma: str = "none"
-    over_images: str = "none"
-    n_images: int = 1
-    pixel_intervals: str = "none"
-    pictures: int = 0
+    over_eps: str = "none"  # the confidence is that of all eps together: none, bonferroni, dkw
+    over_sigma: str = "none"  # none, bonferroni
+    over_images: str = "none"  # none, bonferroni
+    n_images: int = 1  # in all measurement settings together
+    pixel_intervals: str = "none"  # none, pointwise or bonferroni (over the pixels)
+    pictures: int = 0  # how many images of each setting get pictures
     files: bool = True
-    units: Units = Units.matched
+    units: Units = Units.matched  # whether eps and sigma are compared in one unit, or as the paper publishes them
     seed: int = 0
 
     @property

@@ -24,31 +24,19 @@ from invsmooth.operators.measurement import Setting, measure
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What every training needs, whatever the algorithm.
-
-    Attributes:
-        train_operators: one is drawn for each batch (the compression ratio).
-        train_sigma_b: standard deviation of b in training, [0, 1] pixel scale.
-        learning_rate: of Adam.
-        val_settings: of validation. They are those of training, so that the choice of the best
-            weights does not depend on the test.
-        schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to
-            zero over the training).
-        max_batches: training stops after so many batches; None: after the trainer's epochs.
-        clip: gradients are clipped to this norm; None for no clipping.
-        description: plain values for the checkpoint, from which the estimator is rebuilt."""
+    """What every training needs, whatever the algorithm."""
 
     estimator: nn.Module
-    train_operators: Sequence[LinearOperator]
-    train_sigma_b: float
-    learning_rate: float
-    val_settings: Sequence[Setting] = ()
-    schedule: str = "constant"
+    train_operators: Sequence[LinearOperator]  # one is drawn for each batch (the compression ratio)
+    train_sigma_b: float  # standard deviation of b, [0, 1] pixel scale
+    learning_rate: float  # of Adam
+    val_settings: Sequence[Setting] = ()  # those of training: the best weights do not depend on the test
+    schedule: str = "constant"  # or halve (every halve_every epochs), cosine (to zero over the training)
     halve_every: int = 3
-    max_batches: int | None = None
-    clip: float | None = None
+    max_batches: int | None = None  # training stops after so many; None: after the trainer's epochs
+    clip: float | None = None  # gradients are clipped to this norm
     seed: int = 0
-    description: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)  # for the checkpoint: it rebuilds the estimator
 
 
 class ReconstructionModule(L.LightningModule):
@@ -60,18 +48,12 @@ class ReconstructionModule(L.LightningModule):
     drawn in training (operator, b, smoothing noise, starts of attacks) is determined by (seed,
     number of the batch), so that a resumed run draws what an uninterrupted one would."""
 
-    declared: ClassVar[AlgorithmDeclaration]
-    """How reports name and sort the algorithm."""
-    grey_levels: ClassVar[tuple[str, ...]] = ()
-    """Parameters that the config gives in grey levels and the class takes in [0, 1]."""
-    needs_input_gradient: ClassVar[bool] = False
-    """Whether the algorithm differentiates the estimator in its input."""
-    why_not_compiled: ClassVar[str] = ""
-    """Why ``trainer.compile=true`` is not allowed; "" if it is."""
-    carried: ClassVar[tuple[str, ...]] = ()
-    """Attributes (a tensor or None) that go on from batch to batch. Checkpoints hold them."""
-    updates_per_batch = 1
-    """Optimiser steps for each batch."""
+    declared: ClassVar[AlgorithmDeclaration]  # how reports name and sort the algorithm
+    grey_levels: ClassVar[tuple[str, ...]] = ()  # parameters in grey levels in the config, [0, 1] here
+    needs_input_gradient: ClassVar[bool] = False  # whether it differentiates the estimator in its input
+    why_not_compiled: ClassVar[str] = ""  # why trainer.compile=true is not allowed; "" if it is
+    carried: ClassVar[tuple[str, ...]] = ()  # attributes (a tensor or None) that checkpoints hold, too
+    updates_per_batch = 1  # optimiser steps
 
     def __init__(self, setup: TrainingSetup) -> None:
         super().__init__()
