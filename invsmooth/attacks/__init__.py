@@ -10,20 +10,6 @@ from invsmooth.attacks.search import Ascent, Found, Search
 from invsmooth.attacks.targets import Target
 
 __all__ = [
-    "APGD",
-    "PGD",
-    "Ascent",
-    "AttackResult",
-    "Found",
-    "Noise",
-    "Objective",
-    "QuantileError",
-    "ReconstructionError",
-    "Search",
-    "SmoothedError",
-    "Target",
-    "apgd",
-    "attack",
-    "noise",
-    "pgd",
-]
+    "APGD", "PGD", "Ascent", "AttackResult", "Found", "Noise", "Objective", "QuantileError", "ReconstructionError",
+    "Search", "SmoothedError", "Target", "apgd", "attack", "noise", "pgd",
+]  # fmt: skip

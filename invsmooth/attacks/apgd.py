@@ -1,4 +1,4 @@
-"""Auto-PGD: gradient ascent with momentum; the step size halves when progress stops (Croce & Hein 2020, Algorithm 1)."""
+"""Auto-PGD (Croce & Hein 2020, Algorithm 1)."""
 
 from __future__ import annotations
 
@@ -13,26 +13,22 @@ from torch import Tensor
 from invsmooth.attacks.attack import AttackResult, attack
 from invsmooth.attacks.ball import per_image, project, steepest
 from invsmooth.attacks.objectives import Objective
-from invsmooth.attacks.search import Ascent, ImageKeys, Init, is_better
+from invsmooth.attacks.search import Ascent, ImageKeys, Init, better_of, is_better
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
-MOMENTUM = 0.75
-"""alpha: weight of the new step; the last move has the rest."""
-RISES = 0.75
-"""rho: the step size halves if the loss rose in a smaller fraction of the steps since the last checkpoint."""
+MOMENTUM = 0.75  # alpha: weight of the new step; the last move has the rest
+RISES = 0.75  # rho: the step size halves if the loss rose in a smaller part of the steps since the last check
 
 
 @dataclass(frozen=True, kw_only=True)
 class APGD(Ascent):
-    """Auto-PGD. It has nothing to tune and cross-checks PGD. It returns the best iterate.
+    """Gradient ascent with momentum; the step size halves when progress stops. It has nothing to
+    tune and cross-checks PGD. It returns the best iterate.
 
     Attributes:
-        step_size: of the first steps, in the unit of eps. None: 2 eps, as published.
-        n_iter, init, restarts: see :class:`Ascent`.
-    Raises: ValueError: a parameter outside its range.
-    """
+        step_size: of the first steps, in the unit of eps. None: 2 eps, as published."""
 
     name: ClassVar[str] = "apgd"
 
@@ -48,17 +44,15 @@ class APGD(Ascent):
             stepped = project(xi + per_image(step, xi) * steepest(gradient), eps)
             weight = MOMENTUM if t > 1 else 1.0
             xi, last = project(xi + weight * (stepped - xi) + (1 - weight) * (xi - last), eps), xi
-            loss_before = loss
+            before = loss
             if t < self.n_iter:
                 loss, gradient = objective.value_and_gradient(xi)
             else:
                 with torch.no_grad():
                     loss = objective.value(xi)
-            rises = rises + (loss > loss_before)
-            better = is_better(loss, best_loss)
-            best_loss = torch.where(better, loss, best_loss)
-            best_xi = torch.where(per_image(better, xi), xi, best_xi)
-            best_gradient = torch.where(per_image(better, xi), gradient, best_gradient)
+            rises = rises + (loss > before)
+            best_gradient = torch.where(per_image(is_better(loss, best_loss), xi), gradient, best_gradient)
+            best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
             if t in since:
                 halved = (rises < RISES * since[t]) | (~halved & (best_loss <= best_before))
                 step = torch.where(halved, step / 2, step)
@@ -72,7 +66,7 @@ class APGD(Ascent):
 
 def checkpoints(n_iter: int) -> list[int]:
     """The iterations after which the step size is judged: ceil(p_j n_iter), p_0 = 0, p_1 = 0.22,
-    p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06). Those >= n_iter change nothing and are left out."""
+    p_{j+1} = p_j + max(p_j - p_{j-1} - 0.03, 0.06). Those >= n_iter change nothing: left out."""
     fractions = [0.0, 0.22]
     while fractions[-1] < 1:
         fractions.append(fractions[-1] + max(fractions[-1] - fractions[-2] - 0.03, 0.06))
@@ -80,20 +74,10 @@ def checkpoints(n_iter: int) -> list[int]:
 
 
 def apgd(
-    estimator: Estimator,
-    operator: Operator,
-    x: Tensor,
-    b: Tensor | None = None,
-    *,
-    eps: float,
-    n_iter: int,
-    step_size: float | None = None,
-    init: Init = "zero",
-    restarts: int = 1,
-    target: Target = BASE,
-    seed: int = 0,
+    estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
+    step_size: float | None = None, init: Init = "zero", restarts: int = 1, target: Target = BASE, seed: int = 0,
     image_keys: ImageKeys | None = None,
-) -> AttackResult:
+) -> AttackResult:  # fmt: skip
     """:func:`invsmooth.attacks.attack` with :class:`APGD`, which documents the other arguments."""
     search = APGD(n_iter=n_iter, step_size=step_size, init=init, restarts=restarts)
     return attack(search, estimator, operator, x, b, eps=eps, target=target, seed=seed, image_keys=image_keys)

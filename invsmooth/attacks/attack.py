@@ -1,4 +1,4 @@
-"""Run a search against the error of an estimator: premises checked, weights frozen, evaluations counted."""
+"""Run a search against the error of an estimator."""
 
 from __future__ import annotations
 
@@ -17,41 +17,22 @@ from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import Checked, check_tensor, checked
 from invsmooth.operators.base import Operator
 
-ZERO_GRADIENT = "the gradient is zero wherever the attack took it: its loss is no sign of robustness"
-
 
 @dataclass(frozen=True)
 class AttackResult(Found):
-    """The result of an attack, and its cost.
+    """The result of an attack, and its cost."""
 
-    Attributes:
-        xi, loss, losses: see :class:`invsmooth.attacks.search.Found`.
-        zero_gradient: images whose gradient was zero at every point, shape (B,). The attack had no direction, and its loss
-            says nothing about robustness.
-        grad_evals: gradients through the network for each image; a smoothed target takes one for each draw.
-        network_evals: forward passes of the network for each image, those of the gradients included.
-    """
-
-    zero_gradient: Tensor
-    grad_evals: int
-    network_evals: int
+    zero_gradient: Tensor  # (B,): it was zero at every point: the loss says nothing about robustness
+    grad_evals: int  # gradients through the network for each image; one for each draw of a smoothed target
+    network_evals: int  # forward passes for each image, those of the gradients included
 
 
 def attack(
-    search: Search,
-    estimator: Estimator,
-    operator: Operator,
-    x: Tensor,
-    b: Tensor | None = None,
-    *,
-    eps: float,
-    target: Target = BASE,
-    seed: int = 0,
-    image_keys: ImageKeys | None = None,
-) -> AttackResult:
-    """Look for the xi with ||xi||_2 <= eps that maximises l(f(A(x + xi) + b), x), each image on its own.
-
-    The estimator is in eval mode with frozen weights meanwhile; no gradient is left on it.
+    search: Search, estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float,
+    target: Target = BASE, seed: int = 0, image_keys: ImageKeys | None = None,
+) -> AttackResult:  # fmt: skip
+    """Look for the xi with ||xi||_2 <= eps that maximises l(f(A(x + xi) + b), x), each image on its
+    own. The estimator is in eval mode with frozen weights meanwhile; no gradient is left on it.
 
     Args:
         search: how to search: ``PGD``, ``APGD``, ``Noise``, or any class with their two methods.
@@ -59,17 +40,18 @@ def attack(
         x: clean images, shape (B, C, H, W), [0, 1] pixel scale.
         b: measurement noise in the shape of y, the same before and after the attack; None for none.
         eps: radius of the l2 ball over one whole image, [0, 1] pixel scale; 0 returns zeros.
-        target: whose error is maximised: the estimator's own, or the smoothed estimator's.
+        target: whose error is maximised.
         seed: of the random starts and of the target's draws.
-        image_keys: a name for each image, which seeds what is drawn for it; left out, its position in the batch.
+        image_keys: a name for each image, which seeds what is drawn for it; left out, its position
+            in the batch.
     Raises:
         ValueError: eps is not in [0, inf), or the estimator is not differentiable in its input.
         PremiseError: see :func:`invsmooth.estimators.premises.checked`.
-        NotFiniteError: the loss of an image is not finite.
-    """
+        NotFiniteError: the loss of an image is not finite."""
     if not (eps >= 0 and math.isfinite(eps)):
         raise ValueError(f"eps={eps} is not allowed; allowed: a finite number >= 0")
-    # Lightning's test loop runs in inference mode. Autograd refuses its tensors: leave the mode and copy them.
+    # Lightning's test loop runs in inference mode. Autograd refuses its tensors: leave the mode and
+    # copy them.
     with torch.inference_mode(False), torch.enable_grad():
         x = x.clone() if x.is_inference() else x
         b = b.clone() if b is not None and b.is_inference() else b
@@ -79,10 +61,12 @@ def attack(
         watched = WithGradient(target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys), len(x))
         with frozen(known):
             found = search.search(watched, x, eps=eps, seed=seed, image_keys=image_keys)
-    zero = watched.zero
-    if bool(zero.any()):
-        where = zero.nonzero().flatten().tolist()
-        warnings.warn(f"{ZERO_GRADIENT} (images at positions {where} of the batch)", stacklevel=3)
+    zero = ~watched.moved & watched.taken
+    if where := zero.nonzero().flatten().tolist():
+        warnings.warn(
+            "the gradient is zero wherever the attack took it: its loss is no sign of robustness "
+            f"(images at positions {where} of the batch)", stacklevel=3,
+        )  # fmt: skip
     return AttackResult(
         found.xi, found.loss, found.losses, zero.to(found.loss.device), counting.gradients // len(x),
         counting.images // len(x),
@@ -90,7 +74,6 @@ def attack(
 
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
-    """The estimator, checked at the measurements of x. Raises PremiseError: also if b is not in their shape."""
     check_tensor("x", x)
     with torch.no_grad():
         y = operator.A(x)
@@ -102,11 +85,10 @@ def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tenso
 
 
 class WithGradient:
-    """An objective that records for which images a gradient was taken, and for which one was not zero."""
+    """Records whether a gradient was taken, and for which images one was not zero."""
 
     def __init__(self, objective: Objective, n_images: int) -> None:
-        self.objective, self.taken = objective, False
-        self.moved = torch.zeros(n_images, dtype=torch.bool)
+        self.objective, self.taken, self.moved = objective, False, torch.zeros(n_images, dtype=torch.bool)
 
     def value(self, xi: Tensor) -> Tensor:
         return self.objective.value(xi)
@@ -117,16 +99,9 @@ class WithGradient:
         self.moved |= gradient.flatten(1).ne(0).any(1).cpu()
         return loss, gradient
 
-    @property
-    def zero(self) -> Tensor:
-        """Images of which every gradient taken was zero, shape (B,)."""
-        return ~self.moved & self.taken
-
 
 @dataclass
 class Counting:
-    """An estimator that counts the images it reconstructs, and those among them that a gradient is taken through."""
-
     estimator: Estimator
     images: int = field(default=0, init=False)
     gradients: int = field(default=0, init=False)

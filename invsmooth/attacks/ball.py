@@ -9,28 +9,23 @@ from torch import Tensor
 
 from invsmooth.core.rng import standard_normal
 
-TINY = 1e-12
-"""Floor of a norm before it divides."""
+TINY = 1e-12  # floor of a norm before it divides
 
 
 def per_image(values: Tensor, like: Tensor) -> Tensor:
-    """One value for each image, shape (B,), as (B, 1, …, 1) to broadcast against ``like`` of shape (B, …)."""
+    """Values of shape (B,) as (B, 1, …, 1), to broadcast against ``like`` of shape (B, …)."""
     return values.view(-1, *[1] * (like.ndim - 1))
 
 
 def norm(xi: Tensor) -> Tensor:
-    """l2 norm of each image, shaped (B, 1, …, 1) to broadcast against ``xi`` of shape (B, …)."""
+    """l2 norm of each image, shape (B, 1, …, 1)."""
     return per_image(xi.flatten(1).norm(dim=1), xi)
 
 
 def project(xi: Tensor, eps: float) -> Tensor:
-    """Nearest point to ``xi`` in the l2 ball of radius ``eps``, per image.
+    """Nearest point to ``xi`` (B, …) in the l2 ball of radius ``eps`` >= 0, per image.
 
-    Args:
-        xi: perturbations, shape (B, …), in the unit of ``eps``.
-        eps: radius, >= 0.
-    Source: paper eq. (2); Madry et al. 2018, section 2.
-    """
+    Source: paper eq. (2); Madry et al. 2018, section 2."""
     return xi * (eps / norm(xi).clamp_min(TINY)).clamp_max(1.0)
 
 
@@ -42,7 +37,6 @@ def steepest(gradient: Tensor) -> Tensor:
 def on_sphere(like: Tensor, eps: float, seed: int, image_keys: Sequence[str | int], number: int) -> Tensor:
     """Uniform on the sphere of radius ``eps``, per image; shape, dtype and device of ``like``.
 
-    An image's point is a function of (seed, its key, ``number``): its batch mates and its place among them change nothing.
-    """
+    An image's point is a function of (seed, its key, ``number``), whatever its batch."""
     directions = [standard_normal(like.shape[1:], seed, "attack", key, number) for key in image_keys]
     return eps * steepest(torch.stack(directions).to(like))

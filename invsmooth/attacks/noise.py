@@ -1,4 +1,4 @@
-"""Random noise of the attack's norm: the control that separates the effect of an attack's direction from its size."""
+"""Random noise: the control that separates the effect of an attack's direction from its size."""
 
 from __future__ import annotations
 
@@ -22,17 +22,11 @@ from invsmooth.operators.base import Operator
 class Noise:
     """Perturbations drawn uniformly from the sphere of radius eps. It takes no gradient.
 
-    ``losses`` of the result holds all their losses, shape (B, n_iter).
-
-    Attributes:
-        n_iter: perturbations tried.
-        keep: return the ``"best"``, with the largest loss, or the ``"last"``, a typical one.
-    Raises: ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     name: ClassVar[str] = "noise"
-    n_iter: Count
-    keep: Keep = "best"
+    n_iter: Count  # perturbations tried
+    keep: Keep = "best"  # the one with the largest loss; "last": a typical one
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -56,18 +50,9 @@ class Noise:
 
 
 def noise(
-    estimator: Estimator,
-    operator: Operator,
-    x: Tensor,
-    b: Tensor | None = None,
-    *,
-    eps: float,
-    n_iter: int,
-    keep: Keep = "best",
-    target: Target = BASE,
-    seed: int = 0,
-    image_keys: ImageKeys | None = None,
-) -> AttackResult:
+    estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
+    keep: Keep = "best", target: Target = BASE, seed: int = 0, image_keys: ImageKeys | None = None,
+) -> AttackResult:  # fmt: skip
     """:func:`invsmooth.attacks.attack` with :class:`Noise`, which documents the other arguments."""
     search = Noise(n_iter=n_iter, keep=keep)
     return attack(search, estimator, operator, x, b, eps=eps, target=target, seed=seed, image_keys=image_keys)

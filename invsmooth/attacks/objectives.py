@@ -1,4 +1,4 @@
-"""What an attack maximises, image by image: the error of an estimator, or of its smoothed version."""
+"""What an attack maximises: the error of an estimator, or of its smoothed version."""
 
 from __future__ import annotations
 
@@ -19,22 +19,14 @@ class Objective(Protocol):
 
     def value(self, xi: Tensor) -> Tensor:
         """Loss of each image, shape (B,)."""
-        ...
 
     def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
-        """Loss of each image, shape (B,), and the gradient of each with respect to its own xi, in the shape of xi."""
-        ...
+        """Loss of each image, shape (B,), and its gradient in its own xi, shape of xi."""
 
 
 @dataclass(frozen=True)
 class ReconstructionError:
-    """l(f(A(x + xi) + b), x) (paper eq. 2).
-
-    Attributes:
-        estimator, operator: f and A.
-        x: clean images (B, C, H, W).
-        b: noise in the shape of y, or None.
-    """
+    """l(f(A(x + xi) + b), x) (paper eq. 2) for clean images x (B, C, H, W)."""
 
     estimator: Estimator
     operator: Operator
@@ -55,34 +47,25 @@ class ReconstructionError:
 class SmoothedError:
     """The error of the smoothed estimator over S draws delta_k of the smoothing noise.
 
-    ``smoothing="mean"``: l( (1/S) sum_k f(y_{x+xi+delta_k}), x ), the loss of the MEAN RECONSTRUCTION (paper eq. 8 and 9).
-    ``smoothing="loss"``: (1/S) sum_k l( f(y_{x+xi+delta_k}), x ), the variant that the paper names as less effective.
-    They differ by the spread of the draws: the loss variant is larger by tr(their covariance)/n.
+    ``smoothing="mean"``: l( (1/S) sum_k f(y_{x+xi+delta_k}), x ), the loss of the MEAN
+    RECONSTRUCTION (paper eq. 8, 9). ``smoothing="loss"``: (1/S) sum_k l( f(y_{x+xi+delta_k}), x ),
+    which the paper names as less effective; it is larger by tr(covariance of the draws)/n.
 
-    The gradient is exact for every chunk size. That of ``"mean"`` needs the mean first, and is then a sum of vector-Jacobian
-    products with the fixed cotangent 2 (mean - x) / (n S).
-
-    Attributes:
-        estimator, operator, x, b: as in :class:`ReconstructionError`.
-        sigma: standard deviation of delta, [0, 1] pixel scale.
-        draw: returns the unit noise of one evaluation, shape (B, S, C, H, W); called once for each value or gradient.
-        smoothing: ``"mean"`` or ``"loss"``.
-        chunk_size: draws at a time; None for all. Memory grows with it. One chunk saves the pass for the mean.
-    """
+    The gradient is exact for every chunk size. That of ``"mean"`` needs the mean first, and is then
+    a sum of vector-Jacobian products with the fixed cotangent 2 (mean - x) / (n S)."""
 
     estimator: Estimator
     operator: Operator
     x: Tensor
     b: Tensor | None
-    sigma: float
-    draw: Callable[[], Tensor]
+    sigma: float  # standard deviation of delta, [0, 1] pixel scale
+    draw: Callable[[], Tensor]  # unit noise (B, S, C, H, W), once for each value or gradient
     smoothing: Literal["mean", "loss"] = "mean"
-    chunk_size: int | None = None
+    chunk_size: int | None = None  # draws at a time; None for all, which saves the pass for the mean
 
     def reconstructions(self, xi: Tensor, noise: Tensor) -> Tensor:
         """f(y_{x+xi+delta_k}) for the noise of a chunk (B, s, C, H, W), in its shape."""
-        z = (self.x + xi)[:, None] + self.sigma * noise
-        y = self.operator.A(z.flatten(0, 1))
+        y = self.operator.A(((self.x + xi)[:, None] + self.sigma * noise).flatten(0, 1))
         if self.b is not None:
             y = y + self.b.repeat_interleave(noise.shape[1], dim=0)
         return self.estimator(y, self.operator).to(self.x.dtype).unflatten(0, noise.shape[:2])
@@ -114,7 +97,6 @@ class SmoothedError:
         return mse(mean, self.x), gradient
 
     def mean(self, xi: Tensor, noise: Tensor) -> Tensor:
-        """The mean reconstruction, shape (B, C, H, W)."""
         total = torch.zeros_like(self.x)
         for part in self.chunks(noise):
             total += self.reconstructions(xi, part).sum(1)
@@ -141,8 +123,6 @@ class SmoothedError:
 def gradient_of(total: Tensor, xi: Tensor) -> Tensor:
     """d total / d xi. Raises ValueError: the estimator is not differentiable in its input."""
     if not total.requires_grad:
-        raise ValueError(
-            "the estimator's output does not depend differentiably on its input; the attack needs gradients"
-        )
-    (gradient,) = torch.autograd.grad(total, xi)
-    return gradient
+        why = "the estimator's output does not depend differentiably on its input; the attack needs gradients"
+        raise ValueError(why)
+    return torch.autograd.grad(total, xi)[0]

@@ -25,13 +25,13 @@ class PGD(Ascent):
     """xi <- P_eps(xi + r g / ||g||), g the gradient of the image's own loss.
 
     Attributes:
-        step_size: r, in the unit of eps. None: 2.5 eps / n_iter for ``schedule="constant"`` (Madry et al. 2018), 2 eps for
-            ``"cosine"``.
-        schedule: ``"constant"`` steps (the paper), or ``"cosine"``: r decays to 0. 20 gradients with decaying steps are as
-            strong as 150 with constant ones.
-        normalize: False takes the paper's literal step xi + r g. It hardly moves, since the loss is divided by n.
-        keep: return the ``"best"`` of all iterates, the last included, or the ``"last"`` one (the paper).
-        n_iter, init, restarts: see :class:`Ascent`.
+        step_size: r, in the unit of eps. None: 2.5 eps / n_iter for ``schedule="constant"`` (Madry
+            et al. 2018), 2 eps for ``"cosine"``.
+        schedule: ``"constant"`` steps (the paper), or ``"cosine"``: r decays to 0. 20 gradients
+            with decaying steps are as strong as 150 with constant ones.
+        normalize: False takes the paper's literal step xi + r g. It hardly moves, since the loss is
+            divided by n.
+        keep: return the ``"best"`` of all iterates, or the ``"last"`` one (the paper).
     Raises: ValueError: a parameter outside its range, or ``normalize=False`` without a step size.
     """
 
@@ -43,9 +43,8 @@ class PGD(Ascent):
     def __post_init__(self) -> None:
         super().__post_init__()
         if not self.normalize and self.step_size is None:
-            raise ValueError(
-                "step_size=None is not allowed with normalize=False: the literal step has no natural length; set step_size"
-            )
+            why = "the literal step has no natural length; set step_size"
+            raise ValueError(f"step_size=None is not allowed with normalize=False: {why}")
 
     def step_sizes(self, eps: float) -> list[float]:
         """Length of each of the ``n_iter`` steps."""
@@ -68,23 +67,10 @@ class PGD(Ascent):
 
 
 def pgd(
-    estimator: Estimator,
-    operator: Operator,
-    x: Tensor,
-    b: Tensor | None = None,
-    *,
-    eps: float,
-    n_iter: int,
-    step_size: float | None = None,
-    schedule: Schedule = "constant",
-    normalize: bool = True,
-    init: Init = "zero",
-    keep: Keep = "best",
-    restarts: int = 1,
-    target: Target = BASE,
-    seed: int = 0,
-    image_keys: ImageKeys | None = None,
-) -> AttackResult:
+    estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
+    step_size: float | None = None, schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero",
+    keep: Keep = "best", restarts: int = 1, target: Target = BASE, seed: int = 0, image_keys: ImageKeys | None = None,
+) -> AttackResult:  # fmt: skip
     """:func:`invsmooth.attacks.attack` with :class:`PGD`, which documents the other arguments."""
     search = PGD(
         n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep,

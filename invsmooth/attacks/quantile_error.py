@@ -1,4 +1,4 @@
-"""The quantile over draws of the per-draw error, which the percentile certificates bound, as an attack's loss."""
+"""The quantile of the error over draws, which percentile certificates bound, as a loss."""
 
 from __future__ import annotations
 
@@ -13,16 +13,11 @@ from invsmooth.attacks.objectives import SmoothedError
 
 @dataclass(frozen=True)
 class QuantileError:
-    """The q-quantile (rank ceil(q S) of S, the lower median for q = 1/2) of l( f(y_{x+xi+delta_k}), x ) over draws delta_k.
+    """The q-quantile of l( f(y_{x+xi+delta_k}), x ) over draws delta_k.
 
-    The gradient of one draw says little about the others. The search therefore follows the mean gradient of all draws, or
-    of the ``n_around`` draws with the ranks nearest to the quantile's; 1 gives the exact gradient.
-
-    Attributes:
-        smoothed: f, A, x, b, sigma, the draws and their chunks.
-        q: in (0, 1).
-        n_around: draws whose gradients are averaged; None for all, which attacks best (docs/attacks.md).
-    """
+    The gradient of one draw says little about the others. The search therefore follows the mean
+    gradient of all draws, which attacks best (docs/attacks.md), or of the ``n_around`` draws with
+    the ranks nearest to the quantile's; 1 gives the exact gradient."""
 
     smoothed: SmoothedError
     q: float = 0.5
@@ -48,14 +43,12 @@ class QuantileError:
 
     def around(self, losses: Tensor, width: int) -> Tensor:
         """The draws with the ranks nearest to the quantile's, shape (B, width)."""
-        n_samples = losses.shape[1]
-        width = min(width, n_samples)
-        first = quantile_rank(self.q, n_samples) - 1 - (width - 1) // 2
-        first = max(0, min(first, n_samples - width))
+        width, n_samples = min(width, losses.shape[1]), losses.shape[1]
+        first = max(0, min(quantile_rank(self.q, n_samples) - 1 - (width - 1) // 2, n_samples - width))
         return losses.argsort(dim=1, stable=True)[:, first : first + width]
 
 
 def quantile_rank(q: float, n_samples: int) -> int:
-    """Rank (1-based) of the draw that estimates the q-quantile: ceil(q S); the lower median for q = 1/2."""
+    """Rank (1-based) of the draw for the q-quantile: ceil(q S); for q = 1/2, the lower median."""
     # Without the floor a rounded product like 0.7 · 10 would count one too many.
     return max(1, math.ceil(q * n_samples - 1e-9))

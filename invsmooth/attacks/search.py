@@ -1,4 +1,4 @@
-"""The contract of an attack's search, and what gradient searches share: starts, restarts, the best of all."""
+"""The contract of an attack's search, and what gradient searches share."""
 
 from __future__ import annotations
 
@@ -23,21 +23,15 @@ ImageKeys = Sequence[str | int]
 
 @dataclass(frozen=True)
 class Found:
-    """The result of a search.
+    """The result of a search."""
 
-    Attributes:
-        xi: perturbations, shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale.
-        loss: attacked loss of each image at ``xi``, shape (B,).
-        losses: the result of each start, shape (B, starts); for random noise, the loss of each perturbation tried.
-    """
-
-    xi: Tensor
-    loss: Tensor
-    losses: Tensor
+    xi: Tensor  # shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale
+    loss: Tensor  # at xi, shape (B,)
+    losses: Tensor  # of each start, shape (B, starts); for random noise, of each perturbation tried
 
 
 class Search(Protocol):
-    """An attack: how it looks for the xi in the l2 ball that maximises a loss. Its parameters are its attributes."""
+    """How an attack looks for the xi that maximises a loss. Its parameters are its attributes."""
 
     name: ClassVar[str]
 
@@ -50,37 +44,29 @@ class Search(Protocol):
             objective: the loss of each image as a function of xi.
             like: gives shape (B, C, H, W), dtype and device of xi.
             eps: radius of the l2 ball, [0, 1] pixel scale.
-            seed: of all random numbers.
-            image_keys: see :data:`ImageKeys`; left out, the positions in the batch.
-        """
-        ...
+            image_keys: see :data:`ImageKeys`; left out, the positions in the batch."""
 
     def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
         """Forward passes for each image, and those among them that a gradient is taken through.
 
         Args:
-            passes: of one gradient of the objective (:meth:`invsmooth.attacks.Target.passes`).
-            n_samples: forward passes of one value of the objective.
-        """
-        ...
+            passes: the same of one gradient of the objective (:meth:`Target.passes`).
+            n_samples: forward passes of one value of the objective."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Ascent(ABC):
     """A gradient search from one or several starts. Each image keeps the best result of all starts.
 
-    Attributes:
-        n_iter: gradients for each start.
-        step_size: of the first step, in the unit of eps. None: each search has its own default.
-        init: first start: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius eps. All others: the sphere.
-        restarts: number of starts.
-    Raises: ValueError: a parameter that its type hint does not allow.
-    """
+    The first start is ``init``: ``"zero"`` (the paper), or uniform on the ``"sphere"`` of radius
+    eps. All others are on the sphere.
 
-    n_iter: Count
-    step_size: Positive | None = None
+    Raises: ValueError: a parameter that its type hint does not allow."""
+
+    n_iter: Count  # gradients for each start
+    step_size: Positive | None = None  # the first, in the unit of eps; None: the search's default
     init: Init = "zero"
-    restarts: Count = 1
+    restarts: Count = 1  # number of starts
 
     def __post_init__(self) -> None:
         check_fields(self)
@@ -90,22 +76,14 @@ class Ascent(ABC):
         """Search from one start: ``n_iter`` gradients and one more forward pass.
 
         Args:
-            final_loss: False allows to save that pass if xi does not depend on it. The loss is then that of the iterate
-                before.
-        Returns: xi, shape (B, C, H, W), and its loss, shape (B,).
-        """
+            final_loss: False allows to save that pass if xi does not depend on it. The loss is then
+                that of the iterate before.
+        Returns: xi, shape (B, C, H, W), and its loss, shape (B,)."""
 
     def search(
-        self,
-        objective: Objective,
-        like: Tensor,
-        *,
-        eps: float,
-        seed: int = 0,
-        image_keys: ImageKeys | None = None,
-        start: Tensor | None = None,
-        final_loss: bool = True,
-    ) -> Found:
+        self, objective: Objective, like: Tensor, *, eps: float, seed: int = 0, image_keys: ImageKeys | None = None,
+        start: Tensor | None = None, final_loss: bool = True,
+    ) -> Found:  # fmt: skip
         """As :meth:`Search.search`. eps = 0 returns zeros without a gradient.
 
         Args:
@@ -113,8 +91,7 @@ class Ascent(ABC):
             final_loss: see :meth:`ascend`.
         Raises:
             ValueError: the number of keys is not that of images.
-            NotFiniteError: the loss of an image is not finite.
-        """
+            NotFiniteError: the loss of an image is not finite."""
         keys = keys_of(like, image_keys)
         if eps == 0:
             with torch.no_grad():
@@ -141,7 +118,7 @@ class Ascent(ABC):
 
 
 def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | None) -> tuple[Tensor, Tensor]:
-    """The perturbation with the larger loss, image by image; the newer one on a tie."""
+    """The perturbation with the larger loss, and it, image by image; the newer one on a tie."""
     if best_loss is None:
         return xi, loss
     newer = is_better(loss, best_loss)
@@ -149,20 +126,19 @@ def better_of(xi: Tensor, loss: Tensor, best_xi: Tensor, best_loss: Tensor | Non
 
 
 def is_better(loss: Tensor, best_loss: Tensor) -> Tensor:
-    """Whether a loss replaces the best so far. nan does and is never replaced, so that :func:`checked` sees it."""
+    """nan replaces the best and is never replaced, so that :func:`checked` sees it."""
     return ~(loss < best_loss) & ~best_loss.isnan()
 
 
 def checked(loss: Tensor) -> Tensor:
     """``loss`` itself. Raises NotFiniteError: the loss of an image is not finite."""
-    bad = (~loss.isfinite()).nonzero().flatten().tolist()
-    if bad:
+    if bad := (~loss.isfinite()).nonzero().flatten().tolist():
         raise NotFiniteError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
     return loss
 
 
 def keys_of(like: Tensor, image_keys: ImageKeys | None) -> ImageKeys:
-    """The given keys, or the positions in the batch. Raises ValueError: not as many keys as images."""
+    """The keys, or the positions in the batch. Raises ValueError: not as many keys as images."""
     if image_keys is None:
         return range(len(like))
     if len(image_keys) != len(like):

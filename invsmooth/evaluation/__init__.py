@@ -1,2 +1,1 @@
-"""Attack and certify test images: settings, one image, the Lightning callbacks around it, the cache
-of results."""
+"""Attack and certify test images."""

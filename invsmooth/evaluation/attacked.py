@@ -20,28 +20,18 @@ from invsmooth.operators.measurement import Measured
 
 log = logging.getLogger(__name__)
 
-CONTROL = -1
-"""Number of the control among the random perturbations of an image. Those of the attack's starts
-are 0, 1, …"""
-
 Quality = dict[str, list[float]]
 """Columns of the rows -> the value of each image."""
 
 
 def quality(what: str, x_hat: Tensor, x: Tensor) -> Quality:
-    """PSNR and SSIM of each image."""
     return {f"psnr_{what}": psnr(x_hat, x).tolist(), f"ssim_{what}": ssim(x_hat, x).tolist()}
 
 
 @dataclass(frozen=True)
 class AttackedImages:
-    """An attack on a batch of images.
-
-    Attributes:
-        found: the attack.
-        y, x_hat: attacked measurements and their reconstructions.
-        quality: under the attack, and under random noise of the same norm (the control).
-    """
+    """An attack on a batch of images: the attacked measurements y, their reconstructions x_hat, and
+    the quality under the attack and under random noise of the same norm (the control)."""
 
     found: AttackResult
     y: Tensor
@@ -89,6 +79,6 @@ def under_attack(estimator: Checked, measured: Measured, found: AttackResult, ep
     operator, x = measured.setting.operator, measured.x
     y = operator.A(x + found.xi) + measured.b
     x_hat = estimator(y, operator)
-    random = on_sphere(x, eps, seed, measured.names, CONTROL)
+    random = on_sphere(x, eps, seed, measured.names, number=-1)  # those of the attack's starts are 0, 1, …
     control = estimator(operator.A(x + random) + measured.b, operator)
     return AttackedImages(found, y, x_hat, quality("attacked", x_hat, x) | {"psnr_noise": psnr(control, x).tolist()})

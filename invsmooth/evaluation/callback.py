@@ -1,9 +1,7 @@
-"""The Lightning callback that evaluates each test image and writes what is found to the run's
-folder."""
+"""The Lightning callback that evaluates each test image and writes what is found."""
 
 from __future__ import annotations
 
-import io
 import logging
 from collections.abc import Sequence
 from pathlib import Path
@@ -16,7 +14,7 @@ from invsmooth.core.errors import CertificateViolation
 from invsmooth.core.shards import ALL, Shard
 from invsmooth.core.units import PAPER_LABEL, Units, to_grey_levels
 from invsmooth.estimators.frozen import state_sha256
-from invsmooth.evaluation.certificate_files import CertificateFiles
+from invsmooth.evaluation.certificate_files import CertificateFiles, to_npz
 from invsmooth.evaluation.image import ImageResult, evaluate_image
 from invsmooth.evaluation.module import EvaluationModule
 from invsmooth.evaluation.result_cache import ImageOutput, ResultCache, write_files
@@ -29,19 +27,9 @@ log = logging.getLogger(__name__)
 
 class EvaluationCallback(L.Callback):
     """Evaluates the module under test (of an :class:`EvaluationModule`, its estimator) on each test
-    image.
-
-    After every image all rows so far are in ``folder/results.parquet``, and the image's pictures
-    and certificate files beside it.
-
-    Args:
-        folder: of the run.
-        cache: the evaluation, the run's columns, and the cached results.
-        settings: measurement settings, one for each test loader.
-        files: writes the certificate files; None for none.
-        shard: of the test images, if several processes evaluate together. Each writes a file with
-            its rows.
-    """
+    image. After every image all rows so far are in ``folder/results.parquet``, and the image's
+    pictures and certificate files beside it. ``settings``: one for each test loader. Several
+    processes write a file each, with the rows of their ``shard``."""
 
     def __init__(
         self, folder: Path, cache: ResultCache, settings: Sequence[Setting], files: CertificateFiles | None = None,
@@ -62,8 +50,7 @@ class EvaluationCallback(L.Callback):
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:  # fmt: skip
-        """Raises CertificateViolation, once the rows and the evidence are written: an attack
-        refutes a certificate."""
+        """Raises CertificateViolation, once the rows and the evidence are written."""
         measured = measure(self.settings[dataloader_idx], batch.names, batch.x)
         number = self.shard.number(batch_idx)
         with self.cache.image(measured, number, self.folder) as found:
@@ -74,7 +61,9 @@ class EvaluationCallback(L.Callback):
             result = evaluate_image(estimator_of(pl_module), measured, evaluation, remember, number=number)
             output = self.output(measured, result)
             self.write(output)
-            self.check(result)
+            if result.violations:
+                told = [f"{v.message}; evidence: {v.save(self.folder, k)}" for k, v in enumerate(result.violations)]
+                raise CertificateViolation("\n".join(["certificate refuted by an attack:", *told]))
             self.cache.put(measured, number, output)
 
     def output(self, measured: Measured, result: ImageResult) -> ImageOutput:
@@ -83,9 +72,7 @@ class EvaluationCallback(L.Callback):
         setting, files = measured.setting, {}
         for (eps, sigma), arrays in result.pictures.items():
             at = setting.ratio, to_grey_levels(setting.sigma_b), eps, to_grey_levels(sigma)
-            buffer = io.BytesIO()
-            np.savez_compressed(buffer, allow_pickle=False, **arrays)
-            files[picture_file(Path(), measured.names[0], *at).as_posix()] = buffer.getvalue()
+            files[picture_file(Path(), measured.names[0], *at).as_posix()] = to_npz(arrays, np.savez_compressed)
         if self.files:
             files |= self.files.contents(measured, self.cache.evaluation, result.certificates, self.sha256)
         return ImageOutput(rows, files)
@@ -94,12 +81,6 @@ class EvaluationCallback(L.Callback):
         self.rows += output.rows
         write_files(self.folder, output.files)
         write_rows(self.folder / self.shard.file("results.parquet"), self.rows, self.cache.declared)
-
-    def check(self, result: ImageResult) -> None:
-        """Raises CertificateViolation."""
-        if result.violations:
-            told = [f"{v.message}; evidence: {v.save(self.folder, k)}" for k, v in enumerate(result.violations)]
-            raise CertificateViolation("\n".join(["certificate refuted by an attack:", *told]))
 
 
 def estimator_of(module: L.LightningModule) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +26,9 @@ class CertificateFiles:
     operator again.
 
     Args:
-        folder: of the run; the files go to ``folder/certificates``.
         operator: description of the operator without its ratio, as the config gives it.
         checkpoint: the file with the estimator's weights; None if it has none.
-        description: class (``_target_``) and parameters of an estimator without weights.
-    """
+        description: class (``_target_``) and parameters of an estimator without weights."""
 
     def __init__(
         self, folder: Path, operator: Mapping[str, Any], checkpoint: Path | None, description: Mapping[str, Any] | None
@@ -67,20 +65,17 @@ class CertificateFiles:
         return found
 
     def adopt(self, files: Mapping[str, bytes]) -> dict[str, bytes]:
-        """The files of another run of the same experiment, with this run's paths to the weights and
-        of the operator."""
+        """The files of another run of the same experiment, with this run's paths."""
         adopted = dict(files)
-        for name in [n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")]:
+        for name in (n for n in files if n.startswith(f"{FOLDER}/") and n.endswith(".json")):
             record = json.loads(files[name])
-            record["estimator"] |= self.estimator
-            record["operator"] |= self.operator
-            adopted[name] = dumped(record)
+            own = {"estimator": record["estimator"] | self.estimator, "operator": record["operator"] | self.operator}
+            adopted[name] = dumped(record | own)
         return adopted
 
 
 def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> tuple[list[str], dict[str, Tensor]]:
-    """For each certificate the name of its measurements (``clean``, ``attacked_1``, …), and the
-    measurements by name."""
+    """The name of each certificate's measurements (``clean``, ``attacked_1``, …); these by name."""
     arrays, names = {"clean": measured.y}, []
     for y in (c.y for c in certificates):
         known = next((name for name, other in arrays.items() if other is y or bool((other == y).all())), None)
@@ -90,7 +85,6 @@ def measurement_names(measured: Measured, certificates: Sequence[Certified]) -> 
 
 
 def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i: int) -> Record:
-    """The record of a certificate of image i, with its radius axis."""
     certifier, each = certified.certifier, evaluation.each(certified.certifier, certified.sigma)
     over = {"eps": (certifier.over_eps(evaluation.over_eps), len(evaluation.eps)),
             "sigma": (evaluation.over_sigma, len(evaluation.sigma)),
@@ -101,12 +95,11 @@ def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i:
         "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
         "simultaneous": each.simultaneous, "seed": evaluation.seed, "quantile": evaluation.quantile,
     }  # fmt: skip
-    return certificate_record(
-        certifier, certified.certificate, i, eps=certified.eps, settings=settings, units=evaluation.units
-    )
+    found, units = certified.certificate, evaluation.units
+    return certificate_record(certifier, found, i, eps=certified.eps, settings=settings, units=units)
 
 
-def to_npz(arrays: Mapping[str, np.ndarray]) -> bytes:
+def to_npz(arrays: Mapping[str, np.ndarray], save: Callable[..., None] = np.savez) -> bytes:
     buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
+    save(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()

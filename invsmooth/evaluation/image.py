@@ -1,5 +1,4 @@
-"""Evaluate one measured image (or a batch): attack, certify, check, in every cell. Nothing is
-written here."""
+"""Evaluate one measured image (or a batch). Nothing is written here."""
 
 from __future__ import annotations
 
@@ -14,36 +13,28 @@ import numpy as np
 import torch
 
 from invsmooth.cache import Remember, not_kept
-from invsmooth.certificates import Certificate
+from invsmooth.certificates import Certificate, pixel_intervals
 from invsmooth.checks.truth import TruthCheck
-from invsmooth.core.units import Units, eps_over_sigma, to_grey_levels
+from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units, eps_over_sigma, to_grey_levels
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.estimators.premises import checked
+from invsmooth.estimators.premises import Checked, checked
 from invsmooth.evaluation.attacked import AttackedImages, Quality, attack_all, quality
-from invsmooth.evaluation.certified import Certified, certify_at, check_truth
-from invsmooth.evaluation.pictures import picture_arrays
+from invsmooth.evaluation.certified import Certified, Violation, certify_at, check_truth, violations_of
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.evaluation.violations import Violation, violations_of
 from invsmooth.metrics import psnr
 from invsmooth.operators.measurement import Measured
+from invsmooth.records.pictures import KINDS
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ImageResult:
-    """What was found about a batch of measured images.
+    """What was found about a batch of measured images."""
 
-    Attributes:
-        rows: of the result table, without the columns of the run (run_id, algo, …).
-        pictures: arrays of the first image, by (eps, sigma); empty if it gets no pictures.
-        certificates: with their radius axis, in the order in which they were made.
-        violations: certificates that an attack refutes.
-    """
-
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    rows: list[dict[str, Any]] = field(default_factory=list)  # without the columns of the run
     pictures: dict[tuple[float, float], dict[str, np.ndarray]] = field(default_factory=dict)
-    certificates: list[Certified] = field(default_factory=list)
+    certificates: list[Certified] = field(default_factory=list)  # with their radius axis
     violations: list[Violation] = field(default_factory=list)
 
 
@@ -51,20 +42,14 @@ def evaluate_image(
     estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
 ) -> ImageResult:
     """Attack the images and certify the smoothed reconstructions of their measurements, in every
-    cell (eps, sigma).
-
-    Each certificate is compared with the attack that was found (``evaluation.check_samples``).
+    cell (eps, sigma). Each certificate is compared with the attack that was found.
 
     Args:
         estimator: any ``estimator(y, operator)``; it is in eval mode with frozen weights meanwhile.
-        measured: a batch of measured images, usually of one.
         remember: caches attacks, and errors and moments of draws.
         number: of the image in its measurement setting: the first ``evaluation.pictures`` get
             pictures.
-    Raises:
-        PremiseError: attacks or certificates of this estimator, operator or image would mean
-            nothing.
-    """
+    Raises: PremiseError: attacks or certificates would mean nothing here."""
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     with torch.no_grad(), frozen(estimator):
         known = checked(estimator, operator, measured.y, x)
@@ -91,19 +76,10 @@ def evaluate_image(
 
 
 def rows_of(
-    measured: Measured,
-    evaluation: Evaluation,
-    same: Quality,
-    attacked: AttackedImages,
-    certified: Certified,
-    eps: float,
-    truth: TruthCheck | None,
-) -> Iterator[dict[str, Any]]:
-    """The row of each image in one cell.
-
-    Args:
-        same: the columns that are the same in all cells.
-    """
+    measured: Measured, evaluation: Evaluation, same: Quality, attacked: AttackedImages, certified: Certified,
+    eps: float, truth: TruthCheck | None,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
+    """The row of each image in one cell; ``same``: the columns that all cells share."""
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
     each, sigma = evaluation.each(certifier, certified.sigma), to_grey_levels(certified.sigma)
     common = {
@@ -119,8 +95,8 @@ def rows_of(
         "seconds": certified.seconds,
     }  # fmt: skip
     values = same | attacked.quality | shown_quality(certified, certificate, measured)
-    values |= {name: [math.nan] * len(measured.names) if truth is None else getattr(truth, field).tolist()
-               for name, field in TRUTH.items()}  # fmt: skip
+    for name, of_check in (("truth", "estimate"), ("truth_lower", "lower"), ("truth_upper", "upper")):
+        values[name] = [math.nan] * len(measured.names) if truth is None else getattr(truth, of_check).tolist()
     values["attack_norm"] = attacked.found.xi.flatten(1).norm(dim=1).tolist()
     for i, name in enumerate(measured.names):
         yield {
@@ -132,13 +108,55 @@ def rows_of(
         }  # fmt: skip
 
 
-TRUTH = {"truth": "estimate", "truth_lower": "lower", "truth_upper": "upper"}
-"""Columns -> fields of TruthCheck."""
-
-
 def shown_quality(certified: Certified, certificate: Certificate, measured: Measured) -> Quality:
     """Quality of the smoothed median and of the draw of rank K, which not every certifier has."""
     found = quality("median", certificate.reconstruction_median, measured.x)
     if certified.certifier.declared.ranked:
         return found | quality("certified", certificate.reconstruction_certified, measured.x)
     return found | {k: [math.nan] * len(measured.names) for k in ("psnr_certified", "ssim_certified")}
+
+
+def picture_arrays(
+    estimator: Checked, measured: Measured, evaluation: Evaluation, attacked: AttackedImages, certified: Certified,
+    eps: float,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The arrays of a picture file (:func:`invsmooth.records.pictures.picture_file`) for the first
+    image of a batch. Images that are not finite are left out."""
+    certificate = certified.certificate.at(certified.eps.index(eps))
+    images = (
+        measured.x, measured.setting.operator.A_adjoint(measured.y), estimator.x_hat, attacked.x_hat,
+        certificate.reconstruction_median, certificate.reconstruction_certified,
+    )  # fmt: skip
+    finite = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
+    found = {k: (image.clamp(0, 1) * GREY_LEVELS).round().byte().cpu().numpy() for k, image in finite.items()}
+    return found | interval_arrays(estimator, measured, evaluation, certified, eps)
+
+
+def interval_arrays(
+    estimator: Checked, measured: Measured, evaluation: Evaluation, certified: Certified, eps: float
+) -> dict[str, np.ndarray]:
+    """The certified interval of each pixel of the first image, at the certificate's measurement.
+
+    Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under
+    ``over_eps=dkw``, Bonferroni pays for the radii here."""
+    kind = evaluation.pixel_intervals
+    if kind == "none":
+        return {}
+    found = pixel_intervals(
+        estimator, measured.setting.operator, certified.y[:1], sigma=certified.sigma, eps=evaluation.radii([eps])[0],
+        n_samples=evaluation.n_samples, confidence=evaluation.confidence_alone, q=evaluation.quantile,
+        simultaneous="bonferroni" if kind == "bonferroni" else "none", seed=evaluation.seed,
+        chunk_size=evaluation.chunk_size, image_keys=list(measured.names[:1]),
+    )  # fmt: skip
+    arrays = {k: getattr(found, k)[0, 0].float().cpu().numpy() for k in ("lower", "upper")}
+    return arrays | {"pixel_intervals": np.array(kind), "label": np.array(label(evaluation))}
+
+
+def label(evaluation: Evaluation) -> str:
+    """A sentence that says what the intervals are. It stays with the arrays."""
+    joint = evaluation.pixel_intervals == "bonferroni"
+    whose = "all pixels of the image together" if joint else "each pixel on its own"
+    paid = f", and over all {evaluation.simultaneous}" if evaluation.simultaneous else ""
+    confidence = evaluation.confidence if paid else evaluation.confidence_alone
+    words = f"interval of the {evaluation.quantile:g}-quantile of each pixel; confidence {confidence:g}: {whose}{paid}"
+    return f"{words}; {PAPER_LABEL}" if evaluation.units is Units.paper else words

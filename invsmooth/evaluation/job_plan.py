@@ -16,46 +16,27 @@ FILE = "plan.json"
 
 @dataclass(frozen=True)
 class Cost:
-    """The cost of a result that is computed once and cached.
+    """The cost of a result that is computed once and cached. Jobs with the same key share it."""
 
-    Attributes:
-        kind: ``"training"``, ``"attack"``, ``"draws"`` or ``"rest"`` (reconstructions, checks and
-            pixel intervals).
-        key: of the cached result. Jobs with the same key share it.
-        evals: forward passes of the network.
-        gradients: how many of them have a gradient taken through.
-        cached: it was computed before.
-        seconds: estimated; 0 if nothing is known of it.
-        file_bytes: of the temporary file that it takes.
-    """
-
-    kind: str
+    kind: str  # training, attack, draws or rest (reconstructions, checks and pixel intervals)
     key: str
-    evals: int
-    gradients: int = 0
+    evals: int  # forward passes
+    gradients: int = 0  # those among them a gradient is taken through
     cached: bool = False
-    seconds: float = 0.0
-    file_bytes: int = 0
+    seconds: float = 0.0  # estimated; 0 if nothing is known of it
+    file_bytes: int = 0  # of the temporary file that it takes
 
 
 @dataclass(frozen=True)
 class JobPlan:
-    """The cost estimate of one job.
+    """The cost estimate of one job."""
 
-    Attributes:
-        name: of the job's folder.
-        cells: (image, eps, sigma, sigma_b, ratio, certifier) in all. ``done``: of these, cached.
-            ``impossible``: those where no certificate can exist.
-        training: ``""`` (nothing to train), ``"done"``, ``"to do"``, or that it goes on.
-        costs: of all results that are not part of a finished image.
-    """
-
-    name: str
-    cells: int
+    name: str  # of the job's folder
+    cells: int  # the numbers of cells: see CAPTION
     done: int
     impossible: int
-    training: str
-    costs: Sequence[Cost]
+    training: str  # "" (nothing to train), "done", "to do", or that it goes on
+    costs: Sequence[Cost]  # of all results that are not part of a finished image
 
 
 def write_plan(folder: Path, job: JobPlan) -> None:

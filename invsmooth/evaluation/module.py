@@ -12,12 +12,7 @@ from invsmooth.operators.measurement import Setting
 
 
 class EvaluationModule(L.LightningModule):
-    """Holds an estimator that is not trained here. :class:`EvaluationCallback` evaluates it.
-
-    Args:
-        estimator: any torch module with ``forward(y, operator)``, a LightningModule among them.
-        settings: measurement settings, one for each test loader.
-    """
+    """Holds any torch module with ``forward(y, operator)`` for an :class:`EvaluationCallback`."""
 
     def __init__(self, estimator: nn.Module, settings: Sequence[Setting]) -> None:
         super().__init__()

@@ -1,5 +1,4 @@
-"""The cached results of an evaluation: attacks, draws, and all rows and files of an image in a
-measurement setting."""
+"""The cached results of an evaluation: attacks, draws, rows and files."""
 
 from __future__ import annotations
 
@@ -37,8 +36,7 @@ CELL = tuple(name for name in KEY if name != "run_id")
 
 
 def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]:
-    """What determines all results of an estimator. For one that is not trained yet, a name in its
-    place."""
+    """What determines all results of an estimator; for one not trained yet, a name in its place."""
     known: dict[str, Any] = {"weights": estimator}
     if isinstance(estimator, nn.Module):
         known = {"weights": state_sha256(estimator), "architecture": architecture(estimator)}
@@ -47,8 +45,7 @@ def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]
 
 @dataclass(frozen=True)
 class ImageOutput:
-    """What is written of an image (or batch of images) in one setting: rows, and files by their
-    names in the run's folder."""
+    """What is written of a batch in one setting: rows, and files by names in the run's folder."""
 
     rows: list[dict[str, Any]]
     files: Mapping[str, bytes]
@@ -62,8 +59,7 @@ class ResultCache:
         estimator: see :func:`of_estimator`.
         columns: the columns that are the same in all rows; a cached image gets those of this run.
         declared: by the parts behind the rows.
-        probes: the estimator's answers to a fixed input, for each operator and image size.
-    """
+        probes: the estimator's answers to a fixed input, for each operator and image size."""
 
     def __init__(
         self, store: Store, estimator: Mapping[str, Any], evaluation: Evaluation, columns: Mapping[str, Any],
@@ -76,7 +72,7 @@ class ResultCache:
         self.settings = {"evaluation": evaluation.content(), "columns": shared}
 
     def of(self, measured: Measured) -> Results:
-        """Results about these measurements: attacks, errors and moments of draws."""
+        """The attacks, errors and moments of draws of these measurements."""
         operator = measured.setting.operator
         if operator not in self.operators:  # the hash of a large matrix takes longer than a small network
             self.operators[operator] = identity(operator) | {"sha256": operator.sha256()}
@@ -95,9 +91,8 @@ class ResultCache:
 
     @contextmanager
     def image(self, measured: Measured, number: int, folder: Path) -> Iterator[ImageOutput | None]:
-        """The rows and files, if they are cached and the files can be written to the run's
-        ``folder``; else None. Other processes that want the same image wait until the end of the
-        block."""
+        """The rows and files, if they are cached and can be written to the run's ``folder``; else
+        None. Other processes that want the same image wait until the end of the block."""
         with self.results.store.once(CELLS, self.key(measured, number)):
             found = self.find(measured, number, folder)
             self.results.counts[f"{CELLS} {'computed' if found is None else 'cached'}"] += 1
@@ -117,7 +112,6 @@ class ResultCache:
         return found
 
     def put(self, measured: Measured, number: int, output: ImageOutput) -> None:
-        """Cache all rows and files of the images."""
         buffer = io.BytesIO()
         pq.write_table(to_table(output.rows, self.declared), buffer)
         packed = pack({**output.files, ROWS: buffer.getvalue()})
@@ -126,14 +120,12 @@ class ResultCache:
     def checked(self, files: dict[str, bytes], measured: Measured, number: int) -> ImageOutput:
         """An entry, once it has the cells and files that this run would compute.
 
-        Raises: ValueError, or what the readers of Parquet, NumPy and JSON files raise.
-        """
+        Raises: ValueError, or what the readers of Parquet, NumPy and JSON files raise."""
         table = pq.read_table(io.BytesIO(files.pop(ROWS, b"")))
         if not table.schema.equals(self.declared.schema):
             raise ValueError("its rows have other columns")
         rows = table.to_pylist()
-        cells = [tuple(row[name] for name in CELL) for row in rows]
-        if sorted(cells) != sorted(self.cells(measured)):
+        if sorted(tuple(row[name] for name in CELL) for row in rows) != sorted(self.cells(measured)):
             raise ValueError("its rows are those of other cells")
         if files.keys() != (wanted := set(self.files(measured, number))):
             raise ValueError(f"it has other files: {', '.join(sorted(files.keys() ^ wanted))}")
@@ -144,19 +136,17 @@ class ResultCache:
                     raise ValueError(f"{name} is no certificate file")
             else:
                 with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-                    for array in arrays.files:
-                        arrays[array]
+                    dict(arrays)  # reads them all
         return ImageOutput([row | self.columns for row in rows], files)
 
     def cells(self, measured: Measured) -> Iterator[tuple[Any, ...]]:
-        """The values of CELL of all rows."""
         setting, names = measured.setting, [c.name for c in self.evaluation.certifiers]
         sigma_b = to_grey_levels(setting.sigma_b)
         for image, (eps, sigma), certifier in product(measured.names, self.evaluation.cells, names):
             yield image, eps, to_grey_levels(sigma), sigma_b, setting.ratio, certifier
 
     def files(self, measured: Measured, number: int) -> Iterator[str]:
-        """The names of the files that are written beside the rows, relative to the run's folder."""
+        """The names of the files beside the rows, relative to the run's folder."""
         at = measured.setting.ratio, to_grey_levels(measured.setting.sigma_b)
         if self.evaluation.files:
             for image in measured.names:
@@ -167,16 +157,14 @@ class ResultCache:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files to the run's folder. Raises ValueError, before anything is written: a name leads
-    out of it."""
+    """Raises ValueError, before anything is written: a name leads out of the run's folder."""
     for name, path in destinations(folder, files).items():
         path.parent.mkdir(parents=True, exist_ok=True)
         write_bytes(path, files[name])
 
 
 def destinations(folder: Path, names: Iterable[str]) -> dict[str, Path]:
-    """Where files of these names go in the run's folder. Raises ValueError: a name leads out of it,
-    also by a link."""
+    """Where files go. Raises ValueError: a name leads out of the run's folder, also by a link."""
     found = {name: folder / name for name in names}
     for name, path in found.items():
         parts = PureWindowsPath(name)  # knows the separators and drives of all systems

@@ -30,13 +30,8 @@ ROWS = "results.parquet"
 
 @dataclass(frozen=True)
 class Part:
-    """The report of a process at the end.
-
-    Attributes:
-        counts: of what it computed and found cached.
-        error: what stopped it; "" if nothing did.
-        violation: whether that was a refuted certificate.
-    """
+    """The report of a process at the end: counts of what it computed and found cached; what stopped
+    it ("": nothing), and whether that was a refuted certificate."""
 
     counts: Mapping[str, int] = field(default_factory=dict)
     error: str = ""
@@ -46,14 +41,10 @@ class Part:
 def evaluate(
     trainer: L.Trainer, module: EvaluationModule, data: ImageDataModule, callback: EvaluationCallback
 ) -> dict[str, int]:
-    """Run the test loop on the shard of this process. Several processes evaluate every image once.
+    """Run the test loop, with ``callback``, on the shard of this process.
 
-    Args:
-        trainer: with ``callback`` among its callbacks.
     Returns: how many attacks, draws and images were computed, and how many were cached.
-    Raises: CertificateViolation: an attack refutes a certificate; the rows and the evidence are
-        written.
-    """
+    Raises: CertificateViolation: an attack refutes one; the rows and the evidence are written."""
     shard, counts = callback.shard, callback.cache.results.counts
     if shard.world == 1:
         trainer.test(module, datamodule=data, verbose=False)
@@ -75,13 +66,8 @@ def evaluate(
 
 
 def merge_rows(folder: Path, world: int, settings: Sequence[tuple[float, float]], images: Sequence[str]) -> None:
-    """Put the rows of all processes into one file, in the order in which one process would have
-    written them.
-
-    Args:
-        settings: ratio and sigma_b (grey levels) of each measurement setting, in order.
-        images: names, in order.
-    """
+    """Put the rows of all processes into one file, in the order of one process: that of
+    ``settings`` (ratio and sigma_b in grey levels), then that of ``images``."""
     files = [p for p in (folder / Shard(rank, world).file(ROWS) for rank in range(world)) if p.is_file()]
     if not files:
         return
@@ -97,14 +83,11 @@ def merge_rows(folder: Path, world: int, settings: Sequence[tuple[float, float]]
 
 
 def pooled(parts: Sequence[Part]) -> dict[str, int]:
-    """The counts of all parts together."""
     return dict(sum((Counter(part.counts) for part in parts), Counter[str]()))
 
 
 def raise_errors(parts: Sequence[Part]) -> None:
-    """Raises: CertificateViolation, or RuntimeError if something else stopped one of the
-    processes."""
-    errors = [(rank, part) for rank, part in enumerate(parts) if part.error]
-    if errors:
+    """Raises: CertificateViolation, or RuntimeError if something else stopped one of them."""
+    if errors := [(rank, part) for rank, part in enumerate(parts) if part.error]:
         text = "\n".join(f"process {rank}: {part.error}" for rank, part in errors)
         raise (CertificateViolation if all(part.violation for _, part in errors) else RuntimeError)(text)

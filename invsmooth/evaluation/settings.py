@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,71 +16,41 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.core.units import Units, certified_radius, eps_over_sigma, to_grey_levels
 from invsmooth.operators.measurement import Measured
 
-AXES = ("eps", "sigma", "n_images")
-"""The settings that say which cells there are."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
-    """What is computed for every test image, in every cell (eps, sigma). All on the [0, 1] pixel
-    scale.
+    """What is computed for every test image, in every cell (eps, sigma), [0, 1] pixel scale."""
 
-    Attributes:
-        eps: l2 norms of the attack over one whole image, and radii of the certificates.
-        sigma: standard deviations of the smoothing noise.
-        attack, target: the search, and whose error it maximises. The target gets the sigma of each
-            cell.
-        check_samples: fresh draws of the truth check of each certificate; 0: no check.
-        certifiers: in the order of the rows. The first one's pictures are kept.
-        n_samples, confidence, quantile, chunk_size: of the certificates, see :class:`Smoothing`.
-        over_eps: whether, and how, the confidence is that of all eps together: ``none``,
-            ``bonferroni``, ``dkw``.
-        over_sigma, over_images: the same for all sigma and all images: ``none``, ``bonferroni``.
-        n_images: test images, in all measurement settings together.
-        pixel_intervals: ``none``, ``pointwise`` or ``bonferroni`` (over the pixels); beside the
-            pictures.
-        pictures: how many images of each setting get pictures.
-        files: whether each image gets a certificate file.
-        units: whether eps and sigma are compared in one unit, or as the paper publishes them.
-        seed: of attacks, draws and checks.
-    """
-
-    eps: Sequence[float]
-    sigma: Sequence[float]
+    eps: Sequence[float]  # l2 norms of the attack over one whole image, and radii of the certificates
+    sigma: Sequence[float]  # standard deviations of the smoothing noise
     attack: Search
-    certifiers: Sequence[Certifier]
-    n_samples: int
-    target: Target = BASE
-    check_samples: int = 32
+    certifiers: Sequence[Certifier]  # in the order of the rows; the first one's pictures are kept
+    n_samples: int  # with confidence, quantile and chunk_size: see Smoothing
+    target: Target = BASE  # whose error is maximised, at the sigma of each cell
+    check_samples: int = 32  # fresh draws of the truth check of each certificate; 0: no check
     confidence: float = 0.99
     quantile: float = 0.5
     chunk_size: int | None = None
-    over_eps: str = "none"
-    over_sigma: str = "none"
-    over_images: str = "none"
-    n_images: int = 1
-    pixel_intervals: str = "none"
-    pictures: int = 0
+    over_eps: str = "none"  # the confidence is that of all eps together: none, bonferroni, dkw
+    over_sigma: str = "none"  # none, bonferroni
+    over_images: str = "none"  # none, bonferroni
+    n_images: int = 1  # in all measurement settings together
+    pixel_intervals: str = "none"  # none, pointwise or bonferroni (over the pixels)
+    pictures: int = 0  # how many images of each setting get pictures
     files: bool = True
-    units: Units = Units.matched
+    units: Units = Units.matched  # whether eps and sigma are compared in one unit, or as the paper publishes them
     seed: int = 0
 
     @property
     def cells(self) -> list[tuple[float, float]]:
-        """All (eps, sigma)."""
         return [(eps, sigma) for eps in self.eps for sigma in self.sigma]
-
-    # Attacks.
 
     def target_of(self, eps: float, sigma: float) -> Target:
         """The target of a cell. Cells of one eps with the same target share the attack."""
-        if self.target.kind == "base" or eps == 0:
-            return BASE
-        return dataclasses.replace(self.target, sigma=sigma)
+        return BASE if self.target.kind == "base" or eps == 0 else dataclasses.replace(self.target, sigma=sigma)
 
     @property
     def attacks(self) -> list[tuple[float, Target]]:
-        """The different attacks of all cells."""
         return list(dict.fromkeys((eps, self.target_of(eps, sigma)) for eps, sigma in self.cells))
 
     def attack_content(self, measured: Measured, eps: float, target: Target) -> dict[str, Any]:
@@ -87,29 +58,22 @@ class Evaluation:
         return {"search": identity(self.attack), "seed": self.seed, "eps": eps, "target": target,
                 "x": measured.x, "b": measured.b, "y": measured.y, "names": list(measured.names)}  # fmt: skip
 
-    # Confidence.
-
     @property
     def confidence_over_eps(self) -> float:
-        """Confidence of the certificates of one image at one sigma, over the radii as ``over_eps``
-        says."""
+        """Of the certificates of one image at one sigma, over the radii as ``over_eps`` says."""
         n_sigma = len(self.sigma) if self.over_sigma == "bonferroni" else 1
         return bonferroni(self.confidence, n_sigma * (self.n_images if self.over_images == "bonferroni" else 1))
 
     @property
     def confidence_alone(self) -> float:
-        """Confidence of a certificate at one radius alone. If ``over_eps`` asks for all radii
-        together, Bonferroni pays."""
-        n_eps = 1 if self.over_eps == "none" else len(self.eps)
-        return bonferroni(self.confidence_over_eps, n_eps)
+        """Of a certificate at one radius alone. For all radii together, Bonferroni pays."""
+        return bonferroni(self.confidence_over_eps, 1 if self.over_eps == "none" else len(self.eps))
 
     @property
     def simultaneous(self) -> str:
         """The axes over which all certificates hold together."""
         over = {"eps": self.over_eps, "sigma": self.over_sigma, "images": self.over_images}
         return ", ".join(name for name, how in over.items() if how != "none")
-
-    # Certificates.
 
     def radii(self, eps: Sequence[float]) -> list[float]:
         """The l2 radii that certificates labelled ``eps`` really cover."""
@@ -127,12 +91,10 @@ class Evaluation:
         return certifier.each(self.smoothing(sigma), len(self.eps))
 
     def certifiers_at(self, at: str) -> list[Certifier]:
-        """The certifiers at the ``"clean"`` or the ``"attacked"`` measurement."""
         return [c for c in self.certifiers if c.declared.at == at]
 
     def is_checked(self, certifier: Certifier) -> bool:
-        """Whether its certificates get a truth check: not as published, and not if another check
-        covers it."""
+        """Whether it gets a truth check: not as published, and not if another check covers it."""
         covered = certifier.covered_by in [c.name for c in self.certifiers]
         return self.check_samples > 0 and self.units is Units.matched and not covered
 
@@ -143,16 +105,13 @@ class Evaluation:
 
     def impossible(self) -> Iterator[str]:
         """One line for each reason why a cell has no certificate."""
-        for sigma in self.sigma:
-            for eps in self.eps:
-                found: dict[str, list[str]] = {}
-                for certifier in self.certifiers:
-                    found.setdefault(self.why_impossible(certifier, eps, sigma), []).append(certifier.name)
-                for reason, names in found.items():
-                    if reason:
-                        yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
-
-    # Keys of caches.
+        for sigma, eps in itertools.product(self.sigma, self.eps):
+            found: dict[str, list[str]] = {}
+            for certifier in self.certifiers:
+                found.setdefault(self.why_impossible(certifier, eps, sigma), []).append(certifier.name)
+            for reason, names in found.items():
+                if reason:
+                    yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
 
     def content(self) -> dict[str, Any]:
         """All settings that determine the rows and files of an image."""
@@ -163,10 +122,7 @@ class Evaluation:
         }  # fmt: skip
 
     def experiment(self) -> dict[str, Any]:
-        """:meth:`content` without the axes of the rows. Over these, runs of one experiment may
-        differ.
-
-        If the confidence is shared out over the axes, the number of their values belongs to the
-        experiment."""
-        left_out = {"certifiers", "pixel_intervals", "files", *(() if self.simultaneous else AXES)}
-        return {k: v for k, v in self.content().items() if k not in left_out}
+        """:meth:`content` without what runs of one experiment may differ in, such as the axes of
+        the rows. If the confidence is shared out over these, their lengths belong to it."""
+        axes = () if self.simultaneous else ("eps", "sigma", "n_images")
+        return {k: v for k, v in self.content().items() if k not in ("certifiers", "pixel_intervals", "files", *axes)}

@@ -21,9 +21,8 @@ from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
-from invsmooth.data import ImageArrays, default_root, find_splits, load
+from invsmooth.data import default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule, PatchSettings
-from invsmooth.data.files import Files
 from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.checkpoint import check_reloads, check_resumable
@@ -36,28 +35,28 @@ from invsmooth.operators.rebuild import our_operator
 from invsmooth.records.origin import training_record, with_absolute_paths
 from invsmooth.training import ReconstructionModule, TrainingSetup
 from invsmooth.training.fit import TrainerSettings
+from invsmooth.training.kept_trainings import BEST, LAST
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
-    """A config as plain values, resolved."""
     found = OmegaConf.to_container(cfg, resolve=True, enum_to_str=True)
     assert isinstance(found, dict)
     return {str(k): v for k, v in found.items()}
 
 
-def build_operator(cfg: DictConfig, ratio: float) -> LinearOperator:
+def build_operator(node: DictConfig, ratio: float) -> LinearOperator:
     """Raises: ConfigError: it cannot be built, or has no methods A and A_adjoint."""
     try:
-        return as_operator(parts.build("operator", cfg, OPEN["operator"].keys, ratio=ratio))
+        return as_operator(parts.build("operator", node, OPEN["operator"].keys, ratio=ratio))
     except TypeError as error:
-        raise ConfigError(f"operator._target_={cfg._target_}: {error}") from error
+        raise ConfigError(f"operator._target_={node._target_}: {error}") from error
 
 
-def build_settings(cfg: DictConfig) -> list[Setting]:
+def build_settings(node: DictConfig) -> list[Setting]:
     """Every combination of ratio and sigma_b that is evaluated."""
-    operators = {float(ratio): build_operator(cfg, ratio) for ratio in as_list(cfg.ratio)}
-    levels = [to_unit_scale(s) for s in as_list(cfg.sigma_b)]
-    return [Setting(op, ratio, sigma_b, cfg.noise_seed) for ratio, op in operators.items() for sigma_b in levels]
+    operators = {float(ratio): build_operator(node, ratio) for ratio in as_list(node.ratio)}
+    levels = [to_unit_scale(s) for s in as_list(node.sigma_b)]
+    return [Setting(op, ratio, sigma_b, node.noise_seed) for ratio, op in operators.items() for sigma_b in levels]
 
 
 def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
@@ -65,10 +64,8 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     To evaluate: the network in ``ckpt``, whatever the config says.
 
     Raises:
-        ConfigError: the estimator cannot be built, is no torch module, or could not be loaded from
-            its checkpoints.
-        CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit.
-    """
+        ConfigError: it cannot be built, is no torch module, or could not be loaded again.
+        CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit."""
     # Who names the estimator's class on the command line may have it imported for a file, too.
     trust = [*cfg.trust, str(cfg.estimator._target_).rpartition(".")[0]]
     if cfg.ckpt is not None and not trains:
@@ -78,11 +75,11 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     except InstantiationException as error:
         raise ConfigError(f"estimator: {error.__cause__ or error}") from error
     if not isinstance(estimator, nn.Module):
-        kind = type(estimator).__name__
-        raise ConfigError(f"estimator._target_={cfg.estimator._target_} is a {kind}, no torch module")
+        found = f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}"
+        raise ConfigError(f"{found}, no torch module")
     if trains:
         try:
-            check_reloads(describe_estimator(cfg), estimator, trust)
+            check_reloads(describe_estimator(cfg.estimator), estimator, trust)
         except CheckpointError as error:
             raise ConfigError(f"estimator: it could be trained, but not loaded again: {error}") from error
     if cfg.resume is not None and trains:
@@ -102,8 +99,8 @@ def has_weights(estimator: nn.Module) -> bool:
 
 
 def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
-    """The data module. Published sets are fetched if need be. A network that is only evaluated gets
-    every image of a folder as a test image."""
+    """Published sets are fetched if need be. A network that is only evaluated gets every image of a
+    folder as a test image."""
     data, task = cfg.data, cfg.task
     places = {"root": data.root, "mirror": data.mirror}
     test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
@@ -113,21 +110,16 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     if trains and data.val != HOLDOUT:
         val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
         val = parts.construct(val_class, {}, "data.val", places)
-    splits = find_splits(train, val, test, data.holdout)
+    found = find_splits(train, val, test, data.holdout)
+    splits = {split: dict(list(files.items())[: data.limit]) for split, files in found.items()}
     patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
     return ImageDataModule(
-        name=data.test.name, load={split: partial(first, files, data.limit) for split, files in splits.items()},
+        name=data.test.name, load={k: partial(load, v, default_root() / "prepared") for k, v in splits.items()},
         patches=patches, crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
     )  # fmt: skip
 
 
-def first(files: Files, limit: int | None) -> ImageArrays:
-    """The first ``limit`` images."""
-    return load(dict(list(files.items())[:limit]), default_root() / "prepared")
-
-
 def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
-    """The algorithm that trains the estimator."""
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
@@ -145,17 +137,14 @@ def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     return module
 
 
-def trainer_settings(cfg: DictConfig) -> TrainerSettings:
+def trainer_settings(node: DictConfig) -> TrainerSettings:
     left_out = ("num_threads", "gradient_clip_val", "devices")
-    return TrainerSettings(**{k: v for k, v in plain(cfg).items() if k not in left_out}, devices=devices_of_job(cfg))
+    return TrainerSettings(**{k: v for k, v in plain(node).items() if k not in left_out}, devices=devices_of_job(node))
 
 
 def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
-    """The settings of the evaluation of ``n_images`` test images, those of every measurement
-    setting counted.
-
-    Raises: ConfigError: a certifier refuses its parameters.
-    """
+    """``n_images``: of all measurement settings. Raises ConfigError: a certifier refuses its
+    parameters."""
     attack, certify = cfg.attack, cfg.certify
     target = Target(
         attack.target, n_samples=attack.n_samples, draws=attack.draws, q=certify.quantile, n_around=attack.n_around,
@@ -181,27 +170,25 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
     return evaluation
 
 
-def describe_estimator(cfg: DictConfig) -> dict[str, Any]:
-    """Class and parameters of the estimator."""
-    return {"_target_": cfg.estimator._target_, **parts.free_parameters(cfg.estimator, ())}
+def describe_estimator(node: DictConfig) -> dict[str, Any]:
+    """Class and parameters."""
+    return {"_target_": node._target_, **parts.free_parameters(node, ())}
 
 
-def describe_operator(cfg: DictConfig) -> dict[str, Any]:
-    """The operator without its ratio: class and parameters, or, of ours, the fields of a
-    certificate file."""
-    kind = parts.load_class(cfg._target_, "operator")
-    given = with_absolute_paths(parts.without_unset(kind, parts.free_parameters(cfg, OPEN["operator"].keys)))
-    if our_operator(cfg.name) is kind:
-        return {"name": cfg.name, "block": 33, "seed": 0, "matrix": None} | given
-    return {"_target_": cfg._target_, "parameters": given}
+def describe_operator(node: DictConfig) -> dict[str, Any]:
+    """Without its ratio: class and parameters, or, of ours, the fields of a certificate file."""
+    kind = parts.load_class(node._target_, "operator")
+    given = with_absolute_paths(parts.without_unset(kind, parts.free_parameters(node, OPEN["operator"].keys)))
+    if our_operator(node.name) is kind:
+        return {"name": node.name, "block": 33, "seed": 0, "matrix": None} | given
+    return {"_target_": node._target_, "parameters": given}
 
 
-def build_files(cfg: DictConfig, estimator: nn.Module, folder: Path) -> CertificateFiles:
-    """The certificate files of a run: they name what is needed to make the estimator and the
-    operator again."""
-    operator = describe_operator(cfg.operator)
+def build_files(
+    operator: DictConfig, described: DictConfig, ckpt: str | None, estimator: nn.Module, folder: Path
+) -> CertificateFiles:
+    """``operator`` and ``described``: nodes of the operator and the estimator."""
     if not has_weights(estimator):
-        return CertificateFiles(folder, operator, None, redact(describe_estimator(cfg)))
-    trained = [folder / "checkpoints" / name for name in ("best.ckpt", "last.ckpt")]
-    given = [] if cfg.ckpt is None else [Path(cfg.ckpt)]
-    return CertificateFiles(folder, operator, next((p for p in (*trained, *given) if p.is_file()), None), None)
+        return CertificateFiles(folder, describe_operator(operator), None, redact(describe_estimator(described)))
+    weights = [*(folder / "checkpoints" / name for name in (BEST, LAST)), *([] if ckpt is None else [Path(ckpt)])]
+    return CertificateFiles(folder, describe_operator(operator), next((p for p in weights if p.is_file()), None), None)

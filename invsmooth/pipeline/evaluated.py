@@ -1,5 +1,4 @@
-"""Whether a network is evaluated with the operator that it was trained with, and how the run
-describes the network."""
+"""The network of a checkpoint: the operator it was trained with, and its description."""
 
 from __future__ import annotations
 
@@ -17,13 +16,10 @@ from invsmooth.records.origin import Origin
 
 
 def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> None:
-    """Check that a network is evaluated with what it was trained with: the same kind of operator,
-    and at each ratio that it was trained on the same matrix.
+    """Check that a network is evaluated with the operator that it was trained with, by its name and
+    by its matrix at each ratio.
 
-    Args:
-        name: of the operator of ``settings``.
-    Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was.
-    """
+    Raises: ConfigError: it is not, or an older checkpoint does not say which matrix it was."""
     trained, ckpt = origin.operator, f"ckpt={origin.path}"
     free = {k: v for k, v in trained.items() if k not in ("_target_", *OPEN["operator"].keys)}
     if name != trained["name"]:
@@ -43,9 +39,9 @@ def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> N
             how = ", ".join(f"operator.{k}={v}" for k, v in free.items())
             raise ConfigError(
                 f"{ckpt} was trained with another measurement matrix at ratio {ratio:g} than the one it is to be "
-                f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or give "
-                "operator.matrix=PATH, a copy of its matrix. If you gave none of them, the file has changed, or this "
-                "version makes other matrices from a seed: evaluate with the version that trained, or train again"
+                f"evaluated with: SHA-256 {recorded}, not {found}. It was trained with {how}; leave these away, or "
+                "give operator.matrix=PATH, a copy of its matrix. If you gave none of them, the file has changed, or "
+                "this version makes other matrices from a seed: evaluate with the version that trained, or train again"
             )
 
 
@@ -54,8 +50,6 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
     if origin is not None:
         return dict(origin.estimator)
     if cfg.ckpt is not None:  # published weights, whose sizes tell the network
-        sizes: Sequence[str] = getattr(type(estimator), "published_sizes", ())
-        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | {
-            k: getattr(estimator, k) for k in sizes
-        }
-    return describe_estimator(cfg)
+        sizes = {k: getattr(estimator, k) for k in getattr(type(estimator), "published_sizes", ())}
+        return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | sizes
+    return describe_estimator(cfg.estimator)

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from torch import nn
 
 from invsmooth.cache import Store, code_of, content_key, package_key
 from invsmooth.cache.content import file_key
+from invsmooth.certificates.certifier import Certifier
 from invsmooth.config import parts
 from invsmooth.config.schema import OPEN
 from invsmooth.core.declarations import AlgorithmDeclaration
@@ -24,13 +25,13 @@ from invsmooth.evaluation.result_cache import ResultCache, of_estimator
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.measurement import Setting
+from invsmooth.pipeline.build import plain
 from invsmooth.records.rows import Declared
 from invsmooth.training import ReconstructionModule
 
 
 def part_key(group: str, node: DictConfig) -> dict[str, Any]:
-    """What determines a part of the config: class, free parameters, the content of files, and code
-    that is not ours."""
+    """What determines a part: class, free parameters, content of files, code that is not ours."""
     free = parts.free_parameters(node, OPEN[group].keys)
     content = {k: file_key(v) if isinstance(v, str) and Path(v).is_file() else v for k, v in free.items()}
     module = str(node._target_).rpartition(".")[0]
@@ -39,9 +40,7 @@ def part_key(group: str, node: DictConfig) -> dict[str, Any]:
 
 def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule) -> str:
     """The key of all that determines the weights that a training ends with."""
-    task, trainer = OmegaConf.to_container(cfg.task, resolve=True), OmegaConf.to_container(cfg.trainer, resolve=True)
-    assert isinstance(task, dict)
-    assert isinstance(trainer, dict)
+    task, trainer = plain(cfg.task), plain(cfg.trainer)
     attack = ("eps", "step_size", "n_iter", "eps_size")  # these reach the training as parameters of the algorithm
     images = {split: [data.images[split].names, data.images[split].sha256] for split in ("train", "val")}
     operators = [op.sha256() for op in module.train_operators if isinstance(op, LinearOperator)]
@@ -57,20 +56,11 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
     })  # fmt: skip
 
 
-def unknown_training(cfg: DictConfig) -> str:
-    """In place of the key of a training that is not cached."""
-    return content_key(str(cfg))
-
-
 def build_cache(
     cfg: DictConfig, evaluation: Evaluation, estimator: nn.Module | str, data: ImageDataModule, store: Store,
     settings: Sequence[Setting],
 ) -> ResultCache:  # fmt: skip
-    """The cached results of an evaluation, and the columns of its rows.
-
-    Args:
-        estimator: of one that is not trained yet, the key of its training.
-    """
+    """``estimator``: of one that is not trained yet, the key of its training."""
     about = of_estimator(estimator, cfg.trainer.accelerator)
     columns = {
         "algo": cfg.algo.name, "task": cfg.task.name, "estimator": cfg.estimator._target_, "dataset": data.name,
@@ -86,16 +76,15 @@ def build_cache(
     if isinstance(estimator, nn.Module) and store.folder is not None:
         answers = probes(estimator, [s.operator for s in settings], data.test_sizes())
     run = columns | {"run_id": f"{cfg.task.name}_{cfg.algo.name}_{key}"}
-    return ResultCache(store, about, evaluation, run, declared(cfg, evaluation), answers)
+    return ResultCache(store, about, evaluation, run, declared(cfg.algo, evaluation.certifiers), answers)
 
 
-def declared(cfg: DictConfig, evaluation: Evaluation) -> Declared:
-    """By our certifiers and algorithms, and by those of the config. (An evaluation needs no
-    algorithm.)"""
+def declared(algo: DictConfig, certifiers: Sequence[Certifier]) -> Declared:
+    """By our parts and those of the config. (An evaluation needs no algorithm.)"""
     packaged: list[Any] = [parts.load_class(target, "certify") for target in parts.packaged("certify").values()]
     algorithms: dict[str, AlgorithmDeclaration] = {}
-    for name, target in [*parts.packaged("algo").items(), (cfg.algo.name, cfg.algo._target_)]:
+    for name, target in [*parts.packaged("algo").items(), (algo.name, algo._target_)]:
         with suppress(ConfigError, AttributeError):
             kind: Any = parts.load_class(target, "algo")
             algorithms[name] = kind.declared
-    return Declared({c.name: c.declared for c in [*packaged, *evaluation.certifiers]}, algorithms)
+    return Declared({c.name: c.declared for c in [*packaged, *certifiers]}, algorithms)

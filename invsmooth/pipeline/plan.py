@@ -1,5 +1,4 @@
-"""``sweep=plan``: what there is to do, what is cached, what is impossible, and how long the rest
-would take."""
+"""``sweep=plan``: what there is to do, what is cached or impossible, and how long it would take."""
 
 from __future__ import annotations
 
@@ -12,13 +11,15 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.cache import content_key
+from invsmooth.certificates.certifiers import prepared
+from invsmooth.certificates.draws import Draws
 from invsmooth.data.datamodule import ImageDataModule
-from invsmooth.estimators.frozen import architecture, frozen
-from invsmooth.evaluation.cost_estimate import costs_of_image
+from invsmooth.estimators.frozen import Estimator, architecture, frozen
+from invsmooth.estimators.premises import EVALUATIONS
 from invsmooth.evaluation.job_plan import Cost, JobPlan
 from invsmooth.evaluation.result_cache import ResultCache
 from invsmooth.operators import LinearOperator
-from invsmooth.operators.measurement import Setting, measure
+from invsmooth.operators.measurement import Measured, Setting, measure
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.fit import TrainerSettings
 from invsmooth.training.kept_trainings import Training
@@ -28,11 +29,7 @@ def plan_training(
     module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, cached: Training | None, key: str
 ) -> tuple[str, Cost | None]:
     """The state of the training in words, and its cost; None for a finished one, whose weights are
-    loaded.
-
-    Args:
-        key: of the training.
-    """
+    loaded."""
     if cached is not None and cached.finished():
         module.load_state_dict(torch.load(cached.best, map_location="cpu", weights_only=True)["state_dict"])
         return "done", None
@@ -54,10 +51,77 @@ def plan_evaluation(
             measured = measure(setting, batch.names, batch.x)
             found = list(costs_of_image(estimator, cache, measured, number))
             done += not found
-            costs += timed(found, estimator, measured.y, setting.operator)
+            forward, gradient = seconds_of(estimator, measured.y, setting.operator) if found else (0.0, 0.0)
+            for cost in found:
+                seconds = (cost.evals - cost.gradients) * forward + cost.gradients * gradient
+                costs.append(dataclasses.replace(cost, seconds=seconds))
     per_image = [bool(evaluation.why_impossible(c, *cell)) for c in evaluation.certifiers for cell in evaluation.cells]
     n = data.n_tested
     return JobPlan(name, len(per_image) * n, len(per_image) * done, sum(per_image) * n, "", costs)
+
+
+def costs_of_image(estimator: Estimator, cache: ResultCache, measured: Measured, number: int) -> Iterator[Cost]:
+    """Of the images ``measured``, the ``number``-th of their setting; none if all is cached."""
+    if cache.has(measured, number):
+        return
+    results, evaluation = cache.of(measured), cache.evaluation
+    for eps, target in evaluation.attacks:
+        key = results.key("attack", evaluation.attack_content(measured, eps, target))
+        evals, gradients = evaluation.attack.cost(eps, target.passes(measured.x), target.n_samples)
+        yield Cost("attack", key, evals, gradients, results.store.has("attack", key))
+    for sigma in evaluation.sigma:
+        yield from clean_costs(estimator, cache, measured, sigma)
+    yield from attacked_costs(estimator, cache, measured)
+    yield Cost("rest", cache.key(measured, number), rest_evals(cache, number))
+
+
+def draws_of(estimator: Estimator, cache: ResultCache, measured: Measured, sigma: float) -> Draws:
+    """The draws at the clean measurement. None is made here."""
+    evaluation = cache.evaluation
+    return Draws(
+        estimator, measured.setting.operator, measured.y, sigma, measured.x.shape[1:], evaluation.seed,
+        list(measured.names), evaluation.chunk_size,
+    )  # fmt: skip
+
+
+def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, sigma: float) -> Iterator[Cost]:
+    """The draws at the clean measurement serve all radii. Certifiers share those that are kept."""
+    results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean")
+    each = {c: cache.evaluation.each(c, sigma) for c in certifiers}
+    draws = prepared(draws_of(estimator, cache, measured, sigma), each, None, measured.x)
+    uses = [use for c in certifiers for use in c.uses(draws, measured.x, each[c])]
+    made, shared = 0, draws.shared
+    for (kind, key), needed in {(u.kind, results.key(u.kind, u.content)): u.draws for u in uses}.items():
+        cached = results.store.has(kind, key)
+        room = 0 if shared is None else shared.buffer.file_bytes
+        yield Cost("draws", key, max(0, needed - made), cached=cached, file_bytes=room)
+        if shared is not None and not cached:
+            made = max(made, min(needed, shared.n_samples))
+
+
+def attacked_costs(estimator: Estimator, cache: ResultCache, measured: Measured) -> Iterator[Cost]:
+    """The attacked measurements are not known yet: the keys are made from the attacks."""
+    evaluation, certifiers = cache.evaluation, cache.evaluation.certifiers_at("attacked")
+    for eps, sigma in evaluation.cells if certifiers else ():
+        draws = draws_of(estimator, cache, measured, sigma)
+        uses = [use for c in certifiers for use in c.uses(draws, measured.x, evaluation.each(c, sigma))]
+        attack = evaluation.attack_content(measured, eps, evaluation.target_of(eps, sigma))
+        key = content_key([cache.results.base, "at attacked", attack, sigma, evaluation.n_samples, evaluation.seed])
+        yield Cost("draws", key, max(use.draws for use in uses))
+
+
+def rest_evals(cache: ResultCache, number: int) -> int:
+    """Network evaluations of reconstructions, truth checks and pixel intervals, for each image."""
+    evaluation = cache.evaluation
+    evals = 1 + EVALUATIONS + 2 * len(evaluation.attacks)
+    evals += len(evaluation.cells) * bool(evaluation.certifiers_at("attacked"))
+    for eps, sigma in evaluation.cells:
+        checked = [c for c in evaluation.certifiers if eps > 0 and evaluation.is_checked(c)]
+        possible = [c for c in checked if not evaluation.why_impossible(c, eps, sigma)]
+        evals += evaluation.check_samples * sum(c.truth_evals for c in possible)
+        if evaluation.pixel_intervals != "none" and number < evaluation.pictures:
+            evals += 1 + evaluation.smoothing(sigma).n_drawn
+    return evals
 
 
 def training_cost(module: ReconstructionModule, data: ImageDataModule, settings: TrainerSettings, key: str) -> Cost:
@@ -73,18 +137,9 @@ def training_cost(module: ReconstructionModule, data: ImageDataModule, settings:
     return Cost("training", key, evals, evals, seconds=evals * gradient)
 
 
-def timed(costs: Sequence[Cost], estimator: nn.Module, y: Tensor, operator: LinearOperator) -> Iterator[Cost]:
-    """The costs with their estimated seconds."""
-    if costs:
-        forward, gradient = seconds_of(estimator, y, operator)
-        for cost in costs:
-            seconds = (cost.evals - cost.gradients) * forward + cost.gradients * gradient
-            yield dataclasses.replace(cost, seconds=seconds)
-
-
 def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tuple[float, float]:
-    """Seconds of a forward pass, and of one with a gradient through it, for each image of y.
-    Measured once for each network and size."""
+    """Of a forward pass, and of one with a gradient through it, for each image of y. Measured once
+    for each network and size."""
     key = content_key([architecture(estimator), list(y.shape), type(operator).__name__])
     if key not in SECONDS:
         found = []
@@ -101,5 +156,4 @@ def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tup
     return SECONDS[key]
 
 
-SECONDS: dict[str, tuple[float, float]] = {}
-"""What was measured in this process."""
+SECONDS: dict[str, tuple[float, float]] = {}  # measured in this process

@@ -1,4 +1,4 @@
-"""A run from config to report: config → parts → images → rows → report. The commands call it."""
+"""A run: config → parts → images → rows → report. The commands call it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
 
-from invsmooth.cache import Store
+from invsmooth.cache import Store, content_key
 from invsmooth.config.validate import validate
 from invsmooth.core.devices import devices_of_job, in_sweep
 from invsmooth.core.errors import ConfigError
@@ -45,12 +45,7 @@ log = logging.getLogger(__name__)
 
 @dataclasses.dataclass
 class Parts:
-    """The objects of a run.
-
-    Attributes:
-        module: trains the estimator; None if it is only evaluated.
-        store: of all cached results.
-    """
+    """The objects of a run; no module if the estimator is only evaluated."""
 
     cfg: DictConfig
     estimator: nn.Module
@@ -72,14 +67,16 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 
 
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
-    """A whole run in ``folder``. Every error that can be known beforehand is raised before the
-    first network evaluation."""
+    """Every error that can be known beforehand is raised before the first network evaluation."""
     validate(cfg)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
     parts = build_parts(cfg, trains)
-    announce(parts.evaluation)
+    if impossible := list(parts.evaluation.impossible()):
+        log.warning("some cells have no certificate (smoothed all the same):")
+        for line in impossible:
+            log.warning("  %s", line)
     if cfg.sweep == "plan":
         plan(parts, folder)
         return
@@ -102,15 +99,13 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
 
 
 def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
-    """Raises: ConfigError: the logger's package is not installed, or its server cannot be
-    reached."""
+    """Raises: ConfigError: the logger's package is missing, or its server cannot be reached."""
     config = build.plain(cfg)
     return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
 
 
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:
-    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or the parts do not
-    fit together."""
+    """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or does not fit."""
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains)
     if trains and not build.has_weights(estimator):
         raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
@@ -120,8 +115,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         origin = read_origin(cfg.ckpt)
         if origin is not None:
             check_operators(origin, settings, cfg.operator.name)
-        # Only now that the network is known: an estimator in the config is imported when the config
-        # is checked.
+        # Only now: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
@@ -132,17 +126,8 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     return Parts(cfg, estimator, settings, data, module, evaluation, store)
 
 
-def announce(evaluation: Evaluation) -> None:
-    """Say before any work which cells have no certificate, why, and what would give one."""
-    if impossible := list(evaluation.impossible()):
-        log.warning("some cells have no certificate (smoothed all the same):")
-        for line in impossible:
-            log.warning("  %s", line)
-
-
 def cached_training(parts: Parts) -> Training | None:
-    """The folder of the training in the cache; None if nothing is cached, or a checkpoint is
-    resumed."""
+    """The training in the cache; None if nothing is cached, or a checkpoint is resumed."""
     if parts.module is None or parts.store.folder is None or parts.cfg.resume is not None:
         return None
     key = keys.training_key(parts.cfg, parts.module, parts.data)
@@ -165,11 +150,12 @@ def train_module(
 
 
 def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
-    """Write ``folder/results.parquet``. Returns how many results were computed, and how many were
-    cached."""
+    """Write the rows. Returns how many results were computed, and how many were cached."""
     cfg, trainer = parts.cfg, parts.cfg.trainer
     cache = keys.build_cache(cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings)
-    files = build.build_files(cfg, parts.estimator, folder) if cfg.certify.files else None
+    files = None
+    if cfg.certify.files:
+        files = build.build_files(cfg.operator, cfg.estimator, cfg.ckpt, parts.estimator, folder)
     callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
     runner = L.Trainer(
         accelerator=trainer.accelerator, devices=shard.devices or devices_of_job(trainer, one=True),
@@ -182,13 +168,12 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
 
 
 def plan(parts: Parts, folder: Path) -> None:
-    """``sweep=plan``: write the cost estimate to ``folder``, and show it unless a sweep shows it
-    with those of its jobs."""
+    """``sweep=plan``: write the cost estimate, and show it unless a sweep shows it with others."""
     cfg, training, costs = parts.cfg, "", []
     identity: nn.Module | str = parts.estimator
     if parts.module is not None:
         cached = cached_training(parts)
-        key = keys.unknown_training(cfg) if cached is None else cached.folder.name
+        key = content_key(str(cfg)) if cached is None else cached.folder.name
         training, cost = plan_training(parts.module, parts.data, build.trainer_settings(cfg.trainer), cached, key)
         if cost is not None:
             costs, identity = [cost], key

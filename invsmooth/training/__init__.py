@@ -8,11 +8,6 @@ from invsmooth.training.smt_adv import SmtAdvTraining
 from invsmooth.training.smt_grad import SmtGradTraining
 
 __all__ = [
-    "AdvTraining",
-    "JcbTraining",
-    "OrdTraining",
-    "ReconstructionModule",
-    "SmtAdvTraining",
-    "SmtGradTraining",
+    "AdvTraining", "JcbTraining", "OrdTraining", "ReconstructionModule", "SmtAdvTraining", "SmtGradTraining",
     "TrainingSetup",
-]
+]  # fmt: skip

@@ -19,39 +19,28 @@ from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, Tr
 
 
 class Adv(AlgorithmMixin):
-    """Mixin: Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, each patch on its own.
+    """Mixin: Minimise l(f(A(x + xi*) + b), x), xi* by l2-PGD on the same loss, patch by patch.
 
-    The estimator is in eval mode with frozen weights while it is attacked. The target is the clean patch.
+    The estimator is in eval mode with frozen weights while it is attacked.
 
     Args:
-        setup: of the backbone.
         eps: l2 radius over one training PATCH, [0, 1] pixel scale.
         n_iter: gradients of each attack (T_itr).
-        step_size, schedule, normalize, init, keep: of the attack; see :class:`invsmooth.attacks.PGD`.
-        warm_start: start at the perturbation of the same place in the batch before, instead of ``init``.
+        step_size, schedule, normalize, init, keep: see :class:`invsmooth.attacks.PGD`.
+        warm_start: start at the perturbation of the same place in the batch before, instead of
+            ``init``.
         eps_warmup: batches over which the radius grows linearly from 0 to eps.
-    Raises:
-        ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("adv", order=2)
     needs_input_gradient = True
     carried = ("last_xi",)
 
     def __init__(
-        self,
-        setup: TrainingSetup,
-        *,
-        eps: NotNegative,
-        n_iter: Count,
-        step_size: Positive | None = None,
-        schedule: Schedule = "constant",
-        normalize: bool = True,
-        init: Init = "zero",
-        keep: Keep = "last",
-        warm_start: bool = False,
-        eps_warmup: Whole = 0,
-    ) -> None:
+        self, setup: TrainingSetup, *, eps: NotNegative, n_iter: Count, step_size: Positive | None = None,
+        schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero", keep: Keep = "last",
+        warm_start: bool = False, eps_warmup: Whole = 0,
+    ) -> None:  # fmt: skip
         super().__init__(setup)
         check_parameters(Adv, {"eps": eps, "eps_warmup": eps_warmup, "warm_start": warm_start})
         self.search = PGD(
@@ -71,7 +60,6 @@ class Adv(AlgorithmMixin):
         return ReconstructionError(self.estimator, operator, x, b)
 
     def radius(self) -> float:
-        """eps of this batch."""
         return self.eps * min(1.0, (self.batches_seen + 1) / (self.eps_warmup + 1))
 
     def attack(self, x: Tensor, objective: Objective) -> Tensor:

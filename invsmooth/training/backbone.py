@@ -1,4 +1,4 @@
-"""The reconstruction backbone: what all training algorithms share. Each algorithm is a mixin in front of it."""
+"""What all training algorithms share. Each is a mixin in front of this backbone."""
 
 from __future__ import annotations
 
@@ -24,57 +24,36 @@ from invsmooth.operators.measurement import Setting, measure
 
 @dataclass(frozen=True)
 class TrainingSetup:
-    """What every training needs, whatever the algorithm.
-
-    Attributes:
-        estimator: the network.
-        train_operators: one is drawn for each batch (the compression ratio).
-        train_sigma_b: standard deviation of b in training, [0, 1] pixel scale.
-        learning_rate: of Adam.
-        val_settings: measurement settings of validation. They are those of training, so that the choice of the best weights
-            does not depend on the test.
-        schedule: ``"constant"``, ``"halve"`` (every ``halve_every`` epochs) or ``"cosine"`` (to zero over the training).
-        halve_every: epochs.
-        max_batches: training stops after so many batches; None: after the trainer's epochs.
-        clip: gradients are clipped to this norm; None for no clipping.
-        seed: of all random numbers.
-        description: plain values for the checkpoint, from which the estimator is rebuilt.
-    """
+    """What every training needs, whatever the algorithm."""
 
     estimator: nn.Module
-    train_operators: Sequence[LinearOperator]
-    train_sigma_b: float
-    learning_rate: float
-    val_settings: Sequence[Setting] = ()
-    schedule: str = "constant"
+    train_operators: Sequence[LinearOperator]  # one is drawn for each batch (the compression ratio)
+    train_sigma_b: float  # standard deviation of b, [0, 1] pixel scale
+    learning_rate: float  # of Adam
+    val_settings: Sequence[Setting] = ()  # those of training: the best weights do not depend on the test
+    schedule: str = "constant"  # or halve (every halve_every epochs), cosine (to zero over the training)
     halve_every: int = 3
-    max_batches: int | None = None
-    clip: float | None = None
+    max_batches: int | None = None  # training stops after so many; None: after the trainer's epochs
+    clip: float | None = None  # gradients are clipped to this norm
     seed: int = 0
-    description: dict[str, Any] = field(default_factory=dict)
+    description: dict[str, Any] = field(default_factory=dict)  # for the checkpoint: it rebuilds the estimator
 
 
 class ReconstructionModule(L.LightningModule):
     """Trains ``estimator(y, operator)`` on patches.
 
-    A subclass is a training algorithm. It has :meth:`accumulate_gradients`, ``declared``, and ``__init__(setup, …)`` with
-    its parameters. It may take several optimiser steps for each batch: the optimisation is manual, while schedules and
-    counts go by batches and epochs. Everything drawn in training (operator, b, smoothing noise, starts of attacks) is
-    determined by (seed, number of the batch), so that a resumed run draws what an uninterrupted one would.
-    """
+    A subclass is a training algorithm. It has :meth:`accumulate_gradients`, ``declared``, and
+    ``__init__(setup, …)`` with its parameters. It may take several optimiser steps for each batch:
+    the optimisation is manual, while schedules and counts go by batches and epochs. Everything
+    drawn in training (operator, b, smoothing noise, starts of attacks) is determined by (seed,
+    number of the batch), so that a resumed run draws what an uninterrupted one would."""
 
-    declared: ClassVar[AlgorithmDeclaration]
-    """How reports name and sort the algorithm."""
-    grey_levels: ClassVar[tuple[str, ...]] = ()
-    """Parameters that the config gives in grey levels and the class takes in [0, 1]."""
-    needs_input_gradient: ClassVar[bool] = False
-    """Whether the algorithm differentiates the estimator in its input."""
-    why_not_compiled: ClassVar[str] = ""
-    """Why ``trainer.compile=true`` is not allowed; "" if it is."""
-    carried: ClassVar[tuple[str, ...]] = ()
-    """Attributes (a tensor or None) that go on from batch to batch. Checkpoints hold them."""
-    updates_per_batch = 1
-    """Optimiser steps for each batch."""
+    declared: ClassVar[AlgorithmDeclaration]  # how reports name and sort the algorithm
+    grey_levels: ClassVar[tuple[str, ...]] = ()  # parameters in grey levels in the config, [0, 1] here
+    needs_input_gradient: ClassVar[bool] = False  # whether it differentiates the estimator in its input
+    why_not_compiled: ClassVar[str] = ""  # why trainer.compile=true is not allowed; "" if it is
+    carried: ClassVar[tuple[str, ...]] = ()  # attributes (a tensor or None) that checkpoints hold, too
+    updates_per_batch = 1  # optimiser steps
 
     def __init__(self, setup: TrainingSetup) -> None:
         super().__init__()
@@ -90,18 +69,18 @@ class ReconstructionModule(L.LightningModule):
 
     @property
     def evals_per_batch(self) -> int:
-        """Forward passes of the network for each patch of a batch; nearly all of them have a gradient taken through."""
+        """Forward passes for each patch of a batch; nearly all have a gradient taken through."""
         return self.updates_per_batch
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
-        """Add the gradients of one optimiser step to the weights by ``self.manual_backward``; return the loss, detached.
+        """Add the gradients of one optimiser step by ``self.manual_backward``; return the loss,
+        detached.
 
         Args:
             x: clean patches (B, 1, H, W): the target, always.
             b: measurement noise in the shape of y.
             operator: the one drawn for this batch.
-            update: 0 … updates_per_batch - 1.
-        """
+            update: 0 … updates_per_batch - 1."""
         raise NotImplementedError(f"{type(self).__name__} is no training algorithm: it has no accumulate_gradients")
 
     def training_step(self, x: Tensor, batch_idx: int) -> None:
@@ -137,17 +116,15 @@ class ReconstructionModule(L.LightningModule):
         return standard_normal(shape, self.seed, "train", self.batches_seen, self.global_rank, *keys)
 
     def step(self, optimizer: Any) -> None:
-        """One optimiser step, on clipped gradients if ``setup.clip`` is set."""
         if self.setup_.clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
-            if scaler is not None:  # fp16: the gradients are scaled until the step, unless they are unscaled before
+            if scaler is not None:  # fp16: the gradients are scaled until the step
                 scaler.unscale_(optimizer.optimizer)
             torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), self.setup_.clip)
         optimizer.step()
 
     def step_schedule(self, interval: str) -> None:
-        schedule = {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule)
-        if schedule == interval:
+        if {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule) == interval:
             self.lr_schedulers().step()  # type: ignore[union-attr]
 
     def diverged(self, what: str, x: Tensor, b: Tensor, operator: LinearOperator) -> DivergedError:
@@ -160,27 +137,24 @@ class ReconstructionModule(L.LightningModule):
         )
 
     def on_fit_start(self) -> None:
+        """Raises ConfigError: the algorithm needs the gradient in the input; there is none."""
         if not self.counting:
             self.estimator.register_forward_pre_hook(self.count_images)
             self.counting = True
-        if self.needs_input_gradient:
-            self.check_differentiable()
-
-    @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
-    def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
-        self.forward_images += len(arguments[0])
-
-    def check_differentiable(self) -> None:
-        """Raises ConfigError: the algorithm needs the gradient in the input, and the estimator has none."""
+        if not self.needs_input_gradient:
+            return
         operator = self.train_operators[0]
         assert isinstance(operator, LinearOperator)
-        weight = next(self.estimator.parameters())
-        x = torch.rand(1, 1, 32, 32).to(weight).requires_grad_()
+        x = torch.rand(1, 1, 32, 32).to(next(self.estimator.parameters())).requires_grad_()
         with torch.enable_grad():
             x_hat = self.estimator(operator.A(x), operator)
         if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:
             name = type(self.estimator).__name__
             raise ConfigError(f"estimator {name} is not differentiable in its input, which this algorithm needs")
+
+    @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
+    def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        self.forward_images += len(arguments[0])
 
     def on_train_epoch_end(self) -> None:
         self.step_schedule("epoch")
@@ -227,4 +201,4 @@ if TYPE_CHECKING:
 else:
 
     class AlgorithmMixin:
-        """Base of the algorithm mixins: to the type checker they are the backbone that they will stand in front of."""
+        """To the type checker, a mixin is the backbone that it will stand in front of."""

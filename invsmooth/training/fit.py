@@ -22,48 +22,32 @@ from invsmooth.core.shards import Shard
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.kept_trainings import BEST, LAST, UNDERWAY, Training
-from invsmooth.training.save_underway import SaveUnderway
 from invsmooth.training.stop_after import StopAfterBatches
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY = timedelta(minutes=5)
-"""How much of a training can be lost."""
+SAVE_EVERY = timedelta(minutes=5)  # how much of a training can be lost
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerSettings:
-    """How Lightning trains.
-
-    Attributes:
-        accelerator, devices, strategy, precision, max_epochs: of Lightning's Trainer.
-        max_steps: batches after which training stops; None: after ``max_epochs``.
-        compile, channels_last: of the estimator, for speed.
-        ema_decay: of an exponential moving average of the weights, which is validated and kept;
-            None for none.
-        progress_bar: whether to show one.
-    """
+    """How Lightning trains."""
 
     max_epochs: int
     accelerator: str = "auto"
     devices: Any = 1
     strategy: str = "auto"
     precision: Any = "32-true"
-    max_steps: int | None = None
+    max_steps: int | None = None  # batches after which training stops; None: after max_epochs
     compile: bool = False
     channels_last: bool = False
-    ema_decay: float | None = None
+    ema_decay: float | None = None  # of an average of the weights, which is validated and kept
     progress_bar: bool = True
 
 
 @dataclass(frozen=True)
 class Fit:
-    """A training: what is trained, on what, how, and where its curve goes.
-
-    Attributes:
-        folder: of the run.
-        resume: a checkpoint to go on from; None starts anew, or from a cached training.
-    """
+    """What is trained, on what, how, in which run's folder, from which checkpoint on."""
 
     module: ReconstructionModule
     data: ImageDataModule
@@ -76,13 +60,9 @@ class Fit:
 
 def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
     """Leave the module with the weights of the best validation PSNR, and the checkpoints in the
-    run's folder.
+    run's folder. A finished training in the cache is reused, an interrupted one goes on.
 
-    Args:
-        cached: the folder of this training in the cache. A finished training is reused, an
-            interrupted one goes on. None trains in the run's folder.
-    Returns: for the record of the run: the cached folder, and whether it was reused.
-    """
+    Returns: for the record of the run: the cached folder, and whether it was reused."""
     checkpoints, record = fit.folder / "checkpoints", {}
     if cached is None:
         run_trainer(fit, checkpoints, fit.loggers, fit.resume)
@@ -103,7 +83,6 @@ def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
 
 
 def train_in(cached: Training, fit: Fit) -> None:
-    """Train in the folder of a cached training, from where it was interrupted."""
     last, loggers = agree(fit.shard, cached.latest), fit.loggers
     if last is not None:
         seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
@@ -119,10 +98,23 @@ def train_in(cached: Training, fit: Fit) -> None:
 
 
 def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logger]) -> None:
-    """Log the curve of the training that is reused."""
     for values, step in curve:
         for logger in loggers:
             logger.log_metrics(dict(values), step)
+
+
+class SaveUnderway(L.Callback):
+    """Save a training now and then, so that little of it is lost when it is killed. Lightning's own
+    ``train_time_interval`` does nothing where the optimisation is manual."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.saved = path, time.monotonic()
+
+    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+        # All processes save together, or none does.
+        if trainer.strategy.broadcast(time.monotonic() - self.saved >= SAVE_EVERY.total_seconds()):
+            trainer.save_checkpoint(self.path, weights_only=False)
+            self.saved = time.monotonic()
 
 
 class KeepBest(ModelCheckpoint):
@@ -145,7 +137,7 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
     # An epoch may take hours.
-    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / UNDERWAY, SAVE_EVERY)]
+    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / UNDERWAY)]
     if settings.max_steps is not None:
         callbacks.append(StopAfterBatches(settings.max_steps))
     if settings.progress_bar:

@@ -21,38 +21,28 @@ from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, Tr
 class Jcb(AlgorithmMixin):
     """Mixin: Minimise l(f(A x + b), x) + beta ||J(y) A||, J(y) A the Jacobian of x -> f(A x + b).
 
-    Spectral norm: by power iteration on the Jacobian of each patch, with the left vector of the batch before as a
-    start. The penalty is the length of the last product J v with v fixed, and only that product is differentiated: at a
-    singular vector this is the gradient of the singular value itself. The same forward pass gives f(A x + b).
-    Frobenius norm: Hutchinson's estimate, the root mean square of ||J v|| over normal v.
+    Spectral norm: by power iteration on the Jacobian of each patch, with the left vector of the
+    batch before as a start. The penalty is the length of the last product J v with v fixed, and
+    only that product is differentiated: at a singular vector this is the gradient of the singular
+    value itself. The same forward pass gives f(A x + b). Frobenius norm: Hutchinson's estimate, the
+    root mean square of ||J v|| over normal v.
 
     Args:
-        setup: of the backbone.
-        beta: weight of the penalty, or None for Amjad et al.'s: 10^floor(log10(loss / penalty)) / gamma, without a gradient.
+        beta: weight of the penalty, or None for Amjad et al.'s (:func:`automatic_beta`).
         gamma: of the automatic weight.
-        norm: ``"spectral"`` or ``"frobenius"``.
         reduce: penalty of the batch, ``"max"`` or ``"mean"`` over its patches.
         n_iter: power iterations (or probes of the Frobenius norm) for each batch.
-    Raises:
-        ValueError: a parameter outside its range, or a training operator without an adjoint.
-    """
+    Raises: ValueError: a parameter outside its range, or a training operator without an adjoint."""
 
-    why_not_compiled = "torch.compile has no forward-mode derivative"
     declared: ClassVar = AlgorithmDeclaration("jcb", order=1)
     needs_input_gradient = True
     why_not_compiled = "torch.compile has no forward-mode derivative"
     carried = ("left",)
 
     def __init__(
-        self,
-        setup: TrainingSetup,
-        *,
-        beta: NotNegative | None = None,
-        gamma: Positive = 20.0,
-        norm: Literal["spectral", "frobenius"] = "spectral",
-        reduce: Literal["max", "mean"] = "max",
-        n_iter: Count = 1,
-    ) -> None:
+        self, setup: TrainingSetup, *, beta: NotNegative | None = None, gamma: Positive = 20.0,
+        norm: Literal["spectral", "frobenius"] = "spectral", reduce: Literal["max", "mean"] = "max", n_iter: Count = 1,
+    ) -> None:  # fmt: skip
         super().__init__(setup)
         check_parameters(Jcb, {"beta": beta, "gamma": gamma, "norm": norm, "reduce": reduce, "n_iter": n_iter})
         if not all(isinstance(o, Operator) for o in setup.train_operators):
@@ -101,16 +91,14 @@ def jvp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Ten
 
 
 def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, n_iter: int) -> Tensor:
-    """Unit vectors v near the top right singular vector of each image's Jacobian at ``x``: v <- J^T u, u <- J v, normalised,
-    ``n_iter`` times; the last J v is left to the caller.
+    """Unit vectors v near the top right singular vector of each image's Jacobian at ``x``:
+    v <- J^T u, u <- J v, normalised, ``n_iter`` times; the last J v is left to the caller.
 
     Args:
         function: images (B, …) to images, each image on its own.
         x, u: shape (B, …); u of unit norm per image, near the top left singular vector.
-    Returns: v, shape of x, detached.
-    """
-    x = x.detach()
-    v = u
+    Returns: v, shape of x, detached."""
+    x, v = x.detach(), u
     for k in range(n_iter):
         if k > 0:
             with torch.no_grad():
@@ -128,8 +116,8 @@ def unit(vector: Tensor, otherwise: Tensor) -> Tensor:
 
 
 def automatic_beta(error: float, penalty: float, gamma: float) -> float:
-    """10^floor(log10(error / penalty)) / gamma: brings the penalty to the power of ten below the error, divided by gamma.
-    0 if the penalty is 0."""
+    """10^floor(log10(error / penalty)) / gamma, without a gradient: brings the penalty to the power
+    of ten below the error, divided by gamma. 0 if the penalty is 0."""
     return 10.0 ** math.floor(math.log10(error / penalty)) / gamma if error > 0 and penalty > 0 else 0.0
 
 

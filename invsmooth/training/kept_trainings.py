@@ -29,15 +29,12 @@ RESUMED = {"batches_seen", "callbacks", "epoch", "global_step", "loops", "lr_sch
 
 
 class Training:
-    """The folder of a training, by the key of all that determines it.
+    """The folder of a training, by the key of all that determines it: ``checkpoints`` and, for each
+    time that the training was begun or went on, ``metrics/<n>``. When it is finished, ``done.json``
+    has the hashes of the checkpoints.
 
     Args:
-        like: the state dict of the module that is trained; None takes any.
-
-    Attributes:
-        folder: with ``checkpoints`` and, for each time that the training was begun or went on,
-            ``metrics/<n>``. When it is finished, ``done.json`` has the hashes of the checkpoints.
-    """
+        like: the state dict of the module that is trained; None takes any."""
 
     def __init__(self, cache: Path, key: str, like: Mapping[str, Tensor] | None = None) -> None:
         self.cache, self.folder = cache, cache / "trainings" / key
@@ -88,7 +85,7 @@ class Training:
             content = self.content(path.name)
             if content is None or not content.keys() >= RESUMED:
                 log.warning("%s is damaged and not used", path)
-            elif names_a_best(content) and self.content(BEST) is None:
+            elif had_a_best(content["callbacks"]) and self.content(BEST) is None:
                 log.warning("%s is damaged or gone: %s is not used without it", self.checkpoints / BEST, path)
             else:
                 return path
@@ -97,12 +94,13 @@ class Training:
     def content(self, name: str) -> dict[str, Any] | None:
         """What a checkpoint holds; None if it is no whole checkpoint of a module of this shape."""
         path = self.checkpoints / name
-        if not is_whole(path):
-            return None
         try:
+            with zipfile.ZipFile(path) as archive:
+                if archive.testzip() is not None:  # a part does not fit its checksum
+                    return None
             found = torch.load(path, map_location="cpu", weights_only=True)
             shapes = {key: value.shape for key, value in found["state_dict"].items()}
-        except Exception:  # torch raises a different error for each way a file can be wrong
+        except Exception:  # zipfile and torch raise a different error for each way a file can be wrong
             return None
         return found if self.shapes in (None, shapes) else None
 
@@ -111,14 +109,11 @@ class Training:
         write_bytes(self.folder / "done.json", json.dumps(found).encode())
         (self.checkpoints / UNDERWAY).unlink(missing_ok=True)
 
-    def attempts(self) -> list[Path]:
-        """metrics.csv of each time that the training was begun or went on, in order."""
-        found = [p for p in self.metrics.glob("*/metrics.csv") if p.parent.name.isdecimal()]
-        return sorted(found, key=lambda p: int(p.parent.name))
-
     def curve(self, stop: int | None = None) -> Iterator[tuple[Mapping[str, float], int]]:
         """The logged (values, batch) before batch ``stop``, of each attempt up to the next one."""
-        frames = [f for f in map(read_curve, self.attempts()) if len(f)]
+        found = [p for p in self.metrics.glob("*/metrics.csv") if p.parent.name.isdecimal()]
+        attempts = sorted(found, key=lambda p: int(p.parent.name))
+        frames = [f for f in map(read_curve, attempts) if len(f)]
         for i, frame in enumerate(frames):
             ends = [int(later["step"].min()) for later in frames[i + 1 :]] + ([] if stop is None else [stop])
             kept = frame[frame["step"] < min(ends)] if ends else frame
@@ -136,15 +131,13 @@ class Training:
                     shutil.copyfile(self.checkpoints / name, temporary)
 
 
-def names_a_best(checkpoint: Mapping[str, Any]) -> bool:
-    """Whether there was a best validation when a checkpoint of Lightning's was written."""
-    states = checkpoint.get("callbacks")
+def had_a_best(states: Any) -> bool:
+    """Whether there was a best validation when Lightning saved these states of callbacks."""
     return isinstance(states, dict) and any(isinstance(s, dict) and s.get("best_model_path") for s in states.values())
 
 
 def read_curve(path: Path) -> Any:
-    """A metrics.csv as a data frame: the whole lines of one that was cut off; empty, with a warning,
-    if it is damaged."""
+    """The whole lines of a metrics.csv as a data frame; empty, with a warning, if it is damaged."""
     import pandas as pd
 
     with suppress(OSError, ValueError, KeyError):
@@ -156,12 +149,3 @@ def read_curve(path: Path) -> Any:
             return frame
     log.warning("%s is damaged: the curve lacks what was logged there", path)
     return pd.DataFrame()
-
-
-def is_whole(checkpoint: Path) -> bool:
-    """Whether every part of a checkpoint fits its checksum."""
-    try:
-        with zipfile.ZipFile(checkpoint) as archive:
-            return archive.testzip() is None
-    except Exception:  # zipfile raises more than BadZipFile, such as EOFError and NotImplementedError
-        return False

@@ -17,13 +17,9 @@ class Ord(AlgorithmMixin):
     """Mixin: Minimise l(f(A x + b), x), averaged over the batch.
 
     Args:
-        setup: of the backbone.
-        compute_match: ``"smt_grad"`` takes as many optimiser steps for each batch as smoothed gradient training
-            (``t_step``), each with fresh noise b, for a fair comparison. None: one.
-        t_step: T_step of the algorithm that is matched.
-    Raises:
-        ValueError: a parameter outside its range.
-    """
+        compute_match: ``"smt_grad"`` takes as many optimiser steps for each batch as smoothed
+            gradient training (``t_step``), each with fresh noise b, for a fair comparison.
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("ord", order=0)
 

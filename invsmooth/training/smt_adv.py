@@ -18,65 +18,44 @@ from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
 
 
 class SmtAdv(Adv):
-    """Mixin: As adversarial training, but the attack maximises the error of the SMOOTHED reconstruction.
+    """Mixin: As :class:`Adv`, but the attack maximises the error of the SMOOTHED reconstruction.
 
-    ``noise="fresh"`` (Algorithm 1): fresh draws at each attack step; the weights are then updated on f(y_{x+xi*}) without
-    smoothing noise. ``noise="shared"`` (Salman et al. 2019): the same draws at all attack steps and in the update, which
-    minimises the loss that was attacked.
+    ``noise="fresh"`` (Algorithm 1): fresh draws at each attack step; the weights are then updated
+    on f(y_{x+xi*}) without smoothing noise. ``noise="shared"`` (Salman et al. 2019): the same draws
+    at all attack steps and in the update, which minimises the loss that was attacked.
 
-    Args beyond those of :class:`Adv`:
+    Args:
         sigma: standard deviation of the smoothing noise, [0, 1] pixel scale.
         n_samples: draws S.
-        smoothing: ``"mean"``, the loss of the mean reconstruction, or ``"loss"``, the mean of the losses.
-        noise: ``"fresh"`` or ``"shared"``.
-        chunk_size: draws at a time in the attack, which bounds its memory; None for all. The gradient is the same.
-    Raises:
-        ValueError: a parameter outside its range.
-    """
+        smoothing: see :class:`invsmooth.attacks.SmoothedError`.
+        chunk_size: draws at a time in the attack, which bounds its memory; None for all.
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("smt_adv", order=3, smooths=True)
     grey_levels = ("sigma",)
 
     def __init__(
-        self,
-        setup: TrainingSetup,
-        *,
-        eps: NotNegative,
-        n_iter: Count,
-        sigma: NotNegative,
-        n_samples: Count,
-        step_size: Positive | None = None,
-        schedule: Schedule = "constant",
-        normalize: bool = True,
-        init: Init = "zero",
-        keep: Keep = "last",
-        warm_start: bool = False,
-        eps_warmup: Whole = 0,
-        smoothing: Literal["mean", "loss"] = "mean",
-        noise: Literal["fresh", "shared"] = "fresh",
+        self, setup: TrainingSetup, *, eps: NotNegative, n_iter: Count, sigma: NotNegative, n_samples: Count,
+        step_size: Positive | None = None, schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero",
+        keep: Keep = "last", warm_start: bool = False, eps_warmup: Whole = 0,
+        smoothing: Literal["mean", "loss"] = "mean", noise: Literal["fresh", "shared"] = "fresh",
         chunk_size: Count | None = None,
-    ) -> None:
+    ) -> None:  # fmt: skip
         super().__init__(
             setup, eps=eps, n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init,
             keep=keep, warm_start=warm_start, eps_warmup=eps_warmup,
         )  # fmt: skip
-        smoothed = {
-            "sigma": sigma,
-            "n_samples": n_samples,
-            "smoothing": smoothing,
-            "noise": noise,
-            "chunk_size": chunk_size,
-        }
-        check_parameters(SmtAdv, smoothed)
+        check_parameters(SmtAdv, {
+            "sigma": sigma, "n_samples": n_samples, "smoothing": smoothing, "noise": noise, "chunk_size": chunk_size,
+        })  # fmt: skip
         self.sigma, self.n_samples, self.smoothing = sigma, n_samples, smoothing
         self.noise, self.chunk_size = noise, chunk_size
 
     @property
     def evals_per_batch(self) -> int:
         twice = self.smoothing == "mean" and (self.chunk_size or self.n_samples) < self.n_samples
-        return self.search.n_iter * self.n_samples * (2 if twice else 1) + (
-            1 if self.noise == "fresh" else self.n_samples
-        )
+        update = 1 if self.noise == "fresh" else self.n_samples
+        return self.search.n_iter * self.n_samples * (2 if twice else 1) + update
 
     def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> SmoothedError:
         step = -1
@@ -86,19 +65,14 @@ class SmtAdv(Adv):
             step += self.noise == "fresh"
             return self.draw((len(x), self.n_samples, *x.shape[1:]), "delta", step).to(x)
 
-        return SmoothedError(
-            self.estimator, operator, x, b, self.sigma, draw, self.smoothing, self.chunk_size
-        )  # fmt: skip
+        return SmoothedError(self.estimator, operator, x, b, self.sigma, draw, self.smoothing, self.chunk_size)
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
-        objective = self.objective(x, b, operator)
-        xi = self.attack(x, objective)
         if self.noise == "fresh":
-            loss = mse(self.estimator(operator.A(x + xi) + b, operator).to(x.dtype), x).mean()
-        else:
-            x_hat = objective.reconstructions(xi, objective.draw())
-            per_image = mse(x_hat.mean(1), x) if self.smoothing == "mean" else objective.losses_of(x_hat).mean(1)
-            loss = per_image.mean()
+            return super().accumulate_gradients(x, b, operator, update)
+        objective = self.objective(x, b, operator)
+        x_hat = objective.reconstructions(self.attack(x, objective), objective.draw())
+        loss = (mse(x_hat.mean(1), x) if self.smoothing == "mean" else objective.losses_of(x_hat).mean(1)).mean()
         self.manual_backward(loss)
         return loss.detach()
 

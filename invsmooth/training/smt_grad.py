@@ -14,46 +14,32 @@ from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, Tr
 
 
 class SmtGrad(AlgorithmMixin):
-    """Mixin: For j = 1 … T_step with sigma_j = (j / T_step) sigma, average the gradients of l(f(y_{x+delta}), x) over S
-    draws and take ONE optimiser step: T_step steps for each batch.
+    """Mixin: For j = 1 … T_step with sigma_j = (j / T_step) sigma, average the gradients of
+    l(f(y_{x+delta}), x) over S draws and take ONE optimiser step: T_step steps for each batch.
 
-    ``smoothing="loss"`` averages the losses and takes the gradient of the average. The paper names it as a less effective
-    alternative, but a gradient is linear: both take the same step up to rounding (a test checks it). They differ in memory:
-    ``"gradient"`` needs that of one chunk of draws, ``"loss"`` that of all S.
+    ``smoothing="loss"`` averages the losses and takes the gradient of the average. The paper names
+    it as a less effective alternative, but a gradient is linear: both take the same step up to
+    rounding (a test checks it). They differ in memory: ``"gradient"`` needs that of one chunk of
+    draws, ``"loss"`` that of all S.
 
     Args:
-        setup: of the backbone.
         sigma: sigma_max, [0, 1] pixel scale.
         n_samples: draws S for each optimiser step.
         t_step: T_step, noise levels and optimiser steps for each batch.
-        smoothing: ``"gradient"`` or ``"loss"``.
         chunk_size: draws at a time with ``"gradient"``; None for all.
-    Raises:
-        ValueError: a parameter outside its range.
-    """
+    Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("smt_grad", order=4, smooths=True)
     grey_levels = ("sigma",)
 
     def __init__(
-        self,
-        setup: TrainingSetup,
-        *,
-        sigma: NotNegative,
-        n_samples: Count,
-        t_step: Count,
-        smoothing: Literal["gradient", "loss"] = "gradient",
-        chunk_size: Count | None = None,
-    ) -> None:
+        self, setup: TrainingSetup, *, sigma: NotNegative, n_samples: Count, t_step: Count,
+        smoothing: Literal["gradient", "loss"] = "gradient", chunk_size: Count | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(setup)
-        given = {
-            "sigma": sigma,
-            "n_samples": n_samples,
-            "t_step": t_step,
-            "smoothing": smoothing,
-            "chunk_size": chunk_size,
-        }
-        check_parameters(SmtGrad, given)
+        check_parameters(SmtGrad, {
+            "sigma": sigma, "n_samples": n_samples, "t_step": t_step, "smoothing": smoothing, "chunk_size": chunk_size,
+        })  # fmt: skip
         self.sigma, self.n_samples, self.t_step = sigma, n_samples, t_step
         self.smoothing, self.chunk_size, self.updates_per_batch = smoothing, chunk_size, t_step
 
