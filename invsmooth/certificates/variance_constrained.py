@@ -26,6 +26,7 @@ MU_SHARE = 0.9
 the rest. Either depends on the logarithm of its share only."""
 
 LEAST_RATIO = 1e-100  # Taken for smaller ratios, whose squares a float does not hold: the bounds grow with the ratio
+SMALL_RATIO = 1e-6  # Below it the normal tails cancel to more than FLOAT_SLACK
 
 EIGENVALUE_FAILURE = 1e-9
 """Part of the failure probability that the bound of the largest eigenvalue takes from the share
@@ -75,7 +76,12 @@ def shift_bound(radius: float, mu: float, ratio: float) -> float:
     total_variation = total_variation_bound(radius, ratio)
     if mu >= radius**2 or math.isinf(ratio):
         return total_variation
-    bound = (1 + FLOAT_SLACK) * constrained_maximum(radius, mu, ratio, minus=1)
+    if ratio < SMALL_RATIO:
+        # w = r g + v with E v² = exp(r²) - 1 - r², so E[h w] differs from r E[h g] by at most sqrt(mu) r² / 1.4.
+        slope = shift_bound(radius, mu, SMALL_RATIO) / SMALL_RATIO + 1.5 * SMALL_RATIO * math.sqrt(mu)
+        bound = ratio * slope
+    else:
+        bound = (1 + FLOAT_SLACK) * constrained_maximum(radius, mu, ratio, minus=1)
     return min(bound, total_variation, chi_square_bound(mu, ratio))
 
 
@@ -89,6 +95,7 @@ def offset_bound(radius: float, mu: float, ratio: float) -> float:
         return radius
     if ratio == 0:
         return math.sqrt(mu)
+    ratio = max(ratio, SMALL_RATIO)
     return min((1 + FLOAT_SLACK) * constrained_maximum(radius, mu, ratio, minus=0), radius)
 
 
