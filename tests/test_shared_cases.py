@@ -5,12 +5,15 @@ from __future__ import annotations
 import runpy
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
 
 from invsmooth.core.errors import CheckpointError
+from invsmooth.core.hashes import array_sha256
 from invsmooth.estimators import ISTANetPP, load_checkpoint
+from invsmooth.records.certificate_files.format import checksum, read_record
 from invsmooth.verify import run
 from tests.certificate_files.made import make
 
@@ -42,6 +45,11 @@ def script(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     out.mkdir()
     monkeypatch.chdir(out)
     monkeypatch.syspath_prepend(out)
+    # The scripts import from where these functions were when they were written.
+    old = ModuleType("invsmooth.certificate_files.format")
+    vars(old).update(read_record=read_record, checksum=checksum, array_sha256=array_sha256)
+    monkeypatch.setitem(sys.modules, "invsmooth.certificate_files", ModuleType("invsmooth.certificate_files"))
+    monkeypatch.setitem(sys.modules, old.__name__, old)
 
     def made(name: str, source: Path) -> Path:
         monkeypatch.setattr(sys, "argv", [name, str(source), str(out)])

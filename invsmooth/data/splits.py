@@ -19,10 +19,9 @@ def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdo
         val: None: the training set's own, or else a fraction of its training images.
         holdout: fraction of the training images that is kept from training if validation, or test, has none of its own.
     Raises: DataError: images are not available, or too few to be split."""
-    tested = files_of(test, "test")
     if train is None:
-        return {"test": tested}
-    trained = files_of(train, "train")
+        return {"test": files_of(test, "test")}
+    trained, tested = files_of(train, "train"), files_of(test, "test")
     if trained == tested:  # of those held out every other one validates, and the rest are tested on
         if len(tested) < 3:
             raise DataError(
