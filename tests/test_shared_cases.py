@@ -78,7 +78,6 @@ def test_checkpoints(script, tmp_path: Path) -> None:
     assert not list(out.glob("RAN*"))
 
 
-@pytest.mark.timeout(1800)  # two runs of each of some hundred files
 def test_certificate_files(script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = script("make_certificates.py", make(tmp_path / "run", "discrepancy")[0])
     files = sorted(out.glob("cert_*.json"))

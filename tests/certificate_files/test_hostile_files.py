@@ -162,6 +162,16 @@ def test_extreme_numbers(kept: Any, tmp_path: Path, kind: str, changes: Record, 
     verdict(bad, capsys, "--rerun")
 
 
+def test_ranks_of_draws_that_are_not_there_are_not_computed(kept: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their search would not end."""
+    path, record = kept["error"]
+    other = copy.deepcopy(record)
+    other["certificates"] = other["certificates"][:1]
+    other["certificates"][0]["n_samples"] = 2**62
+    monkeypatch.setattr("invsmooth.records.certificate_files.checks.expected", lambda *_: pytest.fail("computed"))
+    assert any("number of draws" in line for line in findings(other | {"sha256": checksum(other)}, path))
+
+
 def with_arrays(path: Path, record: Record, folder: Path, **arrays: np.ndarray) -> Path:
     """A file whose measurements are these, with their hashes and shapes."""
     other = copy.deepcopy(record)
