@@ -190,6 +190,12 @@ class Certifier(ABC):
         (:mod:`invsmooth.certificates.fields`); ``radii`` -> [the own fields of each radius]."""
         raise NotImplementedError(f"{cls.__name__} writes no certificate file; set certify.files=false")
 
+    @property
+    def has_file(self) -> bool:
+        """Whether a certificate file can have it: :meth:`fields` and :meth:`record` are defined."""
+        own = type(self)
+        return own.record is not Certifier.record and own.fields.__func__ is not Certifier.fields.__func__  # type: ignore[attr-defined]
+
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         """Its own fields for image i, with the list ``radii``, without parameters and settings."""
         raise NotImplementedError(f"{type(self).__name__} writes no certificate file; set certify.files=false")

@@ -75,6 +75,16 @@ def takes(kind: Callable[..., Any], key: str, provided: Collection[str] = ()) ->
     return key in parameter_names(kind, provided) or (any_name and key not in provided)
 
 
+def lacks(kind: Callable[..., Any], method: str) -> bool:
+    """Whether a class does not define a method, or only has the one of its base that raises an error."""
+    found = getattr(kind, method, None)
+    return isinstance(kind, type) and (found is None or getattr(found, "__isabstractmethod__", False))
+
+
+def no_method(group: str, kind: Callable[..., Any], method: str) -> str:
+    return f"{group}._target_={class_path(kind)} has no method {method}; docs/extending.md shows what a class needs"
+
+
 def parameter_errors(
     kind: Callable[..., Any], given: Mapping[str, Any], group: str, provided: Collection[str] = ()
 ) -> Iterator[str]:

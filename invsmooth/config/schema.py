@@ -27,6 +27,7 @@ class Open:
     provided: tuple[str, ...] = ()  # parameters that the class gets from the program, if it has them
     # A free parameter of any of our options is a key of the config whichever option is chosen. null: not given.
     shared: bool = False
+    methods: tuple[str, ...] = ()  # that the class has to define
 
     @property
     def keys(self) -> list[str]:
@@ -83,7 +84,7 @@ class TestDataKeys:
 
 TEST_CROP: Any = "${data.test.crop}"
 CROP: Any = "${data.crop}"
-TEST_DATA = Open("data/test", TestDataKeys, provided=("root", "mirror", "crop"), shared=True)
+TEST_DATA = Open("data/test", TestDataKeys, provided=("root", "mirror", "crop"), shared=True, methods=("files",))
 
 
 @dataclass
@@ -148,13 +149,13 @@ class CertifyKeys:
 
 
 OPEN = {
-    "algo": Open("algo", AlgoKeys, provided=("setup",)),
-    "operator": Open("operator", OperatorKeys, provided=("ratio",), shared=True),
+    "algo": Open("algo", AlgoKeys, provided=("setup",), methods=("accumulate_gradients",)),
+    "operator": Open("operator", OperatorKeys, provided=("ratio",), shared=True, methods=("A", "A_adjoint")),
     "estimator": Open("estimator", EstimatorKeys),
-    "data": Open("data", DataKeys, provided=("root", "mirror", "crop")),
+    "data": Open("data", DataKeys, provided=("root", "mirror", "crop"), methods=("files",)),
     "data.test": TEST_DATA,
-    "attack": Open("attack", AttackKeys, shared=True),
-    "certify": Open("certify", CertifyKeys, shared=True),
+    "attack": Open("attack", AttackKeys, shared=True, methods=("search", "cost")),
+    "certify": Open("certify", CertifyKeys, shared=True, methods=("why_impossible", "uses", "certify")),
 }
 
 

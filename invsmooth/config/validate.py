@@ -30,7 +30,9 @@ def validate(cfg: DictConfig) -> None:
         raise ConfigError("\n".join(errors))
     # They check their parameters together, and are cheap to make.
     parts.build("attack", cfg.attack, OPEN["attack"].keys)
-    build_certifiers(cfg.certify)
+    for certifier in build_certifiers(cfg.certify):
+        if cfg.certify.files and not certifier.has_file:
+            raise ConfigError(f"certify.files=true: {certifier.name} has no record; set certify.files=false")
 
 
 def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:
@@ -64,6 +66,7 @@ def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:
     except ConfigError as error:
         yield str(error)
         return
+    yield from (parts.no_method(name, kind, m) for kind in classes for m in group.methods if parts.lacks(kind, m))
     # A class of ours has its own name, which the rows say. Another name does not choose another class.
     own, options = getattr(classes[0], "name", None), parts.packaged(group.folder)
     if "name" in group.keys and own not in (None, node.get("name")) and node.get("_target_") in options.values():

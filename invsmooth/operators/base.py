@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from abc import abstractmethod
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -34,9 +35,11 @@ class LinearOperator(nn.Module):
     name: ClassVar[str]  # of our own operators: what configs and files call them
     ratio: float = 1.0  # compression ratio m/n: what a network that is conditioned on the ratio gets
 
+    @abstractmethod
     def A(self, x: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has to define A(x)")
 
+    @abstractmethod
     def A_adjoint(self, y: Tensor) -> Tensor:
         raise NotImplementedError(f"{type(self).__name__} has to define A_adjoint(y)")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import time
+from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -72,6 +73,7 @@ class ReconstructionModule(L.LightningModule):
         """Forward passes for each patch of a batch; nearly all have a gradient taken through."""
         return self.updates_per_batch
 
+    @abstractmethod
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         """Add the gradients of one optimiser step by ``self.manual_backward``; return the loss,
         detached.

@@ -10,6 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 import invsmooth
+from invsmooth.certificates.certifier import Certifier
+from invsmooth.certificates.error import Error
 from invsmooth.config import cli, schema
 from invsmooth.config.parts import build, load_class, options, packaged, parameter_names, signature
 from invsmooth.config.schema import OPEN
@@ -402,3 +404,30 @@ def test_a_class_of_the_users_in_each_group() -> None:
             validate(config(*chosen))
         with pytest.raises(ConfigError, match=rf"{node}\.evry is no parameter of .*did you mean {node}\.every"):
             validate(config(*chosen, f"+{node}.evry=2"))
+
+
+class NoFile(Error):
+    name = "no_file"
+    record = Certifier.record
+
+
+@pytest.mark.parametrize(
+    ("node", "target", "method"),
+    [
+        ("operator", "invsmooth.operators.LinearOperator", "A_adjoint"),
+        ("attack", "tests.config.test_parts.Mask", "cost"),
+        ("algo", "invsmooth.training.ReconstructionModule", "accumulate_gradients"),
+        ("data.test", "tests.config.test_parts.Mask", "files"),
+        ("certify", "invsmooth.certificates.certifier.Certifier", "why_impossible"),
+    ],
+)
+def test_a_class_without_a_method_is_refused_before_any_work(node: str, target: str, method: str) -> None:
+    with pytest.raises(ConfigError, match=rf"{node}\._target_=\S+ has no method {method}; docs/extending.md"):
+        validate(config(f"{node.replace('.', '/')}=custom", f"{node}._target_={target}"))
+
+
+def test_a_certifier_without_a_record_goes_without_certificate_files() -> None:
+    chosen = ["certify=custom", f"certify._target_={__name__}.NoFile"]
+    with pytest.raises(ConfigError, match=r"certify\.files=true: no_file has no record; set certify\.files=false"):
+        validate(config(*chosen))
+    validate(config(*chosen, "certify.files=false"))

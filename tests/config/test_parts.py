@@ -43,6 +43,12 @@ class Mask:
         if every > 100:
             raise ValueError("every is too large")
 
+    def A(self, x: Any) -> Any:
+        return x
+
+    def A_adjoint(self, y: Any) -> Any:
+        return y
+
 
 class Loose:
     def __init__(self, **anything: Any) -> None:
