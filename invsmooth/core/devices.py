@@ -6,7 +6,6 @@ from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
-from omegaconf import DictConfig
 
 NO_DISTRIBUTED_JOBS = (
     "several devices for each job do not go together with --multirun: each further process would run the command, and "
@@ -33,11 +32,11 @@ def gpu_of_job(job: int, count: int) -> list[int]:
     return [job % count]
 
 
-def devices_of_job(trainer: DictConfig, one: bool = False) -> Any:
+def devices_of_job(accelerator: str, devices: Any, *, one: bool = False) -> Any:
     """``devices`` for Lightning's Trainer: the config's value, or 1 if ``one``. A job of a sweep
     with ``devices=1`` gets its own GPU. (A cluster shows each job only its own.)"""
-    if trainer.devices != 1 or trainer.accelerator not in ("gpu", "auto") or not in_sweep():
-        return 1 if one else trainer.devices
+    if devices != 1 or accelerator not in ("gpu", "auto") or not in_sweep():
+        return 1 if one else devices
     count = gpu_count()
     return gpu_of_job(int(HydraConfig.get().job.num), count) if count > 1 else 1
 

@@ -139,7 +139,8 @@ def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
 
 def trainer_settings(node: DictConfig) -> TrainerSettings:
     left_out = ("num_threads", "gradient_clip_val", "devices")
-    return TrainerSettings(**{k: v for k, v in plain(node).items() if k not in left_out}, devices=devices_of_job(node))
+    devices = devices_of_job(node.accelerator, node.devices)
+    return TrainerSettings(**{k: v for k, v in plain(node).items() if k not in left_out}, devices=devices)
 
 
 def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:

@@ -158,7 +158,8 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
         files = build.build_files(cfg.operator, cfg.estimator, cfg.ckpt, parts.estimator, folder)
     callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
     runner = L.Trainer(
-        accelerator=trainer.accelerator, devices=shard.devices or devices_of_job(trainer, one=True),
+        accelerator=trainer.accelerator,
+        devices=shard.devices or devices_of_job(trainer.accelerator, trainer.devices, one=True),
         logger=loggers if shard.rank == 0 else False,
         callbacks=[callback, *([RichProgressBar()] if trainer.progress_bar else [])], default_root_dir=folder,
         enable_progress_bar=trainer.progress_bar, enable_model_summary=False, inference_mode=False,

@@ -24,27 +24,27 @@ def sweeping(monkeypatch: pytest.MonkeyPatch) -> Any:
     return pretend
 
 
-def trainer(accelerator: str = "gpu", count: Any = 1) -> Any:
-    return OmegaConf.create({"accelerator": accelerator, "devices": count, "strategy": "auto"})
+def trainer(accelerator: str = "gpu", count: Any = 1) -> tuple[str, Any]:
+    return accelerator, count
 
 
 def test_jobs_go_round_the_gpus(sweeping: Any) -> None:
     assert [gpu_of_job(job, 3) for job in range(5)] == [[0], [1], [2], [0], [1]]
     for accelerator in ("gpu", "auto"):
         sweeping(job=6, gpus=4)
-        assert devices_of_job(trainer(accelerator)) == [2]
-        assert devices_of_job(trainer(accelerator), one=True) == [2]
+        assert devices_of_job(*trainer(accelerator)) == [2]
+        assert devices_of_job(*trainer(accelerator), one=True) == [2]
 
 
 def test_otherwise_the_config_says_it(sweeping: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     sweeping(job=6, gpus=1)  # as in a job of a cluster, which sees just its own
-    assert devices_of_job(trainer()) == 1
+    assert devices_of_job(*trainer()) == 1
     sweeping(job=6, gpus=4)
-    assert devices_of_job(trainer("cpu")) == 1
-    assert devices_of_job(trainer(count=[3])) == [3]
-    assert devices_of_job(trainer(count=2), one=True) == 1
+    assert devices_of_job(*trainer("cpu")) == 1
+    assert devices_of_job(*trainer(count=[3])) == [3]
+    assert devices_of_job(*trainer(count=2), one=True) == 1
     monkeypatch.undo()
-    assert devices_of_job(trainer()) == 1
+    assert devices_of_job(*trainer()) == 1
 
 
 def test_counting_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
