@@ -51,6 +51,12 @@ class Mask(LinearOperator):
     def __init__(self, every: int, ratio: float) -> None:
         super().__init__()
         self.every, self.ratio = every, ratio
+
+    def A(self, x, ratio):
+        return x * self.ratio
+
+    def A_adjoint(self, y, ratio):
+        return y * self.ratio
 """
 
 
