@@ -13,7 +13,7 @@ ROOT = Path(invsmooth.__file__).parent
 LAYERS = [
     {"core", "metrics"},
     {"cache"},
-    {"operators"},
+    {"operators", "lipschitz"},
     {"estimators"},
     {"attacks", "certificates", "checks", "data"},
     {"records"},
@@ -23,7 +23,7 @@ LAYERS = [
     {"evaluation"},
     {"sweeps"},
     {"pipeline"},
-    {"train", "evaluate", "report", "verify", "__main__"},
+    {"train", "evaluate", "report", "verify", "audit", "__main__"},
 ]
 """From the bottom to the top. A module may import from its own layer and from those below."""
 

@@ -19,6 +19,10 @@ class PremiseError(ValueError):
     """An estimator, operator or tensor that breaks an assumption of certificates or attacks."""
 
 
+class NoConstant(PremiseError):
+    """No Lipschitz constant is proven; the message says why."""
+
+
 class NotFiniteError(PremiseError, FloatingPointError):
     """Values that are nan or inf."""
 

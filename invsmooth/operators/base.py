@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from invsmooth.cache.content import content_key
 from invsmooth.cache.parts import class_path, is_ours, parameters
+from invsmooth.core.errors import NoConstant
 from invsmooth.core.hashes import array_sha256
 from invsmooth.core.rng import standard_normal
 
@@ -45,6 +46,10 @@ class LinearOperator(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.A(x)
+
+    def norm(self) -> float:
+        """A proven upper bound of ||A||, l2 to l2. Raises: NoConstant: none is known."""
+        raise NoConstant(f"operator {type(self).__name__} declares no norm() (an upper bound of ||A||)")
 
     def sha256(self) -> str:
         """SHA-256 of class, ratio and buffers (BUFFER_DIGITS decimals); of an operator from elsewhere also
@@ -85,6 +90,9 @@ class Wrapped(LinearOperator):
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         return self.operator.A_adjoint(y)
+
+    def norm(self) -> float:
+        return float(self.operator.norm()) if hasattr(self.operator, "norm") else super().norm()
 
     def sha256(self) -> str:
         return hash_of(self.operator, self.ratio)

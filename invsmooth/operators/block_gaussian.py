@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from invsmooth.core.parameters import Count
 from invsmooth.core.rng import generator_for
+from invsmooth.lipschitz.norms import matrix_norm
 from invsmooth.operators.base import LinearOperator
 
 
@@ -98,6 +99,11 @@ class BlockGaussian(LinearOperator):
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Images (B, 1, H, W), in the range of A^T, of measurements as :meth:`A` gives them."""
         return self.crop(F.conv_transpose2d(y, self.phi, stride=self.block))
+
+    def norm(self) -> float:
+        """||A||, from above: the largest singular value of Phi (float64, :mod:`invsmooth.lipschitz.norms`). Padding with
+        zeros and cropping do not increase it."""
+        return matrix_norm(self.phi.flatten(1))
 
     def crop(self, x: Tensor) -> Tensor:
         """Take the pad off an image of whole blocks; see the class about which size that leaves."""

@@ -17,3 +17,6 @@ class Identity(LinearOperator):
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         return y
+
+    def norm(self) -> float:
+        return 1.0

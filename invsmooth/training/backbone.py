@@ -124,6 +124,9 @@ class ReconstructionModule(L.LightningModule):
                 scaler.unscale_(optimizer.optimizer)
             torch.nn.utils.clip_grad_norm_(self.estimator.parameters(), self.setup_.clip)
         optimizer.step()
+        project = getattr(self.estimator, "project", None)  # onto the weights for which its constant is proven
+        if callable(project):
+            project()
 
     def step_schedule(self, interval: str) -> None:
         if {"halve": "epoch", "cosine": "step"}.get(self.setup_.schedule) == interval:
