@@ -6,5 +6,16 @@ from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.linear import MatchedFilter, Ridge
+from invsmooth.estimators.lipnet import LipNet
 
-__all__ = ["DPDNN", "Estimator", "ISTANetPP", "MatchedFilter", "Ridge", "as_estimator", "frozen", "load_checkpoint"]
+__all__ = [
+    "DPDNN",
+    "Estimator",
+    "ISTANetPP",
+    "LipNet",
+    "MatchedFilter",
+    "Ridge",
+    "as_estimator",
+    "frozen",
+    "load_checkpoint",
+]

@@ -2,12 +2,13 @@
 
 from invsmooth.training.adv import AdvTraining
 from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
+from invsmooth.training.certified import CertifiedTraining
 from invsmooth.training.jcb import JcbTraining
 from invsmooth.training.ord import OrdTraining
 from invsmooth.training.smt_adv import SmtAdvTraining
 from invsmooth.training.smt_grad import SmtGradTraining
 
 __all__ = [
-    "AdvTraining", "JcbTraining", "OrdTraining", "ReconstructionModule", "SmtAdvTraining", "SmtGradTraining",
-    "TrainingSetup",
+    "AdvTraining", "CertifiedTraining", "JcbTraining", "OrdTraining", "ReconstructionModule", "SmtAdvTraining",
+    "SmtGradTraining", "TrainingSetup",
 ]  # fmt: skip
