@@ -102,9 +102,12 @@ class ImageDataModule(L.LightningDataModule):
         """Number of test images, counted once for each setting."""
         return len(self.images["test"]) * self.n_settings
 
-    def train_dataloader(self) -> DataLoader[Tensor]:
+    def patch_batches(self) -> PatchBatches:
         own = self.patches
-        batches = PatchBatches(self.images["train"], own.patch_size, own.batch_size, own.augment, own.seed)
+        return PatchBatches(self.images["train"], own.patch_size, own.batch_size, own.augment, own.seed)
+
+    def train_dataloader(self) -> DataLoader[Tensor]:
+        own, batches = self.patches, self.patch_batches()
         trainer = self.trainer
         assert trainer is not None
         n_batches = math.ceil(own.n_patches / (own.batch_size * trainer.world_size))

@@ -3,12 +3,13 @@
 from invsmooth.training.adv import AdvTraining
 from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
 from invsmooth.training.certified import CertifiedTraining
+from invsmooth.training.fit_only import FitTraining
 from invsmooth.training.jcb import JcbTraining
 from invsmooth.training.ord import OrdTraining
 from invsmooth.training.smt_adv import SmtAdvTraining
 from invsmooth.training.smt_grad import SmtGradTraining
 
 __all__ = [
-    "AdvTraining", "CertifiedTraining", "JcbTraining", "OrdTraining", "ReconstructionModule", "SmtAdvTraining",
-    "SmtGradTraining", "TrainingSetup",
+    "AdvTraining", "CertifiedTraining", "FitTraining", "JcbTraining", "OrdTraining", "ReconstructionModule",
+    "SmtAdvTraining", "SmtGradTraining", "TrainingSetup",
 ]  # fmt: skip

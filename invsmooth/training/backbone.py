@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import resource
 import time
 from abc import abstractmethod
@@ -21,6 +22,9 @@ from invsmooth.data.datamodule import NamedImages
 from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
 from invsmooth.operators.measurement import Setting, measure
+
+FITTED = 40_000
+"""Patches that a closed-form fit takes."""
 
 
 @dataclass(frozen=True)
@@ -142,10 +146,13 @@ class ReconstructionModule(L.LightningModule):
         )
 
     def on_fit_start(self) -> None:
-        """Raises ConfigError: the algorithm needs the gradient in the input; there is none."""
+        """Fit what the estimator has in closed form, unless its weights were given.
+        Raises ConfigError: the algorithm needs the gradient in the input; there is none."""
         if not self.counting:
             self.estimator.register_forward_pre_hook(self.count_images)
             self.counting = True
+        if callable(fit := getattr(self.estimator, "fit", None)) and not bool(self.estimator.fitted):
+            fit(self.patches_to_fit(), [*self.train_operators], self.setup_.train_sigma_b)
         if not self.needs_input_gradient:
             return
         operator = self.train_operators[0]
@@ -156,6 +163,13 @@ class ReconstructionModule(L.LightningModule):
         if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:
             name = type(self.estimator).__name__
             raise ConfigError(f"estimator {name} is not differentiable in its input, which this algorithm needs")
+
+    def patches_to_fit(self) -> Tensor:
+        """The first patches of the training, at most FITTED: the same in every process."""
+        data = self.trainer.datamodule  # type: ignore[attr-defined]
+        batches, n = data.patch_batches(), data.patches
+        count = math.ceil(min(FITTED, n.n_patches * (self.trainer.max_epochs or 1)) / n.batch_size)
+        return torch.cat([batches[k] for k in range(count)])
 
     @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
     def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
