@@ -129,6 +129,7 @@ def test_projection_keeps_the_limit() -> None:
     assert net.linear(operator).norm() == pytest.approx(2, rel=1e-5)
 
 
+@torch.no_grad()
 def test_rounding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, with its unit roundoff in the bound."""
     for module in (steps, null_space, lipnet):

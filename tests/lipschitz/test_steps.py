@@ -63,6 +63,7 @@ def test_the_value_is_the_formula() -> None:
     assert np.allclose(step(x, growth).detach().numpy()[0, 0], expected, atol=1e-12)
 
 
+@torch.no_grad()
 def test_rounding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, whose rounding float64 shows: the bound for its unit roundoff holds, and is no million times too large."""
     monkeypatch.setattr(steps, "UNIT", 2.0**-24)
