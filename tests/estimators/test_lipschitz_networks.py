@@ -57,7 +57,7 @@ def test_the_learned_constant_has_a_gradient() -> None:
 def test_the_shares_of_the_steps_make_the_constant() -> None:
     net = disturbed(LipNet(4, 2, 3, constant=2.5))
     assert isinstance(net, LipNet)
-    assert float(net.growths().prod()) == pytest.approx(2.5)
+    assert net.growths().prod().item() == pytest.approx(2.5)
     assert bool((net.growths() >= 1).all())
 
 
