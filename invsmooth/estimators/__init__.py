@@ -5,6 +5,10 @@ from invsmooth.estimators.checkpoint import load_checkpoint
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
-from invsmooth.estimators.linear import MatchedFilter, Ridge
+from invsmooth.estimators.linear import IdentityEstimator, MatchedFilter, Ridge
+from invsmooth.estimators.lmmse import LMMSE
 
-__all__ = ["DPDNN", "Estimator", "ISTANetPP", "MatchedFilter", "Ridge", "as_estimator", "frozen", "load_checkpoint"]
+__all__ = [
+    "DPDNN", "LMMSE", "Estimator", "ISTANetPP", "IdentityEstimator", "MatchedFilter", "Ridge", "as_estimator", "frozen",
+    "load_checkpoint",
+]  # fmt: skip
