@@ -5,14 +5,17 @@ from invsmooth.estimators.checkpoint import load_checkpoint
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
-from invsmooth.estimators.linear import MatchedFilter, Ridge
+from invsmooth.estimators.linear import IdentityEstimator, MatchedFilter, Ridge
 from invsmooth.estimators.lipnet import LipNet
+from invsmooth.estimators.lmmse import LMMSE
 from invsmooth.estimators.null_space import NullSpace
 
 __all__ = [
     "DPDNN",
+    "LMMSE",
     "Estimator",
     "ISTANetPP",
+    "IdentityEstimator",
     "LipNet",
     "MatchedFilter",
     "NullSpace",
@@ -20,4 +23,4 @@ __all__ = [
     "as_estimator",
     "frozen",
     "load_checkpoint",
-]
+]  # fmt: skip

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -9,9 +12,15 @@ from torch.nn import functional as F
 from invsmooth.core.errors import PremiseError
 from invsmooth.core.parameters import Count, Positive
 from invsmooth.lipschitz.norms import matrix_norm, matrix_norm_tensor
+from invsmooth.lipschitz.rounding import largest_norm, product_rounding
 from invsmooth.operators.base import Operator
 from invsmooth.operators.block_gaussian import BlockGaussian, measurements_per_block
 from invsmooth.operators.identity import Identity
+
+IMAGES_AT_ONCE = 2048
+"""Of which the statistics are summed: it bounds the memory."""
+ALIKE = 1e-12
+"""Variance of a block, [0, 1] scale, below which training blocks count as equal."""
 
 
 class BlockLinear(nn.Module):
@@ -69,13 +78,9 @@ class BlockLinear(nn.Module):
         Args:
             images: shape (B, 1, H, W), on the [0, 1] scale; better more blocks than a block has pixels.
             sigma_b: standard deviation of b, on the same scale.
-        Raises: PremiseError: see :meth:`matrix`. ValueError: fewer than two whole blocks, or all alike."""
+        Raises: PremiseError: see :meth:`matrix`. ValueError: no two different whole blocks."""
         phi = self.matrix(operator).to(self.weight.device, torch.float64)
-        blocks = whole_blocks(images.to(phi), self.block)
-        if len(blocks) < 2 or not bool((blocks != blocks[0]).any()):
-            raise ValueError(f"a fit needs different training blocks of {self.block}×{self.block}; found {len(blocks)}")
-        mean = blocks.mean(0)
-        covariance = (blocks - mean).T @ (blocks - mean) / len(blocks)
+        mean, covariance = block_statistics(images, self.block, phi)
         cross = phi @ covariance
         of_y = cross @ phi.T + sigma_b**2 * torch.eye(len(phi)).to(phi)
         self.weight.copy_((torch.linalg.pinv(of_y, hermitian=True) @ cross).view_as(self.weight))
@@ -92,6 +97,10 @@ class BlockLinear(nn.Module):
         shrink = (self.limit / squared.clamp_min(self.limit**2).sqrt()).clamp_max(1)
         if bool((shrink < 1).any()):
             self.weight.copy_(((vectors * shrink) @ vectors.T @ w).view_as(self.weight))
+
+    @property
+    def fitted(self) -> bool:
+        return bool(self.weight.any())
 
     def norm(self) -> float:
         """The largest singular value of W, from above: the constant of this map in measurement space."""
@@ -112,8 +121,15 @@ class BlockLinear(nn.Module):
         )
         return matrix_norm(of_w @ of_phi.T)
 
+    def rounding(self, y: Tensor, eps: float) -> float:
+        """Upper bound of the rounding of :meth:`forward` in float64, for all y' within ``eps`` of any y of the batch."""
+        # The offset is one more term of the sums, as the last column of W and a 1 below each y_j.
+        of_block = torch.cat([self.weight.flatten(1), self.offset.flatten(1)])
+        at_most_blocks = math.prod(y.shape[-2:])
+        return product_rounding(of_block, len(of_block), largest_norm(y, eps) + math.sqrt(at_most_blocks))
+
     def check_fitted(self) -> None:
-        if not bool(self.weight.any()):
+        if not self.fitted:
             raise PremiseError(
                 "the linear map was not fitted to training images: load trained weights (ckpt=), or train it"
             )
@@ -124,6 +140,19 @@ def whole(x: Tensor, block: int) -> Tensor:
     return F.pad(x, (0, -x.shape[-1] % block, 0, -x.shape[-2] % block))
 
 
-def whole_blocks(images: Tensor, block: int) -> Tensor:
-    """The blocks (N, block²) of images (B, 1, H, W), pixels row by row; rests at the right and the bottom are left out."""
-    return F.unfold(images, block, stride=block).transpose(1, 2).flatten(0, 1)
+def block_statistics(images: Tensor, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean (block²) and covariance (block², block²) of the whole blocks of images (B, 1, H, W), pixels row by row; rests at
+    the right and the bottom are left out. Raises: ValueError: no two different blocks."""
+
+    def parts() -> Iterator[Tensor]:
+        for part in images.split(IMAGES_AT_ONCE):
+            yield F.unfold(part.to(like), block, stride=block).transpose(1, 2).flatten(0, 1)
+
+    n = len(images) * math.prod(side // block for side in images.shape[-2:])
+    if n == 0:
+        raise ValueError(f"training patches of {tuple(images.shape[-2:])} pixels hold no block of {block}×{block}")
+    mean = torch.stack([blocks.sum(0) for blocks in parts()]).sum(0) / n
+    covariance = torch.stack([(blocks - mean).T @ (blocks - mean) for blocks in parts()]).sum(0) / n
+    if float(covariance.trace()) < ALIKE:
+        raise ValueError(f"a fit needs different training blocks; found {n}, all alike")
+    return mean, covariance

@@ -10,7 +10,8 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invsmooth.core.errors import NoConstant
-from invsmooth.lipschitz.steps import UNIT, PotentialStep
+from invsmooth.lipschitz.rounding import UNIT, largest_norm
+from invsmooth.lipschitz.steps import PotentialStep
 from invsmooth.operators.base import Operator
 from invsmooth.operators.identity import Identity
 
@@ -73,7 +74,7 @@ class LipNet(nn.Module):
 
     def inexactness(self, operator: Operator, y: Tensor, eps: float) -> float:
         """Rounding in float64: the error of each step, enlarged by the constants of the steps after it."""
-        size = float(y.double().flatten(1).norm(dim=1).max()) + eps + GREY * math.sqrt(y[0].numel())
+        size = largest_norm(y, eps) + GREY * math.sqrt(y[0].numel())
         error = ROUNDOFF * size
         for step, growth in zip(self.steps, self.growths().tolist(), strict=True):
             assert isinstance(step, PotentialStep)

@@ -15,7 +15,8 @@ from invsmooth.core.parameters import Count, Positive
 from invsmooth.estimators.block_linear import BlockLinear
 from invsmooth.estimators.lipnet import GREY
 from invsmooth.lipschitz.constants import operator_norm_bound
-from invsmooth.lipschitz.steps import UNIT, PotentialStep
+from invsmooth.lipschitz.rounding import UNIT, largest_norm
+from invsmooth.lipschitz.steps import PotentialStep
 from invsmooth.operators.base import LinearOperator, Operator
 from invsmooth.operators.block_gaussian import BlockGaussian, measurements_per_block
 
@@ -90,7 +91,7 @@ class NullSpace(nn.Module):
 
     @property
     def fitted(self) -> bool:
-        return all(bool(linear.weight.any()) for linear in self.linears())
+        return all(linear.fitted for linear in self.linears())
 
     def fit(self, images: Tensor, operators: Sequence[LinearOperator], sigma_b: float) -> None:
         """Each W in closed form; see :meth:`BlockLinear.fit`."""
@@ -127,7 +128,7 @@ class NullSpace(nn.Module):
     def inexactness(self, operator: Operator, y: Tensor, eps: float) -> float:
         """Rounding in float64: of each step, enlarged by the constants of the steps after it (all at most 1)."""
         linear, norm = self.linear(operator), operator_norm_bound(operator)
-        measured = float(y.double().flatten(1).norm(dim=1).max()) + eps
+        measured = largest_norm(y, eps)
         pixels = y[0].numel() / len(linear.weight) * self.block**2
         grey, first = GREY * math.sqrt(pixels), linear.norm()
         offset = float(linear.offset.detach().double().norm()) * math.sqrt(pixels) / self.block

@@ -9,9 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from invsmooth.lipschitz.norms import conv_norm, conv_norm_tensor
-
-UNIT = 2.0**-53
-"""Unit roundoff of float64."""
+from invsmooth.lipschitz.rounding import UNIT
 
 
 class PotentialStep(nn.Module):

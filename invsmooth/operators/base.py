@@ -92,7 +92,8 @@ class Wrapped(LinearOperator):
         return self.operator.A_adjoint(y)
 
     def norm(self) -> float:
-        return float(self.operator.norm()) if hasattr(self.operator, "norm") else super().norm()
+        declared = getattr(self.operator, "norm", None)
+        return float(declared()) if callable(declared) else super().norm()
 
     def sha256(self) -> str:
         return hash_of(self.operator, self.ratio)
