@@ -282,7 +282,8 @@ def register() -> None:
     store = ConfigStore.instance()
     for group, name, node in (
         (None, "run", Run), (None, "audit", Audit), (None, "report", Report), ("task", "task", Task),
-        ("trainer", "trainer", TrainerConfig), ("logger", "logger", Logger), ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
+        ("trainer", "trainer", TrainerConfig), ("logger", "logger", Logger),
+        ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
     ):  # fmt: skip
         store.store(group=group, name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.

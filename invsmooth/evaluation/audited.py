@@ -84,7 +84,8 @@ def audit_setting(
         images: the test images. The search starts from the first of them.
     Returns: what was found; the columns psnr, psnr_worst, compared, size and frontier; the lines of frontier.parquet.
     Raises: PremiseError: estimator and operator do not belong together, or f has no gradient."""
-    setting = replace(setting, operator=in_float64(setting.operator))
+    exact: Any = in_float64(setting.operator)
+    setting = replace(setting, operator=exact)
     measurements = [measured_in(setting, image.names, image.x) for image in images]
     checked(estimator, measurements[0].setting.operator, measurements[0].y, measurements[0].x)
     mean = float(torch.cat([quality(estimator, m) for m in measurements]).mean())

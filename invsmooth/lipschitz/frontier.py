@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,9 +67,9 @@ def frontier(images: Tensor, operator: Operator, psnr: Sequence[float]) -> Front
     """:func:`minimal_constant` for several PSNR values, with the pairs that attain it."""
     if len(images) < 2:
         raise ValueError(f"{len(images)} images have no pair; at least two are needed")
-    operator = in_float64(operator) if isinstance(operator, nn.Module) else operator
+    exact: Any = in_float64(operator) if isinstance(operator, nn.Module) else operator
     x = images.double()
-    y = torch.cat([operator.A(part).flatten(1) for part in x.split(CHUNK)])
+    y = torch.cat([exact.A(part).flatten(1) for part in x.split(CHUNK)])
     n_pixels = x[0].numel()
     errors = [error_norm(p, n_pixels) for p in psnr]
     best, pairs = [0.0] * len(errors), [(0, 1)] * len(errors)
@@ -78,7 +79,7 @@ def frontier(images: Tensor, operator: Operator, psnr: Sequence[float]) -> Front
             quotient = (distance.sqrt() - 2 * error) / measured.clamp_min(UNSEEN**2).sqrt()
             for place in quotient.flatten().topk(min(CANDIDATES, quotient.numel())).indices.tolist():
                 i, j = first + place // len(x), place % len(x)
-                value = -math.inf if distance.flatten()[place] == 0 else pair_constant(x[i], x[j], operator, error)
+                value = -math.inf if distance.flatten()[place] == 0 else pair_constant(x[i], x[j], exact, error)
                 if value > best[k]:
                     best[k], pairs[k] = value, (i, j)
     return Frontier(tuple(map(float, psnr)), tuple(best), tuple(pairs))

@@ -118,5 +118,5 @@ def write(
     torch.save([one.evidence for one in found], folder / audits.PAIRS)
     titles = [f"m/n = {line['ratio']:g}, {line['threat']}: {line['found']:.4g}, {line['verdict']}" for line in rows]
     save(perturbation_figure([(t, one.pictures) for t, one in zip(titles, found, strict=True)]), folder / "worst")
-    for line in filter(None, map(said, rows)):
-        log.error(line)
+    for sentence in filter(None, map(said, rows)):
+        log.error(sentence)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -12,7 +14,7 @@ from invsmooth.reporting.averages import grouped
 from invsmooth.reporting.styles import PALETTE
 
 MOST = 12  # panels
-KINDS = {
+KINDS: dict[str, dict[str, Any]] = {
     "declared": {"marker": "o", "label": "declared constant (filled: proven)"},
     "found": {"marker": "^", "label": "lower bound that the audit found"},
 }
@@ -29,7 +31,7 @@ def frontier_figure(audits: pd.DataFrame, frontiers: pd.DataFrame) -> Figure:
     panels = grouped(frontiers, PROBLEM)[:MOST]
     per_line = min(2, max(1, len(panels)))
     n_lines = max(1, -(-len(panels) // per_line))
-    figure = Figure(figsize=(1 + 5.2 * per_line, 0.6 + 4.2 * n_lines), layout="constrained")
+    figure = Figure(figsize=(1 + 5.2 * per_line, 0.6 + 5 * n_lines), layout="constrained")
     axes = figure.subplots(n_lines, per_line, squeeze=False).flatten()
     for place in axes[len(panels) :]:
         place.set_visible(False)
@@ -56,7 +58,7 @@ def draw(axes: Axes, panel: dict[str, object], curve: pd.DataFrame, audits: pd.D
         handles.append(Line2D([], [], color=style["color"], marker="s", linestyle="", label=name))
     handles += [Line2D([], [], color="dimgrey", linestyle="", **look) for look in KINDS.values()]
     handles.append(Line2D([], [], color="dimgrey", linewidth=0.7, label=SPAN))
-    axes.legend(handles=handles, fontsize=6, loc="upper left")
+    axes.legend(handles=handles, fontsize=7, frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.14))
     unit = "blocks" if panel["operator"] == "block_gaussian" else "images"
     axes.set_title(
         f"{panel['dataset']}, {panel['operator']}, m/n = {panel['ratio']:g}, σ_b = {panel['sigma_b']:g}\n"
