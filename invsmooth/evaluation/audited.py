@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.checks.lipschitz_search import Map, Pair, Search, evaluated, search, search_from
-from invsmooth.core.errors import NoConstant
+from invsmooth.core.errors import NoConstant, PremiseError
 from invsmooth.data.datamodule import NamedImages
 from invsmooth.estimators.premises import checked
 from invsmooth.lipschitz.constants import declaring, in_float64, inexactness, lipschitz_constant
@@ -87,7 +87,7 @@ def audit_setting(
     exact: Any = in_float64(setting.operator)
     setting = replace(setting, operator=exact)
     measurements = [measured_in(setting, image.names, image.x) for image in images]
-    checked(estimator, measurements[0].setting.operator, measurements[0].y, measurements[0].x)
+    check(estimator, measurements[0])
     mean = float(torch.cat([quality(estimator, m) for m in measurements]).mean())
     units, pair = compared([image.x for image in images], setting.operator), None
     of = {"compared": len(units), "size": int(units.shape[-1])}
@@ -101,6 +101,14 @@ def audit_setting(
         lines = [of | {"psnr": p, "constant": c} for p, c in zip(CURVE, curve.constants, strict=False)]
     starts = measurements[: budget.n_images]
     return [audit_threat(estimator, starts, threat, budget, pair) for threat in budget.threats], about, lines
+
+
+def check(estimator: nn.Module, first: Measured) -> None:
+    try:
+        checked(estimator, first.setting.operator, first.y, first.x)
+    except RuntimeError as error:
+        what = f"the estimator fails on a measurement of shape {tuple(first.y.shape)} in float64"
+        raise PremiseError(f"{what}: {error}") from error
 
 
 def measured_in(setting: Setting, names: Sequence[str], x: Tensor) -> Measured:
