@@ -13,6 +13,8 @@ from invsmooth.core.errors import ConfigError
 
 schema.register()
 
+NAMES = ("results.parquet", "audit.parquet")
+
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="report")
 def app(cfg: DictConfig) -> None:
@@ -28,10 +30,12 @@ def app(cfg: DictConfig) -> None:
 def find_runs(pattern: str) -> list[Path]:
     """The run folders that a glob matches or that lie below. Raises: ConfigError: there is none."""
     matches = [Path(p) for p in glob.glob(pattern, recursive=True)]
-    files = {f for m in matches for f in ([m] if m.name == "results.parquet" else m.rglob("results.parquet"))}
+    files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
     if not files:
-        raise ConfigError(f"runs={pattern}: no results.parquet there or below ({len(matches)} paths match the glob)")
-    return sorted(f.parent for f in files)
+        raise ConfigError(
+            f"runs={pattern}: no {' or '.join(NAMES)} there or below ({len(matches)} paths match the glob)"
+        )
+    return sorted({f.parent for f in files})
 
 
 def main() -> None:

@@ -54,7 +54,7 @@ def test_reports_need_no_network() -> None:
     """A report, and --help, do not wait for torch and Lightning to be imported."""
     code = """if True:
         import sys
-        import invsmooth.evaluate, invsmooth.report, invsmooth.reporting, invsmooth.train, invsmooth.verify
+        import invsmooth.audit, invsmooth.evaluate, invsmooth.report, invsmooth.reporting, invsmooth.train, invsmooth.verify
         sys.exit(len({"torch", "lightning"} & set(sys.modules)))
     """
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

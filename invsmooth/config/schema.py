@@ -240,6 +240,36 @@ class Run:
 
 
 @dataclass
+class AuditKeys:
+    """The search for the largest ||f(y) - f(y')|| / ||y - y'||."""
+
+    n_images: Count = 2  # test images whose measurements the search starts from
+    n_restarts: Count = 2  # starts from each
+    n_iter: Count = 20  # power iterations of each start
+    n_steps: Count = 40  # evaluations of the quotient after them
+    # What is moved: y -> f(y), or z -> f(Az + b).
+    threat: Annotated[str, hints.one_of("measurement", "signal", "both")] = "measurement"
+    claim: NotNegative | None = None  # a constant to test, e.g. one that is published for the network
+
+
+@dataclass
+class Audit:
+    """``python -m invsmooth.audit``. Without what only attacks, certificates and trainings need."""
+
+    task: Task = MISSING
+    algo: Annotated[dict[str, Any], OPEN["algo"]] = field(default_factory=OPEN["algo"].node)
+    operator: Annotated[dict[str, Any], OPEN["operator"]] = field(default_factory=OPEN["operator"].node)
+    estimator: Annotated[dict[str, Any], OPEN["estimator"]] = field(default_factory=OPEN["estimator"].node)
+    data: Annotated[dict[str, Any], OPEN["data"]] = field(default_factory=OPEN["data"].node)
+    trainer: TrainerConfig = MISSING
+    audit: AuditKeys = field(default_factory=AuditKeys)
+    seed: int = 0
+    report: bool = True  # table and figure at the end
+    ckpt: hints.File = None  # the network to audit; null: the estimator as it is built
+    trust: hints.Modules = field(default_factory=list)  # modules whose classes checkpoints may name
+
+
+@dataclass
 class Report:
     """``python -m invsmooth.report``."""
 
@@ -251,8 +281,9 @@ def register() -> None:
     """Put the schemas into Hydra's config store, where the files of ``conf/`` name them in their defaults."""
     store = ConfigStore.instance()
     for group, name, node in (
-        (None, "run", Run), (None, "report", Report), ("task", "task", Task), ("trainer", "trainer", TrainerConfig),
-        ("logger", "logger", Logger), ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
+        (None, "run", Run), (None, "audit", Audit), (None, "report", Report), ("task", "task", Task),
+        ("trainer", "trainer", TrainerConfig), ("logger", "logger", Logger),
+        ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
     ):  # fmt: skip
         store.store(group=group, name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.

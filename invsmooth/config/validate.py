@@ -20,19 +20,24 @@ from invsmooth.data.splits import HOLDOUT
 
 def validate(cfg: DictConfig) -> None:
     """Check the whole config of a run. Raises: ConfigError: with every mistake that was found."""
+    validate_nodes(cfg, Run)
+    # They check their parameters together, and are cheap to make.
+    parts.build("attack", cfg.attack, OPEN["attack"].keys)
+    for certifier in build_certifiers(cfg.certify):
+        if cfg.certify.files and not certifier.has_file:
+            raise ConfigError(f"certify.files=true: {certifier.name} has no record; set certify.files=false")
+
+
+def validate_nodes(cfg: DictConfig, schema: type) -> None:
+    """Check every key. Raises: ConfigError: with every mistake that was found."""
     found = [
-        *node_errors(cfg, Run),
+        *node_errors(cfg, schema),
         *operator_conflicts(cfg.operator),
         *data_conflicts(cfg.data),
         *trainer_conflicts(cfg),
     ]
     if errors := list(dict.fromkeys(found)):
         raise ConfigError("\n".join(errors))
-    # They check their parameters together, and are cheap to make.
-    parts.build("attack", cfg.attack, OPEN["attack"].keys)
-    for certifier in build_certifiers(cfg.certify):
-        if cfg.certify.files and not certifier.has_file:
-            raise ConfigError(f"certify.files=true: {certifier.name} has no record; set certify.files=false")
 
 
 def node_errors(node: DictConfig, schema: type, prefix: str = "") -> Iterator[str]:

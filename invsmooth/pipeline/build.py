@@ -82,7 +82,7 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
             check_reloads(describe_estimator(cfg.estimator), estimator, trust)
         except CheckpointError as error:
             raise ConfigError(f"estimator: it could be trained, but not loaded again: {error}") from error
-    if cfg.resume is not None and trains:
+    if trains and cfg.resume is not None:
         check_resumable(Path(cfg.resume), estimator, trust)
     if cfg.ckpt is not None:
         state = load_checkpoint(cfg.ckpt, trust=trust).state_dict()

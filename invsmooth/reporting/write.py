@@ -6,8 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from invsmooth.core.files import write_text
+from invsmooth.records.audits import AUDIT
 from invsmooth.records.rows import read_rows
 from invsmooth.reporting.artefacts import write_artefacts
+from invsmooth.reporting.audits import report_audits
 from invsmooth.reporting.averages import PANEL, Averages
 from invsmooth.reporting.figures.certificate import certificate_figure
 from invsmooth.reporting.figures.truth import has_curves, truth_figure
@@ -24,9 +26,15 @@ MOST = 16  # settings in a figure: more would be unreadable, and take minutes
 
 def report(folders: Sequence[Path], out: Path) -> list[Path]:
     """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``,
-    print a short table and the paths. Returns: the files written.
+    print a short table and the paths; of audits among them audit.md and the frontier. Returns: the files written.
 
     Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read."""
+    if audits := [f for f in folders if (f / AUDIT).is_file()]:
+        written = report_audits(audits, out)
+        for path in written:
+            print(path.resolve())
+        rest = [f for f in folders if f not in audits]
+        return [*written, *(report(rest, out) if rest else [])]
     rows, declared = read_rows(folders)
     runs = read_runs(rows)
     averages = Averages(with_methods(rows, runs), declared)

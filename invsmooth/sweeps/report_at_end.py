@@ -88,7 +88,7 @@ def conclude(config: DictConfig) -> int:
     if not ended:
         log.error("no job left a folder in %s: hydra.sweep.subdir has to be one folder name for each job", folder)
         return 1
-    if config.sweep == "plan":
+    if config.get("sweep") == "plan":  # an audit has no such key
         return conclude_plan(folder, ended)
     code = exit_code(ended)
     finished = [o.folder for o in ended if o.exit_code == 0]
