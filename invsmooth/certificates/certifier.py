@@ -177,7 +177,8 @@ class Certifier(ABC):
 
     def certified_error(self, certificate: Certificate, i: int) -> float:
         """The certified MSE to the clean image, which the curve ``"psnr"`` is of, for image i of a
-        certificate at one radius; nan for none."""
+        certificate at one radius; nan for none. Here its field ``certified_error``, if it has one,
+        else the bound."""
         return float(getattr(certificate, "certified_error", certificate.bound)[i])
 
     def recorded_error(self, row: Mapping[str, Any]) -> float:

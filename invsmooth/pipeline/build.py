@@ -162,6 +162,9 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
     names = [c.name for c in evaluation.certifiers]
     if len(set(names)) < len(names):
         raise ConfigError(f"certify.certifiers: two have the same name ({', '.join(names)}); leave one out")
+    if evaluation.pixel_intervals != "none" and evaluation.levels == [None]:
+        nothing = f"certify={','.join(names)} smooths nothing"
+        raise ConfigError(f"certify.pixel_intervals={evaluation.pixel_intervals} has no effect: {nothing}")
     for certifier in evaluation.certifiers:
         if certifier.declared.at == "cell" and not evaluation.parts_of(certifier):
             others = f"certify.certifiers={','.join(names)}: {certifier.name} combines certificates of others"

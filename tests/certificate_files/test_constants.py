@@ -68,10 +68,10 @@ def test_untouched_files_hold_up(tmp_path: Path, certifiers: tuple[str, ...], op
 
 
 def test_a_network_without_a_constant_has_its_reason_in_the_file(tmp_path: Path) -> None:
-    path = make(tmp_path, "lipschitz", net={"declares": float("inf")})
+    path = make(tmp_path, "lipschitz", net={"rho": -1.0})
     record = read_record(path)
     certificate = record["certificates"][0]
-    reason = "no certificate: the constant is declared as inf: it has to be a finite number >= 0"
+    reason = "no certificate: the inexactness is declared as -1.0: it has to be a finite number >= 0"
     assert [row["reason"] for row in certificate["radii"]] == [reason] * 3
     assert (certificate["lipschitz"], certificate["sigma"], certificate["n_samples"]) == ("nan", None, 0)
     assert findings(record, path) == []
