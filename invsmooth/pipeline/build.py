@@ -162,8 +162,14 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
     names = [c.name for c in evaluation.certifiers]
     if len(set(names)) < len(names):
         raise ConfigError(f"certify.certifiers: two have the same name ({', '.join(names)}); leave one out")
+    if evaluation.pixel_intervals != "none" and evaluation.levels == [None]:
+        nothing = f"certify={','.join(names)} smooths nothing"
+        raise ConfigError(f"certify.pixel_intervals={evaluation.pixel_intervals} has no effect: {nothing}")
     for certifier in evaluation.certifiers:
-        for sigma in evaluation.sigma:
+        if certifier.declared.at == "cell" and not evaluation.parts_of(certifier):
+            others = f"certify.certifiers={','.join(names)}: {certifier.name} combines certificates of others"
+            raise ConfigError(f"{others}, and none of these has one of the kind; add error, mean or lipschitz")
+        for sigma in evaluation.levels:
             try:
                 certifier.check(evaluation.each(certifier, sigma))
             except ValueError as error:

@@ -1,5 +1,5 @@
 """Result rows: one for each (image, eps, sigma, sigma_b, ratio, certifier), in a Parquet file (SPEC
-section 8).
+section 8). A certifier that does not smooth has no sigma there.
 
 A file has the columns of SCHEMA, then those that its certifiers declare. The declarations are in
 the file's metadata: reports need neither torch nor the package that a part comes from."""
@@ -46,6 +46,9 @@ SCHEMA = pa.schema(
 )  # fmt: skip
 """The columns that every file has. What SPEC section 8 does not say of them:
 
+- sigma, eps_over_sigma: null or nan in the rows of certifiers that do not smooth (one for each image
+  and eps): n_samples is 0 and the confidence 1. Their attack is on the estimator itself, whatever
+  ``attack.target`` is (attack_target: base). psnr_median: of the reconstruction itself.
 - algo, task: their names in training, also in an evaluation of its checkpoint. estimator: the class
   of the network.
 - bound: the certified MSE of the row's certifier (docs/theory.md). Without a certificate it is nan,

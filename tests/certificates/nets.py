@@ -1,6 +1,8 @@
-"""A small estimator that is neither linear nor smooth."""
+"""Small estimators: one that is neither linear nor smooth, one that declares its Lipschitz constant."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,3 +24,25 @@ class ReluNet(nn.Module):
     def forward(self, y: Tensor, operator: object) -> Tensor:
         flat = y.flatten(1)
         return (flat + self.second(self.first(flat - 0.5).relu())).view_as(y)
+
+
+class Scaled(nn.Module):
+    """scale · A^T y, with the constant that it ``declares`` for A with ||A|| = 1 (left out: the right one), and rho."""
+
+    def __init__(self, scale: float = 1.0, declares: float | None = None, rho: float = 0.0) -> None:
+        super().__init__()
+        self.scale, self.declares, self.rho = scale, declares, rho
+
+    def forward(self, y: Tensor, operator: Any) -> Tensor:
+        return self.scale * operator.A_adjoint(y)
+
+    def lipschitz(self, operator: Any) -> float:
+        return (abs(self.scale) if self.declares is None else self.declares) * float(operator.norm())
+
+    def inexactness(self, operator: Any, y: Tensor, eps: float) -> float:
+        ASKED.append((y.dtype, len(y), eps))
+        return self.rho
+
+
+ASKED: list[tuple[torch.dtype, int, float]] = []
+"""What :meth:`Scaled.inexactness` was asked for, of any copy."""

@@ -31,3 +31,22 @@ def test_two_certifiers_of_one_name_are_refused() -> None:
     cfg = config("certify.certifiers=[error,invsmooth.certificates.error.Error]")
     with pytest.raises(ConfigError, match="two have the same name"):
         build_evaluation(cfg, 1)
+
+
+def test_best_needs_something_to_choose_from() -> None:
+    cfg = config("certify=best", "certify.certifiers=[discrepancy,best]")
+    with pytest.raises(ConfigError, match="best combines certificates of others, and none of these has one"):
+        build_evaluation(cfg, 1)
+    evaluation = build_evaluation(config("certify=best"), 1)
+    assert [c.name for c in evaluation.parts_of(evaluation.certifiers[-1])] == ["error", "mean", "lipschitz"]
+    assert evaluation.levels == [None, *evaluation.sigma]
+
+
+def test_lipschitz_has_its_threat_and_no_levels_of_noise() -> None:
+    evaluation = build_evaluation(config("certify=lipschitz", "certify.threat=measurement", "certify.sigma=[12,25]"), 1)
+    assert evaluation.certifiers[0].parameters == {"threat": "measurement"}
+    assert evaluation.levels == [None]
+    with pytest.raises(ConfigError, match="certify.pixel_intervals=pointwise has no effect: certify=lipschitz smooths"):
+        build_evaluation(config("certify=lipschitz", "certify.pixel_intervals=pointwise"), 1)
+    with pytest.raises(ConfigError, match="certify.threat=image is not allowed"):
+        build_evaluation(config("certify=lipschitz", "certify.threat=image"), 1)

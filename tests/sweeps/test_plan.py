@@ -36,7 +36,8 @@ class Runs:
         self.net = ISTANetPP(1, 4).eval()
         torch.save({"state_dict": {}}, folder / "some.ckpt")
         monkeypatch.setattr(pipeline.build, "build_estimator", lambda cfg, trains: self.net)
-        self.net.register_forward_pre_hook(self.count)
+        # A function is not copied with the network, and counts for its copies, too.
+        self.net.register_forward_pre_hook(lambda net, arguments: self.count(net, arguments))
 
     def count(self, net: torch.nn.Module, arguments: tuple) -> None:
         self.images += len(arguments[0])
@@ -89,6 +90,27 @@ def test_the_cost_that_is_planned_is_what_it_takes(run: Runs, certify: str, more
     assert len(rows(folder)) == plan.cells
     after = run.plan(*grid)
     assert (after.done, after.costs) == (plan.cells, [])
+
+
+@pytest.mark.parametrize("certifiers", ["[lipschitz]", "[mean,lipschitz,best]"])
+def test_a_constant_costs_one_evaluation_and_one_in_each_check(
+    run: Runs, certifiers: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And the certificate files of a run with the best of all hold up."""
+    grid = [f"certify.certifiers={certifiers}", "certify.sigma=[12,25]", "attack.eps=[0,0.1]", "attack.n_iter=3"]
+    monkeypatch.setattr(ISTANetPP, "lipschitz", lambda net, operator: 50.0, raising=False)
+    plan = run.plan(*grid)
+    smooths = "mean" in certifiers
+    assert (plan.cells, plan.impossible) == (2 * 2 * 2 * (1 + 2 * 2 * smooths), 0)
+    assert [c.kind for c in plan.costs].count("draws") == 2 * 2 * 2 * smooths
+    if not smooths:  # f(y) and two images more, f and its control at two attacks, f^(y), f^ under the attack
+        assert [c.evals for c in plan.costs if c.kind == "rest"] == [1 + 2 + 2 * 2 + 1 + 1] * 4
+    folder = run(*grid)
+    assert sum(cost.evals for cost in plan.costs) == pytest.approx(run.images - PROBES, rel=0.01)
+    assert len(rows(folder)) == plan.cells
+    after = run.plan(*grid)
+    assert (after.done, after.costs) == (plan.cells, [])
+    assert verify.run([str(folder)]) == 0
 
 
 def test_what_is_done_is_neither_computed_nor_changed(run: Runs) -> None:
