@@ -27,9 +27,18 @@ def conformal_rank(n: int, alpha: float) -> int | None:
         raise ValueError(f"alpha={alpha} has to be in (0, 1); write 0.1 for a probability of 90 %")
     if n < 0:
         raise ValueError(f"n={n} has to be at least 0")
-    # As a fraction: in floating point (1 - 0.7) · 10 exceeds 3, and the rank would be 4.
-    rank = math.ceil((1 - Fraction(alpha).limit_denominator(10**9)) * (n + 1))
+    rank = math.ceil(confidence_of(alpha) * (n + 1))
     return rank if rank <= n else None
+
+
+def fewest(alpha: float) -> int:
+    """The least number of calibration images that give a floor."""
+    return math.ceil(confidence_of(alpha) / (1 - confidence_of(alpha)))
+
+
+def confidence_of(alpha: float) -> Fraction:
+    """1 - alpha. In floating point (1 - 0.7) · 10 exceeds 3, and the rank would be 4."""
+    return 1 - Fraction(alpha).limit_denominator(10**9)
 
 
 def calibrated(errors: Sequence[float], alpha: float) -> float | None:
@@ -37,7 +46,7 @@ def calibrated(errors: Sequence[float], alpha: float) -> float | None:
 
     Args:
         errors: ||f(y) - x|| of the calibration images, l2 over one whole image, pixels in [0, 1]; inf is allowed.
-    Returns: None if there are too few: fewer than (1 - alpha) / alpha.
+    Returns: None if there are too few (:func:`fewest`).
     Raises: ValueError: alpha outside (0, 1), or an error that is negative or nan."""
     if not all(e >= 0 for e in errors):
         raise ValueError(f"the error norms of the calibration images have to be numbers >= 0, not {list(errors)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -41,7 +42,7 @@ def threshold(y: Tensor, operator: object = None) -> Tensor:
     return 0.3 + torch.nn.functional.softshrink(y - 0.3, 0.05)
 
 
-def calibrations(f) -> tuple[np.ndarray, Tensor, Tensor]:  # noqa: ANN001
+def calibrations(f: Callable[[Tensor], Tensor]) -> tuple[np.ndarray, Tensor, Tensor]:
     """q of TRIALS independent calibrations, and a new image (x, y) for each."""
     x, y = images(0, TRIALS * N)
     errors = norm(f(y) - x).reshape(TRIALS, N)
@@ -76,7 +77,7 @@ def test_holds_under_pgd_where_plain_conformal_prediction_does_not() -> None:
 
 
 def test_of_one_calibration_the_coverage_has_its_beta_distribution() -> None:
-    """Given the calibration images, the coverage of q is that of an order statistic of uniform numbers: Beta(k, n + 1 - k)."""
+    """Given the calibration images, q covers as an order statistic of uniform numbers does: Beta(k, n + 1 - k)."""
     rng, k = np.random.default_rng(3), conformal_rank(N, ALPHA)
     assert k == 12
     coverage = np.array([calibrated(rng.random(N), ALPHA) for _ in range(4000)])
@@ -87,8 +88,8 @@ def test_of_one_calibration_the_coverage_has_its_beta_distribution() -> None:
 
 @pytest.mark.parametrize(
     ("n", "alpha", "rank"),
-    [(9, 0.1, 9), (8, 0.1, None), (19, 0.05, 19), (18, 0.05, None), (99, 0.1, 90), (100, 0.1, 91), (9, 0.7, 3), (0, 0.5, None),
-     (1, 0.5, 1), (4, 0.9, 1), (9, 1 - 0.9, 9), (29, 0.3, 21), (998, 0.001, None), (999, 0.001, 999)],
+    [(9, 0.1, 9), (8, 0.1, None), (19, 0.05, 19), (18, 0.05, None), (99, 0.1, 90), (100, 0.1, 91), (9, 0.7, 3),
+     (0, 0.5, None), (1, 0.5, 1), (4, 0.9, 1), (9, 1 - 0.9, 9), (29, 0.3, 21), (998, 0.001, None), (999, 0.001, 999)],
 )  # fmt: skip
 def test_rank(n: int, alpha: float, rank: int | None) -> None:
     """Exact, though (1 - 0.7) · 10 > 3 and 1 - 0.9 < 0.1 in floating point."""
