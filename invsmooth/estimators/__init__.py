@@ -7,6 +7,7 @@ from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.linear import MatchedFilter, Ridge
 from invsmooth.estimators.lipnet import LipNet
+from invsmooth.estimators.null_space import NullSpace
 
 __all__ = [
     "DPDNN",
@@ -14,6 +15,7 @@ __all__ = [
     "ISTANetPP",
     "LipNet",
     "MatchedFilter",
+    "NullSpace",
     "Ridge",
     "as_estimator",
     "frozen",
