@@ -42,15 +42,15 @@ ROW = {"lipschitz": 1.5, "inexactness": 0.25, "eps": 2.0, "ratio": 1.0, "sigma_b
 
 
 class Set:
-    """Twenty images."""
+    """Images by their numbers."""
 
     name = "twenty"
 
-    def __init__(self, n: int = 20) -> None:
-        self.n = n
+    def __init__(self, first: int = 0, n: int = 20) -> None:
+        self.numbers = range(first, first + n)
 
     def files(self, split: str) -> dict[str, np.ndarray]:
-        return {str(k): np.random.default_rng(k).random((12, 16 - 4 * (k % 2))) for k in range(self.n)}
+        return {str(k): np.random.default_rng(k).random((12, 16 - 4 * (k % 2))) for k in self.numbers}
 
 
 def images(n: int = 6) -> list[NamedImages]:
@@ -120,7 +120,7 @@ def test_no_floor_where_nothing_calibrates() -> None:
 
 @pytest.mark.parametrize("calibrates", [0, 3])
 def test_calibration_images_are_in_no_other_split(calibrates: int) -> None:
-    for train, test in ((None, Set()), (Set(), Set()), (Set(12), Set(20))):
+    for train, test in ((None, Set()), (Set(), Set()), (Set(first=15), Set())):
         found = find_splits(train, None, test, 0.4, calibrates)
         assert ("calibration" in found) == bool(calibrates)
         assert not {*found["test"]} & {*found.get("calibration", ())}
@@ -136,7 +136,7 @@ def test_calibration_images_are_in_no_other_split(calibrates: int) -> None:
 
 def test_calibration_images_are_drawn_at_random_and_nested() -> None:
     """Every 2nd image, or the first ones, could be of another kind than the rest."""
-    files = Set(200).files("test")
+    files = Set(n=200).files("test")
     chosen, rest = drawn(files, 60)  # type: ignore[arg-type]
     assert [*sorted([*chosen, *rest], key=int)] == list(files)
     assert set(drawn(files, 20)[0]) < set(chosen)  # type: ignore[arg-type]
