@@ -10,12 +10,15 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invsmooth.core.errors import NoConstant
-from invsmooth.lipschitz.steps import PotentialStep
+from invsmooth.lipschitz.steps import UNIT, PotentialStep
 from invsmooth.operators.base import Operator
 from invsmooth.operators.identity import Identity
 
 GREY = 0.5
 """Subtracted from the image, so that zero padding continues it with a mean grey."""
+
+ROUNDOFF = 2 * UNIT
+"""Twice that of float64: for a sum of two numbers, one of them rounded before."""
 
 Constant = Annotated[float, Field(ge=1, description="a number >= 1")]
 
@@ -71,12 +74,12 @@ class LipNet(nn.Module):
     def inexactness(self, operator: Operator, y: Tensor, eps: float) -> float:
         """Rounding in float64: the error of each step, enlarged by the constants of the steps after it."""
         size = float(y.double().flatten(1).norm(dim=1).max()) + eps + GREY * math.sqrt(y[0].numel())
-        error = 2.0**-52 * size
+        error = ROUNDOFF * size
         for step, growth in zip(self.steps, self.growths().tolist(), strict=True):
             assert isinstance(step, PotentialStep)
             error = growth * error + step.rounding(size, growth)
             size = growth * size + error
-        return error + 2.0**-52 * size
+        return error + ROUNDOFF * size
 
 
 def needs_identity(operator: Operator) -> None:

@@ -23,8 +23,8 @@ from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
 from invsmooth.operators.measurement import Setting, measure
 
-FITTED = 40_000
-"""Patches that a closed-form fit takes."""
+FITTED = 40_000_000
+"""Pixels of the patches that a closed-form fit takes."""
 
 
 @dataclass(frozen=True)
@@ -165,10 +165,10 @@ class ReconstructionModule(L.LightningModule):
             raise ConfigError(f"estimator {name} is not differentiable in its input, which this algorithm needs")
 
     def patches_to_fit(self) -> Tensor:
-        """The first patches of the training, at most FITTED: the same in every process."""
+        """The first patches of the training, of about FITTED pixels: the same in every process."""
         data = self.trainer.datamodule  # type: ignore[attr-defined]
         batches, n = data.patch_batches(), data.patches
-        count = math.ceil(min(FITTED, n.n_patches * (self.trainer.max_epochs or 1)) / n.batch_size)
+        count = math.ceil(FITTED / n.patch_size**2 / n.batch_size)
         return torch.cat([batches[k] for k in range(count)])
 
     @torch.compiler.disable  # a count in the compiled graph would recompile it at every call

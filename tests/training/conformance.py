@@ -4,15 +4,16 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.estimators import ISTANetPP
 from invsmooth.training import ReconstructionModule
 from tests.training.toys import Gain, data, module, trainer
 
@@ -25,16 +26,21 @@ class AlgorithmConformance:
     algorithm: ClassVar[type[ReconstructionModule]]
     parameters: ClassVar[Mapping[str, Any]] = {}
     """Small ones."""
+    network: ClassVar[Callable[[], nn.Module]] = staticmethod(lambda: ISTANetPP(2, 4))  # that it can train
+
+    def module(self, **options: Any) -> Any:
+        torch.manual_seed(0)
+        return module(self.algorithm, **{"estimator": self.network()} | options, **self.parameters)
 
     def fit(self, folder: Path, max_batches: int, resume: Path | None = None, **options: Any) -> tuple[Any, Any]:
-        trained, runner = module(self.algorithm, **options, **self.parameters), trainer(folder, max_batches)
+        trained, runner = self.module(**options), trainer(folder, max_batches)
         runner.fit(trained, datamodule=data(), ckpt_path=resume)
         return runner, trained
 
     def test_a_step_changes_the_weights_and_counts_what_it_says(self, tmp_path: Path) -> None:
         runner, trained = self.fit(tmp_path, 2)
         metrics = runner.callback_metrics
-        assert not torch.equal(weights(trained), weights(module(self.algorithm, **self.parameters)))
+        assert not torch.equal(weights(trained), weights(self.module()))
         assert bool(metrics["train/loss"].isfinite())
         assert bool(weights(trained).isfinite().all())
         assert float(metrics["train/network_evals"]) == trained.evals_per_batch
@@ -60,7 +66,7 @@ class AlgorithmConformance:
 
     def test_declares_itself_and_keeps_its_parameters(self) -> None:
         assert isinstance(self.algorithm.declared, AlgorithmDeclaration)
-        trained = module(self.algorithm, **self.parameters)
+        trained = self.module()
         names = [name for name in inspect.signature(self.algorithm).parameters if name != "setup"]
         assert all(hasattr(trained, name) for name in names)
         assert {*self.algorithm.grey_levels} <= {*names}

@@ -23,6 +23,7 @@ from invsmooth.training.stop_after import StopAfterBatches
 RATIOS = (0.25, 0.5)
 SETTINGS: dict[str, dict[str, Any]] = {
     "Ord": {},
+    "Certified": {"eps": 0.2},
     "Adv": {"eps": 0.2, "n_iter": 3, "init": "sphere", "warm_start": True, "eps_warmup": 4},
     "Jcb": {},
     "SmtAdv": {"eps": 0.2, "n_iter": 2, "sigma": 10 / 255, "n_samples": 3, "chunk_size": 2},
@@ -90,3 +91,9 @@ class Gain(torch.nn.Module):
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
         self.seen.append((y.detach().clone(), operator, self.training, self.gain.requires_grad))
         return self.gain * operator.A_adjoint(y)
+
+    def lipschitz_tensor(self, operator: LinearOperator) -> Tensor:
+        return self.gain.abs() * operator.norm()
+
+    def lipschitz(self, operator: LinearOperator) -> float:
+        return float(self.lipschitz_tensor(operator).detach())
