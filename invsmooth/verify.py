@@ -19,13 +19,16 @@ from invsmooth.records.certificate_files.format import CertificateFileError, Rec
 
 CHECKED = """\
 checked: the checksum; that all fields are there and agree with each other; the SHA-256 of the measurements (and of the
-  clean image where it is kept); from the recorded draws or moments, S, c, q, sigma and eps: eps/sigma, the shifted
-  quantile, the rank K, the bounds, medians, certified radii, abstentions and the reasons where there is no bound."""
+  clean image where it is kept); from the recorded draws, moments or Lipschitz constant, S, c, q, sigma and eps:
+  eps/sigma, the shifted quantile, the rank K, the bounds, medians, certified radii, abstentions and the reasons where
+  there is no bound."""
 NOT_CHECKED = """\
-not checked: that the draws and moments come from this network, operator and seed (--rerun does that); who wrote the file."""
+not checked: that the draws, moments and constants come from this network, operator and seed (--rerun does that); who
+  wrote the file."""
 REDRAWN = """\
 redrawn: network and operator were made again, their SHA-256 are the recorded ones, and with the recorded seed they gave
-  the same evidence (as lengths: within 1e-4, plus 5e-7 of the image's own length) and the same ranks K and decisions.
+  the same evidence (as lengths: within 1e-4, plus 5e-7 of the image's own length; constants: within 1e-6) and the same
+  ranks K and decisions.
 not checked: that image and measurement are what their names say; that the seed was not chosen after looking; who wrote
   the file."""
 MOST_LINES = 20

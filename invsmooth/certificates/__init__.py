@@ -1,16 +1,19 @@
-"""Certificates by randomized smoothing. What needs torch, which bounds from numbers do not wait
+"""Certificates by randomized smoothing and by Lipschitz constants. What needs torch, which bounds from numbers do not wait
 for, is imported on its first use."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from invsmooth.certificates.best import Best, BestCertificate
 from invsmooth.certificates.by_name import why_impossible
 from invsmooth.certificates.center import Center, CenterCertificate
 from invsmooth.certificates.certificate import Certificate
 from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.certificates.confidence import bonferroni, most_failures
+from invsmooth.certificates.deterministic import Deterministic
 from invsmooth.certificates.discrepancy import Discrepancy
 from invsmooth.certificates.error import Error
+from invsmooth.certificates.lipschitz import Lipschitz, LipschitzCertificate
 from invsmooth.certificates.mean import Mean, MeanCertificate
 from invsmooth.certificates.order_statistics import (
     certified_ratio,
@@ -31,10 +34,11 @@ WITH_TORCH = dict.fromkeys(("certify", "certify_all", "certify_threshold"), "cer
 )
 
 __all__ = [
-    "Center", "CenterCertificate", "Certificate", "Certifier", "DecidedCertificate", "Decision", "Discrepancy", "Error",
-    "Mean", "MeanCertificate", "PixelIntervals", "Radius", "RadiusCertificate", "Smoothing", "bonferroni",
-    "certified_ratio", "certify", "certify_all", "certify_threshold", "max_certifiable_ratio", "min_samples",
-    "most_failures", "order_statistic_index", "pixel_intervals", "shifted_quantile", "why_impossible", "why_none",
+    "Best", "BestCertificate", "Center", "CenterCertificate", "Certificate", "Certifier", "DecidedCertificate",
+    "Decision", "Deterministic", "Discrepancy", "Error", "Lipschitz", "LipschitzCertificate", "Mean", "MeanCertificate",
+    "PixelIntervals", "Radius", "RadiusCertificate", "Smoothing", "bonferroni", "certified_ratio", "certify",
+    "certify_all", "certify_threshold", "max_certifiable_ratio", "min_samples", "most_failures",
+    "order_statistic_index", "pixel_intervals", "shifted_quantile", "why_impossible", "why_none",
 ]  # fmt: skip
 
 

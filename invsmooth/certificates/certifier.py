@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from invsmooth.certificates.certificate import Certificate
     from invsmooth.certificates.draws import Draws
     from invsmooth.checks.truth import Attacked, TruthCheck
+    from invsmooth.estimators.frozen import Estimator
+    from invsmooth.operators.base import Operator
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,8 @@ class Smoothing:
     """The settings of certification that all certifiers share.
 
     Attributes:
-        sigma: standard deviation of the smoothing noise per pixel, [0, 1] pixel scale.
+        sigma: standard deviation of the smoothing noise per pixel, [0, 1] pixel scale; nan for what
+            is not smoothed.
         n_samples: S, draws for each image.
         confidence: c, one-sided. In a certifier's methods: of each one (:meth:`Certifier.each`).
         q: the quantile that percentile certifiers bound.
@@ -89,6 +92,11 @@ class Certifier(ABC):
     def parameters(self) -> dict[str, Any]:
         """What ``__init__`` got, by name."""
         return {name: getattr(self, name) for name in inspect.signature(type(self)).parameters}
+
+    @property
+    def smooths(self) -> bool:
+        """Whether it takes draws: it does not where it is deterministic, or combines others."""
+        return self.declared.smooths and self.declared.at != "cell"
 
     # Before any network runs.
 
@@ -150,7 +158,31 @@ class Certifier(ABC):
         shape (B, C, H, W); ``x``: clean images, None where they are not known; ``each``: settings
         of each certificate (:meth:`each`)."""
 
+    def without_draws(self, estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | None,
+                      eps: Sequence[float]) -> Certificate:  # fmt: skip
+        """In place of :meth:`certify`, of one that does not smooth
+        (:class:`invsmooth.certificates.deterministic.Deterministic`)."""
+        raise NotImplementedError(f"{type(self).__name__} needs draws")
+
+    def combines(self, other: Certifier) -> bool:
+        """Of one that is taken at the ``"cell"``: whether it combines this one."""
+        return False
+
+    def combine(self, parts: Sequence[tuple[Certifier, Certificate]]) -> Certificate:
+        """In place of :meth:`certify`, of one that is taken at the ``"cell"``: from the certificates of
+        those that it combines, at one radius. Returns one with a radius axis of length 1."""
+        raise NotImplementedError(f"{type(self).__name__} combines no other certifiers")
+
     # What comes after it.
+
+    def certified_error(self, certificate: Certificate, i: int) -> float:
+        """The certified MSE to the clean image, which the curve ``"psnr"`` is of, for image i of a
+        certificate at one radius; nan for none."""
+        return float(getattr(certificate, "certified_error", certificate.bound)[i])
+
+    def recorded_error(self, row: Mapping[str, Any]) -> float:
+        """:meth:`certified_error` from the record: one of its ``radii``."""
+        return float(row.get("certified_error", row["bound"]))
 
     def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         """The values of its own columns for image i of a certificate at one radius."""
@@ -163,6 +195,10 @@ class Certifier(ABC):
 
     truth_evals: ClassVar[int] = 1
     """Network evaluations for each fresh draw of the truth check."""
+
+    def truth_cost(self, n_samples: int) -> int:
+        """Network evaluations of a truth check with so many fresh draws."""
+        return n_samples * self.truth_evals
 
     def truth(self, certificate: Certificate, attacked: Attacked, each: Smoothing) -> TruthCheck | None:
         """Try to refute a certificate at one radius with the attack found, in the unit of the
@@ -182,7 +218,8 @@ class Certifier(ABC):
     """Fields, beside bound and reason, that follow from the evidence: not compared when redrawn."""
     scales: ClassVar[Mapping[str, str]] = {"draws": "mse", "median": "mse"}
     """Fields of the record in which rounding of reconstructions shows -> ``"mse"``, ``"length"`` or
-    ``"squared length"`` (l2 norms). Other numbers are compared relatively."""
+    ``"squared length"`` (l2 norms); ``"float64"``: computed in float64, compared accordingly. Other
+    numbers are compared relatively."""
 
     @classmethod
     def fields(cls, record: Mapping[str, Any]) -> dict[str, Any]:

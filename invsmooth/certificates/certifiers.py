@@ -1,4 +1,5 @@
-"""Certify how far any attack of radius eps can move a smoothed reconstruction (SPEC section 6).
+"""Certify how far any attack of radius eps can move a smoothed reconstruction (SPEC section 6), or,
+without smoothing, the reconstruction itself (section 10).
 
 y is the observed measurement of a signal z, y_z' that of z' with the same noise b, f the network,
 and delta ~ N(0, sigma² I). Each bound holds with probability at least ``confidence`` over the
@@ -7,6 +8,7 @@ separates the two). What is bounded, as an MSE, is said by each certifier's modu
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -27,21 +29,23 @@ from invsmooth.operators.base import Operator
 
 
 def certify(
-    estimator: Estimator, operator: Operator, y: Tensor, *, sigma: float, eps: float | Sequence[float], n_samples: int,
-    confidence: float = 0.99, q: float = 0.5, certifier: str | type[Certifier] | Certifier = "discrepancy",
-    x: Tensor | None = None, seed: int = 0, chunk_size: int | None = None, image_keys: ImageKeys | None = None,
-    simultaneous: str = "none", threshold: float | None = None, radius_of: str | None = None,
-    n_centre: int | None = None, n_pred: int | None = None,
+    estimator: Estimator, operator: Operator, y: Tensor, *, sigma: float | None = None, eps: float | Sequence[float],
+    n_samples: int | None = None, confidence: float = 0.99, q: float = 0.5,
+    certifier: str | type[Certifier] | Certifier = "discrepancy", x: Tensor | None = None, seed: int = 0,
+    chunk_size: int | None = None, image_keys: ImageKeys | None = None, simultaneous: str = "none",
+    threshold: float | None = None, radius_of: str | None = None, n_centre: int | None = None, n_pred: int | None = None,
+    threat: str | None = None,
 ) -> Certificate:  # fmt: skip
     """Certify the smoothed reconstructions of measurements ``y`` at every radius of ``eps``, from
-    one set of draws.
+    one set of draws; or the reconstructions themselves (``certifier="lipschitz"``), without draws.
 
     Args:
         estimator, operator: the reconstruction ``estimator(y, operator)``.
         y: measurements, shape (B, …).
         sigma: standard deviation per pixel of the smoothing noise, [0, 1] pixel scale.
         eps: l2 radius or radii over one whole image, [0, 1] pixel scale.
-        n_samples: S, draws for each image.
+        n_samples: S, draws for each image. ``lipschitz``, which does not smooth, needs neither that
+            nor sigma; nor do confidence, q, seed and simultaneous mean anything for it.
         confidence: c, one-sided.
         q: the quantile of the smoothed reconstructions that percentile certifiers bound.
         certifier: the name of one of ours, a class, or ``Mean(n_centre=100)``: a certifier with its
@@ -55,20 +59,23 @@ def certify(
         simultaneous: over the radii, ``"none"`` (each holds on its own with the confidence given),
             ``"bonferroni"`` (all those given hold together) or ``"dkw"`` (all there are, and all
             q). ``mean`` holds at all radii anyway.
-        threshold, radius_of, n_centre, n_pred: parameters of a certifier that is given by name or
-            class; None for its default.
-    Returns: a :class:`Certificate`; of ``radius``, ``mean`` and ``center`` the subclass.
+        threshold, radius_of, n_centre, n_pred, threat: parameters of a certifier that is given by
+            name or class; None for its default.
+    Returns: a :class:`Certificate`; of ``radius``, ``mean``, ``center`` and ``lipschitz`` the
+        subclass. Without a proven constant ``lipschitz`` has no bound, and ``reason`` says why.
     Raises:
-        ValueError: a value outside its range, an unknown certifier, or one that lacks ``x`` or
-            ``threshold``.
+        ValueError: a value outside its range, an unknown certifier, or one that lacks ``sigma``,
+            ``n_samples``, ``x`` or ``threshold``.
         PremiseError (a ValueError): estimator, operator, y or x are such that a certificate would
             mean nothing; see :func:`invsmooth.estimators.premises.checked`. It evaluates the
             estimator twice more for each batch."""
-    given = {"threshold": threshold, "radius_of": radius_of, "n_centre": n_centre, "n_pred": n_pred}
+    given = {"threshold": threshold, "radius_of": radius_of, "n_centre": n_centre, "n_pred": n_pred, "threat": threat}
     chosen = as_certifier(certifier, given)
+    if chosen.smooths and (sigma is None or n_samples is None):
+        raise ValueError(f"certifier={chosen.name!r} smooths: give sigma and n_samples")
     smoothing = Smoothing(
-        sigma=float(sigma), n_samples=n_samples, confidence=confidence, q=q, simultaneous=simultaneous, seed=seed,
-        chunk_size=chunk_size,
+        sigma=math.nan if sigma is None else float(sigma), n_samples=n_samples or 0, confidence=confidence, q=q,
+        simultaneous=simultaneous, seed=seed, chunk_size=chunk_size,
     )  # fmt: skip
     found = certify_all(estimator, operator, y, [chosen], smoothing, eps=as_radii(eps), x=x, image_keys=image_keys)
     return found[chosen.name].at(0) if is_number(eps) else found[chosen.name]
@@ -78,8 +85,8 @@ def certify_all(
     estimator: Estimator, operator: Operator, y: Tensor, certifiers: Sequence[Certifier], smoothing: Smoothing, *,
     eps: Sequence[float], x: Tensor | None = None, image_keys: ImageKeys | None = None, remember: Remember = not_kept,
 ) -> dict[str, Certificate]:  # fmt: skip
-    """Several certifiers; see :func:`certify`. They share one set of draws, of which each takes the
-    first ones: together they cost as much as the one that needs the most.
+    """Several certifiers; see :func:`certify`. Those that smooth share one set of draws, of which
+    each takes the first ones: together they cost as much as the one that needs the most.
 
     Args:
         smoothing: its confidence is that of each certificate, or of all radii together, as
@@ -88,18 +95,22 @@ def certify_all(
             radii, confidences and quantiles follow without further draws. It has to know which
             estimator and operator they are of.
     Returns: name -> certificate with the radius axis, each with the confidence given on its own."""
-    smoothing.check()
     eps = as_radii(eps)
-    each = {c: c.each(smoothing, len(eps), apart=False) for c in certifiers}
-    for certifier, own in each.items():
-        certifier.check(own)
+    for certifier in certifiers:
+        certifier.check(own := certifier.each(smoothing, len(eps), apart=False))
+        if certifier.declared.at == "cell":
+            raise ValueError(f"certifier={certifier.name!r} combines certificates of others, in an evaluation")
         if x is None and certifier.needs_image:
             raise ValueError(f"certifier={certifier.name!r} compares with the clean image: give x")
-        for e in eps:
-            certifier.why_impossible(ratio_of(e, own.sigma), own)  # raises what the settings do not allow
-    with smoothed(estimator, operator, y, smoothing, x, image_keys) as (draws, shown):
-        draws = prepared(replace(draws, remember=remember), each, shown, x)
-        return {c.name: c.certify(draws, shown, x, eps, own) for c, own in each.items()}
+        for e in eps:  # raises what the settings do not allow
+            certifier.why_impossible(ratio_of(e, own.sigma if certifier.smooths else 0), own)
+    found = {c.name: c.without_draws(estimator, operator, y, x, eps) for c in certifiers if not c.smooths}
+    if each := {c: c.each(smoothing, len(eps), apart=False) for c in certifiers if c.smooths}:
+        smoothing.check()
+        with smoothed(estimator, operator, y, smoothing, x, image_keys) as (draws, shown):
+            draws = prepared(replace(draws, remember=remember), each, shown, x)
+            found |= {c.name: c.certify(draws, shown, x, eps, own) for c, own in each.items()}
+    return found
 
 
 @contextmanager

@@ -10,7 +10,7 @@ torch. One of confidence c fails (its bound is below the truth) with probability
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import count
 
 from scipy.stats import binom
@@ -26,6 +26,12 @@ def bonferroni(confidence: float, n: int) -> float:
     with confidence c, however they depend on each other."""
     check_sampling(n, confidence)
     return 1 - (1 - confidence) / n
+
+
+def union(confidences: Sequence[float]) -> float:
+    """A lower bound of the confidence that several certificates all hold, however they depend on
+    each other: 1 minus the sum of the failure probabilities, at least 0."""
+    return max(0.0, 1 - sum(1 - c for c in confidences))
 
 
 def most_failures(n_certificates: int, confidence: float, level: float = 0.99) -> int:

@@ -41,3 +41,8 @@ AT_LEAST_1: Range = (lambda v: v >= 1, "at least 1")
 AT_LEAST_2: Range = (lambda v: v >= 2, "at least 2")
 BETWEEN: Range = (lambda v: 0 < v < 1, "between 0 and 1")
 SHARE: Range = (lambda v: 0 <= v <= 1, "in [0, 1]")
+
+
+def just(value: Any) -> Range:
+    """Nothing but this value."""
+    return lambda v: v == value, "null" if value is None else str(value)

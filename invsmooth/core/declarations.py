@@ -31,7 +31,9 @@ class CertifierDeclaration:
     colour: str = "#555555"  # colour and marker of its curves (matplotlib)
     marker: str = "o"
     shown: str = "smoothed median"  # what the picture is that it shows (psnr_median)
-    at: str = "clean"  # the measurement that it is taken at: "clean" (y_x) or "attacked" (y_{x+xi})
+    # The measurement that it is taken at: "clean" (y_x) or "attacked" (y_{x+xi}). "cell": it combines the others of a cell.
+    at: str = "clean"
+    smooths: bool = True  # False: it is of the estimator itself, its rows have no sigma
     ranked: bool = False  # the bound is the error of the draw of rank K: psnr_certified is of that draw
     column: str = "bound"  # with its main value
     axis: str = "certified MSE"  # label of that value on an axis

@@ -30,6 +30,11 @@ def to_grey_levels(std: float) -> float:
     return round(std * GREY_LEVELS, 9)
 
 
+def grey_or_none(std: float | None) -> float | None:
+    """:func:`to_grey_levels`; None for none."""
+    return None if std is None else to_grey_levels(std)
+
+
 def eps_over_sigma(eps: float, sigma_grey: float, units: Units) -> float:
     """The ratio a certificate uses. ``eps``: [0, 1] l2 norm; ``sigma_grey``: grey levels.
     ``matched`` divides like by like. ``paper`` divides the raw numbers, as the paper does (its Corollary 3.2 with

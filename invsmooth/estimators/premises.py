@@ -87,7 +87,9 @@ class Checked:
             )
 
 
-def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | None = None) -> Checked:
+def checked(
+    estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | None = None, *, alone: bool = True
+) -> Checked:
     """The estimator, once it and its arguments are such that a certificate, or an attack, means something.
 
     An estimator that was checked with this operator before is only looked at for the new tensors. Otherwise it is evaluated
@@ -96,6 +98,7 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
     Args:
         y: measurements, shape (B, …), B >= 1.
         x: clean images, in the shape of the reconstructions, or None.
+        alone: False: not whether it is deterministic and treats each image alone, which takes the two images more.
     Raises: PremiseError: a tensor of another type than float32 or float64, with numbers that are not finite, or of the
         wrong shape; an A that is not linear, or another one at each call; an estimator that takes other arguments,
         answers with something else than an image for each measurement, is random, or lets the images of a batch depend
@@ -109,7 +112,8 @@ def checked(estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | Non
         check_signature(estimator)
         check_mode(estimator)
         known = Checked(estimator, operator, y)
-        check_alone(known)
+        if alone:
+            check_alone(known)
     assert known.image_shape is not None
     if x is not None and x.shape != (len(y), *known.image_shape):
         raise PremiseError(f"x has shape {tuple(x.shape)}, but the reconstructions have {(len(y), *known.image_shape)}")

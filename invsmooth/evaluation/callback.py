@@ -12,7 +12,7 @@ import numpy as np
 
 from invsmooth.core.errors import CertificateViolation
 from invsmooth.core.shards import ALL, Shard
-from invsmooth.core.units import PAPER_LABEL, Units, to_grey_levels
+from invsmooth.core.units import PAPER_LABEL, Units, grey_or_none, to_grey_levels
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.evaluation.calibration import Floors
 from invsmooth.evaluation.certificate_files import CertificateFiles, to_npz
@@ -74,7 +74,7 @@ class EvaluationCallback(L.Callback):
         rows = [row | self.cache.columns | {"estimator_sha256": self.sha256} for row in result.rows]
         setting, files = measured.setting, {}
         for (eps, sigma), arrays in result.pictures.items():
-            at = setting.ratio, to_grey_levels(setting.sigma_b), eps, to_grey_levels(sigma)
+            at = setting.ratio, to_grey_levels(setting.sigma_b), eps, grey_or_none(sigma)
             files[picture_file(Path(), measured.names[0], *at).as_posix()] = to_npz(arrays, np.savez_compressed)
         if self.files:
             files |= self.files.contents(measured, self.cache.evaluation, result.certificates, self.sha256)

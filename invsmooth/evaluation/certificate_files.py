@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from invsmooth.core.units import PAPER_LABEL, Units, to_grey_levels
+from invsmooth.core.units import PAPER_LABEL, Units, grey_or_none, to_grey_levels
 from invsmooth.evaluation.certified import Certified
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators.measurement import Measured
@@ -89,11 +89,14 @@ def record_of(evaluation: Evaluation, certified: Certified, measurement: str, i:
     over = {"eps": (certifier.over_eps(evaluation.over_eps), len(evaluation.eps)),
             "sigma": (evaluation.over_sigma, len(evaluation.sigma)),
             "images": (evaluation.over_images, evaluation.n_images)}  # fmt: skip
+    # What takes no draws of its own has no number of draws, no seed, and nothing to share.
+    own = certifier.smooths
     settings = {
-        "measurement": measurement, "sigma": to_grey_levels(certified.sigma), "n_samples": evaluation.n_samples,
-        "confidence": evaluation.confidence, "confidence_each": each.confidence,
-        "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni"},
-        "simultaneous": each.simultaneous, "seed": evaluation.seed, "quantile": evaluation.quantile,
+        "measurement": measurement, "sigma": grey_or_none(certified.sigma),
+        "n_samples": evaluation.n_samples if own else 0, "seed": evaluation.seed if own else 0,
+        "confidence": evaluation.confidence_of(certifier), "confidence_each": each.confidence,
+        "shared_over": {name: n for name, (how, n) in over.items() if how == "bonferroni" and own},
+        "simultaneous": each.simultaneous, "quantile": evaluation.quantile,
     }  # fmt: skip
     found, units = certified.certificate, evaluation.units
     return certificate_record(certifier, found, i, eps=certified.eps, settings=settings, units=units)

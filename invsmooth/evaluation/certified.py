@@ -15,7 +15,7 @@ from invsmooth.cache import Remember
 from invsmooth.certificates import Certificate, certify_all
 from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.checks.truth import Attacked, TruthCheck
-from invsmooth.core.units import to_grey_levels
+from invsmooth.core.units import grey_or_none, to_grey_levels
 from invsmooth.estimators.premises import Checked
 from invsmooth.evaluation.attacked import AttackedImages
 from invsmooth.evaluation.settings import Evaluation
@@ -28,7 +28,7 @@ class Certified:
     """Certificates of a batch of images, by one certifier, from one measurement y of each."""
 
     certifier: Certifier
-    sigma: float  # of the smoothing noise, [0, 1] pixel scale
+    sigma: float | None  # of the smoothing noise, [0, 1] pixel scale; None without
     eps: Sequence[float]  # labels of the radii: where units=paper, not the radii themselves
     y: Tensor
     certificate: Certificate  # with the radius axis
@@ -37,14 +37,14 @@ class Certified:
 
 def certify_at(
     at: str, estimator: Checked, measured: Measured, evaluation: Evaluation, remember: Remember, *, y: Tensor,
-    eps: Sequence[float], sigma: float,
+    eps: Sequence[float], sigma: float | None,
 ) -> list[Certified]:  # fmt: skip
     """Certificates of the certifiers taken at the ``"clean"`` or ``"attacked"`` measurements y.
 
     Certifiers with the same settings share their draws. The clean ones pay for all radii here. The
     attacked ones, which get one radius at a time, have paid before."""
     groups: dict[Smoothing, list[Certifier]] = {}
-    for certifier in evaluation.certifiers_at(at):
+    for certifier in evaluation.certifiers_at(at, sigma):
         settings = evaluation.smoothing(sigma) if at == "clean" else evaluation.each(certifier, sigma)
         groups.setdefault(settings, []).append(certifier)
     found = []
@@ -57,6 +57,16 @@ def certify_at(
         seconds = (time.perf_counter() - started) / (len(certifiers) * len(eps) * len(measured.names))
         found += [Certified(c, sigma, eps, y, certificates[c.name], seconds) for c in certifiers]
     return found
+
+
+def combined(
+    certifier: Certifier, evaluation: Evaluation, found: Mapping[str, Certified], y: Tensor, eps: float,
+    sigma: float | None,
+) -> Certified:  # fmt: skip
+    """The certificate of one that combines others, at one radius. ``found``: those of the cell, by certifier."""
+    own = [(part, found[part.name]) for part in evaluation.parts_of(certifier)]
+    parts = [(part, one.certificate.at(one.eps.index(eps))) for part, one in own]
+    return Certified(certifier, sigma, [eps], y, certifier.combine(parts), 0.0)
 
 
 def check_truth(
@@ -102,15 +112,16 @@ def violations_of(
     for i in truth.violated.nonzero().flatten().tolist():
         setting, one = measured.setting, slice(i, i + 1)
         row = {
-            "image": measured.names[i], "eps": eps, "sigma": to_grey_levels(certified.sigma),
+            "image": measured.names[i], "eps": eps, "sigma": grey_or_none(certified.sigma),
             "sigma_b": to_grey_levels(setting.sigma_b), "ratio": setting.ratio, "certifier": certified.certifier.name,
         }  # fmt: skip
         values = {k: float(getattr(truth, k)[i]) for k in ("certified", "estimate", "lower", "upper")}
         lower, upper = values["lower"], values["upper"]
+        drawn = f"confidence interval {lower:.4g} … {upper:.4g} from {truth.n_samples} fresh draws"
+        how = f"{truth.confidence:.4g} {drawn}" if truth.n_samples else "computed in float64"
         message = (
-            f"{', '.join(f'{k} = {v}' for k, v in row.items())}: certified {values['certified']:.4g}, but under the "
-            f"attack found the truth is at least {lower:.4g} ({truth.confidence:.4g} confidence interval {lower:.4g} … "
-            f"{upper:.4g} from {truth.n_samples} fresh draws)"
+            f"{', '.join(f'{k} = {v}' for k, v in row.items() if v is not None)}: certified {values['certified']:.4g}, "
+            f"but under the attack found the truth is at least {lower:.4g} ({how})"
         )
         evidence = row | values | {
             "x": measured.x[one], "b": measured.b[one], "xi": attacked.found.xi[one], **truth.evidence_of(i),

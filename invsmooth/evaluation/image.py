@@ -15,11 +15,11 @@ import torch
 from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates import Certificate, pixel_intervals
 from invsmooth.checks.truth import TruthCheck
-from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units, eps_over_sigma, to_grey_levels
+from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units, eps_over_sigma, grey_or_none, to_grey_levels
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import Checked, checked
 from invsmooth.evaluation.attacked import AttackedImages, Quality, attack_all, quality
-from invsmooth.evaluation.certified import Certified, Violation, certify_at, check_truth, violations_of
+from invsmooth.evaluation.certified import Certified, Violation, certify_at, check_truth, combined, violations_of
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.metrics import psnr
 from invsmooth.operators.measurement import Measured
@@ -33,7 +33,7 @@ class ImageResult:
     """What was found about a batch of measured images."""
 
     rows: list[dict[str, Any]] = field(default_factory=list)  # without the columns of the run
-    pictures: dict[tuple[float, float], dict[str, np.ndarray]] = field(default_factory=dict)
+    pictures: dict[tuple[float, float | None], dict[str, np.ndarray]] = field(default_factory=dict)
     certificates: list[Certified] = field(default_factory=list)  # with their radius axis
     violations: list[Violation] = field(default_factory=list)
 
@@ -41,8 +41,8 @@ class ImageResult:
 def evaluate_image(
     estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
 ) -> ImageResult:
-    """Attack the images and certify the smoothed reconstructions of their measurements, in every
-    cell (eps, sigma). Each certificate is compared with the attack that was found.
+    """Attack the images and certify the reconstructions of their measurements, smoothed or not, in
+    every cell (eps, sigma). Each certificate is compared with the attack that was found.
 
     Args:
         estimator: any ``estimator(y, operator)``; it is in eval mode with frozen weights meanwhile.
@@ -55,22 +55,27 @@ def evaluate_image(
         known = checked(estimator, operator, measured.y, x)
         certify = partial(certify_at, estimator=known, measured=measured, evaluation=evaluation, remember=remember)
         attacks = attack_all(known, measured, evaluation, remember)
-        clean = {sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma) for sigma in evaluation.sigma}
+        clean = {sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma) for sigma in evaluation.levels}
         result.certificates.extend(c for found in clean.values() for c in found)
         same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
+        unsmoothed: dict[str, Certified] = {}
         for eps, sigma in evaluation.cells:
             attacked = attacks[eps, evaluation.target_of(eps, sigma)]
-            own = certify("attacked", y=attacked.y, eps=[eps], sigma=sigma)
-            result.certificates.extend(own)
+            own, chosen = certify("attacked", y=attacked.y, eps=[eps], sigma=sigma), evaluation.certifiers_in(sigma)
             found = {c.certifier.name: c for c in (*clean[sigma], *own)}
-            for certified in (found[c.name] for c in evaluation.certifiers):
+            unsmoothed = found if sigma is None else unsmoothed  # it comes first at each eps
+            cell = [combined(c, evaluation, unsmoothed | found, measured.y, eps, sigma)
+                    for c in chosen if c.declared.at == "cell"]  # fmt: skip
+            result.certificates.extend([*own, *cell])
+            found = found | {c.certifier.name: c for c in cell}
+            for certified in (found[c.name] for c in chosen):
                 truth = check_truth(known, measured, evaluation, attacked, certified, eps)
                 result.rows.extend(rows_of(measured, evaluation, same, attacked, certified, eps, truth))
                 result.violations.extend(violations_of(measured, attacked, certified, eps, truth))
             if number < evaluation.pictures:
-                first = found[evaluation.certifiers[0].name]
+                first = found[chosen[0].name]
                 result.pictures[eps, sigma] = picture_arrays(known, measured, evaluation, attacked, first, eps)
-            if sigma == evaluation.sigma[-1]:
+            if sigma == evaluation.levels[-1]:
                 log.info("%s (%s): certified at eps = %g", ", ".join(measured.names), measured.setting, eps)
     return result
 
@@ -81,16 +86,17 @@ def rows_of(
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """The row of each image in one cell; ``same``: the columns that all cells share."""
     certifier, certificate = certified.certifier, certified.certificate.at(certified.eps.index(eps))
-    each, sigma = evaluation.each(certifier, certified.sigma), to_grey_levels(certified.sigma)
+    each, sigma = evaluation.each(certifier, certified.sigma), grey_or_none(certified.sigma)
     common = {
         "eps": eps, "sigma": sigma, "ratio": measured.setting.ratio, "certifier": certifier.name,
         "sigma_b": to_grey_levels(measured.setting.sigma_b), "units": evaluation.units.value,
-        "eps_over_sigma": eps_over_sigma(eps, sigma, evaluation.units),
+        "eps_over_sigma": math.nan if sigma is None else eps_over_sigma(eps, sigma, evaluation.units),
         "quantile": evaluation.quantile, "seed": evaluation.seed,
-        "confidence": evaluation.confidence, "confidence_each": each.confidence,
+        "confidence": evaluation.confidence_of(certifier), "confidence_each": each.confidence,
         "simultaneous": evaluation.simultaneous, "joint_over_eps": certifier.joint_over_eps(each),
         "sound": certificate.sound and evaluation.units is Units.matched, "abstained": False,
         "impossible": bool(evaluation.why_impossible(certifier, eps, certified.sigma)),
+        "attack_target": evaluation.attack_target(certified.sigma),
         "attack_grad_evals": attacked.found.grad_evals, "network_evals": certificate.network_evals,
         "seconds": certified.seconds,
     }  # fmt: skip
@@ -109,7 +115,7 @@ def rows_of(
 
 
 def shown_quality(certified: Certified, certificate: Certificate, measured: Measured) -> Quality:
-    """Quality of the smoothed median and of the draw of rank K, which not every certifier has."""
+    """Quality of the picture that is shown and of the draw of rank K, which not every certifier has."""
     found = quality("median", certificate.reconstruction_median, measured.x)
     if certified.certifier.declared.ranked:
         return found | quality("certified", certificate.reconstruction_certified, measured.x)
@@ -140,7 +146,7 @@ def interval_arrays(
     Their confidence is that of a certificate at one radius alone. A DKW band is of no pixel: under
     ``over_eps=dkw``, Bonferroni pays for the radii here."""
     kind = evaluation.pixel_intervals
-    if kind == "none":
+    if kind == "none" or certified.sigma is None:
         return {}
     found = pixel_intervals(
         estimator, measured.setting.operator, certified.y[:1], sigma=certified.sigma, eps=evaluation.radii([eps])[0],

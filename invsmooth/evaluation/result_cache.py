@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +21,7 @@ from invsmooth.cache import Results, Store, package_key
 from invsmooth.cache.parts import identity
 from invsmooth.cache.store import pack, unpack
 from invsmooth.core.files import write_bytes
-from invsmooth.core.units import to_grey_levels
+from invsmooth.core.units import grey_or_none, to_grey_levels
 from invsmooth.estimators.frozen import architecture, state_sha256
 from invsmooth.estimators.probe import Probes
 from invsmooth.evaluation.settings import Evaluation
@@ -125,7 +126,7 @@ class ResultCache:
         if not table.schema.equals(self.declared.schema):
             raise ValueError("its rows have other columns")
         rows = table.to_pylist()
-        if sorted(tuple(row[name] for name in CELL) for row in rows) != sorted(self.cells(measured)):
+        if Counter(tuple(row[name] for name in CELL) for row in rows) != Counter(self.cells(measured)):
             raise ValueError("its rows are those of other cells")
         if files.keys() != (wanted := set(self.files(measured, number))):
             raise ValueError(f"it has other files: {', '.join(sorted(files.keys() ^ wanted))}")
@@ -140,10 +141,10 @@ class ResultCache:
         return ImageOutput([row | self.columns for row in rows], files)
 
     def cells(self, measured: Measured) -> Iterator[tuple[Any, ...]]:
-        setting, names = measured.setting, [c.name for c in self.evaluation.certifiers]
-        sigma_b = to_grey_levels(setting.sigma_b)
-        for image, (eps, sigma), certifier in product(measured.names, self.evaluation.cells, names):
-            yield image, eps, to_grey_levels(sigma), sigma_b, setting.ratio, certifier
+        setting, sigma_b = measured.setting, to_grey_levels(measured.setting.sigma_b)
+        for image, (eps, sigma) in product(measured.names, self.evaluation.cells):
+            for certifier in self.evaluation.certifiers_in(sigma):
+                yield image, eps, grey_or_none(sigma), sigma_b, setting.ratio, certifier.name
 
     def files(self, measured: Measured, number: int) -> Iterator[str]:
         """The names of the files beside the rows, relative to the run's folder."""
@@ -153,7 +154,7 @@ class ResultCache:
                 yield from (f"{FOLDER}/{setting_name(image, *at)}{suffix}" for suffix in (".npz", ".json"))
         if number < self.evaluation.pictures:
             for eps, sigma in self.evaluation.cells:
-                yield picture_file(Path(), measured.names[0], *at, eps, to_grey_levels(sigma)).as_posix()
+                yield picture_file(Path(), measured.names[0], *at, eps, grey_or_none(sigma)).as_posix()
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,8 @@ from typing import Any
 from invsmooth.attacks import Search, Target
 from invsmooth.attacks.targets import BASE
 from invsmooth.cache.parts import identity
-from invsmooth.certificates import bonferroni
 from invsmooth.certificates.certifier import Certifier, Smoothing
+from invsmooth.certificates.confidence import bonferroni, union
 from invsmooth.core.units import Units, certified_radius, eps_over_sigma, to_grey_levels
 from invsmooth.operators.measurement import Measured
 
@@ -22,7 +23,7 @@ class Evaluation:
     """What is computed for every test image, in every cell (eps, sigma), [0, 1] pixel scale."""
 
     eps: Sequence[float]  # l2 norms of the attack over one whole image, and radii of the certificates
-    sigma: Sequence[float]  # standard deviations of the smoothing noise
+    sigma: Sequence[float]  # standard deviations of the smoothing noise, for certifiers that smooth
     attack: Search
     certifiers: Sequence[Certifier]  # in the order of the rows; the first one's pictures are kept
     n_samples: int  # with confidence, quantile and chunk_size: see Smoothing
@@ -42,12 +43,37 @@ class Evaluation:
     seed: int = 0
 
     @property
-    def cells(self) -> list[tuple[float, float]]:
-        return [(eps, sigma) for eps in self.eps for sigma in self.sigma]
+    def cells(self) -> list[tuple[float, float | None]]:
+        return [(eps, sigma) for eps in self.eps for sigma in self.levels]
 
-    def target_of(self, eps: float, sigma: float) -> Target:
-        """The target of a cell. Cells of one eps with the same target share the attack."""
-        return BASE if self.target.kind == "base" or eps == 0 else dataclasses.replace(self.target, sigma=sigma)
+    @property
+    def levels(self) -> list[float | None]:
+        """sigma of the cells. First, if there are any, None: that of certifiers that do not smooth."""
+        smooth = {self.has_sigma(c) for c in self.certifiers}
+        return [*([None] if False in smooth else []), *(self.sigma if True in smooth else [])]
+
+    def has_sigma(self, certifier: Certifier) -> bool:
+        """Whether the rows of a certifier have a sigma: it smooths, or combines one that does."""
+        return certifier.smooths or any(c.smooths for c in self.parts_of(certifier))
+
+    def parts_of(self, certifier: Certifier) -> list[Certifier]:
+        """Those that a certifier combines."""
+        return [c for c in self.certifiers if certifier.combines(c)]
+
+    def certifiers_in(self, sigma: float | None) -> list[Certifier]:
+        """Those of the cells of one of :attr:`levels`."""
+        return [c for c in self.certifiers if self.has_sigma(c) == (sigma is not None)]
+
+    def target_of(self, eps: float, sigma: float | None) -> Target:
+        """The target of a cell. Cells of one eps with the same target share the attack. Where nothing is
+        smoothed it is the estimator itself, whatever the other cells attack."""
+        if self.target.kind == "base" or eps == 0 or sigma is None:
+            return BASE
+        return dataclasses.replace(self.target, sigma=sigma)
+
+    def attack_target(self, sigma: float | None) -> str:
+        """What the rows say of the target."""
+        return BASE.kind if sigma is None else self.target.kind
 
     @property
     def attacks(self) -> list[tuple[float, Target]]:
@@ -79,39 +105,54 @@ class Evaluation:
         """The l2 radii that certificates labelled ``eps`` really cover."""
         return [certified_radius(e, self.units) for e in eps]
 
-    def smoothing(self, sigma: float) -> Smoothing:
+    def smoothing(self, sigma: float | None) -> Smoothing:
         """Of all certificates of one image at one sigma together."""
         return Smoothing(
-            sigma=sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps, q=self.quantile,
-            simultaneous=self.over_eps, seed=self.seed, chunk_size=self.chunk_size,
+            sigma=math.nan if sigma is None else sigma, n_samples=self.n_samples, confidence=self.confidence_over_eps,
+            q=self.quantile, simultaneous=self.over_eps, seed=self.seed, chunk_size=self.chunk_size,
         )  # fmt: skip
 
-    def each(self, certifier: Certifier, sigma: float) -> Smoothing:
+    def each(self, certifier: Certifier, sigma: float | None) -> Smoothing:
         """Of a single certificate."""
+        if certifier.declared.at == "cell":
+            each = [self.each(part, sigma).confidence for part in self.parts_of(certifier)]
+            return dataclasses.replace(self.smoothing(sigma), confidence=union(each), simultaneous="none")
         return certifier.each(self.smoothing(sigma), len(self.eps))
 
-    def certifiers_at(self, at: str) -> list[Certifier]:
-        return [c for c in self.certifiers if c.declared.at == at]
+    def confidence_of(self, certifier: Certifier) -> float:
+        """Of all certificates of one certifier over the axes that are paid for (:attr:`simultaneous`)."""
+        if certifier.declared.at == "cell":
+            return union([self.confidence_of(part) for part in self.parts_of(certifier)])
+        return self.confidence if certifier.smooths else 1.0
+
+    def certifiers_at(self, at: str, sigma: float | None) -> list[Certifier]:
+        return [c for c in self.certifiers_in(sigma) if c.declared.at == at]
 
     def is_checked(self, certifier: Certifier) -> bool:
         """Whether it gets a truth check: not as published, and not if another check covers it."""
         covered = certifier.covered_by in [c.name for c in self.certifiers]
         return self.check_samples > 0 and self.units is Units.matched and not covered
 
-    def why_impossible(self, certifier: Certifier, eps: float, sigma: float) -> str:
+    def why_impossible(self, certifier: Certifier, eps: float, sigma: float | None) -> str:
         """Why no draws give a certificate in this cell; ``""`` if they can."""
+        if certifier.declared.at == "cell":
+            reasons = [self.why_impossible(part, eps, sigma) for part in self.parts_of(certifier)]
+            return reasons[0] if all(reasons) else ""
+        if sigma is None or not certifier.smooths:
+            return certifier.why_impossible(math.nan, self.each(certifier, sigma))
         ratio = eps_over_sigma(eps, to_grey_levels(sigma), self.units)
         return certifier.why_impossible(ratio, self.each(certifier, sigma))
 
     def impossible(self) -> Iterator[str]:
         """One line for each reason why a cell has no certificate."""
-        for sigma, eps in itertools.product(self.sigma, self.eps):
+        for sigma, eps in itertools.product(self.levels, self.eps):
             found: dict[str, list[str]] = {}
-            for certifier in self.certifiers:
+            at = f"eps = {eps:g}" + ("" if sigma is None else f", sigma = {to_grey_levels(sigma):g}")
+            for certifier in self.certifiers_in(sigma):
                 found.setdefault(self.why_impossible(certifier, eps, sigma), []).append(certifier.name)
             for reason, names in found.items():
                 if reason:
-                    yield f"{', '.join(names)} at eps = {eps:g}, sigma = {to_grey_levels(sigma):g}: {reason}"
+                    yield f"{', '.join(names)} at {at}: {reason}"
 
     def content(self) -> dict[str, Any]:
         """All settings that determine the rows and files of an image."""

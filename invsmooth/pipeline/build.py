@@ -164,7 +164,10 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
     if len(set(names)) < len(names):
         raise ConfigError(f"certify.certifiers: two have the same name ({', '.join(names)}); leave one out")
     for certifier in evaluation.certifiers:
-        for sigma in evaluation.sigma:
+        if certifier.declared.at == "cell" and not evaluation.parts_of(certifier):
+            others = f"certify.certifiers={','.join(names)}: {certifier.name} combines certificates of others"
+            raise ConfigError(f"{others}, and none of these has one of the kind; add error, mean or lipschitz")
+        for sigma in evaluation.levels:
             try:
                 certifier.check(evaluation.each(certifier, sigma))
             except ValueError as error:

@@ -64,7 +64,7 @@ def build_cache(
     about = of_estimator(estimator, cfg.trainer.accelerator)
     columns = {
         "algo": cfg.algo.name, "task": cfg.task.name, "estimator": cfg.estimator._target_, "dataset": data.name,
-        "operator": cfg.operator.name, "attack": cfg.attack.name, "attack_target": cfg.attack.target,
+        "operator": cfg.operator.name, "attack": cfg.attack.name,
     }  # fmt: skip
     key = content_key({
         "estimator": about, "evaluation": evaluation.experiment(), "columns": columns,

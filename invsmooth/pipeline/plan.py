@@ -55,7 +55,8 @@ def plan_evaluation(
             for cost in found:
                 seconds = (cost.evals - cost.gradients) * forward + cost.gradients * gradient
                 costs.append(dataclasses.replace(cost, seconds=seconds))
-    per_image = [bool(evaluation.why_impossible(c, *cell)) for c in evaluation.certifiers for cell in evaluation.cells]
+    cells = [(certifier, *cell) for cell in evaluation.cells for certifier in evaluation.certifiers_in(cell[1])]
+    per_image = [bool(evaluation.why_impossible(*cell)) for cell in cells]
     n = data.n_tested
     return JobPlan(name, len(per_image) * n, len(per_image) * done, sum(per_image) * n, "", costs)
 
@@ -69,8 +70,9 @@ def costs_of_image(estimator: Estimator, cache: ResultCache, measured: Measured,
         key = results.key("attack", evaluation.attack_content(measured, eps, target))
         evals, gradients = evaluation.attack.cost(eps, target.passes(measured.x), target.n_samples)
         yield Cost("attack", key, evals, gradients, results.store.has("attack", key))
-    for sigma in evaluation.sigma:
-        yield from clean_costs(estimator, cache, measured, sigma)
+    for sigma in evaluation.levels:
+        if sigma is not None:
+            yield from clean_costs(estimator, cache, measured, sigma)
     yield from attacked_costs(estimator, cache, measured)
     yield Cost("rest", cache.key(measured, number), rest_evals(cache, number))
 
@@ -86,7 +88,7 @@ def draws_of(estimator: Estimator, cache: ResultCache, measured: Measured, sigma
 
 def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, sigma: float) -> Iterator[Cost]:
     """The draws at the clean measurement serve all radii. Certifiers share those that are kept."""
-    results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean")
+    results, certifiers = cache.of(measured), cache.evaluation.certifiers_at("clean", sigma)
     each = {c: cache.evaluation.each(c, sigma) for c in certifiers}
     draws = prepared(draws_of(estimator, cache, measured, sigma), each, None, measured.x)
     uses = [use for c in certifiers for use in c.uses(draws, measured.x, each[c])]
@@ -101,8 +103,10 @@ def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, si
 
 def attacked_costs(estimator: Estimator, cache: ResultCache, measured: Measured) -> Iterator[Cost]:
     """The attacked measurements are not known yet: the keys are made from the attacks."""
-    evaluation, certifiers = cache.evaluation, cache.evaluation.certifiers_at("attacked")
-    for eps, sigma in evaluation.cells if certifiers else ():
+    evaluation = cache.evaluation
+    for eps, sigma in evaluation.cells:
+        if sigma is None or not (certifiers := evaluation.certifiers_at("attacked", sigma)):
+            continue
         draws = draws_of(estimator, cache, measured, sigma)
         uses = [use for c in certifiers for use in c.uses(draws, measured.x, evaluation.each(c, sigma))]
         attack = evaluation.attack_content(measured, eps, evaluation.target_of(eps, sigma))
@@ -114,12 +118,14 @@ def rest_evals(cache: ResultCache, number: int) -> int:
     """Network evaluations of reconstructions, truth checks and pixel intervals, for each image."""
     evaluation = cache.evaluation
     evals = 1 + EVALUATIONS + 2 * len(evaluation.attacks)
-    evals += len(evaluation.cells) * bool(evaluation.certifiers_at("attacked"))
+    evals += len(evaluation.certifiers_at("clean", None))  # one for each that does not smooth
     for eps, sigma in evaluation.cells:
-        checked = [c for c in evaluation.certifiers if eps > 0 and evaluation.is_checked(c)]
+        attacked = evaluation.certifiers_at("attacked", sigma)
+        evals += len(attacked) if sigma is None else bool(attacked)
+        checked = [c for c in evaluation.certifiers_in(sigma) if eps > 0 and evaluation.is_checked(c)]
         possible = [c for c in checked if not evaluation.why_impossible(c, eps, sigma)]
-        evals += evaluation.check_samples * sum(c.truth_evals for c in possible)
-        if evaluation.pixel_intervals != "none" and number < evaluation.pictures:
+        evals += sum(c.truth_cost(evaluation.check_samples) for c in possible)
+        if evaluation.pixel_intervals != "none" and number < evaluation.pictures and sigma is not None:
             evals += 1 + evaluation.smoothing(sigma).n_drawn
     return evals
 

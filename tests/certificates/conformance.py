@@ -33,6 +33,13 @@ EPS = [0.0, 0.03, 0.06, 0.1, 5.0]
 KINDS = {"real": float, "whole": int, "flag": bool, "text": str}
 
 
+class Copy(MatchedFilter):
+    """f(y) = y where A = I, with its constant."""
+
+    def lipschitz(self, operator: Identity) -> float:
+        return operator.norm()
+
+
 class CertifierConformance:
     """Attributes: certifier: to check, with parameters that give bounds here. smoothing: its settings."""
 
@@ -49,7 +56,7 @@ class CertifierConformance:
     def certify(self, count: int = 3, eps: list[float] = EPS, **changes: Any) -> Certificate:
         x = self.images(count)
         smoothing = Smoothing(**{**vars(self.smoothing), **changes})
-        found = certify_all(MatchedFilter(), Identity(), x + 0.02, [self.certifier], smoothing, eps=eps, x=x)
+        found = certify_all(Copy(), Identity(), x + 0.02, [self.certifier], smoothing, eps=eps, x=x)
         return found[self.certifier.name]
 
     # What it says of itself.
@@ -112,7 +119,7 @@ class CertifierConformance:
         count, eps = 80, 0.06
         found, x = self.certify(count, [eps]).at(0), self.images(count)
         attacked = Attacked(
-            estimator=MatchedFilter(), operator=Identity(), x=x, b=torch.full_like(x, 0.02),
+            estimator=Copy(), operator=Identity(), x=x, b=torch.full_like(x, 0.02),
             xi=torch.full_like(x, eps / 2), x_hat=x + 0.02 + eps / 2, n_samples=400,
         )  # fmt: skip
         truth = self.certifier.truth(found, attacked, self.certifier.each(self.smoothing, 1, apart=False))
@@ -131,8 +138,9 @@ class CertifierConformance:
 
     def recorded(self) -> dict[str, Any]:
         settings = {
-            "measurement": "clean", "sigma": to_grey_levels(self.each.sigma), "n_samples": self.each.n_samples,
-            "confidence": self.smoothing.confidence, "confidence_each": self.each.confidence, "shared_over": {},
+            "measurement": "clean", "sigma": to_grey_levels(self.each.sigma) if self.certifier.smooths else None,
+            "n_samples": self.each.n_samples, "confidence_each": self.each.confidence, "shared_over": {},
+            "confidence": self.smoothing.confidence if self.certifier.smooths else 1.0,
             "simultaneous": self.each.simultaneous, "seed": self.each.seed, "quantile": self.each.q,
         }  # fmt: skip
         return certificate_record(self.certifier, self.certify(), 0, eps=EPS, settings=settings, units=Units.matched)

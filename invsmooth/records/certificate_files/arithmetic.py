@@ -25,6 +25,9 @@ def rounded(field: str, a: float, b: float) -> bool:
 def settings_of(certificate: Record) -> Smoothing:
     """Of each certificate, with the confidence that follows from what it is shared out over."""
     shared = certificate["shared_over"]
+    if certificate["n_samples"] == 0:  # nothing is drawn for it
+        sigma = math.nan if certificate["sigma"] is None else to_unit_scale(certificate["sigma"])
+        return Smoothing(sigma=sigma, n_samples=0, confidence=certificate["confidence"])
     # In two steps, as an evaluation does it.
     confidence = bonferroni(certificate["confidence"], shared.get("sigma", 1) * shared.get("images", 1))
     return Smoothing(
@@ -35,8 +38,10 @@ def settings_of(certificate: Record) -> Smoothing:
 
 
 def shifts(certifier: Certifier, eps: list[float], each: Smoothing, units: Units) -> list[Record]:
-    """eps, eps/sigma, and the shifted quantile if the certifier has one, for each radius."""
-    ratios = [ratio_of(certified_radius(e, units), each.sigma) for e in eps]
+    """eps, eps/sigma (nan where nothing is smoothed), and the shifted quantile if the certifier has
+    one, for each radius."""
+    unsmoothed = math.isnan(each.sigma)
+    ratios = [math.nan if unsmoothed else ratio_of(certified_radius(e, units), each.sigma) for e in eps]
     rows: list[Record] = [{"eps": e, "ratio": real(ratio)} for e, ratio in zip(eps, ratios, strict=True)]
     if (q := certifier.quantile(each.q)) is not None:
         rows = [row | {"q_bar": shifted_quantile(q, ratio, 1)} for row, ratio in zip(rows, ratios, strict=True)]

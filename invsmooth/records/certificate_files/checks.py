@@ -11,6 +11,7 @@ from invsmooth.core.hashes import array_sha256
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.certificate_files import fields
 from invsmooth.records.certificate_files.arithmetic import differences, expected, settings_of
+from invsmooth.records.certificate_files.combined import expected_of_parts
 from invsmooth.records.certificate_files.fields import out_of_range
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of, class_of, own_fields
@@ -23,7 +24,8 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
         return wrong
     wrong = list(out_of_range(record))
     for i, certificate in enumerate(record["certificates"]):
-        wrong += out_of_range(certificate, class_of(certificate, path, trust).ranges, where=f"certificates[{i}]")
+        kind = class_of(certificate, path, trust)
+        wrong += out_of_range(certificate, settings_of_kind(kind) | dict(kind.ranges), where=f"certificates[{i}]")
     if wrong:
         return wrong
     found = []
@@ -34,10 +36,20 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
         where = name_of(record, i)
         try:
             certifier = certifier_of(certificate, path, trust)
-            found += [f"{where}: {error}" for error in certificate_errors(record, certificate, certifier)]
+            if certifier.declared.at == "cell":
+                again = expected_of_parts(record, certificate, certifier, lambda c: certifier_of(c, path, trust))
+                found += [f"{where}: {message(*difference)}" for difference in differences(certificate, again)]
+            else:
+                found += [f"{where}: {error}" for error in certificate_errors(record, certificate, certifier)]
         except (ValueError, ArithmeticError, IndexError) as error:
             found.append(f"{where}: cannot be recomputed: {error}")
     return found + list(array_errors(record, path, trust))
+
+
+def settings_of_kind(kind: type[Certifier]) -> dict[str, fields.Range]:
+    if kind.declared.at == "cell":
+        return fields.COMBINED
+    return fields.SMOOTHED if kind.declared.smooths else fields.UNSMOOTHED
 
 
 def structure_errors(record: Record, path: Path, trust: Sequence[str]) -> list[str]:
@@ -56,7 +68,8 @@ def structure_errors(record: Record, path: Path, trust: Sequence[str]) -> list[s
 
 def name_of(record: Record, i: int) -> str:
     certificate = record["certificates"][i]
-    return f"certificates[{i}] ({certificate['certifier']}, sigma = {certificate['sigma']:g})"
+    smoothed = "" if certificate["sigma"] is None else f", sigma = {certificate['sigma']:g}"
+    return f"certificates[{i}] ({certificate['certifier']}{smoothed})"
 
 
 def message(field: str, recorded: object, recomputed: object) -> str:
@@ -72,7 +85,7 @@ def file_errors(record: Record) -> Iterator[str]:
     estimator = record["estimator"]
     if estimator["checkpoint"] is not None and estimator["description"] is not None:
         yield "estimator: has a checkpoint as well as a description"
-    grid = {"sigma": {c["sigma"] for c in record["certificates"]},
+    grid = {"sigma": {c["sigma"] for c in record["certificates"]} - {None},
             "eps": {r["eps"] for c in record["certificates"] for r in c["radii"]}}  # fmt: skip
     seen = set()
     for i, certificate in enumerate(record["certificates"]):

@@ -21,11 +21,11 @@ FILE: dict[str, Any] = {
     "certificates": [ANYTHING], "sha256": TEXT,
 }  # fmt: skip
 SETTINGS: dict[str, Any] = {
-    "measurement": TEXT, "sigma": NUMBER, "n_samples": WHOLE, "confidence": NUMBER, "shared_over": ANYTHING,
+    "measurement": TEXT, "sigma": NUMBER + OR_NULL, "n_samples": WHOLE, "confidence": NUMBER, "shared_over": ANYTHING,
     "confidence_each": NUMBER, "simultaneous": TEXT, "seed": WHOLE,
 }  # fmt: skip
-"""Of a certificate. sigma in grey levels; shared_over: how many eps, sigma and images the
-confidence is shared out over."""
+"""Of a certificate. sigma in grey levels, null where nothing is smoothed; shared_over: how many eps,
+sigma and images the confidence is shared out over."""
 COMMON = SETTINGS | {"certifier": TEXT, "anytime": FLAG, "sound": FLAG}
 RADIUS: dict[str, Any] = {"eps": NUMBER, "ratio": REAL, "bound": REAL, "reason": TEXT}
 
@@ -38,10 +38,19 @@ RANGES: dict[str, Range] = {
                     f"(channels, height, width) with at most {MOST_PIXELS} pixels"),
     "operator.name": (lambda v: v in OPERATORS, f"one of {', '.join(OPERATORS)}"),
     "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"), "operator.block": kinds.AT_LEAST_1,
-    "certificates.sigma": kinds.AT_LEAST_0, "certificates.n_samples": kinds.AT_LEAST_1,
-    "certificates.confidence": kinds.BETWEEN, "certificates.quantile": kinds.BETWEEN, "radii.eps": kinds.AT_LEAST_0,
+    "certificates.quantile": kinds.BETWEEN, "radii.eps": kinds.AT_LEAST_0,
 }  # fmt: skip
 """What may stand in these fields; the others are compared with what has to follow."""
+NO_DRAWS: dict[str, Range] = {
+    "n_samples": kinds.just(0), "seed": kinds.just(0), "shared_over": kinds.just({}), "simultaneous": kinds.just("none"),
+}  # fmt: skip
+SMOOTHED: dict[str, Range] = {
+    "sigma": (lambda v: v is not None and v >= 0, "at least 0"), "n_samples": kinds.AT_LEAST_1,
+    "confidence": kinds.BETWEEN,
+}  # fmt: skip
+UNSMOOTHED = NO_DRAWS | {"sigma": kinds.just(None), "confidence": kinds.just(1)}
+COMBINED = NO_DRAWS | {"sigma": (lambda v: v is None or v >= 0, "null or at least 0"), "confidence": kinds.SHARE}
+"""The settings of a certificate that smooths, of one that does not, and of one that combines others."""
 
 
 def wrong_fields(value: Any, spec: Any, where: str = "") -> Iterator[str]:
