@@ -20,6 +20,18 @@ import math
 from collections.abc import Sequence
 from fractions import Fraction
 
+from invsmooth.core.declarations import Column
+
+COLUMNS = (
+    Column(
+        "psnr_floor", "dB", "PSNR that every attack leaves, known without the clean image: true of a new image with the "
+        "probability in floor_confidence. Empty where no images of this size and setting calibrated.",
+        heading="PSNR floor", digits=".2f", certified=True,
+    ),
+    Column("floor_confidence", "", "Probability of psnr_floor, over calibration images and the new one."),
+)  # fmt: skip
+"""Of the certifier whose constant it takes."""
+
 
 def conformal_rank(n: int, alpha: float) -> int | None:
     """ceil((1 - alpha)(n + 1)), 1-based; None if it exceeds ``n``. Raises: ValueError: alpha outside (0, 1), or n < 0."""
