@@ -12,6 +12,7 @@ from invsmooth.certificates.certificate import Certificate, object_rows
 from invsmooth.certificates.certifier import Smoothing
 from invsmooth.certificates.deterministic import Deterministic
 from invsmooth.certificates.fields import REAL, TEXT, real
+from invsmooth.certificates.floor import COLUMNS
 from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.core.units import Units, certified_radius
 
@@ -77,6 +78,7 @@ class Lipschitz(Deterministic):
             Column("lipschitz", "", "L, the proven Lipschitz constant.", heading="L", digits=".4g"),
             Column("inexactness", "l2, [0, 1] pixels", "rho, how far the computed map is from the one that has L.",
                    heading="ρ", digits=".1e"),
+            *COLUMNS,
             Column("threat", "", "What the attack is added to: signal or measurement.", kind="text"),
         ),
     )  # fmt: skip

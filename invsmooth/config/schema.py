@@ -102,6 +102,8 @@ class DataKeys:
     augment: bool = True
     holdout: hints.Fraction = 0.2  # of the images; kept from training where there are no others to validate on
     num_workers: Whole = 0
+    # Test images that are drawn to calibrate the floor of the PSNR instead of being tested on (with certify=lipschitz).
+    calibration: Whole = 0
 
 
 @dataclass
@@ -145,6 +147,7 @@ class CertifyKeys:
     # Certified interval of each pixel, beside the pictures.
     pixel_intervals: Literal["none", "pointwise", "bonferroni"] = "none"
     pictures: Whole = 2  # images of each setting whose pictures are kept
+    floor_confidence: hints.Confidence = 0.9  # of the floor that data.calibration gives
     files: bool = True  # a certificate file for each image and setting, for invsmooth.verify
 
 

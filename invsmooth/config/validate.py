@@ -8,6 +8,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from omegaconf import DictConfig, OmegaConf
 
+from invsmooth.certificates.floor import fewest
 from invsmooth.config import parts
 from invsmooth.config.certifiers import build_certifiers, certifier_classes
 from invsmooth.config.renamed import renamed
@@ -34,6 +35,7 @@ def validate_nodes(cfg: DictConfig, schema: type) -> None:
         *node_errors(cfg, schema),
         *operator_conflicts(cfg.operator),
         *data_conflicts(cfg.data),
+        *calibration_conflicts(cfg),
         *trainer_conflicts(cfg),
     ]
     if errors := list(dict.fromkeys(found)):
@@ -125,6 +127,16 @@ def data_conflicts(data: DictConfig) -> Iterator[str]:
             continue
         if split not in getattr(kind, "splits", (split,)):
             yield f"{key}={target} is not allowed: it has no images to {split} on"
+
+
+def calibration_conflicts(cfg: DictConfig) -> Iterator[str]:
+    n, confidence = cfg.data.get("calibration"), cfg.certify.get("floor_confidence")
+    if not (
+        isinstance(n, int) and n > 0 and isinstance(confidence, float) and 0 < confidence < 1
+    ):  # none, or said before
+        return
+    if n < (least := fewest(1 - confidence)):
+        yield f"data.calibration={n} is too few for certify.floor_confidence={confidence:g}: give 0, or at least {least}"
 
 
 def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:

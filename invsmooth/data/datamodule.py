@@ -60,7 +60,8 @@ class ImageDataModule(L.LightningDataModule):
 
     Args:
         name: of the test set, for the result rows.
-        load: returns the images of a split ("train", "val", "test") when they are first needed.
+        load: returns the images of a split ("train", "val", "test", "calibration") when they are first needed.
+            Without the last nothing calibrates.
         crop, val_crop: side of the central crop of test and validation images; None takes them whole.
         n_settings: number of passes over the test images (one for each ratio and sigma_b).
         num_workers: loader processes; the batches do not depend on it."""
@@ -71,15 +72,16 @@ class ImageDataModule(L.LightningDataModule):
     ) -> None:  # fmt: skip
         super().__init__()
         self.name, self.load, self.patches = name, dict(load), patches
-        self.crops = {"val": val_crop, "test": crop}
+        self.crops = {"val": val_crop, "test": crop, "calibration": crop}
         self.n_settings, self.num_workers = n_settings, num_workers
         self.images: dict[str, ImageArrays] = {}
         self.shard = ALL  # of the test images
 
     def setup(self, stage: str) -> None:
         """Load what ``stage`` needs. Raises DataError that names every image that cannot be used."""
-        # Training needs the test images, too: it leaves them out.
-        for split in {"fit": ("test", "val", "train"), "validate": ("test", "val"), "test": ("test",)}.get(stage, ()):
+        # Training needs all others, too: it leaves them out.
+        tested = ("test", "calibration") if "calibration" in self.load else ("test",)
+        for split in {"fit": (*tested, "val", "train"), "validate": (*tested, "val"), "test": tested}.get(stage, ()):
             if split in self.images:
                 continue
             images = self.load[split]()

@@ -5,22 +5,32 @@ from __future__ import annotations
 from pathlib import Path
 
 from invsmooth.core.errors import DataError
+from invsmooth.core.rng import stream_key
 from invsmooth.data.files import Files, as_image_files
 from invsmooth.data.sets import DataSet
 
 HOLDOUT = "holdout"  # data.val=holdout: validate on images that are kept from training
 
 
-def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdout: float) -> dict[str, Files]:
+def find_splits(
+    train: DataSet | None, val: DataSet | None, test: DataSet, holdout: float, calibration: int = 0
+) -> dict[str, Files]:
     """The files of each split.
 
     Args:
         train: None for an evaluation without training.
         val: None: the training set's own, or else a fraction of its training images.
         holdout: fraction of the training images that is kept from training if validation, or test, has none of its own.
+        calibration: number of images to test on that calibrate instead (:mod:`invsmooth.certificates.floor`).
     Raises: DataError: images are not available, or too few to be split."""
-    if train is None:
-        return {"test": files_of(test, "test")}
+    splits = {"test": files_of(test, "test")} if train is None else training_splits(train, val, test, holdout)
+    if calibration:
+        splits["calibration"], splits["test"] = drawn(splits["test"], calibration)
+    return splits
+
+
+def training_splits(train: DataSet, val: DataSet | None, test: DataSet, holdout: float) -> dict[str, Files]:
+    """ "train", "val" and "test"; see :func:`find_splits`."""
     trained, tested = files_of(train, "train"), files_of(test, "test")
     if trained == tested:  # of those held out every other one validates, and the rest are tested on
         if len(tested) < 3:
@@ -40,6 +50,18 @@ def find_splits(train: DataSet | None, val: DataSet | None, test: DataSet, holdo
     if val is not None:
         splits["val"] = files_of(val, "val")
     return splits
+
+
+def drawn(files: Files, n: int) -> tuple[Files, Files]:
+    """Draw ``n`` of the images, and the rest. Pseudo-random by their names, so that drawn images and the rest are
+    exchangeable whatever order a set has. The same in every run.
+    Raises: DataError: none are left."""
+    if n >= len(files):
+        raise DataError(
+            f"data.calibration={n} of {len(files)} images leave none to test on; lower it, or give more images"
+        )
+    chosen = set(sorted(files, key=lambda name: stream_key(0, "calibration", name))[:n])
+    return {n: f for n, f in files.items() if n in chosen}, {n: f for n, f in files.items() if n not in chosen}
 
 
 def files_of(data: DataSet, split: str) -> Files:

@@ -14,6 +14,7 @@ from invsmooth.core.errors import CertificateViolation
 from invsmooth.core.shards import ALL, Shard
 from invsmooth.core.units import PAPER_LABEL, Units, grey_or_none, to_grey_levels
 from invsmooth.estimators.frozen import state_sha256
+from invsmooth.evaluation.calibration import Floors
 from invsmooth.evaluation.certificate_files import CertificateFiles, to_npz
 from invsmooth.evaluation.image import ImageResult, evaluate_image
 from invsmooth.evaluation.module import EvaluationModule
@@ -36,6 +37,7 @@ class EvaluationCallback(L.Callback):
         shard: Shard = ALL,
     ) -> None:  # fmt: skip
         self.folder, self.cache, self.settings, self.files, self.shard = folder, cache, settings, files, shard
+        self.floors: Floors | None = None
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -55,12 +57,13 @@ class EvaluationCallback(L.Callback):
         number = self.shard.number(batch_idx)
         with self.cache.image(measured, number, self.folder) as found:
             if found is not None:
-                self.write(ImageOutput(found.rows, self.files.adopt(found.files) if self.files else found.files))
+                files = self.files.adopt(found.files) if self.files else found.files
+                self.write(measured, ImageOutput(found.rows, files))
                 return
             evaluation, remember = self.cache.evaluation, self.cache.of(measured)
             result = evaluate_image(estimator_of(pl_module), measured, evaluation, remember, number=number)
             output = self.output(measured, result)
-            self.write(output)
+            self.write(measured, output)
             if result.violations:
                 told = [f"{v.message}; evidence: {v.save(self.folder, k)}" for k, v in enumerate(result.violations)]
                 raise CertificateViolation("\n".join(["certificate refuted by an attack:", *told]))
@@ -77,8 +80,10 @@ class EvaluationCallback(L.Callback):
             files |= self.files.contents(measured, self.cache.evaluation, result.certificates, self.sha256)
         return ImageOutput(rows, files)
 
-    def write(self, output: ImageOutput) -> None:
-        self.rows += output.rows
+    def write(self, measured: Measured, output: ImageOutput) -> None:
+        """With the floors, which are not cached: another calibration gives others."""
+        size = measured.x.shape[-2:]
+        self.rows += [row | self.floors.of(row, *size) for row in output.rows] if self.floors else output.rows
         write_files(self.folder, output.files)
         write_rows(self.folder / self.shard.file("results.parquet"), self.rows, self.cache.declared)
 

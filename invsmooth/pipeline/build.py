@@ -110,8 +110,9 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     if trains and data.val != HOLDOUT:
         val_class = parts.load_class(parts.packaged("data/test").get(data.val, data.val), "data.val")
         val = parts.construct(val_class, {}, "data.val", places)
-    found = find_splits(train, val, test, data.holdout)
-    splits = {split: dict(list(files.items())[: data.limit]) for split, files in found.items()}
+    found = find_splits(train, val, test, data.holdout, data.calibration)
+    limits = {"calibration": None}  # these are counted by data.calibration
+    splits = {split: dict(list(files.items())[: limits.get(split, data.limit)]) for split, files in found.items()}
     patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
     return ImageDataModule(
         name=data.test.name, load={k: partial(load, v, default_root() / "prepared") for k, v in splits.items()},

@@ -32,6 +32,7 @@ from invsmooth.loggers import build_loggers, close_loggers, describe, log_evalua
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import build, keys
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
+from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.plan import plan_evaluation, plan_training
 from invsmooth.records.origin import read_origin
 from invsmooth.records.run_record import recorded
@@ -164,6 +165,10 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
         callbacks=[callback, *([RichProgressBar()] if trainer.progress_bar else [])], default_root_dir=folder,
         enable_progress_bar=trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
+    own, device = folder if shard.rank == 0 else None, runner.strategy.root_device
+    callback.floors = floors(
+        cfg, parts.estimator, parts.settings, parts.data, cache, device, own, parts.module is not None
+    )
     parts.data.shard = shard
     return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
 

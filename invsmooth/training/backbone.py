@@ -69,7 +69,7 @@ class ReconstructionModule(L.LightningModule):
         # Registered, so that the operators move to the device with the module.
         self.val_operators = nn.ModuleList(s.operator for s in setup.val_settings)
         self.batches_seen = 0
-        self.forward_images, self.counting = 0, False
+        self.forward_images = 0
         self.save_hyperparameters(setup.description)
 
     @property
@@ -148,9 +148,7 @@ class ReconstructionModule(L.LightningModule):
     def on_fit_start(self) -> None:
         """Fit what the estimator has in closed form, unless its weights were given.
         Raises ConfigError: the algorithm needs the gradient in the input; there is none."""
-        if not self.counting:
-            self.estimator.register_forward_pre_hook(self.count_images)
-            self.counting = True
+        self.counts = self.estimator.register_forward_pre_hook(self.count_images)
         if callable(fit := getattr(self.estimator, "fit", None)) and not bool(self.estimator.fitted):
             fit(self.patches_to_fit(), [*self.train_operators], self.setup_.train_sigma_b)
         if not self.needs_input_gradient:
@@ -170,6 +168,10 @@ class ReconstructionModule(L.LightningModule):
         batches, n = data.patch_batches(), data.patches
         count = math.ceil(FITTED / n.patch_size**2 / n.batch_size)
         return torch.cat([batches[k] for k in range(count)])
+
+    def on_fit_end(self) -> None:
+        # A copy of the estimator would copy what the hook holds: this module with its trainer and data.
+        self.counts.remove()
 
     @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
     def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:

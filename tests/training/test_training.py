@@ -189,3 +189,11 @@ def test_weights_are_told_apart_by_their_hash() -> None:
 
 def test_ratios_of_training_are_block_gaussian() -> None:
     assert all(isinstance(o, BlockGaussian) for o in module().train_operators)
+
+
+def test_a_copy_of_the_trained_estimator_copies_nothing_else(tmp_path: Path) -> None:
+    """Certificates take a copy in float64. A hook of the training would bring the trainer and its images with it."""
+    trained = module()
+    trainer(tmp_path, 2).fit(trained, datamodule=data())
+    assert trained.forward_images > 0
+    assert not [hook for part in trained.estimator.modules() for hook in part._forward_pre_hooks]
