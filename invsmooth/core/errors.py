@@ -27,6 +27,10 @@ class NotFiniteError(PremiseError, FloatingPointError):
     """Values that are nan or inf."""
 
 
+class NotConverged(PremiseError, FloatingPointError):
+    """A solver ends above its tolerance; the message names what is left."""
+
+
 class ScratchError(OSError):
     """No disk space for the temporary file of an image's draws."""
 
