@@ -15,7 +15,7 @@ from invsmooth.core.errors import NotConverged
 ROUGH = 1e-4
 """Float32: share of ||x|| up to which an image is solved, and of the right-hand side of a linear system."""
 ROUNDINGS = 4  # float32: of each pixel in a gradient; a smaller gradient cannot be told from rounding
-PRECISE = 1e-9  # float64: relative residual of a linear system
+PRECISE = 1e-8  # float64: relative residual of a linear system
 Images = Callable[..., Tensor]
 
 
@@ -115,7 +115,7 @@ def solve(rhs: Tensor, system: Images, max_iter: int, *parts: Tensor) -> Tensor:
     """v with system(v, *parts) = rhs, differentiable in ``rhs`` and in ``parts``, any number of times, backward and forward
     (in ``parts`` backward only). ``system``: symmetric positive definite in v."""
     v = _Solve.apply(rhs, system, max_iter, *parts)
-    if torch.is_grad_enabled() and any(p.requires_grad for p in parts):
+    if torch.is_grad_enabled():  # within torch.func no tensor tells whether it needs a gradient outside
         v = corrected(v, system(v.detach(), *parts), system, max_iter, *parts)
     return v
 
