@@ -2,9 +2,15 @@
 
 from invsmooth.estimators.adapters import as_estimator
 from invsmooth.estimators.checkpoint import load_checkpoint
+from invsmooth.estimators.crr import CRR
 from invsmooth.estimators.dpdnn import DPDNN
+from invsmooth.estimators.equilibrium import Equilibrium
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.linear import MatchedFilter, Ridge
+from invsmooth.estimators.tv import TV
 
-__all__ = ["DPDNN", "Estimator", "ISTANetPP", "MatchedFilter", "Ridge", "as_estimator", "frozen", "load_checkpoint"]
+__all__ = [
+    "CRR", "DPDNN", "TV", "Equilibrium", "Estimator", "ISTANetPP", "MatchedFilter", "Ridge", "as_estimator", "frozen",
+    "load_checkpoint",
+]  # fmt: skip

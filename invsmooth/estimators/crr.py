@@ -25,7 +25,7 @@ class CRR(Variational):
     Raises: ValueError: a parameter outside its range."""
 
     def __init__(
-        self, n_filters: Count = 32, kernel_size: Count = 7, strength: Positive = 10.0, threshold: Positive = 0.003,
+        self, n_filters: Count = 32, kernel_size: Count = 7, strength: Positive = 5.0, threshold: Positive = 0.002,
         tolerance: Positive = 1e-4, max_iter: Count = 5000,
     ) -> None:  # fmt: skip
         super().__init__(ConvexRidge(n_filters, kernel_size, strength, threshold), 0.0, tolerance, max_iter)

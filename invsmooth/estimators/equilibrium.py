@@ -32,12 +32,10 @@ class Equilibrium(Variational):
 
     Args:
         mu: initial value, > 0; learned. A larger mu gives a smaller constant.
-        centre: the grey value that the term mu pulls to; not learned.
+        centre: the grey level that the term mu pulls to; [0, 1] scale, not learned.
         n_filters, kernel_size, strength, threshold: of :class:`ConvexRidge`.
         tolerance, max_iter: see :class:`Variational`.
     Raises: ValueError: mu not positive, or another parameter outside its range."""
-
-    centre_value: Tensor
 
     def __init__(
         self, mu: Positive = 0.01, centre: float = 0.5, n_filters: Count = 32, kernel_size: Count = 7,

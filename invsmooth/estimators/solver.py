@@ -15,7 +15,7 @@ from invsmooth.core.errors import NotConverged
 ROUGH = 1e-4
 """Float32: share of ||x|| up to which an image is solved, and of the right-hand side of a linear system."""
 ROUNDINGS = 4  # float32: of each pixel in a gradient; a smaller gradient cannot be told from rounding
-PRECISE = 1e-8  # float64: relative residual of a linear system
+PRECISE = 1e-6  # float64: relative residual of a linear system
 Images = Callable[..., Tensor]
 
 

@@ -47,7 +47,7 @@ class Variational(nn.Module):
 
     def strong(self, operator: Operator) -> float:
         """The function is strongly convex with this constant."""
-        return float(self.mu()) + isinstance(operator, Identity)
+        return float(self.mu().detach()) + isinstance(operator, Identity)
 
     @torch.compiler.disable
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
@@ -71,7 +71,7 @@ class Variational(nn.Module):
         with torch.no_grad():
             x = minimise(
                 lambda x, rows: gradient(x, measured[rows], *fixed), operator.A_adjoint(measured),
-                strong=self.strong(operator), smooth=self.smooth(operator, y.dtype), tolerance=self.tolerance,
+                strong=self.strong(operator), smooth=self.smooth(operator), tolerance=self.tolerance,
                 max_iter=self.max_iter, name=type(self).__name__,
             )  # fmt: skip
         x = x.detach()
@@ -79,12 +79,11 @@ class Variational(nn.Module):
             x, gradient(x, y, mu, *parts), hessian, self.max_iter, ridge.slopes(x, *parts), parts[0], mu
         )
 
-    def smooth(self, operator: Operator, dtype: torch.dtype) -> float:
+    def smooth(self, operator: Operator) -> float:
         """An upper bound of the Lipschitz constant of the function's gradient."""
         if operator not in norms:
             norms[operator] = operator_norm_bound(operator)
-        filters, _, strength = self.regulariser.parts(dtype)
-        return norms[operator] ** 2 + ridge.smoothness(filters, strength) + float(self.mu())
+        return norms[operator] ** 2 + float(self.regulariser.log_strength.detach().exp()) + float(self.mu().detach())
 
     def inexactness(self, operator: Operator, y: Tensor, eps: float) -> float:
         """rho = tolerance + what rounding of the gradient (float64) may hide, over the strong convexity.
@@ -97,5 +96,5 @@ class Variational(nn.Module):
         x_bound = c + (y_bound + norm * c) / min(strong, 1.0) ** 0.5
         filters, _, strength = self.regulariser.parts(torch.float64)
         grows = ridge.rounding_scale(filters.detach(), strength.detach())
-        sizes = norm * (norm * x_bound + y_bound) + grows * x_bound + float(self.mu()) * (x_bound + c)
+        sizes = norm * (norm * x_bound + y_bound) + grows * x_bound + float(self.mu().detach()) * (x_bound + c)
         return self.tolerance + ROUNDING * sizes / strong
