@@ -15,7 +15,7 @@ Parts = tuple[Tensor, Tensor, Tensor]
 
 
 class ConvexRidge(nn.Module):
-    """R(x) = strength · sum_i sum_p psi_i((w_i * x)_p), a convex ridge regulariser (Goujon, Neumayer and Unser, IEEE TCI 2023,
+    """R(x) = strength · sum_i sum_p psi_i((w_i * x)_p), a convex ridge regulariser (Goujon et al. 2022,
     arXiv 2211.12461).
 
     psi_i'(t) = clamp(t, -tau_i, tau_i): the Huber function, the shape that splines take when they are
@@ -45,7 +45,11 @@ class ConvexRidge(nn.Module):
         """Filters (as they are applied), thresholds and strength, with gradients."""
         filters = self.filters.to(dtype)
         filters = filters - filters.mean((2, 3), keepdim=True)
-        return filters / conv_norm_tensor(filters).to(dtype), self.log_thresholds.to(dtype).exp(), self.log_strength.to(dtype).exp()
+        return (
+            filters / conv_norm_tensor(filters).to(dtype),
+            self.log_thresholds.to(dtype).exp(),
+            self.log_strength.to(dtype).exp(),
+        )
 
 
 def gradient(x: Tensor, filters: Tensor, thresholds: Tensor, strength: Tensor) -> Tensor:

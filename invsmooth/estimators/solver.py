@@ -12,10 +12,9 @@ from torch import Tensor
 
 from invsmooth.core.errors import NotConverged
 
-ROUGH = 1e-4
-"""Float32: share of ||x|| up to which an image is solved, and of the right-hand side of a linear system."""
+ROUGH = 1e-5  # float32: an image is solved at this share of ||x|| as well
 ROUNDINGS = 4  # float32: of each pixel in a gradient; a smaller gradient cannot be told from rounding
-PRECISE = 1e-6  # float64: relative residual of a linear system
+RESIDUAL = {torch.float64: 1e-6, torch.float32: 1e-4}  # relative, of linear systems
 Images = Callable[..., Tensor]
 
 
@@ -67,12 +66,11 @@ def minimise(
 
 
 def conjugate_gradients(system: Images, rhs: Tensor, max_iter: int) -> Tensor:
-    """system^{-1} rhs of a symmetric positive definite linear map of images, to a residual of PRECISE (float64) or
-    ROUGH (others) times ||rhs||, each image on its own. Raises: NotConverged: after ``max_iter`` iterations."""
-    share = PRECISE if rhs.dtype == torch.float64 else ROUGH
+    """system^{-1} rhs of a symmetric positive definite linear map of images, to a residual of RESIDUAL · ||rhs||,
+    each image on its own. Raises: NotConverged: after ``max_iter`` iterations."""
     x, residual, direction = torch.zeros_like(rhs), rhs, rhs
     squared = dot(rhs, rhs)
-    target = share**2 * squared
+    target = RESIDUAL[rhs.dtype] ** 2 * squared
     for _ in range(max_iter):
         active = ~(squared <= target)
         if not bool(active.any()):
@@ -92,7 +90,7 @@ class _Solve(torch.autograd.Function):
     within torch.func a closure would hold them at another level."""
 
     @staticmethod
-    def forward(rhs: Tensor, system: Images, max_iter: int, *parts: Tensor) -> Tensor:  # type: ignore[override]
+    def forward(rhs: Tensor, system: Images, max_iter: int, *parts: Tensor) -> Tensor:
         return conjugate_gradients(lambda v: system(v, *parts), rhs, max_iter)
 
     @staticmethod
@@ -102,12 +100,12 @@ class _Solve(torch.autograd.Function):
         ctx.save_for_forward(*parts)
 
     @staticmethod
-    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: Any, g: Tensor) -> tuple[Tensor | None, ...]:
         # The system is symmetric.
         return solve(g, ctx.system, ctx.max_iter, *ctx.saved_tensors), None, None, *[None] * len(ctx.saved_tensors)
 
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:  # type: ignore[override]
+    def jvp(ctx: Any, tangent: Tensor, *_: Any) -> Tensor:
         return solve(tangent, ctx.system, ctx.max_iter, *ctx.saved_tensors)
 
 

@@ -80,7 +80,7 @@ class TV(nn.Module):
         t = y.new_ones(len(y))
         distance = t
         for k in range(self.max_iter + 1):
-            if k % CHECKED_EVERY == 0:
+            if k % CHECKED_EVERY == 0 or k == self.max_iter:
                 x = y - adjoint(p)
                 distance = (2 * self.gap(x, p)).sqrt()
                 if bool((done := distance <= self.tolerance).any()):

@@ -27,7 +27,7 @@ class Variational(nn.Module):
 
     In float64 x_hat lies within ``tolerance`` (l2, whole image, [0, 1] scale) of the exact minimiser, up
     to rounding (:meth:`inexactness`). In float32, for training and attacks, within about
-    max(tolerance, 1e-4 ||x_hat||) where rounding lets it. Autocast is not used inside.
+    max(tolerance, 1e-5 ||x_hat||) where rounding lets it. Autocast is not used inside.
 
     Differentiable in y and in the weights by the implicit function theorem: a linear system by
     conjugate gradients for each derivative, backward or forward, and derivatives of these."""
@@ -75,9 +75,7 @@ class Variational(nn.Module):
                 max_iter=self.max_iter, name=type(self).__name__,
             )  # fmt: skip
         x = x.detach()
-        return corrected(
-            x, gradient(x, y, mu, *parts), hessian, self.max_iter, ridge.slopes(x, *parts), parts[0], mu
-        )
+        return corrected(x, gradient(x, y, mu, *parts), hessian, self.max_iter, ridge.slopes(x, *parts), parts[0], mu)
 
     def smooth(self, operator: Operator) -> float:
         """An upper bound of the Lipschitz constant of the function's gradient."""

@@ -18,9 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.estimators.premises import checked
-from invsmooth.lipschitz.constants import (
-    THREATS, in_float64, inexactness, lipschitz_constant, operator_norm_bound, training_constant,
-)  # fmt: skip
+from invsmooth.lipschitz import constants
 from invsmooth.operators import LinearOperator
 
 STEPS = (1e-2, 0.3, 3.0)
@@ -35,7 +33,7 @@ def check(
     """Declarations, and the search for the worst pair in both spaces: no pair is further apart than the constant says, and
     one comes to ``least`` of it. Returns the share of the constant that was found, for each threat."""
     declares_what_it_should(estimator, operator)
-    f, double = in_float64(estimator), in_float64(operator)
+    f, double = constants.in_float64(estimator), constants.in_float64(operator)
     assert isinstance(double, LinearOperator)
     x = images(size)
     y = double.A(x)
@@ -47,10 +45,10 @@ def check(
         "measurement": (lambda y: f(y, double), y),
     }
     shares = {}
-    for threat in THREATS:
-        constant, (function, start) = lipschitz_constant(f, double, threat), spaces[threat]
-        reach = max(steps) * (operator_norm_bound(double) if threat == "signal" else 1.0)
-        rho = inexactness(f, double, y, reach)
+    for threat in constants.THREATS:
+        constant, (function, start) = constants.lipschitz_constant(f, double, threat), spaces[threat]
+        reach = max(steps) * (constants.operator_norm_bound(double) if threat == "signal" else 1.0)
+        rho = constants.inexactness(f, double, y, reach)
         ratio = 0.0
         for step in steps:
             for moved in search(function, start, step, n_iter):
@@ -63,15 +61,15 @@ def check(
 
 def declares_what_it_should(estimator: nn.Module, operator: LinearOperator) -> None:
     """Numbers, finite and not negative, the same for training; rho grows with the radius."""
-    for threat in THREATS:
-        assert math.isfinite(lipschitz_constant(estimator, operator, threat))
-    trained = training_constant(estimator, operator)
+    for threat in constants.THREATS:
+        assert math.isfinite(constants.lipschitz_constant(estimator, operator, threat))
+    trained = constants.training_constant(estimator, operator)
     assert trained.shape == ()
-    assert float(trained.detach()) >= lipschitz_constant(estimator, operator) * (1 - 1e-6)
+    assert float(trained.detach()) >= constants.lipschitz_constant(estimator, operator) * (1 - 1e-6)
     if not hasattr(estimator, "lipschitz_signal"):
-        assert float(trained.detach()) == pytest.approx(lipschitz_constant(estimator, operator), rel=1e-6)
+        assert float(trained.detach()) == pytest.approx(constants.lipschitz_constant(estimator, operator), rel=1e-6)
     y = operator.A(images((16, 16)).float())
-    near, far = (inexactness(estimator, operator, y, eps) for eps in (0.0, 10.0))
+    near, far = (constants.inexactness(estimator, operator, y, eps) for eps in (0.0, 10.0))
     assert 0 <= near <= far < math.inf
 
 
@@ -99,4 +97,4 @@ def images(size: tuple[int, int]) -> Tensor:
 
 
 def noise(shape: Sequence[int], seed: int) -> Tensor:
-    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    return torch.randn(tuple(shape), generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
