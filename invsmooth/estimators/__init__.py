@@ -2,17 +2,23 @@
 
 from invsmooth.estimators.adapters import as_estimator
 from invsmooth.estimators.checkpoint import load_checkpoint
+from invsmooth.estimators.crr import CRR
 from invsmooth.estimators.dpdnn import DPDNN
+from invsmooth.estimators.equilibrium import Equilibrium
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.linear import IdentityEstimator, MatchedFilter, Ridge
 from invsmooth.estimators.lipnet import LipNet
 from invsmooth.estimators.lmmse import LMMSE
 from invsmooth.estimators.null_space import NullSpace
+from invsmooth.estimators.tv import TV
 
 __all__ = [
+    "CRR",
     "DPDNN",
     "LMMSE",
+    "TV",
+    "Equilibrium",
     "Estimator",
     "ISTANetPP",
     "IdentityEstimator",

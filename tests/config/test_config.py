@@ -51,7 +51,8 @@ def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    "estimator", ["dpdnn", "dpdnn_small", "istanetpp", "istanetpp_small", "ridge", "matched_filter"]
+    "estimator",
+    ["crr", "dpdnn", "dpdnn_small", "equilibrium", "istanetpp", "istanetpp_small", "matched_filter", "ridge", "tv"],
 )
 @pytest.mark.parametrize("task", ["cs", "denoise"])
 def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:

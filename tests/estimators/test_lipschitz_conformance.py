@@ -1,0 +1,50 @@
+"""Our estimators with a constant, and one that declares a wrong one."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from invsmooth.estimators import CRR, TV, Equilibrium
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from tests.estimators import lipschitz_conformance
+
+BLOCKS = BlockGaussian(0.3, block=8)
+WITH_A_CONSTANT = [
+    # The share that is found at least. Flat perturbations pass through all three denoisers.
+    (lambda: TV(0.05), Identity(), 0.9),
+    (lambda: CRR(4, 3, 5.0, 0.01), Identity(), 0.9),
+    (lambda: Equilibrium(0.1, 0.5, 4, 3, 1.0, 0.01), Identity(), 0.9),
+    (lambda: Equilibrium(0.1, 0.5, 4, 3, 1.0, 0.01), BLOCKS, 0.5),
+    (lambda: Equilibrium(2.0, 0.5, 4, 3, 1.0, 0.01), BLOCKS, 0.5),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "operator", "least"), WITH_A_CONSTANT)
+def test_conformance(make, operator: LinearOperator, least: float) -> None:
+    torch.manual_seed(0)
+    lipschitz_conformance.check(make(), operator, least)
+
+
+class Boasting(nn.Module):
+    """x_hat = gain · A^T y, which is said to be 1-Lipschitz."""
+
+    def __init__(self, gain: float) -> None:
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(gain))
+
+    def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
+        return self.gain * operator.A_adjoint(y)
+
+    def lipschitz(self, operator: LinearOperator) -> float:
+        return 1.0
+
+
+@pytest.mark.parametrize("operator", [Identity(), BLOCKS], ids=["identity", "block"])
+def test_a_wrong_constant_is_found(operator: LinearOperator) -> None:
+    assert lipschitz_conformance.check(Boasting(0.99), operator, 0.98)["measurement"] == pytest.approx(0.99, rel=1e-3)
+    with pytest.raises(AssertionError, match="declared 1"):
+        lipschitz_conformance.check(Boasting(1.01), operator)
+    with pytest.raises(AssertionError, match="found"):
+        lipschitz_conformance.check(Boasting(0.5), operator, least=0.9)
