@@ -6,12 +6,38 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from invsmooth.estimators import CRR, TV, Equilibrium
+from invsmooth.estimators import (
+    CRR,
+    LMMSE,
+    TV,
+    Equilibrium,
+    IdentityEstimator,
+    LipNet,
+    MatchedFilter,
+    NullSpace,
+    Ridge,
+)  # fmt: skip
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from tests.estimators import lipschitz_conformance
 
 BLOCKS = BlockGaussian(0.3, block=8)
+
+
+def fitted(estimator: nn.Module) -> nn.Module:
+    """In closed form, to smooth random blocks."""
+    images = torch.randn(400, 1, 8, 8, generator=torch.Generator().manual_seed(0)).cumsum(2).cumsum(3) * 0.05 + 0.5
+    estimator.fit(images, [BLOCKS], 0.0)
+    return estimator
+
+
 WITH_A_CONSTANT = [
+    (IdentityEstimator, Identity(), 0.99),
+    (MatchedFilter, BLOCKS, 0.99),
+    (lambda: Ridge(0.5), BLOCKS, 0.99),
+    (lambda: LipNet(3, 4, 3, constant=1.0), Identity(), 0.9),
+    (lambda: LipNet(3, 4, 3, constant=2.0), Identity(), 0.45),
+    (lambda: fitted(LMMSE([0.3], 8)), BLOCKS, 0.9),
+    (lambda: fitted(NullSpace([0.3], 8, n_phases=3, filters=3, kernel=3)), BLOCKS, 0.6),
     # The share that is found at least. Flat perturbations pass through all three denoisers.
     (lambda: TV(0.05), Identity(), 0.9),
     (lambda: CRR(4, 3, 5.0, 0.01), Identity(), 0.9),
