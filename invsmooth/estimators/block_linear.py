@@ -22,6 +22,9 @@ IMAGES_AT_ONCE = 2048
 ALIKE = 1e-12
 """Variance of a block, [0, 1] scale, below which training blocks count as equal."""
 
+FIT_STEPS, SETTLED = 300, 1e-7
+"""Of the fit within a limit: most steps, and the relative change after which it stops."""
+
 
 class BlockLinear(nn.Module):
     """x_hat_j = W y_j + c for each ``block`` × ``block`` patch j of the image and its measurements y_j.
@@ -34,7 +37,7 @@ class BlockLinear(nn.Module):
 
     Args:
         ratio: compression ratio m/n of the operator.
-        limit: largest singular value that W may have, or None.
+        limit: largest singular value that W may have, or None: the constant is at most this.
     Raises: ValueError: ratio outside (0, 1]."""
 
     def __init__(self, ratio: float, block: Count = 33, limit: Positive | None = None) -> None:
@@ -73,7 +76,7 @@ class BlockLinear(nn.Module):
         """Make this the affine map of least mean square error on the whole blocks of training images.
 
         With mean m and covariance C of the blocks: W = C Phiᵀ (Phi C Phiᵀ + sigma_b² I)⁻¹ (the pseudoinverse
-        where that is singular), its singular values then clipped at ``limit``, and c = m - W Phi m.
+        where that is singular), or with a ``limit`` the best W within it; c = m - W Phi m.
 
         Args:
             images: shape (B, 1, H, W), on the [0, 1] scale; better more blocks than a block has pixels.
@@ -83,20 +86,17 @@ class BlockLinear(nn.Module):
         mean, covariance = block_statistics(images, self.block, phi)
         cross = phi @ covariance
         of_y = cross @ phi.T + sigma_b**2 * torch.eye(len(phi)).to(phi)
-        self.weight.copy_((torch.linalg.pinv(of_y, hermitian=True) @ cross).view_as(self.weight))
-        self.project()
+        w = torch.linalg.pinv(of_y, hermitian=True) @ cross
+        if self.limit is not None:
+            w = best_within(self.limit, of_y, cross, w)
+        self.weight.copy_(w.view_as(self.weight))
         self.offset.copy_((mean - phi @ mean @ self.weight.flatten(1).double()).view_as(self.offset))
 
     @torch.no_grad()
     def project(self) -> None:
-        """Clip the singular values of W at ``limit``: the nearest matrix that keeps it (Frobenius norm)."""
-        if self.limit is None:
-            return
-        w = self.weight.flatten(1).double()
-        squared, vectors = torch.linalg.eigh(w @ w.T)
-        shrink = (self.limit / squared.clamp_min(self.limit**2).sqrt()).clamp_max(1)
-        if bool((shrink < 1).any()):
-            self.weight.copy_(((vectors * shrink) @ vectors.T @ w).view_as(self.weight))
+        """Clip the singular values of W at ``limit``: after a step of an optimiser."""
+        if self.limit is not None:
+            self.weight.copy_(clipped(self.weight.flatten(1).double(), self.limit).view_as(self.weight))
 
     @property
     def fitted(self) -> bool:
@@ -133,6 +133,38 @@ class BlockLinear(nn.Module):
             raise PremiseError(
                 "the linear map was not fitted to training images: load trained weights (ckpt=), or train it"
             )
+
+
+def clipped(w: Tensor, limit: float) -> Tensor:
+    """The nearest matrix (Frobenius norm) that has no singular value above ``limit``."""
+    squared, vectors = torch.linalg.eigh(w @ w.T)
+    if float(squared[-1]) <= limit**2:
+        return w
+    return (vectors * (limit / squared.clamp_min(limit**2).sqrt())) @ vectors.T @ w
+
+
+def best_within(limit: float, of_y: Tensor, cross: Tensor, w: Tensor) -> Tensor:
+    """The matrix without singular values above ``limit`` of least mean square error, trace(Wᵀ of_y W - 2 Wᵀ cross).
+
+    Clipping the unconstrained one, ``w``, takes most from the directions in which images vary most. This is
+    a convex problem: accelerated projected gradients (Beck and Teboulle 2009), restarted whenever the
+    momentum points uphill (O'Donoghue and Candès 2015)."""
+    # The solution has the row space of cross. In a basis of it the matrices are square.
+    basis, triangle = torch.linalg.qr(cross.T)
+    target, step = triangle.T, 1 / matrix_norm(of_y)
+    w = ahead = clipped(w @ basis, limit)
+    t = 1.0
+    for _ in range(FIT_STEPS):
+        previous, w = w, clipped(ahead - step * (of_y @ ahead - target), limit)
+        moved = w - previous
+        if float(moved.norm()) <= SETTLED * float(w.norm()):
+            break
+        if float(((ahead - w) * moved).sum()) > 0:
+            t, ahead = 1.0, w
+        else:
+            t_next = (1 + math.sqrt(1 + 4 * t * t)) / 2
+            t, ahead = t_next, w + (t - 1) / t_next * moved
+    return w @ basis.T
 
 
 def whole(x: Tensor, block: int) -> Tensor:

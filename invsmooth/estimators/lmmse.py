@@ -26,7 +26,8 @@ class LMMSE(nn.Module):
     Args:
         ratios: compression ratios of the operator; 1 for A = I.
         block: side of a block in pixels, that of the operator; None, for A = I: BLOCK.
-        limit: singular values of W above it are clipped: a smaller constant for a larger error. Or None.
+        limit: largest singular value of W, or None: a smaller constant for a larger error. The fit gives the
+            best W within it; in training the singular values are clipped after each step.
     Raises: ValueError: a ratio outside (0, 1]."""
 
     def __init__(

@@ -52,7 +52,8 @@ def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "estimator",
-    ["crr", "dpdnn", "dpdnn_small", "equilibrium", "istanetpp", "istanetpp_small", "matched_filter", "ridge", "tv"],
+    ["crr", "dpdnn", "dpdnn_small", "equilibrium", "identity", "istanetpp", "istanetpp_small", "lipnet", "lmmse",
+     "matched_filter", "null_space", "ridge", "tv"],
 )
 @pytest.mark.parametrize("task", ["cs", "denoise"])
 def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
@@ -60,6 +61,19 @@ def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> N
     validate(cfg)
     module = build_module(cfg, build_estimator(cfg, trains=True))
     assert module.batches_seen == 0
+
+
+def test_lmmse_takes_ratios_and_block_of_the_operator() -> None:
+    for overrides, ratios, block in (
+        (["task=cs"], [0.1, 0.2, 0.3, 0.4, 0.5], 33),
+        (["task=cs", "operator.block=11", "operator.train_ratio=0.3"], [0.3], 11),
+        (["task=denoise"], [1.0], 8),
+    ):
+        net = build_estimator(config(*overrides, "estimator=lmmse", "estimator.limit=3"), trains=True)
+        assert (net.ratios, net.maps[0].block, net.maps[0].limit) == (ratios, block, 3)
+    for wrong, message in (("limit=0", r"estimator\.limit=0.*> 0"), ("limits=3", "did you mean estimator.limit?")):
+        with pytest.raises(ConfigError, match=message):
+            validate(config("estimator=lmmse", f"+estimator.{wrong}" if "limits" in wrong else f"estimator.{wrong}"))
 
 
 PRESETS = [

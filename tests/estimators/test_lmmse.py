@@ -129,28 +129,51 @@ def test_its_error_on_gaussian_images_is_the_smallest_possible(name: str) -> Non
         assert float((other(y, double) - x).detach().square().sum((1, 2, 3)).mean()) > error
 
 
-def test_clipping() -> None:
-    """The singular values are cut at the limit, their vectors stay; the mean block is still reconstructed exactly."""
+@pytest.mark.parametrize("name", OPERATORS)
+def test_the_fit_within_a_limit_is_the_best_of_its_kind(name: str) -> None:
+    """The error is convex in W. Over all matrices V with ||V|| <= limit it exceeds that of W by at least <gradient, V - W>,
+    and the smallest <gradient, V> is -limit times the gradient's nuclear norm."""
+    operator, sigma_b, limit = OPERATORS[name], 0.05, 0.7
+    x, phi = blocks_of(smooth_images(300)), matrix_of(operator, (SIDE, SIDE))
+    c = np.cov(x.T, bias=True)
+    of_y, cross = phi @ c @ phi.T + sigma_b**2 * np.eye(len(phi)), c @ phi.T
+    free, w = (dense_map(fitted(operator, sigma_b, most), operator, (SIDE, SIDE)) for most in (None, limit))
+    gradient = 2 * (w[0] @ of_y - cross)
+    gap = np.sum(gradient * w[0]) + limit * np.linalg.norm(gradient, "nuc")
+    error = lambda v: np.trace(v @ of_y @ v.T - 2 * v @ cross.T + c)  # noqa: E731
+    u, s, v = np.linalg.svd(free[0], full_matrices=False)
+    clipped = u @ np.diag(np.minimum(s, limit)) @ v
+    assert np.linalg.norm(w[0], 2) <= limit * (1 + 1e-12)
+    assert gap <= 1e-4 * error(w[0])
+    assert error(free[0]) < error(w[0])
+    if name == "identity":  # W has the singular vectors of C: clipping is the best
+        np.testing.assert_allclose(w[0], clipped, atol=1e-5)
+    else:
+        assert error(w[0]) < 0.999 * error(clipped)
+    mean = x.mean(0)  # is reconstructed exactly, whatever W
+    np.testing.assert_allclose(w[0] @ phi @ mean + w[1], mean, atol=1e-10)
+    loose = dense_map(fitted(operator, sigma_b, 100.0), operator, (SIDE, SIDE))
+    np.testing.assert_allclose(loose[0], free[0], atol=1e-10)
+
+
+def test_projection() -> None:
+    """The singular values are cut at the limit, their vectors stay; what keeps the limit stays as it is."""
     operator = OPERATORS["orthonormal"]
-    free, _ = dense_map(fitted(operator, 0.01), operator, (SIDE, SIDE))
     net = fitted(operator, 0.01, limit=1.2)
-    u, s, v = np.linalg.svd(free, full_matrices=False)
+    before = copy.deepcopy(net.state_dict())
+    net.maps[0].weight.data *= torch.linspace(0.5, 3, 6, dtype=torch.float64)[
+        :, None, None, None
+    ]  # an optimiser's step
+    u, s, v = np.linalg.svd(dense_map(net, operator, (SIDE, SIDE))[0], full_matrices=False)
     assert (s > 1.2).any()
     assert (s < 1.2).any()
-    found, offset = dense_map(net, operator, (SIDE, SIDE))
-    np.testing.assert_allclose(found, u @ np.diag(np.minimum(s, 1.2)) @ v, atol=1e-10)
-    mean = blocks_of(smooth_images(300)).mean(0)
-    np.testing.assert_allclose(found @ matrix_of(operator, (SIDE, SIDE)) @ mean + offset, mean, atol=1e-10)
-    before = copy.deepcopy(net.state_dict())
-    net.maps[0].weight.data *= 3  # an optimiser step
-    assert lipschitz_constant(net, operator) == pytest.approx(3.6)
     net.project()
+    found = dense_map(net, operator, (SIDE, SIDE))[0]
+    np.testing.assert_allclose(found, u @ np.diag(np.minimum(s, 1.2)) @ v, atol=1e-10)
     assert lipschitz_constant(net, operator) == pytest.approx(1.2)
-    assert not torch.allclose(net.maps[0].weight, before["maps.0.weight"])
-    free_net = fitted(operator, 0.01)
-    before = copy.deepcopy(free_net.state_dict())
-    free_net.project()
-    assert torch.equal(free_net.maps[0].weight, before["maps.0.weight"])
+    net.load_state_dict({k: 0.9 * value for k, value in before.items()})
+    net.project()
+    assert torch.equal(net.maps[0].weight, 0.9 * before["maps.0.weight"])
 
 
 @pytest.mark.parametrize("name", OPERATORS)
