@@ -62,7 +62,7 @@ class Audited:
     seconds: float
     evidence: dict[str, Any]
     pictures: dict[str, np.ndarray]
-    """``reconstruction`` f(v), ``perturbation`` u - v (as Aᵀ(u - v) where it is no image), and ``moved`` f(u) - f(v)."""
+    """By their headings: f(v), u - v (as Aᵀ(u - v) where it is no image), f(u) - f(v)."""
 
 
 @dataclass(frozen=True)
@@ -219,6 +219,6 @@ def evidence(pair: Pair, space: Space, threat: str) -> dict[str, Any]:
 @torch.no_grad()
 def pictures(pair: Pair, space: Space, operator: LinearOperator) -> dict[str, np.ndarray]:
     f_u, f_v, d = space.f(pair.u), space.f(pair.v), pair.u - pair.v
-    shown = d if d.shape == f_u.shape else operator.A_adjoint(d)
-    arrays = {"reconstruction": f_v, "perturbation": shown, "moved": f_u - f_v}
+    shown = {"u − v": d} if d.shape == f_u.shape else {"Aᵀ(u − v)": operator.A_adjoint(d)}
+    arrays = {"f(v)": f_v, **shown, "f(u) − f(v)": f_u - f_v}
     return {k: v[0, 0].cpu().numpy() for k, v in arrays.items()}
