@@ -169,7 +169,7 @@ def test_a_task_is_complete_by_itself() -> None:
         ("certify.confidence=99", "write 0.99 for 99 %"),
         (
             "certify.certifiers=[discrepancy,mode]",
-            "certify.certifiers=mode is not allowed; allowed: one of or a list of center",
+            "certify.certifiers=mode is not allowed; allowed: one of or a list of best, center",
         ),
         ("certify.certifiers=[error,error]", "certify.certifiers"),
         ("certify.certifiers=radius", r"certify.threshold has no value; allowed: a number > 0 \(MSE\)"),
