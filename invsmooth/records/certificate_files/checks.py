@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from invsmooth.certificates.certifier import Certifier
+from invsmooth.certificates.fields import Range
 from invsmooth.core.hashes import array_sha256
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.certificate_files import fields
@@ -46,7 +47,8 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
     return found + list(array_errors(record, path, trust))
 
 
-def settings_of_kind(kind: type[Certifier]) -> dict[str, fields.Range]:
+def settings_of_kind(kind: type[Certifier]) -> dict[str, Range]:
+    """What may stand in the settings of a certificate, by what its certifier does."""
     if kind.declared.at == "cell":
         return fields.COMBINED
     return fields.SMOOTHED if kind.declared.smooths else fields.UNSMOOTHED
