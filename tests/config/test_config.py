@@ -52,8 +52,21 @@ def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "estimator",
-    ["crr", "dpdnn", "dpdnn_small", "equilibrium", "identity", "istanetpp", "istanetpp_small", "lipnet", "lmmse",
-     "matched_filter", "null_space", "ridge", "tv"],
+    [
+        "crr",
+        "dpdnn",
+        "dpdnn_small",
+        "equilibrium",
+        "identity",
+        "istanetpp",
+        "istanetpp_small",
+        "lipnet",
+        "lmmse",
+        "matched_filter",
+        "null_space",
+        "ridge",
+        "tv",
+    ],
 )
 @pytest.mark.parametrize("task", ["cs", "denoise"])
 def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
@@ -184,7 +197,7 @@ def test_a_task_is_complete_by_itself() -> None:
         ("certify.confidence=99", "write 0.99 for 99 %"),
         (
             "certify.certifiers=[discrepancy,mode]",
-            "certify.certifiers=mode is not allowed; allowed: one of or a list of center",
+            "certify.certifiers=mode is not allowed; allowed: one of or a list of best, center",
         ),
         ("certify.certifiers=[error,error]", "certify.certifiers"),
         ("certify.certifiers=radius", r"certify.threshold has no value; allowed: a number > 0 \(MSE\)"),

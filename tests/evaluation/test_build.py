@@ -46,9 +46,7 @@ def test_lipschitz_has_its_threat_and_no_levels_of_noise() -> None:
     evaluation = build_evaluation(config("certify=lipschitz", "certify.threat=measurement", "certify.sigma=[12,25]"), 1)
     assert evaluation.certifiers[0].parameters == {"threat": "measurement"}
     assert evaluation.levels == [None]
-    with pytest.raises(
-        ConfigError, match=r"certify\.pixel_intervals=pointwise has no effect: certify=lipschitz smooths"
-    ):
+    with pytest.raises(ConfigError, match="pointwise has no effect: certify=lipschitz smooths"):
         build_evaluation(config("certify=lipschitz", "certify.pixel_intervals=pointwise"), 1)
-    with pytest.raises(ConfigError, match=r"certify\.threat=image is not allowed"):
+    with pytest.raises(ConfigError, match="threat=image is not allowed"):
         build_evaluation(config("certify=lipschitz", "certify.threat=image"), 1)

@@ -48,6 +48,7 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
 
 
 def settings_of_kind(kind: type[Certifier]) -> dict[str, Range]:
+    """What may stand in the settings of a certificate, by what its certifier does."""
     if kind.declared.at == "cell":
         return fields.COMBINED
     return fields.SMOOTHED if kind.declared.smooths else fields.UNSMOOTHED
