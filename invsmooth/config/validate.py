@@ -130,11 +130,11 @@ def data_conflicts(data: DictConfig) -> Iterator[str]:
 
 
 def calibration_conflicts(cfg: DictConfig) -> Iterator[str]:
-    n, confidence = cfg.data.get("calibration"), cfg.certify.get("floor_confidence")
-    if not (
-        isinstance(n, int) and n > 0 and isinstance(confidence, float) and 0 < confidence < 1
-    ):  # none, or said before
+    if "certify" not in cfg:
         return
+    n, confidence = cfg.data.get("calibration"), cfg.certify.get("floor_confidence")
+    if not (isinstance(n, int) and n > 0 and isinstance(confidence, float) and 0 < confidence < 1):
+        return  # none, or said before
     if n < (least := fewest(1 - confidence)):
         yield f"data.calibration={n} is too few for certify.floor_confidence={confidence:g}: give 0, or at least {least}"
 

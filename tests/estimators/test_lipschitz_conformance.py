@@ -33,7 +33,7 @@ def fitted(estimator: nn.Module) -> nn.Module:
 WITH_A_CONSTANT = [
     (IdentityEstimator, Identity(), 0.99),
     (MatchedFilter, BLOCKS, 0.99),
-    (lambda: Ridge(0.5), BLOCKS, 0.99),
+    (lambda: Ridge(0.5), BLOCKS, 0.94),
     (lambda: LipNet(3, 4, 3, constant=1.0), Identity(), 0.9),
     (lambda: LipNet(3, 4, 3, constant=2.0), Identity(), 0.45),
     (lambda: fitted(LMMSE([0.3], 8)), BLOCKS, 0.9),
