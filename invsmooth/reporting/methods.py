@@ -18,6 +18,8 @@ REFERENCE = "ord"  # ordinary training: what costs are relative to, and the pape
 SYMBOLS = {"algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr",
            "algo.t_step": "T_step", "algo.beta": "β", "trainer.max_steps": "batches",
            "attack.n_iter": "attack gradients"}  # fmt: skip
+THREAT, SIGNAL = "threat", "signal"
+"""The column, of certifiers that have it, with what is attacked; and what is attacked everywhere else."""
 NETWORK = ["folder", "task", "algo", "estimator_sha256"]  # the columns that identify the network of a row
 
 
@@ -119,6 +121,7 @@ def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     if "method" not in rows:
         rows = rows.assign(method=rows["algo"], sigma_tr=np.nan, protocol="")
+    rows = with_threats(rows)
     draws = set_draws(rows)
     several = draws.groupby([rows[c] for c in ("task", "dataset", "certifier")]).nunique().max() > 1
     size = np.where(several & draws.notna(), ", S = " + rows["n_samples"].astype(str), "")
@@ -126,9 +129,21 @@ def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(label=rows["method"] + protocol + size)
 
 
+def with_threats(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose attack is not on the signal, and so has another eps, with this as a part of
+    their evaluation settings."""
+    if THREAT not in rows:
+        return rows
+    other = rows[THREAT].notna() & rows[THREAT].ne(SIGNAL)
+    joined = rows["protocol"] + np.where(rows["protocol"] != "", ", ", "") + "threat = " + rows[THREAT].astype(str)
+    return rows.assign(protocol=rows["protocol"].mask(other, joined))
+
+
 def set_draws(rows: pd.DataFrame) -> pd.Series:
-    """The number of draws that was set; nan for certifiers that choose it for each image."""
+    """The number of draws that was set; nan for certifiers that choose it for each image, and without
+    smoothing."""
     once = rows[~rows.duplicated(list(KEY), keep=False)]
     sizes = once.groupby(["run_id", "certifier"], dropna=False)["n_samples"].nunique()
     own = sizes[sizes > 1].index.get_level_values("certifier").unique()
-    return rows["n_samples"].astype("Float64").mask(rows["certifier"].isin(own)).astype("float64")
+    none = rows["certifier"].isin(own) | rows["sigma"].isna()
+    return rows["n_samples"].astype("Float64").mask(none).astype("float64")
