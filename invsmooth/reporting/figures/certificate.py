@@ -83,7 +83,8 @@ def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclar
         for (eps,), at_eps in grouped(lines, ["eps"]):
             look: dict[str, Any] = styles[eps] | {"label": f"ε = {eps:g}"}
             errorbar(axes, at_eps[at_eps["sigma"].notna()], "sigma", certifier.column, look)
-            for level in whole(at_eps[at_eps["sigma"].isna()], certifier.column).dropna():
+            levels = whole(at_eps[at_eps["sigma"].isna()], certifier.column)
+            for level in levels[levels > 0] if main else levels.dropna():  # 0 has no logarithm
                 axes.axhline(level, **look | {"marker": "", "zorder": 1})
             for column in dotted:
                 look = styles[eps] | {"linestyle": ":", "marker": "", "linewidth": 1}

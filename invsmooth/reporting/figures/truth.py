@@ -48,7 +48,7 @@ def truth_figure(averages: Averages) -> Figure:
     panels = grouped(points, PANEL_SIGMA)
     single = {key: single_values(own, averages) for key, own in grouped(averages.rows, PANEL_SIGMA)}
     n_sigma = averages.table["sigma"].nunique()
-    per_line = min(3, n_sigma if n_sigma > 1 else len(panels))
+    per_line = min(3, n_sigma if n_sigma > 1 and len(panels) % n_sigma == 0 else len(panels))
     n_lines = -(-len(panels) // per_line)
     figure = Figure(figsize=(3.6 + 3.7 * per_line, 0.8 + 6.4 * n_lines), layout="constrained")
     axes = figure.subplots(2 * n_lines, per_line, squeeze=False)
