@@ -58,10 +58,10 @@ def over_eps(averages: Averages) -> pd.DataFrame:
     table, points = averages.table, curve_points(averages)
     several = table["sigma"].nunique() > 1
     labels = []
-    for point in points.itertuples():
+    for point, smooths in zip(points.itertuples(), points["sigma"].notna(), strict=True):
         # Without smoothing sigma makes no difference, unless the smoothed network is attacked.
         plain = point.kind == "unsmoothed"
-        at_sigma = several and pd.notna(point.sigma) and not (plain and on_base(point.attack_target))
+        at_sigma = several and smooths and not (plain and on_base(point.attack_target))
         labels.append(("" if plain else f"{point.kind} ") + f"{point.curve}{f', sigma = {point.sigma:g}' * at_sigma}")
     certifiers = {c.name: smoothed_label(c) for c in averages.certifiers()}
     cells = zip(table["certifier"], table["sigma"], strict=True)

@@ -120,7 +120,8 @@ def in_panels(lines: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
     for column in (c for c in ("attack", "attack_target") if f"{c} of the panel" in own):
         # The attack of another panel.
         other = own["_merge"].eq("both") & ~own[column].fillna("").eq(own[f"{column} of the panel"].fillna(""))
-        own.loc[other, [c for c in own if c.startswith(("psnr_attacked", "truth"))]] = np.nan
+        found = [str(c) for c in own if str(c).startswith(("psnr_attacked", "truth"))]
+        own[found] = own[found].mask(other)
     for column in (c for c in panel if c not in same):
         own[column] = own[f"{column} of the panel"].where(own["_merge"].eq("both"), own[column])
     own = own.sort_values("psnr_attacked_n", kind="stable").drop_duplicates([*panel, "method", "certifier", "eps"])

@@ -12,13 +12,18 @@ import numpy as np
 import pandas as pd
 
 from invsmooth.reporting.averages import PLACE, Averages, grouped
-from invsmooth.reporting.columns import psnr_columns, repeats
 from invsmooth.reporting.columns import certifier as declaration
-from invsmooth.reporting.methods import SIGNAL, THREAT
+from invsmooth.reporting.columns import psnr_columns, repeats
+from invsmooth.reporting.methods import THREAT
+from invsmooth.reporting.styles import listed
 from invsmooth.reporting.together import AXES, SLACK, statements
 
 CLEAN, ATTACKED, CERTIFIED, SMOOTHED = KINDS = ("clean", "attacked", "certified", "smoothed")
 """smoothed: certified by smoothing; certified: without it."""
+WORDS = {
+    CLEAN: "clean, ε = 0", ATTACKED: "attacked: the strongest attack found for each image",
+    CERTIFIED: "certified without smoothing (Lipschitz constant)", SMOOTHED: "certified by smoothing",
+}  # fmt: skip
 POINT = [*PLACE, "method", "kind", "eps", "value", "certifier", "sigma", "images"]
 
 
@@ -87,6 +92,16 @@ def candidates(averages: Averages, lines: pd.DataFrame) -> pd.Series:
     return lines["certifier"].isin(own) & lines["sound"].eq(True) & ~threat
 
 
+def words(kind: str, points: pd.DataFrame, note: str) -> str:
+    """What the curves of a kind are. ``note``: :func:`picked_note`."""
+    own = points[points["kind"] == kind]
+    if kind != SMOOTHED:
+        return WORDS[kind]
+    of = [f"{name} (σ = {listed(mine['sigma'].unique())})" for name, mine in own.groupby("certifier")]
+    picked = f"at each ε the σ and certifier with the largest mean, here {', '.join(of)}" if note else ", ".join(of)
+    return f"{WORDS[kind]}: {picked}. {note}".strip()
+
+
 def picked_note(averages: Averages) -> str:
     """With which probability a certificate by smoothing holds that is picked afterwards, the best of
     those of an image at one eps; "" where there is one only."""
@@ -99,7 +114,7 @@ def picked_note(averages: Averages) -> str:
         return ""
     together = 1 - float(groups["failure"].sum().max())
     confidence = float(found["confidence"].min())
-    said = f"Certified by smoothing: the best of up to {n} certificates (σ, certifier) of an image, picked afterwards"
+    said = f"The best of up to {n} certificates of an image is picked afterwards"
     if together >= confidence - SLACK:
         return f"{said}; they hold together with probability at least {confidence:g}."
     holds = (

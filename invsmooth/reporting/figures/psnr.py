@@ -13,9 +13,8 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from invsmooth.reporting.averages import PLACE, Averages, grouped, title
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.notes import listed
-from invsmooth.reporting.psnr_curves import ATTACKED, CERTIFIED, CLEAN, KINDS, SMOOTHED, picked_note, psnr_curves
-from invsmooth.reporting.styles import PALETTE, head
+from invsmooth.reporting.psnr_curves import ATTACKED, CERTIFIED, CLEAN, KINDS, SMOOTHED, picked_note, psnr_curves, words
+from invsmooth.reporting.styles import PALETTE
 
 COLOURS = [*(style["color"] for style in PALETTE), "#8C564B"]
 MARKERS = [*(style["marker"] for style in PALETTE), "*"]
@@ -25,10 +24,6 @@ LOOKS: dict[str, dict[str, Any]] = {
     SMOOTHED: {"linestyle": (0, (6, 1.5, 1, 1.5)), "linewidth": 1.5, "markersize": 3.5},
     CLEAN: {"linestyle": ":", "linewidth": 1.0, "markersize": 4},
 }
-WORDS = {
-    CLEAN: "clean, ε = 0", ATTACKED: "attacked: the strongest attack found for each image",
-    CERTIFIED: "certified by a Lipschitz constant, without smoothing", SMOOTHED: "certified by smoothing",
-}  # fmt: skip
 RANGE = (0.05, 15.0)
 TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 50)
 PER_LINE = 2
@@ -57,9 +52,7 @@ def psnr_figure(averages: Averages) -> Figure | None:
         place.set_title(f"{title(dict(zip(PLACE, key, strict=True)))} ({own['images'].iloc[0]} images)", fontsize=10)
         place.set_ylabel("PSNR, dB" if number % per_line == 0 else "")
         place.set_xlabel("ε, ℓ2 norm of the attack over one image, pixels in [0, 1]")
-    legends(figure, points, styles)
-    note = picked_note(averages) if SMOOTHED in set(points["kind"]) else ""
-    head(figure, [note], "")
+    legends(figure, points, styles, picked_note(averages))
     return figure
 
 
@@ -80,28 +73,19 @@ def draw(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]], li
             axes.plot(line["eps"], line["value"], zorder=2.5 if kind == CERTIFIED else 2, **look)
 
 
-def legends(figure: Figure, points: pd.DataFrame, styles: dict[str, dict[str, Any]]) -> None:
+def legends(figure: Figure, points: pd.DataFrame, styles: dict[str, dict[str, Any]], note: str) -> None:
     """Kinds of PSNR by line, below; methods by colour, on the right."""
+    width = int(14 * figure.get_figwidth())
     there = [kind for kind in KINDS if kind in set(points["kind"])]
-    kinds = [Line2D([], [], color="0.25", marker="", label=words(kind, points), **plain(LOOKS[kind])) for kind in there]
-    own = [
-        Line2D([], [], linestyle="-", linewidth=2, markersize=5, label=textwrap.fill(m, 26), **style)
-        for m, style in styles.items()
-    ]
+    said = [textwrap.fill(words(kind, points, note), width) for kind in there]
+    look: dict[str, Any] = {"color": "0.25", "marker": ""}
+    kinds = [Line2D([], [], label=s, **look | plain(LOOKS[k])) for k, s in zip(there, said, strict=True)]
+    names = [textwrap.fill(method.replace(" = ", "\xa0=\xa0"), 26) for method in styles]
+    look = {"linestyle": "-", "linewidth": 2, "markersize": 5}
+    own = [Line2D([], [], label=name, **look | style) for name, style in zip(names, styles.values(), strict=True)]
     figure.legend(handles=kinds, loc="outside lower left", fontsize=8, frameon=False, handlelength=4)
     figure.legend(handles=own, loc="outside right upper", fontsize=8, frameon=False)
 
 
 def plain(look: dict[str, Any]) -> dict[str, Any]:
     return {name: look[name] for name in ("linestyle", "linewidth")}
-
-
-def words(kind: str, points: pd.DataFrame) -> str:
-    own = points[points["kind"] == kind]
-    if kind != SMOOTHED:
-        return WORDS[kind]
-    of = [
-        f"{name} (σ = {', '.join(f'{s:g}' for s in sorted(set(mine['sigma'])))})"
-        for name, mine in own.groupby("certifier")
-    ]
-    return textwrap.fill(f"{WORDS[kind]}: at each ε the σ and certifier with the largest mean, here {listed(of)}", 110)
