@@ -14,6 +14,8 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.records.rows import KEY, Declared
 from invsmooth.reporting.runs import Run, Settings, read_run
 
+CLASS = "estimator._target_"
+"""The setting with the class of the network."""
 REFERENCE = "ord"  # ordinary training: what costs are relative to, and the paper's "Vanilla" reconstruction
 SYMBOLS = {"algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr",
            "algo.t_step": "T_step", "algo.beta": "β", "trainer.max_steps": "batches",
@@ -43,6 +45,8 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     for algo, group in networks.groupby("algo"):
         of_tasks = [same for _, same in group.groupby("task")]
         keys = sorted({key for same in of_tasks for key in differing([known[k] for k in same.index])})
+        within = {key for same in of_tasks for key in of_one_class([known[k] for k in same.index])}
+        keys = [key for key in keys if key == CLASS or not key.startswith("estimator.") or key in within]
         labels = pd.Series([said(known[k], keys) for k in group.index], index=group.index)
         for same in of_tasks:
             unknown = [k for k in same.index if known[k] is None]
@@ -87,13 +91,25 @@ def differing(settings: Sequence[Settings | None]) -> list[str]:
     return [key for key in sorted({key for s in known for key in s}) if len({repr(s.get(key)) for s in known}) > 1]
 
 
+def of_one_class(settings: Sequence[Settings | None]) -> list[str]:
+    """The keys in which networks of one class differ. Settings of another class say nothing."""
+    classes = {
+        repr(s.get(CLASS)): [t for t in settings if t is not None and t.get(CLASS) == s.get(CLASS)]
+        for s in settings
+        if s
+    }
+    return [key for same in classes.values() for key in differing(same)]
+
+
 def said(settings: Settings | None, keys: Sequence[str]) -> str:
     """The values of ``keys`` as text, those with a symbol first."""
     own = {key: (settings or {})[key] for key in keys if key in (settings or {})}
     words = []
-    for key, value in sorted(own.items(), key=lambda item: (item[0] not in SYMBOLS, item[0])):
+    for key, value in sorted(own.items(), key=lambda item: (item[0] != CLASS, item[0] not in SYMBOLS, item[0])):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        words.append(f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}")
+        shown = f"{value:g}" if number else str(value)
+        name = "" if key == CLASS else f"{SYMBOLS.get(key, key.removeprefix('algo.').removeprefix('estimator.'))} = "
+        words.append(name + (shown.rpartition(".")[2] if key == CLASS else shown))
     return ", ".join(words)
 
 

@@ -84,7 +84,7 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
                        "log": measure == "mse", "over": None})  # fmt: skip
     what = f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε {where}."
     return {"name": certifier.name, "what": what, "at": taken_at(certifier), "shown": certifier.shown,
-            "ranked": certifier.ranked, "columns": mine, "panels": panels}  # fmt: skip
+            "ranked": certifier.ranked, "smooths": certifier.smooths, "columns": mine, "panels": panels}  # fmt: skip
 
 
 def column(values: pd.Series) -> dict[str, Any]:
