@@ -155,7 +155,8 @@ def test_figures_of_runs_without_pictures_and_with_nulls(tmp_path: Path) -> None
     assert without_certificate(averages(rows)) == "no certificate at\nε = 0.1: σ = 25"
     written = report([tmp_path], tmp_path / "out")
     beside = {p.name for p in written if p.parent == tmp_path / "out"}
-    assert beside == {"table.md", "certificate.png", "certificate.pdf", "index.md", "index.html"}
+    figures = {"certificate.png", "certificate.pdf", "psnr_over_eps.png", "psnr_over_eps.pdf"}
+    assert beside == {"table.md", "index.md", "index.html"} | figures
     with Image.open(tmp_path / "out" / "certificate.png") as image:
         assert min(image.size) > 500
     assert [p.name for p in (tmp_path / "out").iterdir() if p.name.startswith(".")] == []

@@ -82,12 +82,12 @@ def short(averages: Averages) -> tuple[list[str], list[list[str]]]:
 
 
 def smoothed_cell(line: pd.Series, certifier: CertifierDeclaration) -> str:
-    """The PSNR of the picture shown, and the certified PSNR; of a certifier of something else its
-    main value."""
+    """The PSNR of the picture shown, and the certified PSNR; the main value of a certifier of
+    something else."""
     bound = NONE if pd.isna(line["bound"]) else f"≤ {line['bound']:.1e}"
     certificate = certifier.short.format(line[certifier.column]) if pd.notna(line[certifier.column]) else bound
-    psnr = certifier.curves.get("psnr", "")
-    if psnr and pd.notna(line[psnr]):
+    psnr = certifier.curves.get("psnr", certifier.column)
+    if psnr != certifier.column and pd.notna(line[psnr]):
         certificate = f"≥ {line[psnr]:.2f} dB"
     # Without a picture it abstained for all images.
     return certificate if pd.isna(line["psnr_median"]) else f"{line['psnr_median']:.2f} ({certificate})"

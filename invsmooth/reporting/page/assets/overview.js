@@ -37,7 +37,11 @@ function drawOverview(data, view) {
 
 // As drawPanel takes a curve. The clean PSNR is the same at every ε.
 function overviewCurve(data, found, curve, xs) {
-  const point = (k) => ({ mean: curve.ys[k], images: { size: found.images }, networks: { size: 1 }, missing: 0, note: curve.of[k] });
+  const point = (k) => {
+    const made = { images: { size: found.images }, networks: { size: 1 }, missing: 0, note: curve.of[k] };
+    made.mean = curve.ys[k];
+    return made;
+  };
   const points = new Map(curve.kind === "clean" ? xs.map((x) => [x, point(0)]) : curve.xs.map((x, k) => [x, point(k)]));
   const style = { ...styleOf(data, curve.algo), ...KIND_LINES[curve.kind] };
   return { algo: `${curve.algo}, ${curve.kind}`, method: curve.algo, style, points };
