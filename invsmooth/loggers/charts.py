@@ -58,21 +58,22 @@ def over_eps(averages: Averages) -> pd.DataFrame:
     table, points = averages.table, curve_points(averages)
     several = table["sigma"].nunique() > 1
     labels = []
-    for point in points.itertuples():
+    for point, smooths in zip(points.itertuples(), points["sigma"].notna(), strict=True):
         # Without smoothing sigma makes no difference, unless the smoothed network is attacked.
         plain = point.kind == "unsmoothed"
-        at_sigma = several and not (plain and on_base(point.attack_target))
+        at_sigma = several and smooths and not (plain and on_base(point.attack_target))
         labels.append(("" if plain else f"{point.kind} ") + f"{point.curve}{f', sigma = {point.sigma:g}' * at_sigma}")
     certifiers = {c.name: smoothed_label(c) for c in averages.certifiers()}
     cells = zip(table["certifier"], table["sigma"], strict=True)
-    smoothed = [certifiers[name] + f", sigma = {sigma:g}" * several for name, sigma in cells]
+    smoothed = [certifiers[name] + f", sigma = {sigma:g}" * (several and pd.notna(sigma)) for name, sigma in cells]
     curves = points.assign(label=labels, x=points["eps"], y=points["value"])
     medians = table.assign(measure="psnr", label=smoothed, x=table["eps"], y=table["psnr_median"])
     return pd.concat([curves[POINT], medians[POINT]])
 
 
 def over_sigma(averages: Averages) -> pd.DataFrame:
-    """The POINTs of certified values, a curve for each eps, and of the smoothed PSNR."""
+    """The POINTs of certified values, a curve for each eps, and of the smoothed PSNR. What has no
+    sigma is constant over it, and has none."""
     found = []
     for certifier in averages.certifiers():
         own = averages.table[averages.table["certifier"] == certifier.name].assign(x=averages.table["sigma"])
@@ -87,7 +88,7 @@ def over_sigma(averages: Averages) -> pd.DataFrame:
 
 
 def lines_of(points: pd.DataFrame) -> Iterator[Line]:
-    points = points.dropna(subset=["y"]).sort_values("x", kind="stable")
+    points = points.dropna(subset=["x", "y"]).sort_values("x", kind="stable")
     for label, line in points.drop_duplicates(["label", "x"]).groupby("label", sort=False):
         yield Line(str(label), [float(v) for v in line["x"]], [float(v) for v in line["y"]])
 

@@ -69,7 +69,8 @@ def summary(rows: pd.DataFrame, declared: Declared) -> dict[str, float]:
     ones are there only if every image has a certificate; unsound ones ``_as_published``."""
     found: dict[str, float] = {}
     for _, line in Averages(rows, declared).table.iterrows():
-        start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}_sigma{line['sigma']:g}"
+        smoothing = "" if pd.isna(line["sigma"]) else f"_sigma{line['sigma']:g}"
+        start, cell = f"eval/{setting_label(line)}", f"eps{line['eps']:g}{smoothing}"
         attack = f"eps{line['eps']:g}" if on_base(line["attack_target"]) else cell
         own, published = certifier(declared, line["certifier"]), "_as_published" * (line["units"] == Units.paper)
         values = {f"psnr_{kind}": line[f"psnr_{kind}"] for kind in ("measured", "clean")}

@@ -63,6 +63,6 @@ def words(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
     if kind in ("attacked", "median", "certified"):
         said.append(f"ε = {row['eps']:g}")
         if kind != "attacked" or not on_base(row["attack_target"]):
-            said.append(f"σ = {row['sigma']:g}")
+            said += [] if pd.isna(row["sigma"]) else [f"σ = {row['sigma']:g}"]
     paper = f"; {PAPER_LABEL}" if kind == "certified" and row["units"] == Units.paper else ""
     return f"{', '.join(said)}: {caption(row, kind, certifier)}{paper}"

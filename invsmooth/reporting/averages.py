@@ -14,15 +14,17 @@ from invsmooth.records.rows import Declared
 from invsmooth.reporting.columns import certifier, certifiers, columns
 from invsmooth.reporting.methods import in_order, set_draws, with_labels
 
-SETTING = ["task", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target", "protocol"]
+PLACE = ["task", "dataset", "operator", "ratio", "sigma_b"]
+SETTING = [*PLACE, "units", "attack", "attack_target", "protocol"]
 """The columns that compared methods have in common, beside the number of draws."""
 PANEL = ["task", "label", "dataset", "operator", "ratio", "sigma_b", "units", "attack", "attack_target"]
 """The columns of a panel that shows one method. Its label has protocol and number of draws."""
 KEYS = [*SETTING, "n_samples", "algo", "method", "label", "certifier", "eps", "sigma"]
 """The columns whose values are never averaged together."""
 
-BASE = ["psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "bound", "truth",
-        "truth_lower", "truth_upper", "eps_over_sigma", "seconds", "network_evals", "attack_grad_evals"]  # fmt: skip
+BASE = ["psnr_measured", "psnr_clean", "psnr_attacked", "psnr_noise", "psnr_median", "psnr_certified", "psnr_floor",
+        "floor_confidence", "bound", "truth", "truth_lower", "truth_upper", "eps_over_sigma", "seconds", "network_evals",
+        "attack_grad_evals"]  # fmt: skip
 
 TRUTH = ["truth", "truth_lower", "truth_upper"]
 
@@ -78,9 +80,11 @@ class Averages:
         return certifiers(self.declared, (self.table if table is None else table)["certifier"])
 
     def blocks(self, keys: list[str]) -> list[tuple[dict[str, Any], pd.DataFrame]]:
-        """As :func:`grouped`. Certifiers of one value for all eps only where no others are."""
+        """As :func:`grouped`. Certifiers of one value for all eps only where no others are. Lines
+        without sigma: as in :func:`in_panels` if ``keys`` have sigma, else in blocks of their own."""
         own = self.table[[certifier(self.declared, name).per_eps for name in self.table["certifier"]]]
-        found = grouped(own if len(own) else self.table, keys)
+        lines = own if len(own) else self.table
+        found = grouped(in_panels(lines, keys) if "sigma" in keys else lines, keys)
         return [(dict(zip(keys, key, strict=True)), lines) for key, lines in found]
 
 
@@ -91,9 +95,37 @@ def grouped(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...],
 
 
 def lookup(lines: pd.DataFrame, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
-    """Lines of :attr:`Averages.table` by the values of ``keys``; of several the first."""
+    """Lines of :attr:`Averages.table` by the values of ``keys``, None for nan; of several the first."""
     records: list[dict[str, Any]] = lines.drop_duplicates(keys).to_dict("records")  # type: ignore[assignment]
-    return {tuple(record[key] for key in keys): record for record in records}
+    return {tuple(known(record[key]) for key in keys): record for record in records}
+
+
+def known(value: Any) -> Any:
+    """None for nan, which is not equal to itself."""
+    return None if pd.isna(value) else value
+
+
+def in_panels(lines: pd.DataFrame, panel: list[str]) -> pd.DataFrame:
+    """Lines of :attr:`Averages.table` for a figure or table with a panel for each value of ``panel``.
+    What has no sigma holds at every sigma: it stands in every panel of its setting, and of its
+    method if a panel has one; where there is none, in a panel of its own."""
+    plain = lines["sigma"].isna()
+    same = [*PLACE, "protocol", *["method"] * ("label" in panel), *["eps"] * ("eps" in panel)]
+    panels = lines.loc[~plain, [*same, *(c for c in panel if c not in same)]].drop_duplicates()
+    own = (
+        lines[plain]
+        .reset_index(names="cell")
+        .merge(panels, on=same, how="left", suffixes=("", " of the panel"), indicator=True)
+    )
+    for column in (c for c in ("attack", "attack_target") if f"{c} of the panel" in own):
+        # The attack of another panel.
+        other = own["_merge"].eq("both") & ~own[column].fillna("").eq(own[f"{column} of the panel"].fillna(""))
+        found = [str(c) for c in own if str(c).startswith(("psnr_attacked", "truth"))]
+        own[found] = own[found].mask(other)
+    for column in (c for c in panel if c not in same):
+        own[column] = own[f"{column} of the panel"].where(own["_merge"].eq("both"), own[column])
+    own = own.sort_values("psnr_attacked_n", kind="stable").drop_duplicates([*panel, "method", "certifier", "eps"])
+    return pd.concat([lines[~plain], own.set_index("cell")[lines.columns]]) if len(own) else lines
 
 
 def title(setting: Mapping[str, Any]) -> str:

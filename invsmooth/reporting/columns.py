@@ -9,6 +9,8 @@ from invsmooth.records.rows import Declared
 
 PAPER = "discrepancy"
 """The certifier that Tables 1, 2 and 4 and Figure 1 of the paper are about."""
+BEST_OF = "best_of"
+"""The column, of a certifier that takes the best of others, with the one that a row is from."""
 EPS, GREY, PIXELS = "ℓ2, [0, 1]", "grey levels", "pixels in [0, 1]"
 SSIM = ".3f"
 BASE = (
@@ -19,7 +21,8 @@ BASE = (
     Column("image", "", "click to compare its pictures, where they were kept", "text", heading="image"),
     Column("operator", "", "measurement operator A", "text", heading="operator"),
     Column("eps", EPS, f"ℓ2 norm of the attack over one whole image, {PIXELS}", heading="ε"),
-    Column("sigma", GREY, "standard deviation of the smoothing noise, 8-bit grey levels", heading="σ"),
+    Column("sigma", GREY, "standard deviation of the smoothing noise, 8-bit grey levels; –: without smoothing",
+           heading="σ"),
     Column("sigma_b", GREY, "standard deviation of the measurement noise, 8-bit grey levels", heading="σ_b"),
     Column("ratio", "", "measurements per pixel", heading="m/n"),
     Column("n_samples", "", "Monte-Carlo draws", "whole", heading="S"),
@@ -44,6 +47,10 @@ BASE = (
            heading="PSNR smoothed", digits=".2f"),
     Column("psnr_certified", "dB", "of the one draw whose error is the bound: the PSNR of a picture, which bounds nothing",
            heading="PSNR draw of rank K", digits=".2f"),
+    Column("psnr_floor", "dB", "what a user can state without the clean image: no attack of norm ε leaves less, with the "
+           "floor's confidence over calibration images", heading="PSNR floor", digits=".2f"),
+    Column("floor_confidence", "", "probability, over calibration and new image, that the floor holds",
+           heading="floor confidence"),
     Column("bound", "MSE", f"certified MSE, {PIXELS}", certified=True, heading="bound", digits=".2e"),
     Column("truth", "MSE", "what the bound bounds, under the attack found; an estimate from fresh draws",
            heading="truth", digits=".2e"),
@@ -77,6 +84,11 @@ def certifiers(declared: Declared, names: Iterable[str]) -> list[CertifierDeclar
 def certifier(declared: Declared, name: str) -> CertifierDeclaration:
     """The declaration of a certifier; the default one if it declared nothing."""
     return declared.certifiers.get(name) or CertifierDeclaration(name, "certified MSE")
+
+
+def repeats(certifier: CertifierDeclaration) -> bool:
+    """Whether its rows repeat the certificates of others, which its column BEST_OF names."""
+    return any(column.name == BEST_OF for column in certifier.columns)
 
 
 def psnr_columns(declared: Declared, names: Iterable[str]) -> dict[str, str]:

@@ -20,16 +20,16 @@ TRUTH = {"mse": "truth", "psnr": "truth_psnr"}
 UNSMOOTHED = {"clean": "psnr_clean", "noise": "psnr_noise", "attacked": "psnr_attacked"}
 
 
-def curve_points(averages: Averages) -> pd.DataFrame:
+def curve_points(averages: Averages, lines: pd.DataFrame | None = None) -> pd.DataFrame:
     """POINTs, of kind certified, truth (with its limits) or unsmoothed: means over the images of
-    MSE, or of PSNR in dB; nan unless every image has a value."""
-    found = []
+    MSE, or of PSNR in dB; nan unless every image has a value. ``lines``: of the averages; all."""
+    found, table = [], averages.table if lines is None else lines
     for certifier in averages.certifiers():
-        own = averages.table[averages.table["certifier"] == certifier.name]
+        own = table[table["certifier"] == certifier.name]
         found += [points(own, m, "certified", certifier.name, column) for m, column in certifier.curves.items()]
         found += [points(own, m, "truth", certifier.name, TRUTH[m]) for m in certifier.truth_in]
     # The lines of every certifier have these: each once.
-    once = averages.table.drop_duplicates([*PANEL_SIGMA, "eps"])
+    once = table.drop_duplicates([*PANEL_SIGMA, "eps"])
     found += [points(once, "psnr", "unsmoothed", name, column) for name, column in UNSMOOTHED.items()]
     every = pd.concat([p for p in found if len(p)], ignore_index=True)
     every["lower"] = every["lower"].mask((every["measure"] == "mse") & (every["lower"] <= 0))  # below a distance

@@ -14,10 +14,14 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.records.rows import KEY, Declared
 from invsmooth.reporting.runs import Run, Settings, read_run
 
+CLASS = "estimator._target_"
+"""The setting with the class of the network."""
 REFERENCE = "ord"  # ordinary training: what costs are relative to, and the paper's "Vanilla" reconstruction
 SYMBOLS = {"algo.sigma": "σ_tr", "algo.eps": "ε_tr", "algo.n_samples": "S_tr", "algo.n_iter": "T_itr",
            "algo.t_step": "T_step", "algo.beta": "β", "trainer.max_steps": "batches",
            "attack.n_iter": "attack gradients"}  # fmt: skip
+THREAT, SIGNAL = "threat", "signal"
+"""The column, of certifiers that have it, with what is attacked; and what is attacked everywhere else."""
 NETWORK = ["folder", "task", "algo", "estimator_sha256"]  # the columns that identify the network of a row
 
 
@@ -41,6 +45,8 @@ def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:
     for algo, group in networks.groupby("algo"):
         of_tasks = [same for _, same in group.groupby("task")]
         keys = sorted({key for same in of_tasks for key in differing([known[k] for k in same.index])})
+        within = {key for same in of_tasks for key in of_one_class([known[k] for k in same.index])}
+        keys = [key for key in keys if key == CLASS or not key.startswith("estimator.") or key in within]
         labels = pd.Series([said(known[k], keys) for k in group.index], index=group.index)
         for same in of_tasks:
             unknown = [k for k in same.index if known[k] is None]
@@ -85,13 +91,25 @@ def differing(settings: Sequence[Settings | None]) -> list[str]:
     return [key for key in sorted({key for s in known for key in s}) if len({repr(s.get(key)) for s in known}) > 1]
 
 
+def of_one_class(settings: Sequence[Settings | None]) -> list[str]:
+    """The keys in which networks of one class differ. Settings of another class say nothing."""
+    classes = {
+        repr(s.get(CLASS)): [t for t in settings if t is not None and t.get(CLASS) == s.get(CLASS)]
+        for s in settings
+        if s
+    }
+    return [key for same in classes.values() for key in differing(same)]
+
+
 def said(settings: Settings | None, keys: Sequence[str]) -> str:
     """The values of ``keys`` as text, those with a symbol first."""
     own = {key: (settings or {})[key] for key in keys if key in (settings or {})}
     words = []
-    for key, value in sorted(own.items(), key=lambda item: (item[0] not in SYMBOLS, item[0])):
+    for key, value in sorted(own.items(), key=lambda item: (item[0] != CLASS, item[0] not in SYMBOLS, item[0])):
         number = isinstance(value, int | float) and not isinstance(value, bool)
-        words.append(f"{SYMBOLS.get(key, key.removeprefix('algo.'))} = {f'{value:g}' if number else value}")
+        shown = f"{value:g}" if number else str(value)
+        name = "" if key == CLASS else f"{SYMBOLS.get(key, key.removeprefix('algo.').removeprefix('estimator.'))} = "
+        words.append(name + (shown.rpartition(".")[2] if key == CLASS else shown))
     return ", ".join(words)
 
 
@@ -119,6 +137,7 @@ def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     if "method" not in rows:
         rows = rows.assign(method=rows["algo"], sigma_tr=np.nan, protocol="")
+    rows = with_threats(rows)
     draws = set_draws(rows)
     several = draws.groupby([rows[c] for c in ("task", "dataset", "certifier")]).nunique().max() > 1
     size = np.where(several & draws.notna(), ", S = " + rows["n_samples"].astype(str), "")
@@ -126,9 +145,21 @@ def with_labels(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.assign(label=rows["method"] + protocol + size)
 
 
+def with_threats(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows whose attack is not on the signal, and so has another eps, with this as a part of
+    their evaluation settings."""
+    if THREAT not in rows:
+        return rows
+    other = rows[THREAT].notna() & rows[THREAT].ne(SIGNAL)
+    joined = rows["protocol"] + np.where(rows["protocol"] != "", ", ", "") + "threat = " + rows[THREAT].astype(str)
+    return rows.assign(protocol=rows["protocol"].mask(other, joined))
+
+
 def set_draws(rows: pd.DataFrame) -> pd.Series:
-    """The number of draws that was set; nan for certifiers that choose it for each image."""
+    """The number of draws that was set; nan for certifiers that choose it for each image, and without
+    smoothing."""
     once = rows[~rows.duplicated(list(KEY), keep=False)]
     sizes = once.groupby(["run_id", "certifier"], dropna=False)["n_samples"].nunique()
     own = sizes[sizes > 1].index.get_level_values("certifier").unique()
-    return rows["n_samples"].astype("Float64").mask(rows["certifier"].isin(own)).astype("float64")
+    none = rows["certifier"].isin(own) | rows["sigma"].isna()
+    return rows["n_samples"].astype("Float64").mask(none).astype("float64")

@@ -56,6 +56,8 @@ def confidence_notes(rows: pd.DataFrame, declared: Declared) -> list[str]:
 def confidence_note(found: pd.DataFrame) -> str:
     """For one certifier: which statements hold together, and how many failures to expect."""
     confidence, each = found["confidence"].min(), found["confidence_each"].min()
+    if each == 1:
+        return "The certificates do not depend on draws: all of them hold together."
     together, several = paid(found, confidence), counts(found)
     apart = [axis for axis in NAMES if axis in several and axis not in together]
     said = f"With probability at least {confidence:g} "

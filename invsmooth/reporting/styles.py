@@ -65,11 +65,16 @@ def eps_styles(values: Iterable[float]) -> dict[float, dict[str, Any]]:
 def errorbar(place: Axes, lines: pd.DataFrame, x: str, quantity: str, style: Mapping[str, Any]) -> None:
     """Averages that every image has a part in, with bars of half a standard deviation over the
     images. The curve breaks where an image has no value."""
-    whole = lines[f"{quantity}_n"] == lines["images"]
-    if whole.any():
-        half = lines[f"{quantity}_std"].where(whole).fillna(0) / 2
+    values = whole(lines, quantity)
+    if (lines[f"{quantity}_n"] == lines["images"]).any():
+        half = lines[f"{quantity}_std"].where(values.notna()).fillna(0) / 2
         bars: dict[str, Any] = {"capsize": 1.5, "elinewidth": 0.6, **style}
-        place.errorbar(lines[x], lines[quantity].where(whole), yerr=half, **bars)
+        place.errorbar(lines[x], values, yerr=half, **bars)
+
+
+def whole(lines: pd.DataFrame, quantity: str) -> pd.Series:
+    """Averages that every image has a part in; nan for the others."""
+    return lines[quantity].where(lines[f"{quantity}_n"] == lines["images"])
 
 
 def with_unsmoothed(lines: pd.DataFrame, quantity: str, unsmoothed: str) -> pd.DataFrame:
@@ -79,7 +84,10 @@ def with_unsmoothed(lines: pd.DataFrame, quantity: str, unsmoothed: str) -> pd.D
 
 
 def listed(values: Iterable[float]) -> str:
-    return ", ".join(f"{value:g}" for value in sorted(values))
+    found = list(values)
+    return ", ".join(
+        [*(f"{value:g}" for value in sorted(v for v in found if v == v)), *["–"] * any(v != v for v in found)]
+    )
 
 
 def corner_text(axes: Axes, text: str, right: bool) -> None:

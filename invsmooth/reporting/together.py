@@ -93,5 +93,7 @@ def paid(found: pd.DataFrame, confidence: float) -> list[str]:
 
 def counts(found: pd.DataFrame) -> dict[str, int]:
     """How many values each axis has, of those with several."""
-    sizes: dict[str, Any] = {axis: len(found.drop_duplicates(columns)) for axis, columns in AXES.items()}
+    sizes: dict[str, Any] = {
+        axis: len(found[columns].dropna(how="all").drop_duplicates()) for axis, columns in AXES.items()
+    }
     return {axis: n for axis, n in sizes.items() if n > 1}

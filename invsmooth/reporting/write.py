@@ -12,6 +12,7 @@ from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.audits import report_audits
 from invsmooth.reporting.averages import PANEL, Averages
 from invsmooth.reporting.figures.certificate import certificate_figure
+from invsmooth.reporting.figures.psnr import psnr_figure
 from invsmooth.reporting.figures.truth import has_curves, truth_figure
 from invsmooth.reporting.figures.visual import visual_figure
 from invsmooth.reporting.methods import read_runs, with_methods
@@ -43,6 +44,8 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
     few = rows[rows.groupby(PANEL, dropna=False, sort=True).ngroup() < MOST]  # in the order of the table
     shown = averages if len(few) == len(rows) else Averages(few, declared)
     figures = {"certificate": certificate_figure(shown)}
+    if (psnr := psnr_figure(shown)) is not None:
+        figures["psnr_over_eps"] = psnr
     if has_curves(few):
         figures["truth"] = truth_figure(shown)
     said = notes(rows, declared)

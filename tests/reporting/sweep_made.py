@@ -35,8 +35,8 @@ def write_config(folder: Path, algo: str, task: str = "cs", **values: Any) -> No
         "ckpt": None,
     }  # fmt: skip
     for key, value in values.items():
-        group, _, name = key.rpartition("__")
-        if group:
+        group, _, name = key.partition("__")
+        if name:
             config[group][name] = value
         elif key in ("seed", "ckpt"):
             config[key] = value

@@ -132,3 +132,14 @@ def test_a_broken_config_is_named(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "config.yaml").write_text(text)
     with pytest.raises(ConfigError, match=rf"config\.yaml {said}.*leave the run out"):
         read_run(tmp_path)
+
+
+def test_networks_of_several_classes_are_named_by_the_class(tmp_path: Path) -> None:
+    """And by the settings in which those of one class differ, not by those that another class lacks."""
+    for name, values in {
+        "a": {"estimator___target_": "invsmooth.estimators.DPDNN"},
+        "b": {"estimator___target_": "invsmooth.estimators.TV", "estimator__weight": 0.04},
+        "c": {"estimator___target_": "invsmooth.estimators.TV", "estimator__weight": 0.06},
+    }.items():
+        write_config(written(tmp_path, name, "ord"), "ord", **values)
+    assert methods(tmp_path) == {"a": "ord (DPDNN)", "b": "ord (TV, weight = 0.04)", "c": "ord (TV, weight = 0.06)"}

@@ -12,9 +12,11 @@ import pytest
 
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.reporting.page.html import write_page
+from tests.reporting import lipschitz_rows
 from tests.reporting.browser import browser, chromium
 from tests.reporting.declared import DECLARED
-from tests.reporting.made import keep_pictures, read, row, stored
+from tests.reporting.lipschitz_rows import mixed, only_plain
+from tests.reporting.made import NONE, keep_pictures, read, row, stored
 from tests.reporting.page_runs import make_runs
 from tests.reporting.test_html_page import NASTY
 from tests.reporting.test_report import all_certifiers
@@ -77,7 +79,7 @@ def wait_for_count(tab: Any, text: str) -> None:
 
 def test_curves_are_the_means_of_the_rows_chosen(tab: Any, made: tuple[pd.DataFrame, Path]) -> None:
     rows, page = made
-    show(tab, page)
+    show(tab, page, certifier="discrepancy")
     for sigma, eps in ((25.0, 0.1), (50.0, 0.2)):
         tab.select_option("#choose-sigma", f"{sigma:g}")
         tab.select_option("#choose-eps", f"{eps:g}")
@@ -93,7 +95,7 @@ def test_curves_are_the_means_of_the_rows_chosen(tab: Any, made: tuple[pd.DataFr
 
 def test_what_is_not_certified_interrupts_a_curve_and_is_said(tab: Any, made: tuple[pd.DataFrame, Path]) -> None:
     rows, page = made
-    show(tab, page, sigma=25, eps=0.2)
+    show(tab, page, certifier="discrepancy", sigma=25, eps=0.2)
     mine = rows[(rows["certifier"] == "discrepancy") & (rows["sigma"] == 25)]
     whole = mine.groupby(["algo", "eps"])["bound"].agg(lambda bounds: bounds.mean(skipna=False))
     _, *curves = drawn(tab, "eps", 2)
@@ -129,7 +131,7 @@ def test_each_certifier_has_its_panels(tab: Any, made: tuple[pd.DataFrame, Path]
 
 def test_table_sorts_filters_and_pages_as_pandas_does(tab: Any, made: tuple[pd.DataFrame, Path]) -> None:
     rows, page = made
-    show(tab, page, all=1)
+    show(tab, page, certifier="discrepancy", all=1)
     mine = rows[rows["certifier"] == "discrepancy"].reset_index(drop=True)
     assert len(column(tab, "image")) == 50
     tab.click("#table-pages >> text=Last")
@@ -157,7 +159,7 @@ def test_table_sorts_filters_and_pages_as_pandas_does(tab: Any, made: tuple[pd.D
 
 def test_pictures_are_compared_with_a_divider(tab: Any, made: tuple[pd.DataFrame, Path]) -> None:
     rows, page = made
-    show(tab, page, sigma=25, eps=0.1)
+    show(tab, page, certifier="discrepancy", sigma=25, eps=0.1)
     assert tab.locator(".thumb").count() == 15
     tab.click(".thumb >> nth=1")
     assert tab.inner_text("#compare-title") == "coins, ord"
@@ -207,7 +209,7 @@ def test_certifiers_without_any_value_are_drawn(tab: Any, tmp_path: Path) -> Non
     panels = {"discrepancy": 6, "error": 6, "mean": 8, "center": 6, "radius": 5}
     for certifier, n in panels.items():
         tab.select_option("#choose-certifier", certifier)
-        assert tab.locator(".panel").count() == n
+        assert tab.locator("#over-eps .panel, #over-sigma .panel").count() == n
         assert column(tab, "image") == ["one"]
     tab.select_option("#choose-certifier", "center")
     assert column(tab, "bound") == ["none"]
@@ -226,3 +228,62 @@ def test_names_that_look_like_html_are_harmless(tab: Any, tmp_path: Path) -> Non
     assert NASTY in tab.inner_text("#legend")
     assert tab.evaluate("window.hacked") is None
     assert tab.locator("table img").count() == 0
+
+
+def choice(tab: Any, name: str) -> str:
+    found: str = tab.input_value(f"#choose-{name}")
+    return found
+
+
+def test_the_page_opens_on_what_has_the_most_certificates(tab: Any, made: tuple[pd.DataFrame, Path]) -> None:
+    """mean has one everywhere; the others end at an ε/σ."""
+    rows, page = made
+    show(tab, page)
+    counts = rows[rows["bound"].notna() & (rows["eps"] > 0)].groupby("certifier").size()
+    assert choice(tab, "certifier") == counts.idxmax() == "mean"
+    assert choice(tab, "eps") == "2"
+
+
+def test_of_a_setting_the_largest_eps_with_a_certificate_is_shown(tab: Any, tmp_path: Path) -> None:
+    """Of the settings the one with certificates, of σ the one with most, of ε the largest that has one."""
+    cells = [(e, s, r) for e in (0.0, 0.1, 0.2, 3.0) for s in (12.0, 25.0, 50.0) for r in (0.1, 0.3)]
+    rows = [
+        row(eps=e, sigma=s, ratio=r, **({} if r == 0.3 and e <= (0.2 if s == 50 else 0.1) else NONE))
+        for e, s, r in cells
+    ]
+    page = write_page(stored(tmp_path, *rows), DECLARED, tmp_path)
+    show(tab, page)
+    assert [choice(tab, name) for name in ("ratio", "sigma", "eps")] == ["0.3", "50", "0.2"]
+    tab.select_option("#choose-ratio", "0.1")
+    assert [choice(tab, name) for name in ("ratio", "sigma", "eps")] == ["0.1", "25", "3"]
+
+
+def test_certificates_without_smoothing(tab: Any, tmp_path: Path) -> None:
+    folders = [lipschitz_rows.write(tmp_path / str(k), rows) for k, rows in enumerate((mixed(), only_plain()))]
+    page = write_page(lipschitz_rows.read(*folders), lipschitz_rows.DECLARED, tmp_path)
+    show(tab, page)
+    # The best of all certificates, at the largest ε.
+    assert [choice(tab, name) for name in ("certifier", "eps")] == ["best", "5"]
+    xs, *curves = tab.evaluate("() => document.querySelector('#overview .plot').plot.data.map((c) => [...c])")
+    assert xs == [0.1, 1, 5, 15]
+    # A curve for each method and kind, which ends where no certificate is.
+    first = "() => [...document.querySelector('#numbers table').tBodies[0].rows].map((r) => r.cells[0].textContent)"
+    found = dict(zip(tab.evaluate(first), curves, strict=True))
+    assert found["ord, certified"] == [30.5, 29, 25, None]
+    assert found["ord, smoothed"] == [26, None, None, None]
+    assert found["adv, attacked"] == [None, 27, None, 20]
+    assert found["adv, clean"] == [30] * 4
+    assert "picked afterwards" in tab.inner_text("#overview")
+    assert tab.eval_on_selector_all("#legend button", "all => all.map(e => e.textContent)") == ["ord", "adv"]
+    tab.locator("#overview .plot").focus()
+    tab.keyboard.press("ArrowRight")
+    assert "ord, smoothed: 26.00, 2 images, error, σ = 25" in tab.inner_text("#overview .tip")
+    # Its own view has no curve over σ, and draws bounds below 1e-6.
+    tab.select_option("#choose-certifier", "lipschitz")
+    assert tab.locator("#choose-sigma").count() == 0
+    assert tab.locator("#over-sigma .panel").count() == 0
+    assert tab.inner_text("#eps-title") == "Over ε, without smoothing"
+    xs, ord_, _ = drawn(tab, "eps", 3)
+    assert xs == [0, 0.1, 1, 5, 15]
+    assert ord_[1:4] == pytest.approx([(e / 256) ** 2 for e in (0.1, 1, 5)], rel=1e-5)
+    assert ord_[0] is ord_[4] is None  # 0, which has no logarithm, and not run

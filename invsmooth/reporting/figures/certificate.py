@@ -11,16 +11,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from invsmooth.core.declarations import CertifierDeclaration
-from invsmooth.reporting.averages import PANEL, Averages, grouped, panel_title
+from invsmooth.reporting.averages import PANEL, Averages, grouped, in_panels, panel_title
 from invsmooth.reporting.notes import confidence_notes, unit_note
-from invsmooth.reporting.styles import certifier_style, corner_text, eps_styles, errorbar, head, listed, with_unsmoothed
+from invsmooth.reporting.styles import (
+    certifier_style,
+    corner_text,
+    eps_styles,
+    errorbar,
+    head,
+    listed,
+    whole,
+    with_unsmoothed,
+)
 
 Styles = Mapping[float, dict[str, Any]]
 
 
 def certificate_figure(averages: Averages) -> Figure:
-    """Over sigma, a column for each setting: certificates, a curve for each eps, and PSNR below."""
-    settings, certifiers = grouped(averages.table, PANEL), averages.certifiers()
+    """Over sigma, a column for each setting: certificates, a curve for each eps, and PSNR below.
+    Certificates without sigma are horizontal lines."""
+    settings, certifiers = grouped(in_panels(averages.table, PANEL), PANEL), averages.certifiers()
     attacked = [c for c in certifiers if c.at == "attacked"]
     shown = {(c.at, c.shown) for c in certifiers if c.per_eps}  # others may show the same picture
     clean = [c for c in certifiers if c.at != "attacked" and (c.per_eps or (c.at, c.shown) not in shown)]
@@ -46,7 +56,10 @@ def certificate_figure(averages: Averages) -> Figure:
             style = certifier_style(certifier) | {"markersize": 4, "linewidth": 1.3, "label": certifier.shown}
             errorbar(axes[-1, column], once, "sigma", "psnr_median", style)
         axes[0, column].set_title(panel_title(dict(zip(PANEL, key, strict=True))), fontsize=9)
-        axes[-1, column].set_xlabel("σ (grey levels)")
+        smoothed = group["sigma"].notna().any()
+        axes[-1, column].set_xlabel("σ (grey levels)" if smoothed else "without smoothing")
+        if not smoothed:
+            axes[-1, column].set_xticks([])
         for place in axes[:, column] if column else ():
             place.set_ylabel("")
     legends = [(tuple(place.get_legend_handles_labels()[1]), place) for place in axes.flat[::-1]]
@@ -68,7 +81,11 @@ def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclar
         errorbar(axes, once, "sigma", certifier.column, certifier_style(certifier) | {"markersize": 4})
     else:
         for (eps,), at_eps in grouped(lines, ["eps"]):
-            errorbar(axes, at_eps, "sigma", certifier.column, styles[eps] | {"label": f"ε = {eps:g}"})
+            look: dict[str, Any] = styles[eps] | {"label": f"ε = {eps:g}"}
+            errorbar(axes, at_eps[at_eps["sigma"].notna()], "sigma", certifier.column, look)
+            levels = whole(at_eps[at_eps["sigma"].isna()], certifier.column)
+            for level in levels[levels > 0] if main else levels.dropna():  # 0 has no logarithm
+                axes.axhline(level, **look | {"marker": "", "zorder": 1})
             for column in dotted:
                 look = styles[eps] | {"linestyle": ":", "marker": "", "linewidth": 1}
                 errorbar(axes, at_eps, "sigma", column.name, look)

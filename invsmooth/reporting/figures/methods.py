@@ -35,8 +35,7 @@ def figure1_panels(averages: Averages) -> list[Panel]:
 
 def curve_panels(averages: Averages) -> list[Panel]:
     """Of each setting and sigma the averages over eps, where there are several."""
-    of = [(s, c[c["sigma"] == s["sigma"]]) for s, c in averages.blocks([*BLOCK, "sigma"])]
-    return [(s, c) for s, c in of if c["eps"].nunique() > 1]
+    return [(s, c) for s, c in averages.blocks([*BLOCK, "sigma"]) if c["eps"].nunique() > 1]
 
 
 def pages(panels: Sequence[Panel], per_page: int) -> Iterator[Sequence[Panel]]:

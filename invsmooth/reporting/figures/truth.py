@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from invsmooth.core.units import PAPER_LABEL, Units
-from invsmooth.reporting.averages import Averages, grouped, panel_title
+from invsmooth.reporting.averages import Averages, grouped, in_panels, panel_title
 from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.curves import PANEL_SIGMA, curve_points
 from invsmooth.reporting.notes import confidence_notes, unit_note
@@ -43,12 +43,12 @@ def has_curves(rows: pd.DataFrame) -> bool:
 def truth_figure(averages: Averages) -> Figure:
     """For each setting and sigma above how far the reconstruction can move, below PSNR to the clean
     image. Solid: certified for every attack. Dashed: the truth under the attack found."""
-    points = curve_points(averages)
+    points = curve_points(averages, in_panels(averages.table, PANEL_SIGMA))
     styles = {c.name: certifier_style(c) for c in averages.certifiers()} | UNSMOOTHED
     panels = grouped(points, PANEL_SIGMA)
     single = {key: single_values(own, averages) for key, own in grouped(averages.rows, PANEL_SIGMA)}
     n_sigma = averages.table["sigma"].nunique()
-    per_line = min(3, n_sigma if n_sigma > 1 else len(panels))
+    per_line = min(3, n_sigma if n_sigma > 1 and len(panels) % n_sigma == 0 else len(panels))
     n_lines = -(-len(panels) // per_line)
     figure = Figure(figsize=(3.6 + 3.7 * per_line, 0.8 + 6.4 * n_lines), layout="constrained")
     axes = figure.subplots(2 * n_lines, per_line, squeeze=False)
@@ -79,7 +79,7 @@ def draw_panel(pair: list[Axes], panel: dict[str, Any], points: pd.DataFrame, st
     paper = f"\n{PAPER_LABEL}" if panel["units"] == Units.paper else ""
     top.set_title(f"{panel_title(panel)}{paper}{note}", fontsize=9)
     # A second axis with eps/sigma, as the certificates take it.
-    line = points[points["eps"] > 0].iloc[:1]
+    line = points[(points["eps"] > 0) & points["eps_over_sigma"].notna()].iloc[:1]
     scale = float((line["eps_over_sigma"] / line["eps"]).max())
     if np.isfinite(scale):
         functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))

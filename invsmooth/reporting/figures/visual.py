@@ -57,7 +57,9 @@ def telling_rows(rows: pd.DataFrame) -> list[pd.Series]:
     """Of one image the best smoothed row at the largest eps with a certificate; at the largest."""
     rows = rows[rows["image"] == rows["image"].iloc[0]]
     largest = [some[some["eps"] == some["eps"].max()] for some in (rows[rows["bound"].notna()], rows)]
-    shown = [candidates.loc[candidates["psnr_median"].idxmax()] for candidates in largest if len(candidates)]
+    shown = [
+        candidates.loc[candidates["psnr_median"].fillna(-np.inf).idxmax()] for candidates in largest if len(candidates)
+    ]
     return shown[:1] if len(shown) == 2 and shown[0].equals(shown[1]) else shown
 
 

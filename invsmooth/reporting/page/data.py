@@ -14,9 +14,11 @@ import pandas as pd
 from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.records.rows import Declared
+from invsmooth.reporting.averages import PLACE, Averages, grouped
 from invsmooth.reporting.columns import certifiers, clause, columns, meaning, taken_at
 from invsmooth.reporting.methods import in_order, with_labels
 from invsmooth.reporting.notes import notes
+from invsmooth.reporting.psnr_curves import KINDS, picked_note, psnr_curves, words
 
 DIGITS = 7  # of the numbers embedded; results.parquet has all of them
 FEW = 4  # a column is embedded as distinct values and their positions if these are so many times fewer
@@ -35,10 +37,32 @@ def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> d
         "labels": {name: [with_unit(c), meaning(c), c.digits] for name, c in known.items()},
         "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
         "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
+        "overview": overview(rows, declared, shown),
         "runs": [run(str(name), Path(folder)) for name, folder in folders],
         "notes": notes(rows, declared), "paper_label": PAPER_LABEL,
         "files": [{"name": link, "href": quote(link)} for link in links],
     }  # fmt: skip
+
+
+def overview(rows: pd.DataFrame, declared: Declared, labelled: pd.DataFrame) -> list[dict[str, Any]]:
+    """The curves of :mod:`invsmooth.reporting.psnr_curves`: of each place its columns, what the
+    kinds of curves are, and for each curve its label, kind and points."""
+    averages = Averages(rows, declared)
+    points, note = psnr_curves(averages), picked_note(averages)
+    methods = averages.rows["method"]
+    labels = dict(zip(methods[::-1], labelled["algo"].to_numpy()[::-1], strict=True))  # the first of each method
+    found = []
+    for key, own in grouped(points, PLACE):
+        curves = []
+        for (method, kind), line in grouped(own, ["method", "kind"]):
+            picked = zip(line["certifier"], line["sigma"], strict=True)
+            of = [f"{name}, σ = {sigma:g}" if sigma == sigma else plain_value(name) for name, sigma in picked]
+            xs, ys = ([plain_value(v) for v in line[column]] for column in ("eps", "value"))
+            curves.append({"algo": labels[method], "kind": kind, "xs": xs, "ys": ys, "of": of})
+        kinds = {kind: words(kind, own, note) for kind in KINDS if kind in set(own["kind"])}
+        place = {name: plain_value(value) for name, value in zip(PLACE, key, strict=True)}
+        found.append({"place": place, "images": int(own["images"].iloc[0]), "kinds": kinds, "curves": curves})
+    return found
 
 
 def with_unit(column: Column) -> str:
@@ -60,7 +84,7 @@ def certifier_data(certifier: CertifierDeclaration, known: dict[str, Column]) ->
                        "log": measure == "mse", "over": None})  # fmt: skip
     what = f"{certifier.name}: {clause(certifier)}, certified for every attack of norm at most ε {where}."
     return {"name": certifier.name, "what": what, "at": taken_at(certifier), "shown": certifier.shown,
-            "ranked": certifier.ranked, "columns": mine, "panels": panels}  # fmt: skip
+            "ranked": certifier.ranked, "smooths": certifier.smooths, "columns": mine, "panels": panels}  # fmt: skip
 
 
 def column(values: pd.Series) -> dict[str, Any]:

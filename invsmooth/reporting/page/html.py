@@ -19,8 +19,8 @@ from invsmooth.reporting.page.data import page_data
 from invsmooth.reporting.page.pictures import MAX_BYTES, page_pictures
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("uplot.min.js", "labels.js", "elements.js", "data.js", "choose.js", "averages.js", "plot.js", "curves.js",
-           "filter.js", "table.js", "gallery.js", "compare.js", "main.js")  # fmt: skip
+SCRIPTS = ("uplot.min.js", "labels.js", "elements.js", "data.js", "choose.js", "averages.js", "plot.js", "overview.js",
+           "curves.js", "filter.js", "table.js", "gallery.js", "compare.js", "main.js")  # fmt: skip
 """In the order in which the page runs them."""
 STYLES = ("uplot.min.css", "page.css")
 COMPRESS_FROM = 1_000_000  # characters of JSON above which the rows are embedded compressed

@@ -125,8 +125,8 @@ def evaluation_table(averages: Averages) -> Table:
     but = f", except for {', '.join(attacked_names)}, whose measurement is attacked" if attacked_names else ""
     notes = (
         "Evaluations: forward passes of the network for each image that a certifier takes alone; several certifiers of a "
-        f"run share their draws, and one set serves all ε{but}. Seconds as measured, shared equally. Means over all ε, σ "
-        "and measurement settings.",
+        f"run share their draws, and one set serves all ε{but}. Certificates without smoothing have no draws (S {MISSING}). "
+        "Seconds as measured, shared equally. Means over all ε, σ and measurement settings.",
         f"{MISSING}: not on record. Rows of each number: `evaluation.csv`.",
     )
     return Table("evaluation", "What attacks and certificates cost", notes, blocks)

@@ -9,15 +9,17 @@ import pandas as pd
 
 from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.units import PAPER_LABEL, Units
-from invsmooth.reporting.averages import PANEL, Averages, grouped
+from invsmooth.reporting.averages import PANEL, Averages, grouped, known
 from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.notes import unit_note
 from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
 PSNR = [f"psnr_{of}" for of in ("measured", "clean", "attacked", "noise", "median", "certified")]
+FLOOR = ["psnr_floor", "floor_confidence"]
 LEGEND = (
     "Means over the images; of certified values, over the images that have a certificate (column certified). ε: l2 norm "
-    "over one whole image, pixels in [0, 1]. σ, σ_b: 8-bit grey levels. PSNR in dB; noise: under random noise of norm ε.",
+    "over one whole image, pixels in [0, 1]. σ, σ_b: 8-bit grey levels; σ –: without smoothing, so for every σ. PSNR in dB; "
+    "noise: under random noise of norm ε.",
     "bound: the MSE that is certified for every attack. {}. truth: what the bound bounds, under the attack found. PSNR "
     "smoothed: of the picture that the certifier shows. PSNR draw of rank K: of the one draw whose error is the bound; it "
     "is a picture's PSNR and bounds nothing. *none*: no certificate exists; the rows (results.parquet) say why. "
@@ -33,7 +35,9 @@ def overview(averages: Averages, notes: Sequence[str] = ()) -> Table:
     names = ["task", "label", "ratio", "sigma_b", "eps", "sigma", "certifier"]
     if len(table[attack := ["attack", "attack_target"]].drop_duplicates()) > 1:  # else all lines have the same
         names[2:2] = attack
-    names += dict.fromkeys([*PSNR, *estimates, "truth", "bound", *certified, "eps_over_sigma", "certified", "images"])
+    names += dict.fromkeys(
+        [*PSNR, *FLOOR, *estimates, "truth", "bound", *certified, "eps_over_sigma", "certified", "images"]
+    )
     names = [n for n in names if n == "bound" or not table[n].isna().all()]
     legend = "; ".join(f"{c.name}: {clause(c)}" for c in averages.certifiers())
     said = [LEGEND[0], LEGEND[1].format(legend), *notes]
@@ -59,9 +63,10 @@ def text(value: Any, digits: str, certified: bool) -> str:
 
 def short(averages: Averages) -> tuple[list[str], list[list[str]]]:
     """Header and lines of a table for the terminal: a line for each setting, eps and certifier, a
-    column for each sigma. Values that all certifiers share stand in the first of their lines."""
+    column for each sigma, the last one without smoothing. Values that all certifiers share stand in
+    the first of their lines."""
     table = averages.table
-    sigmas = sorted(table["sigma"].unique())
+    sigmas = [*sorted(table["sigma"].dropna().unique()), *[None] * bool(table["sigma"].isna().any())]
     shared = {"task": "task", "label": "algo", "ratio": "m/n", "sigma_b": "σ_b", "eps": "ε", "psnr_measured": "Aᵀy",
               "psnr_clean": "clean", "psnr_attacked": "attacked"}  # fmt: skip
     place = {name: ".2f" if name.startswith("psnr") else "g" for name in shared}
@@ -70,18 +75,22 @@ def short(averages: Averages) -> tuple[list[str], list[list[str]]]:
         start = [text(cell.iloc[0][name], digits, False) for name, digits in place.items()]
         for declared in averages.certifiers(cell):
             own = cell[cell["certifier"] == declared.name]
-            found = {line["sigma"]: smoothed_cell(line, declared) for _, line in own.iterrows()}
+            found = {known(line["sigma"]): smoothed_cell(line, declared) for _, line in own.iterrows()}
             lines.append([*start, declared.name, *(found.get(s, "") for s in sigmas)])
             start = [""] * len(start)
-    return [*shared.values(), "certifier", *(f"σ = {s:g}" for s in sigmas)], lines
+    return [*shared.values(), "certifier", *(f"σ = {MISSING if s is None else f'{s:g}'}" for s in sigmas)], lines
 
 
 def smoothed_cell(line: pd.Series, certifier: CertifierDeclaration) -> str:
-    if pd.isna(line["psnr_median"]):  # it abstained for all images
-        return NONE
+    """The PSNR of the picture shown, and the certified PSNR; the main value of a certifier of
+    something else."""
     bound = NONE if pd.isna(line["bound"]) else f"≤ {line['bound']:.1e}"
     certificate = certifier.short.format(line[certifier.column]) if pd.notna(line[certifier.column]) else bound
-    return f"{line['psnr_median']:.2f} ({certificate})"
+    psnr = certifier.curves.get("psnr", certifier.column)
+    if psnr != certifier.column and pd.notna(line[psnr]):
+        certificate = f"≥ {line[psnr]:.2f} dB"
+    # Without a picture it abstained for all images.
+    return certificate if pd.isna(line["psnr_median"]) else f"{line['psnr_median']:.2f} ({certificate})"
 
 
 def print_short(averages: Averages) -> None:
@@ -90,7 +99,7 @@ def print_short(averages: Averages) -> None:
     from rich.table import Table as Terminal
 
     header, lines = short(averages)
-    title = "PSNR in dB, means over the images. Per σ (grey levels): PSNR smoothed (certificate of the certifier)"
+    title = "PSNR in dB, means over the images. Per σ (grey levels; –: without smoothing): PSNR smoothed (certificate)"
     table = Terminal(title=title, caption=unit_note(averages.rows) or None)
     for name in header:
         table.add_column(name, justify="left" if name in ("task", "algo", "certifier") else "right", no_wrap=True)

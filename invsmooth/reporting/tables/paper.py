@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from invsmooth.core.units import PAPER_LABEL, Units
-from invsmooth.reporting.averages import SETTING, Averages, best_sigma, grouped, lookup, soundness, title
+from invsmooth.reporting.averages import SETTING, Averages, best_sigma, grouped, known, lookup, soundness, title
 from invsmooth.reporting.columns import PAPER, columns, meaning, psnr_columns
 from invsmooth.reporting.methods import algorithm, in_order, not_run
 from invsmooth.reporting.notes import confidence_notes
@@ -74,7 +74,7 @@ def block_title(setting: Mapping[str, Any], lines: pd.DataFrame, of: str) -> str
 def tradeoff_table(averages: Averages) -> Table:
     """Table 1."""
     blocks: list[Block] = []
-    for setting, lines in averages.blocks(BLOCK):
+    for setting, lines in ((s, b) for s, b in averages.blocks(BLOCK) if b["sigma"].notna().any()):
         paper = f": ranks K {PAPER_LABEL}" if lines["units"].eq(Units.paper).any() else ""
         shown = {"psnr_median": "median", "psnr_certified": "draw of rank K"}
         labels = {m: trained_label(averages, m, lines) for m in method_lines(averages, lines)}
@@ -103,7 +103,8 @@ def certified_psnr_table(averages: Averages) -> Table:
     which = "; ".join(f"{certifier}: {meaning(known[quantity])}" for certifier, quantity in certified.items())
     own = (
         "Attacked: PSNR of the attacked reconstruction without smoothing. Certified: no attack of norm ε can push the "
-        f"smoothed reconstruction below ({which}), at the σ best for all methods together."
+        f"smoothed reconstruction below ({which}), at the σ best for all methods together; σ –: the reconstruction without "
+        "smoothing."
     )
     said = notes("certified_psnr", own, PICKED, *confidence(averages, *certified))
     return Table("certified_psnr", "Certified PSNR", said, blocks)
@@ -131,7 +132,7 @@ def by_eps(
         for method, label in labels.items():
             line: list[str | Entry] = [label, entry(averages, clean.get((method,)), "psnr_clean")]
             for eps in some:
-                smoothed = at.get((method, eps, best[eps]))
+                smoothed = at.get((method, eps, known(best[eps])))
                 unsmoothed = (smoothed if on_smoothed else None) or attacked.get((method, eps))
                 line.append(entry(averages, unsmoothed, "psnr_attacked"))
                 line += [entry(averages, smoothed, quantity) for quantity in shown]

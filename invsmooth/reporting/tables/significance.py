@@ -15,10 +15,20 @@ import numpy as np
 import pandas as pd
 from scipy.stats import bootstrap
 
-from invsmooth.reporting.averages import KEYS, SETTING, Averages, best_sigma, soundness, title
+from invsmooth.reporting.averages import (
+    KEYS,
+    SETTING,
+    Averages,
+    best_sigma,
+    grouped,
+    in_panels,
+    known,
+    soundness,
+    title,
+)
 from invsmooth.reporting.columns import PAPER, psnr_columns
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table, power_of_ten
+from invsmooth.reporting.tables.grid import MISSING, Block, Entry, Table, grey, power_of_ten
 
 CONFIDENCE = 0.95
 N_RESAMPLES = 9999
@@ -83,14 +93,18 @@ def significance_table(averages: Averages) -> Table:
     names = PAPERS | {column: f"certified PSNR ({certifier})" for column, certifier in certifiers.items()}
     own = list(certifiers)
     groups = [list(PAPERS), *(own[k : k + SIDE_BY_SIDE] for k in range(0, len(own), SIDE_BY_SIDE))]
-    blocks = []
-    for setting, lines in averages.blocks([*SETTING, "n_samples", "eps"]):
-        methods = in_order(lines, averages.declared)
-        if len(methods) > 1 and (setting["eps"] > 0 or not (averages.table["eps"] > 0).any()):
+    blocks, keys = [], [*SETTING, "n_samples", "eps"]
+    # Attacks are compared once, beside the smoothing of the setting if there is any.
+    attacks = {tuple(map(known, key)): lines for key, lines in grouped(in_panels(averages.table, keys), keys)}
+    for setting, lines in averages.blocks(keys):
+        attacked = attacks.get(tuple(known(setting[key]) for key in keys), lines.iloc[:0])
+        if setting["eps"] > 0 or not (averages.table["eps"] > 0).any():
             for quantities in groups:
-                found = {q: compared(lines, q, certifiers.get(q)) for q in quantities}
-                chosen = {names[q]: (q, own) for q, own in found.items() if len(own)}
-                if chosen:
+                every = {q: attacked if q == "psnr_attacked" else lines for q in quantities}
+                found = {q: compared(some, q, certifiers.get(q)) for q, some in every.items()}
+                chosen = {names[q]: (q, some) for q, some in found.items() if len(some)}
+                methods = in_order(pd.concat(every.values()), averages.declared)
+                if chosen and len(methods) > 1:
                     of = "PSNR" if set(quantities) & set(certifiers) else "discrepancy"
                     heading = f"{title(setting)}: {soundness(lines, of)}"
                     blocks.append(significance_block(averages, heading, chosen, methods))
@@ -126,7 +140,7 @@ def significance_block(averages: Averages, heading: str, chosen: dict[str, Any],
             for (q, own), d in zip(chosen.values(), differences, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
-    at = ["σ = 0" if q == "psnr_attacked" else f"σ = {own['sigma'].iloc[0]:g}" for q, own in chosen.values()]
+    at = ["σ = 0" if q == "psnr_attacked" else f"σ = {grey(own['sigma'].iloc[0])}" for q, own in chosen.values()]
     return Block(heading, ["pair", "n", *chosen], shown, [("", 2), *((sigma, 1) for sigma in at)])
 
 
@@ -135,8 +149,9 @@ def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.Da
     ``certifier``: of a certified PSNR; None for a quantity of the paper's tables."""
     if quantity != "psnr_attacked":
         sigma = best_sigma(lines, certifier or PAPER, quantity if certifier else "psnr_median")
-        lines = lines[(lines["certifier"] == (certifier or PAPER)) & (lines["sigma"] == sigma)]
-    own = lines.drop_duplicates("method")
+        at = lines["sigma"].isna() if np.isnan(sigma) else lines["sigma"] == sigma
+        lines = lines[(lines["certifier"] == (certifier or PAPER)) & at]
+    own = lines[lines[f"{quantity}_n"].notna()].drop_duplicates("method")
     return own if own[quantity].notna().any() else own.iloc[:0]
 
 

@@ -6,7 +6,7 @@ function panelsOf(name) {
   const certifier = CERTIFIERS.get(name);
   return [
     { column: "psnr_attacked", faint: "psnr_clean", title: "Attacked, no smoothing (thin: clean)", axis: "PSNR (dB)" },
-    { column: "psnr_median", title: `Smoothed: ${certifier.shown} of ${certifier.at}`, axis: "PSNR (dB)" },
+    { column: "psnr_median", title: `${certifier.smooths ? "Smoothed" : "Unsmoothed"}: ${certifier.shown} of ${certifier.at}`, axis: "PSNR (dB)" },
     ...certifier.panels.map((panel) => ({ ...panel, certified: true })),
   ];
 }

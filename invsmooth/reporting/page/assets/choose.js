@@ -43,7 +43,7 @@ function resolve(data) {
       certified.eps = new Set(rows.filter((i) => bound[i] !== null).map((i) => values[i]));
     }
     offered[name] = found;
-    chosen[name] = pick(name, found, certified[name]);
+    chosen[name] = pick(name, found, certified[name], certificates(data, rows, values));
     if (chosen[name] !== ALL) rows = rows.filter((i) => values[i] === chosen[name]);
   }
   return { chosen, offered, certified, setting, rows };
@@ -54,13 +54,25 @@ function place(map, key) {
   return [...map.keys()].indexOf(key);
 }
 
-function pick(name, values, certified) {
+// How many certificates at ε > 0 the rows of each value have.
+function certificates(data, rows, values) {
+  const { bound, eps } = data.columns, counts = new Map();
+  for (const i of rows) if (bound[i] !== null && eps[i] > 0) counts.set(values[i], (counts.get(values[i]) ?? 0) + 1);
+  return counts;
+}
+
+// What the state says; else what has the most certificates.
+function pick(name, values, certified, counts) {
   const wanted = values.find((value) => String(value) === state.get(name));
   if (wanted !== undefined) return wanted;
   // The largest eps that has a certificate says more than 0 does.
   if (name === "eps") return values.filter((value) => certified.has(value)).pop() ?? values[values.length - 1];
-  if (name === "sigma") return values[values.length >> 1]; // neither the easiest nor the hardest
-  return values.includes(PREFERRED[name]) ? PREFERRED[name] : values[0];
+  if (values.includes(PREFERRED[name])) return PREFERRED[name];
+  const most = Math.max(...values.map((value) => counts.get(value) ?? 0));
+  const best = values.filter((value) => (counts.get(value) ?? 0) === most);
+  if (name === "sigma") return best[best.length >> 1]; // neither the easiest nor the hardest
+  // Of certifiers the last one, which may be built on the others.
+  return name === "certifier" && most > 0 ? best[best.length - 1] : best[0];
 }
 
 function drawChoosers(view, onChange) {

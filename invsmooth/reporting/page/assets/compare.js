@@ -37,7 +37,7 @@ function drawCompare(data, k) {
 
 function heading(data, k, cell) {
   const { algo, image, eps, sigma, certifier, units, bound } = data.columns, i = cell.row;
-  const facts = [`ε = ${shown(eps[i])} (ℓ2)`, `σ = ${shown(sigma[i])} (grey levels)`, `${certifier[i]}: ` +
+  const facts = [`ε = ${shown(eps[i])} (ℓ2)`, sigma[i] === null ? "without smoothing" : `σ = ${shown(sigma[i])} (grey levels)`, `${certifier[i]}: ` +
     (bound[i] === null ? "no certificate" : `certified MSE ${shown(bound[i], "bound")}`)];
   return el("div", { class: "heading" },
     el("h2", { id: "compare-title" }, `${image[i]}, ${algo[i]}`),

@@ -8,18 +8,22 @@ function drawCurves(data, view) {
   const algos = algosOf(data, setting);
   undraw.forEach((remove) => remove());
   undraw = [];
-  const numbers = [];
+  const numbers = [drawOverview(data, view)].filter(Boolean);
   const fixed = { eps: setting.filter((i) => sigma[i] === chosen.sigma), sigma: setting.filter((i) => eps[i] === chosen.eps) };
-  byId("eps-title").textContent = `Over ε, at σ = ${shown(chosen.sigma)} (grey levels)`;
+  byId("eps-title").textContent = chosen.sigma === null ? "Over ε, without smoothing" : `Over ε, at σ = ${shown(chosen.sigma)} (grey levels)`;
   byId("sigma-title").textContent = `Over σ, at ε = ${shown(chosen.eps)} (ℓ2 norm over one image, pixels in [0, 1])`;
+  // What was certified without smoothing has no curve over σ.
+  fixed.sigma = fixed.sigma.filter((i) => sigma[i] !== null);
+  byId("sigma-title").hidden = fixed.sigma.length === 0;
   for (const over of ["eps", "sigma"]) {
     byId(`over-${over}`).replaceChildren();
+    if (fixed[over].length === 0) continue;
     for (const panel of panelsOf(chosen.certifier)) {
       if (panel.over && panel.over !== over) continue;
       numbers.push(drawOne(data, view, fixed[over], over, panel, algos));
     }
   }
-  drawLegend(data, view, algos);
+  drawLegend(data, view, data.algorithms.filter((algo) => algos.includes(algo) || overviewAlgos(data, view).includes(algo)));
   drawNotes(data, view, fixed);
   byId("numbers").querySelector(".scroll").replaceChildren(...numbers);
 }
@@ -78,7 +82,7 @@ function swatch(style) {
   ctx.lineWidth = 4;
   ctx.setLineDash(style.dash.map((length) => 2 * length));
   ctx.beginPath(); ctx.moveTo(2, 12); ctx.lineTo(66, 12); ctx.stroke();
-  marker(ctx, style.marker, 34, 12, 2 * MARKER);
+  if (style.marker) marker(ctx, style.marker, 34, 12, 2 * MARKER);
   return canvas;
 }
 

@@ -48,7 +48,7 @@ function picturesOf(data, view) {
 
 function drawGallery(data, view) {
   const found = picturesOf(data, view);
-  const where = `ε = ${shown(view.chosen.eps)}, σ = ${shown(view.chosen.sigma)}`;
+  const where = `ε = ${shown(view.chosen.eps)}${view.chosen.sigma === null ? "" : `, σ = ${shown(view.chosen.sigma)}`}`;
   const said = [found.length ? `${plural(found.length, "set")} of pictures kept at ${where}. Click one to compare.` : `No pictures kept at ${where}.`];
   const others = new Set(found.map((k) => data.columns.certifier[data.pictures.cells[k].row]).filter((c) => c !== view.chosen.certifier));
   if (others.size) said.push(`Runs keep the pictures of their first certifier: ${[...others].join(", ")}.`);

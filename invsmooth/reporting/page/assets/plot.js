@@ -11,7 +11,7 @@ function drawPanel(place, panel, over, xs, curves) {
   const series = [{}], columns = [xs];
   for (const curve of curves) {
     columns.push(drawable(curve.points, xs, panel.log));
-    series.push(line(curve, 2));
+    series.push(line(curve, curve.style.width ?? 2));
     if (!curve.faint) continue;
     columns.push(drawable(curve.faint, xs, panel.log));
     series.push(line({ style: { colour: curve.style.colour, dash: [1, 3] } }, 1));
@@ -19,8 +19,8 @@ function drawPanel(place, panel, over, xs, curves) {
   const options = {
     width: Math.max(260, box.clientWidth), height: 260, series, legend: { show: false },
     cursor: { drag: { x: false, y: false }, points: { show: false } },
-    scales: { x: { time: false, range: paddedRange }, y: panel.log ? { distr: 3, range: decades } : { range: roundRange } },
-    axes: [{ ...axis(axisLabel(over)), size: 34 }, { ...axis(panel.axis), size: panel.log ? 62 : 54, ...(panel.log ? LOG_TICKS : {}) }],
+    scales: { x: { time: false, ...(panel.logX ? { distr: 3, range: decades } : { range: paddedRange }) }, y: panel.log ? { distr: 3, range: decades } : { range: roundRange } },
+    axes: [{ ...axis(axisLabel(over)), size: 34, ...(panel.logX ? RADII_TICKS : {}) }, { ...axis(panel.axis), size: panel.log ? 62 : 54, ...(panel.log ? LOG_TICKS : {}) }],
     hooks: {
       draw: [(plot) => drawMarkers(plot, panel, xs, curves)],
       setCursor: [(plot) => showTip(plot, tip, panel, over, xs, curves)],
@@ -57,9 +57,24 @@ function axis(text) {
   };
 }
 
+// 1, 2, …, 9 in each decade. uPlot's own add up rounding errors, and below 1e-6 they never end.
+function logSplits(plot, number, low, high) {
+  const found = [];
+  for (let power = Math.floor(Math.log10(low)); power <= Math.ceil(Math.log10(high)); power += 1) {
+    for (let digit = 1; digit < 10; digit += 1) found.push(Number(`${digit}e${power}`));
+  }
+  return found.filter((value) => value >= low && value <= high);
+}
+
 const LOG_TICKS = {
+  splits: logSplits,
   filter: (plot, splits) => splits.map((value) => (isDecade(value) || fewDecades(plot) && /^[25]/.test(value.toExponential(0)) ? value : null)),
   values: (plot, splits) => splits.map((value) => (value === null ? "" : value.toExponential(0).replace("-", "−"))),
+};
+const RADII_TICKS = {
+  splits: logSplits,
+  filter: (plot, splits) => splits.map((value) => (/^[125]/.test(value.toExponential(0)) ? value : null)),
+  values: (plot, splits) => splits.map((value) => (value === null ? "" : String(Number(value.toPrecision(2))))),
 };
 const isDecade = (value) => Math.abs(Math.log10(value) - Math.round(Math.log10(value))) < 1e-9;
 const fewDecades = (plot) => plot.scales.y.max / plot.scales.y.min < 200;
@@ -90,7 +105,7 @@ function drawMarkers(plot, panel, xs, curves) {
     ctx.lineWidth = 1.6 * ratio;
     for (const x of xs) {
       const point = curve.points.get(x);
-      if (!point) continue;
+      if (!point || !curve.style.marker) continue;
       const left = plot.valToPos(x, "x", true);
       // What has no value, or is 0 on a logarithmic axis, stands at the lower edge, one line for each algorithm.
       const edge = bottom - (curves.length - k - 0.4) * 2.2 * size;
@@ -137,9 +152,10 @@ function showTip(plot, tip, panel, over, xs, curves) {
 function tipLine(curve, x, panel) {
   const point = curve.points.get(x);
   let text = pointText(point, panel.column);
-  if (point.mean !== null && point.images.size > 1) text += ` ± ${shown(point.deviation, panel.column)}`;
+  if (point.mean !== null && point.images.size > 1 && point.deviation !== undefined) text += ` ± ${shown(point.deviation, panel.column)}`;
   text += `, ${plural(point.images.size, "image")}`;
   if (point.networks.size > 1) text += `, ${plural(point.networks.size, "network")}`;
+  if (point.note) text += `, ${point.note}`;
   if (curve.faint && curve.faint.get(x)) text += `; clean ${pointText(curve.faint.get(x), panel.faint)}`;
   return el("span", {}, swatch(curve.style), `${curve.algo}: ${text}`);
 }

@@ -2,7 +2,7 @@
 // The table of rows: sort by a click on a header, filter, page by page, export.
 
 const PAGE = 50; // rows drawn at once
-const BEFORE = ["image", "algo", "eps", "sigma", "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_median", "bound", "truth"];
+const BEFORE = ["image", "algo", "eps", "sigma", "psnr_measured", "psnr_clean", "psnr_attacked", "psnr_median", "psnr_floor", "bound", "truth"];
 const AFTER = ["ssim_clean", "ssim_attacked", "ssim_median", "k_index", "reason"];
 
 // The columns that are shown at first: those of all certifiers, with those that the certifiers declare in between.
