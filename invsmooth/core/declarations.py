@@ -39,7 +39,6 @@ class CertifierDeclaration:
     axis: str = "certified MSE"  # label of that value on an axis
     short: str = "≤ {:.1e}"  # format of that value in the short table
     per_eps: bool = True  # False: the main value is one for all eps
-    smooths: bool = True  # whether its rows have a sigma; False: one row for each eps
     # Measure ("mse": how far it can move; "psnr": to the clean image) -> column drawn over eps.
     curves: Mapping[str, str] = field(default_factory=lambda: {"mse": "bound"})
     truth_in: tuple[str, ...] = ()  # measures in which the column truth is what the curve bounds
