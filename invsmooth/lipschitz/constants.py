@@ -65,14 +65,10 @@ def training_constant(estimator: Any, operator: Operator) -> Tensor:
 
 
 def declaring(estimator: Any) -> Any:
-    """The object that declares the constant. Raises: NoConstant: it declares none."""
-    inner = estimator
-    while not hasattr(inner, "lipschitz"):
-        wrapped = getattr(inner, "estimator", None)
-        if wrapped is None:
-            raise NoConstant(f"estimator {type(inner).__name__} has no Lipschitz constant (no method lipschitz)")
-        inner = wrapped
-    return inner
+    """The estimator. Raises: NoConstant: it declares none. A wrapper does not inherit that of what it wraps."""
+    if not hasattr(estimator, "lipschitz"):
+        raise NoConstant(f"estimator {type(estimator).__name__} has no Lipschitz constant (no method lipschitz)")
+    return estimator
 
 
 def positive(what: str, value: Any) -> float:

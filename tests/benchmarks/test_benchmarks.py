@@ -31,6 +31,14 @@ def test_the_variants_of_certify_run(monkeypatch: pytest.MonkeyPatch) -> None:
         run()
 
 
+def test_lipschitz_is_compared_with_a_reconstruction(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(certify, "MEMORY_SIDE", 16)
+    certify.time_lipschitz(1)
+    assert "certificate / reconstruction" in capsys.readouterr().out
+
+
 @pytest.mark.slow
 def test_report_times_every_step(capsys: pytest.CaptureFixture[str]) -> None:
     report.main(6)

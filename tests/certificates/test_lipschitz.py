@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from invsmooth.certificates import Certificate, Lipschitz, LipschitzCertificate, Mean, Smoothing, certify, certify_all
 from invsmooth.checks.truth import Attacked, TruthCheck
 from invsmooth.core.errors import PremiseError
-from invsmooth.estimators import Ridge
+from invsmooth.estimators import IdentityEstimator, Ridge
 from invsmooth.operators import BlockGaussian, Identity
 from tests.certificates.nets import ASKED, Scaled
 
@@ -272,3 +272,21 @@ def test_no_bound_is_not_refuted() -> None:
     found = certified(lying, Identity(), X, eps=1.0)
     none = replace(found, bound=found.bound * torch.tensor([1.0, math.nan]))
     assert truth(none, lying, Identity(), along(X, 1.0)).violated.tolist() == [True, False]
+
+
+def test_a_wrapper_does_not_inherit_a_constant() -> None:
+    """It may do anything with the output of what it wraps."""
+
+    class Louder(nn.Module):
+        def __init__(self, estimator: nn.Module) -> None:
+            super().__init__()
+            self.estimator = estimator
+
+        def forward(self, y: Tensor, operator: Any) -> Tensor:
+            return 3 * self.estimator(y, operator)
+
+    y = torch.rand(1, 1, 12, 12)
+    assert bool(certify(IdentityEstimator(), Identity(), y, certifier="lipschitz", eps=1.0).bound.isfinite())
+    found = certify(Louder(IdentityEstimator()), Identity(), y, certifier="lipschitz", eps=1.0)
+    assert bool(found.bound.isnan().all())
+    assert "Louder has no Lipschitz constant" in found.reason[0]
