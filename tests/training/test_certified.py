@@ -12,12 +12,12 @@ from scipy.optimize import minimize_scalar
 from torch import Tensor, nn
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.estimators import ISTANetPP, LipNet
+from invsmooth.estimators import DPDNN, ISTANetPP, LipNet
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.operators.base import Operator
 from invsmooth.pipeline.build import build_module
 from tests.training.test_pairs import composed
-from tests.training.toys import Gain, alone
+from tests.training.toys import alone
 
 
 class Scaled(nn.Module):
@@ -159,7 +159,7 @@ def test_without_an_error_the_gradient_is_finite() -> None:
 
 
 def test_needs_a_constant_before_any_work() -> None:
-    for estimator in (Gain(), ISTANetPP(1, 2)):
+    for estimator in (DPDNN(1, 2), ISTANetPP(1, 2)):
         with pytest.raises(
             ConfigError, match=f"algo=certified needs a Lipschitz constant: .*{type(estimator).__name__}"
         ):
