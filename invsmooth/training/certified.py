@@ -29,7 +29,7 @@ class Certified(AlgorithmMixin):
         ValueError: eps below 0.
         ConfigError: the estimator has no constant."""
 
-    declared: ClassVar = AlgorithmDeclaration("certified", order=6)
+    declared: ClassVar = AlgorithmDeclaration("certified", order=5)
 
     def __init__(self, setup: TrainingSetup, *, eps: NotNegative) -> None:
         super().__init__(setup)

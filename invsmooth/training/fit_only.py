@@ -18,7 +18,7 @@ class Fit(AlgorithmMixin):
     """Mixin: No update. The backbone has fitted the estimator before the first batch; its error is logged.
     Raises: ConfigError: the estimator has no method ``fit``."""
 
-    declared: ClassVar = AlgorithmDeclaration("fit", order=0)
+    declared: ClassVar = AlgorithmDeclaration("fit", order=6)
 
     def __init__(self, setup: TrainingSetup) -> None:
         super().__init__(setup)

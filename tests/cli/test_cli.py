@@ -83,7 +83,7 @@ def test_rows(trained: Path) -> None:
     assert list(rows.columns) == declared.schema.names
     assert list(rows.columns)[: len(SCHEMA)] == SCHEMA.names
     # Of all our certifiers and algorithms, whichever this run chose.
-    assert set(declared.certifiers) == {"discrepancy", "error", "radius", "mean", "center"}
+    assert set(declared.certifiers) == {"discrepancy", "error", "radius", "mean", "center", "lipschitz", "best"}
     assert set(declared.algorithms) >= {"ord", "adv", "jcb", "smt_adv", "smt_grad"}
     assert len(rows) == 2 * 3 * 2  # images × eps × sigma
     assert not rows.duplicated(["image", "eps", "sigma"]).any()

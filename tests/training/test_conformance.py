@@ -61,6 +61,6 @@ def test_ours_are_all_there_and_sorted() -> None:
         for t in parts.packaged("algo").values()
     }
     assert sorted(found, key=lambda name: found[name].order) == [
-        "fit", "ord", "jcb", "adv", "smt_adv", "smt_grad", "certified",
+        "ord", "jcb", "adv", "smt_adv", "smt_grad", "certified", "fit",
     ]  # fmt: skip
     assert [name for name in found if found[name].smooths] == ["smt_adv", "smt_grad"]
