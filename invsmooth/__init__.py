@@ -8,10 +8,13 @@ __version__ = "0.1.0"
 NAMES = {
     "invsmooth.attacks": ("apgd", "pgd"),
     "invsmooth.certificates": ("Certificate", "certify"),
-    "invsmooth.estimators": ("DPDNN", "ISTANetPP", "MatchedFilter", "Ridge", "as_estimator", "load_checkpoint"),
+    "invsmooth.estimators": (
+        "CRR", "DPDNN", "Equilibrium", "ISTANetPP", "LMMSE", "LipNet", "MatchedFilter", "NullSpace", "Ridge", "TV",
+        "as_estimator", "load_checkpoint",
+    ),
     "invsmooth.metrics": ("psnr", "ssim"),
     "invsmooth.operators": ("BlockGaussian", "Identity"),
-}
+}  # fmt: skip
 __all__ = ["__version__", *sorted(name for names in NAMES.values() for name in names)]
 
 
