@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from invsmooth.certificates.certificate import Certificate, object_rows
-from invsmooth.certificates.certifier import Certifier, Smoothing, Use
+from invsmooth.certificates.certifier import Certifier, Smoothing
+from invsmooth.certificates.deterministic import WithoutDraws
 from invsmooth.certificates.fields import TEXT
 from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.core.units import Units
@@ -38,7 +39,7 @@ class BestCertificate(Certificate):
         return max(part.n_drawn_for(i, n_samples) for part in self.parts.values())
 
 
-class Best(Certifier):
+class Best(WithoutDraws):
     """The largest certified PSNR of all chosen certifiers that certify one. Each row says which it is
     from: they are of different estimators (the mean of smoothed reconstructions, one of them, the
     reconstruction itself). That all of them hold has at least the confidence 1 - sum of 1 - c over
@@ -56,19 +57,6 @@ class Best(Certifier):
             Column("best_of", "", "The certifier that the best certificate is from.", kind="text"),
         ),
     )  # fmt: skip
-    truth_evals = 0
-
-    def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
-        return ""  # an evaluation asks the certifiers that it combines
-
-    def stops(self, each: Smoothing) -> tuple[int, ...]:
-        return ()
-
-    def n_draws(self, each: Smoothing) -> int:
-        return 0
-
-    def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
-        return []
 
     def certify(self, draws: Draws, shown: Tensor, x: Tensor | None, eps: Sequence[float],
                 each: Smoothing) -> Certificate:  # fmt: skip

@@ -1,4 +1,4 @@
-"""What a certifier is that does not smooth: it certifies the estimator itself, for sure."""
+"""Certifiers without draws, and those that certify the estimator itself, for sure."""
 
 from __future__ import annotations
 
@@ -19,23 +19,13 @@ if TYPE_CHECKING:
     from invsmooth.operators.base import Operator
 
 
-class Deterministic(Certifier):
-    """A subclass declares ``smooths=False`` and defines :meth:`without_draws`. It is asked once for
-    each measurement, whatever the sigmas; its rows have none, and confidence 1."""
+class WithoutDraws(Certifier):
+    """A certifier that takes no draws of its own."""
 
     truth_evals = 0
 
     def why_impossible(self, ratio: float, smoothing: Smoothing) -> str:
         return ""
-
-    def over_eps(self, how: str, *, apart: bool | None = None) -> str:
-        return "none"  # nothing can fail
-
-    def each(self, smoothing: Smoothing, n_radii: int, *, apart: bool | None = None) -> Smoothing:
-        return replace(smoothing, sigma=math.nan, n_samples=0, confidence=1.0, simultaneous="none")
-
-    def joint_over_eps(self, each: Smoothing) -> bool:
-        return True
 
     def stops(self, each: Smoothing) -> tuple[int, ...]:
         return ()
@@ -45,6 +35,20 @@ class Deterministic(Certifier):
 
     def uses(self, draws: Draws, x: Tensor | None, each: Smoothing) -> list[Use]:
         return []
+
+
+class Deterministic(WithoutDraws):
+    """A subclass declares ``smooths=False`` and defines :meth:`without_draws`. It is asked once for
+    each measurement, whatever the sigmas; its rows have none, and confidence 1."""
+
+    def over_eps(self, how: str, *, apart: bool | None = None) -> str:
+        return "none"  # nothing can fail
+
+    def each(self, smoothing: Smoothing, n_radii: int, *, apart: bool | None = None) -> Smoothing:
+        return replace(smoothing, sigma=math.nan, n_samples=0, confidence=1.0, simultaneous="none")
+
+    def joint_over_eps(self, each: Smoothing) -> bool:
+        return True
 
     @abstractmethod
     def without_draws(self, estimator: Estimator, operator: Operator, y: Tensor, x: Tensor | None,
