@@ -25,7 +25,6 @@ class Case(NamedTuple):
     make: Callable[[], nn.Module]
     operators: Callable[[], Sequence[LinearOperator]]
     idle: tuple[str, ...] = ()  # parameters that the output does not depend on, by their names
-    refused: tuple[str, ...] = ()  # algorithms that cannot train it
 
 
 def blocks() -> list[LinearOperator]:
@@ -65,8 +64,6 @@ class Watched(L.Callback):
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
 def test_trains_all_weights_and_keeps_the_constant(tmp_path: Path, algorithm: str, name: str) -> None:
     case = ESTIMATORS[name]
-    if algorithm in case.refused:
-        pytest.skip(f"{name} cannot be trained with {algorithm}")
     operators = case.operators()
     setup = {"train_operators": operators, "val_settings": [Setting(operators[0], operators[0].ratio, 0.0)]}
     trained = module(algorithm, case.make(), setup, **ALGORITHMS[algorithm])
