@@ -10,6 +10,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from invsmooth.core.errors import NoConstant
+from invsmooth.core.parameters import Count
 from invsmooth.lipschitz.rounding import UNIT, largest_norm
 from invsmooth.lipschitz.steps import PotentialStep
 from invsmooth.operators.base import Operator
@@ -31,18 +32,18 @@ class LipNet(nn.Module):
     constant^p_k with learned p_k >= 0 of sum 1. At constant 1 all steps are 1-Lipschitz.
 
     Args:
-        filters, kernel: of each step.
+        filters, kernel, group: of each step.
         constant: L >= 1 of the network; null: it is learned (``algo=certified`` weighs it against the error).
     Raises: ValueError: a size out of range."""
 
-    def __init__(self, n_steps: int = 6, filters: int = 64, kernel: int = 7, constant: Constant | None = 1.0) -> None:
+    def __init__(self, n_steps: int = 6, filters: int = 64, kernel: int = 7, constant: Constant | None = 1.0, group: Count = 1) -> None:
         super().__init__()
         if n_steps < 1:
             raise ValueError(f"n_steps={n_steps} has to be at least 1")
         if constant is not None and constant < 1:
             raise ValueError(f"constant={constant} has to be at least 1")
         self.n_steps, self.filters, self.kernel, self.constant = n_steps, filters, kernel, constant
-        self.steps = nn.ModuleList(PotentialStep(filters, kernel) for _ in range(n_steps))
+        self.steps = nn.ModuleList(PotentialStep(filters, kernel, group) for _ in range(n_steps))
         self.shares = nn.Parameter(torch.zeros(n_steps))
         if constant is None:
             self.log_constant = nn.Parameter(torch.tensor(math.log(0.2)))  # L = 1 + exp(log_constant)

@@ -13,9 +13,9 @@ from invsmooth.lipschitz.norms import conv_norm
 from invsmooth.lipschitz.steps import PotentialStep
 
 
-def random_step(seed: int, filters: int = 3, kernel: int = 3, s: float = 0.9, slope: float = 0.0) -> PotentialStep:
+def random_step(seed: int, filters: int = 3, kernel: int = 3, s: float = 0.9, slope: float = 0.0, group: int = 1) -> PotentialStep:
     torch.manual_seed(seed)
-    step = PotentialStep(filters, kernel).double()
+    step = PotentialStep(filters, kernel, group).double()
     with torch.no_grad():
         step.step.fill_(np.log(s / (1 - s)))
         step.slope.normal_(slope)
@@ -31,11 +31,12 @@ def jacobian(step: PotentialStep, x: Tensor, growth: float) -> Tensor:
     return found.reshape(n, n)
 
 
+@pytest.mark.parametrize("group", [1, 3])
 @pytest.mark.parametrize("growth", [1.0, 1.3, 4.0])
-def test_the_jacobian_is_symmetric_with_the_eigenvalues_stated(growth: float) -> None:
+def test_the_jacobian_is_symmetric_with_the_eigenvalues_stated(growth: float, group: int) -> None:
     s, largest = 0.9, 0.0
     for seed in range(12):
-        step = random_step(seed, s=s, slope=-3.0)  # c near -a
+        step = random_step(seed, s=s, slope=-3.0, group=group)  # c near -a
         for scale in (0.05, 0.5, 1.5):  # all of phi's pieces
             j = jacobian(step, scale * torch.randn(1, 1, 6, 7).double(), growth)
             assert torch.allclose(j, j.T, atol=1e-12)
@@ -47,18 +48,20 @@ def test_the_jacobian_is_symmetric_with_the_eigenvalues_stated(growth: float) ->
 
 
 def test_the_value_is_the_formula() -> None:
-    step, growth, s = random_step(0, filters=2), 1.4, 0.9
+    step, growth, s, group = random_step(0, filters=4, group=2), 1.4, 0.9, 2
     x = 2 * torch.rand(1, 1, 8, 9).double() - 1
-    weight, threshold = step.weight.detach().numpy(), step.log_threshold.detach().exp().flatten().numpy()
+    weight, threshold = step.weight.detach().numpy()[:, 0], step.log_threshold.detach().exp().flatten().numpy()
     a = (growth - 1) / (2 * s)
     c = (1 + a) / (1 + np.exp(-step.slope.item())) - a
     assert -a < c < 1
     r = 1 + 2 * np.exp(step.range.item())
     total = np.zeros((8, 9))
-    for w, t in zip(weight[:, 0], threshold, strict=True):
-        z = correlate2d(x[0, 0].numpy(), w, mode="same")
-        phi = np.where(abs(z) <= t, z, np.sign(z) * (t + c * (np.minimum(abs(z), r * t) - t)))
-        total += convolve2d(phi, w, mode="same")
+    for g, t in enumerate(threshold):
+        own = weight[g :: len(weight) // group]
+        v = np.stack([correlate2d(x[0, 0].numpy(), w, mode="same") for w in own])
+        norm = np.sqrt((v**2).sum(0))
+        h = np.where(norm <= t, norm, t + c * (np.minimum(norm, r * t) - t))
+        total += sum(convolve2d(h * u / norm, w, mode="same") for u, w in zip(v, own, strict=True))
     expected = x[0, 0].numpy() - 2 * s / conv_norm(step.weight) ** 2 * total
     assert np.allclose(step(x, growth).detach().numpy()[0, 0], expected, atol=1e-12)
 
@@ -67,12 +70,12 @@ def test_the_value_is_the_formula() -> None:
 def test_rounding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """In float32, whose rounding float64 shows: the bound for its unit roundoff holds, and is no million times too large."""
     monkeypatch.setattr(steps, "UNIT", 2.0**-24)
-    for seed, growth in ((0, 1.0), (1, 1.5), (2, 1.0)):
-        step = random_step(seed, filters=16, kernel=7)
+    for seed, growth, group in ((0, 1.0, 1), (1, 1.5, 1), (2, 1.0, 4)):
+        step = random_step(seed, filters=16, kernel=7, group=group)
         x = torch.rand(1, 1, 32, 32)
         with torch.no_grad():
             exact = step(x.double(), growth)
-            in_float32 = random_step(seed, filters=16, kernel=7).float()(x, growth)
+            in_float32 = random_step(seed, filters=16, kernel=7, group=group).float()(x, growth)
         bound = step.rounding(float(x.norm()), growth)
         assert 0 < float((in_float32 - exact).norm()) <= bound < 1
 
@@ -81,3 +84,9 @@ def test_rounding_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_sizes_are_checked(filters: int, kernel: int) -> None:
     with pytest.raises(ValueError, match=f"filters={filters}.*kernel={kernel}"):
         PotentialStep(filters, kernel)
+
+
+@pytest.mark.parametrize("group", [0, 3])
+def test_a_group_divides_the_filters(group: int) -> None:
+    with pytest.raises(ValueError, match=f"group={group} has to be a divisor of filters=4"):
+        PotentialStep(4, 3, group)
