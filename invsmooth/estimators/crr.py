@@ -33,10 +33,10 @@ class CRR(Variational):
     def mu(self) -> Tensor:
         return torch.zeros((), dtype=torch.float64)
 
-    def check(self, operator: Operator) -> None:
+    def check_operator(self, operator: Operator) -> None:
         if not isinstance(operator, Identity):
             raise NoConstant(f"crr is a denoiser (A = I), not for {type(operator).__name__}; use estimator=equilibrium")
 
     def lipschitz(self, operator: Operator) -> float:
-        self.check(operator)
+        self.check_operator(operator)
         return 1.0

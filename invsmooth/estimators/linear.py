@@ -24,14 +24,14 @@ class IdentityEstimator(nn.Module):
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Raises: PremiseError: A is not the identity."""
-        self.check(operator)
+        self.check_operator(operator)
         return y
 
     def lipschitz(self, operator: Operator) -> float:
-        self.check(operator)
+        self.check_operator(operator)
         return 1.0
 
-    def check(self, operator: Operator) -> None:
+    def check_operator(self, operator: Operator) -> None:
         if not isinstance(operator, Identity):
             raise PremiseError(
                 f"estimator=identity answers with the measurement: it is for operator=identity, not for "

@@ -50,11 +50,16 @@ class LipNet(nn.Module):
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Denoise images (B, 1, H, W). Raises: NoConstant: A is not the identity."""
-        needs_identity(operator)
+        self.check_operator(operator)
         x, growths = y - GREY, self.growths()
         for step, growth in zip(self.steps, growths, strict=True):
             x = step(x, growth)
         return x + GREY
+
+    def check_operator(self, operator: Operator) -> None:
+        """Raises: NoConstant: A is not the identity."""
+        if not isinstance(operator, Identity):
+            raise NoConstant(f"lipnet is a denoiser (A = I), not for {type(operator).__name__}; use estimator=null_space")
 
     def total(self) -> Tensor:
         """L, float64."""
@@ -67,7 +72,7 @@ class LipNet(nn.Module):
         return self.total() ** self.shares.double().softmax(0)
 
     def lipschitz_tensor(self, operator: Operator) -> Tensor:
-        needs_identity(operator)
+        self.check_operator(operator)
         return self.growths().prod()
 
     def lipschitz(self, operator: Operator) -> float:
@@ -82,9 +87,3 @@ class LipNet(nn.Module):
             error = growth * error + step.rounding(size, growth)
             size = growth * size + error
         return error + ROUNDOFF * size
-
-
-def needs_identity(operator: Operator) -> None:
-    """Raises: NoConstant: A is not the identity."""
-    if not isinstance(operator, Identity):
-        raise NoConstant(f"a denoiser needs operator=identity; this is {type(operator).__name__}")

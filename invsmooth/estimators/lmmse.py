@@ -46,6 +46,10 @@ class LMMSE(nn.Module):
         """Images (B, 1, H, W). Raises: PremiseError: another operator or ratio, or not fitted yet."""
         return self.map(operator)(y, operator)
 
+    def check_operator(self, operator: Operator) -> None:
+        """Raises: PremiseError: see :meth:`map`."""
+        self.map(operator)
+
     def map(self, operator: Operator) -> BlockLinear:
         """The map for an operator. Raises: PremiseError: there is none for its ratio, or it has another block."""
         ratio = getattr(operator, "ratio", 1.0)

@@ -69,6 +69,11 @@ class NullSpace(nn.Module):
             x = self.denoise(k, x + t * inner.A_adjoint(y - inner.A(x)), growths[k])
         return operator.crop(x) if isinstance(operator, BlockGaussian) else x
 
+    def check_operator(self, operator: Operator) -> None:
+        """Raises: PremiseError: another operator or ratio. NoConstant: ||A|| is too large."""
+        self.start.check_operator(operator)
+        self.terms(operator)
+
     def denoise(self, k: int, x: Tensor, growth: Tensor) -> Tensor:
         return self.steps[k](x - GREY, growth) + GREY
 

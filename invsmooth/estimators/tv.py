@@ -46,25 +46,25 @@ class TV(nn.Module):
             raise ValueError(f"lam={lam} and tolerance={tolerance} have to be positive, max_iter={max_iter} at least 1")
         self.lam, self.tolerance, self.max_iter = lam, tolerance, max_iter
 
-    def check(self, operator: Operator) -> None:
+    def check_operator(self, operator: Operator) -> None:
         """Raises: NoConstant: A is not the identity."""
         if not isinstance(operator, Identity):
             raise NoConstant(f"tv is a denoiser (A = I), not for {type(operator).__name__}")
 
     def lipschitz(self, operator: Operator) -> float:
-        self.check(operator)
+        self.check_operator(operator)
         return 1.0
 
     def inexactness(self, operator: Operator, y: Tensor, eps: float) -> float:
         """The tolerance, and what rounding of the gap adds: lam TV(x) <= lam sqrt(8 n) ||x||, ||x|| <= ||y|| + eps."""
-        self.check(operator)
+        self.check_operator(operator)
         largest = self.lam * math.sqrt(8 * y[0].numel()) * (float(length(y.double()).max()) + eps)
         return math.sqrt(self.tolerance**2 + 2 * ROUNDING * largest)
 
     @torch.compiler.disable
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Images like y (B, 1, H, W). Raises: NoConstant: A is not the identity. NotConverged."""
-        self.check(operator)
+        self.check_operator(operator)
         with torch.autocast(y.device.type, enabled=False):
             noisy = y.double()
             with torch.no_grad():

@@ -42,7 +42,7 @@ class Variational(nn.Module):
     def mu(self) -> Tensor:
         """Weight of ||x - centre||²/2, in float64, with a gradient. Raises: NoConstant: it is not positive."""
 
-    def check(self, operator: Operator) -> None:
+    def check_operator(self, operator: Operator) -> None:
         """Raises: NoConstant: the estimator is not for this operator."""
 
     def strong(self, operator: Operator) -> float:
@@ -53,7 +53,7 @@ class Variational(nn.Module):
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Images (B, 1, H, W) of measurements. Raises: NotConverged. NoConstant: no operator for this estimator.
         ValueError: images smaller than the filters."""
-        self.check(operator)
+        self.check_operator(operator)
         with torch.autocast(y.device.type, enabled=False):
             return self.solution(y.to(torch.promote_types(y.dtype, torch.float32)), operator).to(y.dtype)
 

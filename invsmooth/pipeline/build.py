@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from invsmooth.config.certifiers import build_certifiers
 from invsmooth.config.parts import as_list
 from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
-from invsmooth.core.errors import CheckpointError, ConfigError
+from invsmooth.core.errors import CheckpointError, ConfigError, PremiseError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import default_root, find_splits, load
@@ -30,6 +31,7 @@ from invsmooth.estimators.fill import check_fit
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator, as_operator
+from invsmooth.operators.base import Operator
 from invsmooth.operators.measurement import Setting
 from invsmooth.operators.rebuild import our_operator
 from invsmooth.records.origin import training_record, with_absolute_paths
@@ -94,6 +96,18 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     return estimator
 
 
+def check_operators(estimator: nn.Module, operators: Iterable[Operator]) -> None:
+    """Ask an estimator that declares ``check_operator(operator)`` whether it is for these operators.
+
+    Raises: ConfigError: it is not."""
+    check = getattr(estimator, "check_operator", None)
+    try:
+        for operator in operators if callable(check) else ():
+            check(operator)
+    except PremiseError as error:
+        raise ConfigError(f"estimator: {error}") from error
+
+
 def has_weights(estimator: nn.Module) -> bool:
     return next(estimator.parameters(), None) is not None
 
@@ -122,6 +136,7 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
 
 def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
+    check_operators(estimator, trained.values())
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     setup = TrainingSetup(
