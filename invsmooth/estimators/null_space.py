@@ -55,7 +55,8 @@ class NullSpace(nn.Module):
         self.n_phases, self.filters, self.kernel, self.growth = n_phases, filters, kernel, growth
         self.start = LMMSE(ratios, block, limit)
         self.steps = nn.ModuleList(PotentialStep(filters, kernel, group) for _ in range(n_phases))
-        self.shares = nn.Parameter(torch.zeros(n_phases))
+        if growth != 1:
+            self.shares = nn.Parameter(torch.zeros(n_phases))
         if growth is None:
             self.log_growth = nn.Parameter(torch.tensor(math.log(0.2)))  # 1 + exp(log_growth)
         self.step_sizes = nn.Parameter(torch.zeros(n_phases - 1))  # t = sigmoid
@@ -79,6 +80,8 @@ class NullSpace(nn.Module):
 
     def growths(self) -> Tensor:
         """The constant g_k of each D_k, float64."""
+        if self.growth == 1:
+            return self.step_sizes.new_ones(self.n_phases, dtype=torch.float64)
         total = self.growth if self.growth is not None else 1 + self.log_growth.double().exp()
         return total ** self.shares.double().softmax(0)
 
@@ -105,7 +108,8 @@ class NullSpace(nn.Module):
         return float(self.lipschitz_tensor(operator).detach()) * (1 + 1e-12)
 
     def lipschitz_signal(self, operator: Operator) -> float:
-        norm, first = operator_norm_bound(operator), torch.tensor(self.start.lipschitz_signal(operator)).double()
+        norm = operator_norm_bound(operator)
+        first = torch.tensor(self.start.lipschitz_signal(operator), dtype=torch.float64)
         return float(self.recursion(first, norm**2 * self.terms(operator)).detach()) * (1 + 1e-12)
 
     def lipschitz_tensor(self, operator: Operator) -> Tensor:

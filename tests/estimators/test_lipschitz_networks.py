@@ -88,7 +88,8 @@ def fitted(ratio: float, block: int = 4, **changes: object) -> tuple[NullSpace, 
     net.fit(images + 0.02 * torch.randn(400, 1, block, block), [operator], 0.01)
     with torch.no_grad():
         net.step_sizes.copy_(torch.tensor([1.0, -0.5]))
-        net.shares.copy_(torch.tensor([0.5, 0.0, -0.5]))
+        if net.growth != 1:
+            net.shares.copy_(torch.tensor([0.5, 0.0, -0.5]))
     return net, operator
 
 

@@ -11,10 +11,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from invsmooth.estimators import LipNet, NullSpace
+from invsmooth.estimators import CRR, LMMSE, Equilibrium, LipNet, NullSpace
 from invsmooth.lipschitz.constants import in_float64, lipschitz_constant
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator
 from invsmooth.operators.measurement import Setting
+from invsmooth.training import backbone
 from tests.training.toys import RATIOS, SETTINGS, data, module, trainer
 
 N_BATCHES = 4  # in which both ratios are drawn
@@ -39,7 +40,12 @@ ESTIMATORS = {
     "lipnet": Case(lambda: LipNet(2, 4, 3), identity, idle=("shares",)),  # at L = 1 there is nothing to share out
     "lipnet, L given": Case(lambda: LipNet(2, 4, 3, constant=2.0), identity),
     "lipnet, L learned": Case(lambda: LipNet(2, 4, 3, constant=None), identity),
+    "lipnet, groups": Case(lambda: LipNet(2, 4, 3, constant=1.5, group=2), identity),
     "null_space": Case(lambda: NullSpace(RATIOS, block=4, n_phases=2, filters=4, kernel=3), blocks),
+    "null_space, growth learned": Case(lambda: NullSpace(RATIOS, 4, 2, 4, 3, group=2, growth=None), blocks),
+    "lmmse": Case(lambda: LMMSE(RATIOS, 4, limit=2.0), blocks),
+    "crr": Case(lambda: CRR(2, 3, tolerance=1e-3), identity),
+    "equilibrium": Case(lambda: Equilibrium(1.0, n_filters=2, kernel_size=3, tolerance=1e-2), blocks),
 }
 """One line for each estimator with a constant."""
 
@@ -62,7 +68,10 @@ class Watched(L.Callback):
 
 @pytest.mark.parametrize("name", ESTIMATORS)
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_trains_all_weights_and_keeps_the_constant(tmp_path: Path, algorithm: str, name: str) -> None:
+def test_trains_all_weights_and_keeps_the_constant(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, algorithm: str, name: str
+) -> None:
+    monkeypatch.setattr(backbone, "FITTED", 100_000)  # fewer patches for the closed-form fit
     case = ESTIMATORS[name]
     operators = case.operators()
     setup = {"train_operators": operators, "val_settings": [Setting(operators[0], operators[0].ratio, 0.0)]}
@@ -77,9 +86,8 @@ def test_trains_all_weights_and_keeps_the_constant(tmp_path: Path, algorithm: st
     assert watched.reached >= learned
     assert {k for k, p in weights.items() if not torch.equal(p, watched.start[k])} >= learned
     for operator in operators:
-        assert most_stretched(trained.estimator, operator) <= lipschitz_constant(
-            trained.estimator, operator, "measurement"
-        )
+        constant = lipschitz_constant(trained.estimator, operator, "measurement")
+        assert most_stretched(trained.estimator, operator) <= constant * (1 + 1e-6)  # solvers stop at a tolerance
 
 
 def most_stretched(estimator: nn.Module, operator: LinearOperator) -> float:
