@@ -36,7 +36,9 @@ class LipNet(nn.Module):
         constant: L >= 1 of the network; null: it is learned (``algo=certified`` weighs it against the error).
     Raises: ValueError: a size out of range."""
 
-    def __init__(self, n_steps: int = 6, filters: int = 64, kernel: int = 7, constant: Constant | None = 1.0, group: Count = 1) -> None:
+    def __init__(
+        self, n_steps: int = 6, filters: int = 64, kernel: int = 7, constant: Constant | None = 1.0, group: Count = 1
+    ) -> None:
         super().__init__()
         if n_steps < 1:
             raise ValueError(f"n_steps={n_steps} has to be at least 1")
@@ -59,7 +61,9 @@ class LipNet(nn.Module):
     def check_operator(self, operator: Operator) -> None:
         """Raises: NoConstant: A is not the identity."""
         if not isinstance(operator, Identity):
-            raise NoConstant(f"lipnet is a denoiser (A = I), not for {type(operator).__name__}; use estimator=null_space")
+            raise NoConstant(
+                f"lipnet is a denoiser (A = I), not for {type(operator).__name__}; use estimator=null_space"
+            )
 
     def total(self) -> Tensor:
         """L, float64."""

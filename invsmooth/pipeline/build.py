@@ -100,9 +100,10 @@ def check_operators(estimator: nn.Module, operators: Iterable[Operator]) -> None
     """Ask an estimator that declares ``check_operator(operator)`` whether it is for these operators.
 
     Raises: ConfigError: it is not."""
-    check = getattr(estimator, "check_operator", None)
+    if not callable(check := getattr(estimator, "check_operator", None)):
+        return
     try:
-        for operator in operators if callable(check) else ():
+        for operator in operators:
             check(operator)
     except PremiseError as error:
         raise ConfigError(f"estimator: {error}") from error

@@ -75,7 +75,7 @@ def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> N
     cfg = config(f"task={task}", f"estimator={estimator}")
     validate(cfg)
     if task == "cs" and estimator.removesuffix("_small") in ("crr", "identity", "lipnet", "tv"):
-        with pytest.raises(ConfigError, match="estimator: .* not for BlockGaussian"):
+        with pytest.raises(ConfigError, match=r"estimator: .* not for BlockGaussian"):
             build_module(cfg, build_estimator(cfg, trains=True))
         return
     module = build_module(cfg, build_estimator(cfg, trains=True))

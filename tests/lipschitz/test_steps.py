@@ -13,7 +13,9 @@ from invsmooth.lipschitz.norms import conv_norm
 from invsmooth.lipschitz.steps import PotentialStep
 
 
-def random_step(seed: int, filters: int = 3, kernel: int = 3, s: float = 0.9, slope: float = 0.0, group: int = 1) -> PotentialStep:
+def random_step(
+    seed: int, filters: int = 3, kernel: int = 3, s: float = 0.9, slope: float = 0.0, group: int = 1
+) -> PotentialStep:
     torch.manual_seed(seed)
     step = PotentialStep(filters, kernel, group).double()
     with torch.no_grad():

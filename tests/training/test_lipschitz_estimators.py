@@ -42,7 +42,6 @@ ESTIMATORS = {
     "lipnet, L learned": Case(lambda: LipNet(2, 4, 3, constant=None), identity),
     "lipnet, groups": Case(lambda: LipNet(2, 4, 3, constant=1.5, group=2), identity),
     "null_space": Case(lambda: NullSpace(RATIOS, block=4, n_phases=2, filters=4, kernel=3), blocks),
-    "null_space, growth learned": Case(lambda: NullSpace(RATIOS, 4, 2, 4, 3, group=2, growth=None), blocks),
     "lmmse": Case(lambda: LMMSE(RATIOS, 4, limit=2.0), blocks),
     "crr": Case(lambda: CRR(2, 3, tolerance=1e-3), identity),
     "equilibrium": Case(lambda: Equilibrium(1.0, n_filters=2, kernel_size=3, tolerance=1e-2), blocks),
