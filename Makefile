@@ -8,7 +8,7 @@ WORKERS ?= 2
 RAY_STAMP := .venv-ray/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report bench-published counterexample overview clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report bench-published counterexample overview radii clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -69,6 +69,10 @@ counterexample: $(STAMP) ## draw docs/images/counterexample.png
 overview: $(STAMP) ## draw docs/images/overview.png: NET=FILE IMAGE=FILE MATRIX=FILE (minutes)
 	@test -f "$(NET)" -a -f "$(IMAGE)" || { echo "error: give NET=net_params_….pkl and IMAGE=boats.tif of Set11"; exit 2; }
 	$(BIN)/python -m tests.benchmarks.overview "$(NET)" "$(IMAGE)" $(MATRIX)
+
+radii: $(STAMP) ## draw docs/images/radii.png: DATA=FOLDER of data sets MATRIX=FILE (two hours)
+	@test -d "$(DATA)" -a -f "$(MATRIX)" || { echo "error: give DATA=FOLDER of train400, bsd68 and set11, MATRIX=phi_0_10_1089.mat"; exit 2; }
+	PYTHON=$(BIN)/python sh docs/models/radii.sh "$(DATA)" "$(MATRIX)"
 
 clean: ## remove .venv, .venv-ray and caches; keep outputs/
 	rm -rf .venv .venv-ray .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
