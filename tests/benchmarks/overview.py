@@ -1,4 +1,4 @@
-"""``make overview NET=FILE IMAGE=FILE``: docs/images/overview.png, the first picture of the README.
+"""``make overview NET=FILE IMAGE=FILE``: docs/images/overview.png, smoothing on one block.
 
 The central 33×33 block of one image, compressed sensing at ratio 0.1, a published ISTA-Net++. Above: the image, its
 measurement, and three reconstructions at ``SHOWN``. Below: PSNR over eps. It takes minutes; it is no test.
