@@ -36,6 +36,7 @@ WITH_A_CONSTANT = [
     (lambda: Ridge(0.5), BLOCKS, 0.94),
     (lambda: LipNet(3, 4, 3, constant=1.0), Identity(), 0.9),
     (lambda: LipNet(3, 4, 3, constant=2.0), Identity(), 0.45),
+    (lambda: LipNet(3, 4, 3, constant=2.0, group=2), Identity(), 0.45),
     (lambda: fitted(LMMSE([0.3], 8)), BLOCKS, 0.9),
     (lambda: fitted(NullSpace([0.3], 8, n_phases=3, filters=3, kernel=3)), BLOCKS, 0.6),
     # The share that is found at least. Flat perturbations pass through all three denoisers.
