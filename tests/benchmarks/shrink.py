@@ -23,7 +23,11 @@ def shrunk(content: dict[str, Any]) -> dict[str, Any]:
     return {"state_dict": state, "hyper_parameters": about | {"operator": operator}}
 
 
-if __name__ == "__main__":
+def main() -> None:
     source, target = map(Path, sys.argv[1:])
     torch.save(shrunk(torch.load(source, map_location="cpu", weights_only=True)), target)
     print(f"{target}: {target.stat().st_size} bytes")
+
+
+if __name__ == "__main__":
+    main()

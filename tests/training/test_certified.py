@@ -164,7 +164,7 @@ def test_needs_a_constant_before_any_work() -> None:
             ConfigError, match=f"algo=certified needs a Lipschitz constant: .*{type(estimator).__name__}"
         ):
             alone("Certified", estimator, eps=0.1)
-    with pytest.raises(ConfigError, match="needs operator=identity"):
+    with pytest.raises(ConfigError, match="lipnet is a denoiser"):
         alone("Certified", LipNet(1, 2, 3), eps=0.1)  # which is for A = I
     with pytest.raises(ValueError, match=r"eps=-1\.0 is not allowed"):
         trained_by(Scaled(1.0), Identity(), -1.0)
