@@ -70,7 +70,7 @@ overview: $(STAMP) ## draw docs/images/overview.png: NET=FILE IMAGE=FILE MATRIX=
 	@test -f "$(NET)" -a -f "$(IMAGE)" || { echo "error: give NET=net_params_….pkl and IMAGE=boats.tif of Set11"; exit 2; }
 	$(BIN)/python -m tests.benchmarks.overview "$(NET)" "$(IMAGE)" $(MATRIX)
 
-radii: $(STAMP) ## draw docs/images/radii.png: DATA=FOLDER of data sets MATRIX=FILE (two hours)
+radii: $(STAMP) ## draw docs/images/radii.png: DATA=FOLDER of data sets MATRIX=FILE (more than an hour)
 	@test -d "$(DATA)" -a -f "$(MATRIX)" || { echo "error: give DATA=FOLDER of train400, bsd68 and set11, MATRIX=phi_0_10_1089.mat"; exit 2; }
 	PYTHON=$(BIN)/python sh docs/models/radii.sh "$(DATA)" "$(MATRIX)"
 

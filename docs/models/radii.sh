@@ -1,7 +1,7 @@
 #!/bin/sh
 # PSNR over the radius of the attack, docs/images/radii.png, the README's first picture: make radii DATA=FOLDER MATRIX=FILE
 # Trains an ordinary and an adversarially trained network for each task, and evaluates them beside two of this folder.
-# FOLDER: the data sets (docs/data.md). MATRIX: phi_0_10_1089.mat. Some two hours on one core; a second run goes on.
+# FOLDER: the data sets (docs/data.md). MATRIX: phi_0_10_1089.mat. More than an hour on one core; a second run goes on.
 set -eu
 data=$1 matrix=$2 out=outputs/radii
 python=${PYTHON:-.venv/bin/python}

@@ -96,7 +96,7 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     return estimator
 
 
-def check_operators(estimator: nn.Module, operators: Iterable[Operator]) -> None:
+def check_estimator(estimator: nn.Module, operators: Iterable[Operator]) -> None:
     """Ask an estimator that declares ``check_operator(operator)`` whether it is for these operators.
 
     Raises: ConfigError: it is not."""
@@ -137,7 +137,7 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
 
 def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
-    check_operators(estimator, trained.values())
+    check_estimator(estimator, trained.values())
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     setup = TrainingSetup(
