@@ -21,8 +21,8 @@ class PotentialStep(nn.Module):
     Jacobian D of phi is symmetric with eigenvalues in [-a, 1]: h' along v, h(|v|)/|v| across. So that of the step,
     I - (2s/M) W^T D W, is symmetric with eigenvalues in [1 - 2s, 1 + 2sa], and its constant is ``growth`` = 1 + 2sa. With
     growth 1 (a = 0) it is a gradient step of a convex potential, with constant 1 (Meunier et al. 2022). ``growth`` is
-    given, and a follows from it. One channel to a group: phi is an odd function of each number. More (multivariate
-    potentials, as the isotropic total variation has) denoise better.
+    given, and a follows from it. With one channel to a group phi is an odd function of each number. Groups of several
+    treat edges of all directions alike, as the isotropic total variation does; they pay where growth is above 1.
 
     Args:
         filters, kernel: number and odd side of the filters.

@@ -39,6 +39,7 @@ WITH_A_CONSTANT = [
     (lambda: LipNet(3, 4, 3, constant=2.0, group=2), Identity(), 0.45),
     (lambda: fitted(LMMSE([0.3], 8)), BLOCKS, 0.9),
     (lambda: fitted(NullSpace([0.3], 8, n_phases=3, filters=3, kernel=3)), BLOCKS, 0.6),
+    (lambda: fitted(NullSpace([0.3], 8, n_phases=3, filters=4, kernel=3, group=2)), BLOCKS, 0.6),
     # The share that is found at least. Flat perturbations pass through all three denoisers.
     (lambda: TV(0.05), Identity(), 0.9),
     (lambda: CRR(4, 3, 5.0, 0.01), Identity(), 0.9),
