@@ -10,7 +10,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from invsmooth.attacks.attack import AttackResult, attack
+from invsmooth.attacks.attack import AttackResult, Precision, attack
 from invsmooth.attacks.ball import per_image, project, steepest
 from invsmooth.attacks.objectives import Objective
 from invsmooth.attacks.search import Ascent, ImageKeys, Init, better_of, is_better
@@ -75,9 +75,11 @@ def checkpoints(n_iter: int) -> list[int]:
 
 def apgd(
     estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
-    step_size: float | None = None, init: Init = "zero", restarts: int = 1, target: Target = BASE, seed: int = 0,
-    image_keys: ImageKeys | None = None,
+    step_size: float | None = None, init: Init = "zero", restarts: int = 1, target: Target = BASE,
+    precision: Precision = "auto", seed: int = 0, image_keys: ImageKeys | None = None,
 ) -> AttackResult:  # fmt: skip
     """:func:`invsmooth.attacks.attack` with :class:`APGD`, which documents the other arguments."""
     search = APGD(n_iter=n_iter, step_size=step_size, init=init, restarts=restarts)
-    return attack(search, estimator, operator, x, b, eps=eps, target=target, seed=seed, image_keys=image_keys)
+    return attack(
+        search, estimator, operator, x, b, eps=eps, target=target, precision=precision, seed=seed, image_keys=image_keys
+    )

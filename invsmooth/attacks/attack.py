@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import math
 import warnings
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from invsmooth.attacks.objectives import Objective
+from invsmooth.attacks.objectives import Objective, ReconstructionError
 from invsmooth.attacks.search import Found, ImageKeys, Search
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.errors import PremiseError
+from invsmooth.estimators.fastest import bf16_pays, fastest
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import Checked, check_tensor, checked
 from invsmooth.operators.base import Operator
+
+Precision = Literal["auto", "fp32", "bf16"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +34,7 @@ class AttackResult(Found):
 
 def attack(
     search: Search, estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float,
-    target: Target = BASE, seed: int = 0, image_keys: ImageKeys | None = None,
+    target: Target = BASE, precision: Precision = "auto", seed: int = 0, image_keys: ImageKeys | None = None,
 ) -> AttackResult:  # fmt: skip
     """Look for the xi with ||xi||_2 <= eps that maximises l(f(A(x + xi) + b), x), each image on its
     own. The estimator is in eval mode with frozen weights meanwhile; no gradient is left on it.
@@ -41,6 +46,8 @@ def attack(
         b: measurement noise in the shape of y, the same before and after the attack; None for none.
         eps: radius of the l2 ball over one whole image, [0, 1] pixel scale; 0 returns zeros.
         target: whose error is maximised.
+        precision: of the network while xi is searched. ``"auto"``: bfloat16 where its gradients are faster here and
+            point the same way (:func:`invsmooth.estimators.fastest.bf16_pays`). The loss at the result is in float32.
         seed: of the random starts and of the target's draws.
         image_keys: a name for each image, which seeds what is drawn for it; left out, its position
             in the batch.
@@ -58,9 +65,17 @@ def attack(
         known = check_attacked(estimator, operator, x, b)
         known.check_sigma(target.sigma, known.y)
         counting = Counting(known)
-        watched = WithGradient(target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys), len(x))
-        with frozen(known):
-            found = search.search(watched, x, eps=eps, seed=seed, image_keys=image_keys)
+        objective = target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys)
+        watched = WithGradient(objective, len(x))
+        with frozen(known), fastest(known, operator, known.y):
+            coarse = precision != "fp32" and search.cost(eps, (1, 1), 1)[1] > 0
+            if coarse and precision == "auto":
+                alone = ReconstructionError(known, operator, x[:1], None if b is None else b[:1])
+                coarse = bf16_pays(known, gradient_in(known, alone), known.y)
+            with known.in_bf16(coarse):
+                found = search.search(watched, x, eps=eps, seed=seed, image_keys=image_keys)
+            if coarse:
+                found = in_float32(found, objective)
     zero = ~watched.moved & watched.taken
     if where := zero.nonzero().flatten().tolist():
         warnings.warn(
@@ -71,6 +86,23 @@ def attack(
         found.xi, found.loss, found.losses, zero.to(found.loss.device), counting.gradients // len(x),
         counting.images // len(x),
     )  # fmt: skip
+
+
+def gradient_in(known: Checked, objective: ReconstructionError) -> Callable[[bool], Tensor]:
+    """The gradient at xi = 0, in bfloat16 or not."""
+
+    def gradient(coarse: bool) -> Tensor:
+        with known.in_bf16(coarse):
+            return objective.value_and_gradient(torch.zeros_like(objective.x))[1]
+
+    return gradient
+
+
+def in_float32(found: Found, objective: Objective) -> Found:
+    """With the loss at xi; that of a single start, too. The losses of several stay those of the search."""
+    with torch.no_grad():
+        loss = objective.value(found.xi)
+    return replace(found, loss=loss, losses=loss[:, None] if found.losses.shape[1] == 1 else found.losses)
 
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:

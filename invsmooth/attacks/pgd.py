@@ -9,7 +9,7 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
-from invsmooth.attacks.attack import AttackResult, attack
+from invsmooth.attacks.attack import AttackResult, Precision, attack
 from invsmooth.attacks.ball import project, steepest
 from invsmooth.attacks.objectives import Objective
 from invsmooth.attacks.search import Ascent, ImageKeys, Init, Keep, better_of
@@ -69,11 +69,14 @@ class PGD(Ascent):
 def pgd(
     estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
     step_size: float | None = None, schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero",
-    keep: Keep = "best", restarts: int = 1, target: Target = BASE, seed: int = 0, image_keys: ImageKeys | None = None,
+    keep: Keep = "best", restarts: int = 1, target: Target = BASE, precision: Precision = "auto", seed: int = 0,
+    image_keys: ImageKeys | None = None,
 ) -> AttackResult:  # fmt: skip
     """:func:`invsmooth.attacks.attack` with :class:`PGD`, which documents the other arguments."""
     search = PGD(
         n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep,
         restarts=restarts,
     )  # fmt: skip
-    return attack(search, estimator, operator, x, b, eps=eps, target=target, seed=seed, image_keys=image_keys)
+    return attack(
+        search, estimator, operator, x, b, eps=eps, target=target, precision=precision, seed=seed, image_keys=image_keys
+    )

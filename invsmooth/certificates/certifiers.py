@@ -23,6 +23,7 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.certificates.draws import Draws, ImageKeys
 from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of
 from invsmooth.certificates.radius import Decision, Radius, decide_threshold
+from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import checked
 from invsmooth.operators.base import Operator
@@ -122,7 +123,7 @@ def smoothed(
     known = checked(estimator, operator, y, x)
     known.check_sigma(smoothing.sigma, y)
     keys = list(range(len(y))) if image_keys is None else list(image_keys)
-    with torch.no_grad(), frozen(known):
+    with torch.no_grad(), frozen(known), fastest(known, operator, y):
         shown = known.reconstruction(y)
         size = smoothing.chunk_size
         yield Draws(known, operator, y, smoothing.sigma, shown.shape[1:], smoothing.seed, keys, size), shown

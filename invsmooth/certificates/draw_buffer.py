@@ -13,7 +13,7 @@ from torch import Tensor
 
 from invsmooth.core.errors import ScratchError
 
-KEPT_BYTES = {"cpu": 2**27, "cuda": 2**31}  # What is kept in the memory of a device; more goes to the file
+KEPT_BYTES = {"cpu": 2**25, "cuda": 2**31}  # What is kept in the memory of a device; more goes to the file
 
 
 class DrawBuffer:

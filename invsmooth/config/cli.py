@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import errno
 import logging
 import os
@@ -19,6 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from invsmooth.config.renamed import renamed
 from invsmooth.core.console import printable
 from invsmooth.core.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.redact import redact_text
 from invsmooth.core.redacted_logs import redact_logs
 
@@ -105,14 +105,3 @@ def message(error: BaseException) -> str:
     if missing := re.search(r"hydra/launcher/(joblib|ray|(submitit)_(?:local|slurm))\b", text):
         return f"the launcher {missing[1]} is not installed: pip install -e '.[{missing[2] or missing[1]}]'"
     return text if cause in text else f"{text}\n{cause}"  # Hydra's messages often have the point in their cause
-
-
-def keep_memory() -> None:
-    """Tell glibc to keep freed memory. By default it maps and unmaps every large CPU tensor, which takes a small network
-    10 to 15 % of its time (docs/performance.md)."""
-    m_trim_threshold, m_top_pad, m_mmap_max = -1, -2, -4
-    mallopt = getattr(ctypes.CDLL(None), "mallopt", None) if sys.platform == "linux" else None
-    if mallopt is not None:
-        mallopt(m_mmap_max, 0)
-        mallopt(m_trim_threshold, 2**31 - 1)
-        mallopt(m_top_pad, 64 * 2**20)

@@ -127,6 +127,8 @@ class AttackKeys:
     draws: Literal["fresh", "fixed"] = "fresh"  # fresh: others at each gradient, which attacks best
     n_around: Count | None = None  # target=median: draws near the median that give the gradient; null: all
     chunk_size: Count | None = None  # draws of each image at a time; null: by the size of the images
+    # Of the gradients; auto: bf16 where it is faster here and points the same way.
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
     check_samples: Whole = 32  # fresh draws that check every certificate under the attack found; 0: no check
 
 
@@ -142,6 +144,8 @@ class CertifyKeys:
     over_eps: Literal["none", "bonferroni", "dkw"] = "none"  # whether the confidence is that of all radii together
     over_sigma: hints.Joint = "none"  # of all sigma; needed where the best sigma is picked afterwards
     over_images: hints.Joint = "none"  # of all test images, in all settings
+    # Of the network that is attacked and certified; bf16: as it runs under autocast, which is another function.
+    precision: Literal["fp32", "bf16"] = "fp32"
     quantile: hints.Fraction = 0.5
     chunk_size: Count | None = None
     # Certified interval of each pixel, beside the pictures.
@@ -178,7 +182,7 @@ class TrainerConfig:
     gradient_clip_val: Positive | None = None
     num_threads: Count | None = None  # CPU threads; null: torch's choice
     compile: bool = False  # torch.compile the estimator for training
-    channels_last: bool = False
+    channels_last: bool | None = None  # memory format in training; null: where it is faster
     ema_decay: hints.Fraction | None = None  # e.g. 0.999: evaluate an exponential moving average of the weights
     progress_bar: bool = True
 

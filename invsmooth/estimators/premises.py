@@ -9,12 +9,15 @@ from __future__ import annotations
 import inspect
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from invsmooth.core.errors import NotFiniteError, PremiseError
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import standard_normal
 from invsmooth.core.units import to_unit_scale
 from invsmooth.estimators.frozen import Estimator, frozen, modules_of
@@ -38,19 +41,25 @@ class Checked:
     Attributes:
         y, x_hat: the measurements it was looked at with, and their reconstructions.
         unit_noise: standard deviation of A u for u ~ N(0, I).
-        rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider."""
+        rounding: spacing of the numbers that the network answers in, relative; 0 for float32 and wider.
+        coarse: whether the network computes in bfloat16 at the moment: see :meth:`in_bf16`."""
 
     def __init__(self, estimator: Estimator, operator: Operator, y: Tensor) -> None:
         self.estimator, self.operator, self.y = estimator, operator, y
         self.image_shape: torch.Size | None = None
-        self.rounding = 0.0
+        self.rounding, self.coarse = 0.0, False
         with torch.no_grad(), frozen(estimator):
             self.x_hat = self(y, operator)
         check_finite("the reconstruction of the measurements", self.x_hat)
         self.unit_noise = check_operator(operator, y, self.x_hat.shape[1:])
 
     def __call__(self, y: Tensor, operator: Operator) -> Tensor:
-        x_hat: Any = self.estimator(y, operator)
+        x_hat: Any
+        if self.coarse:
+            with torch.autocast(y.device.type, torch.bfloat16):
+                x_hat = self.estimator(y, operator).to(y.dtype)
+        else:
+            x_hat = self.estimator(y, operator)
         if not isinstance(x_hat, Tensor):
             raise PremiseError(f"the estimator answers with a {type(x_hat).__name__}, not with a tensor of images")
         if not x_hat.is_floating_point():
@@ -66,6 +75,16 @@ class Checked:
             self.rounding = max(self.rounding, torch.finfo(x_hat.dtype).eps)
             return x_hat.float()
         return x_hat
+
+    @contextmanager
+    def in_bf16(self, on: bool = True) -> Iterator[None]:
+        """Within the block the network's convolutions and matrix products are in bfloat16: for directions of a search, not
+        for results."""
+        before, self.coarse = self.coarse, on
+        try:
+            yield
+        finally:
+            self.coarse = before
 
     def reconstruction(self, y: Tensor) -> Tensor:
         """f(y), shape (B, C, H, W). Not evaluated again where it is known."""
@@ -103,6 +122,7 @@ def checked(
         wrong shape; an A that is not linear, or another one at each call; an estimator that takes other arguments,
         answers with something else than an image for each measurement, is random, or lets the images of a batch depend
         on each other; one that is no torch module and calls batch norm or dropout in training mode."""
+    keep_memory()
     check_tensor("y", y)
     if x is not None:
         check_tensor("x", x)

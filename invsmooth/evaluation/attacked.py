@@ -60,6 +60,7 @@ def cached_attack(
     def search() -> dict[str, Tensor]:
         found = attack(
             evaluation.attack, estimator, measured.setting.operator, measured.x, measured.b, eps=eps, target=target,
+            precision=evaluation.attack_precision,
             seed=evaluation.seed, image_keys=measured.names,
         )  # fmt: skip
         return {k: torch.as_tensor(v) for k, v in vars(found).items()}

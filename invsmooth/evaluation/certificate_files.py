@@ -47,6 +47,7 @@ class CertificateFiles:
         named = list(zip(certificates, names, strict=True))
         setting, found = measured.setting, dict[str, bytes]()
         operator = {"sha256": setting.operator.sha256(), "ratio": setting.ratio} | self.operator
+        precision = {} if evaluation.precision == "fp32" else {"precision": evaluation.precision}
         for i, key in enumerate(measured.names):
             own = {name: to_numpy(y[i]) for name, y in arrays.items()}
             x, stem = to_numpy(measured.x[i]), setting_name(key, setting.ratio, to_grey_levels(setting.sigma_b))
@@ -54,7 +55,7 @@ class CertificateFiles:
                 "format": FORMAT, "version": VERSION, "units": evaluation.units.value,
                 "label": PAPER_LABEL if evaluation.units is Units.paper else "",
                 "image": {"key": key, **array_record(x)},
-                "estimator": {"sha256": estimator_sha256, **self.estimator},
+                "estimator": {"sha256": estimator_sha256, **self.estimator, **precision},
                 "operator": operator, "sigma_b": to_grey_levels(setting.sigma_b),
                 "measurements": {"file": f"{stem}.npz", "arrays": {k: array_record(a) for k, a in own.items()}},
                 "certificates": [record_of(evaluation, c, name, i) for c, name in named],

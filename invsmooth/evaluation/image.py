@@ -16,6 +16,8 @@ from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates import Certificate, pixel_intervals
 from invsmooth.checks.truth import TruthCheck
 from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units, eps_over_sigma, grey_or_none, to_grey_levels
+from invsmooth.estimators.bf16 import as_run
+from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import Checked, checked
 from invsmooth.evaluation.attacked import AttackedImages, Quality, attack_all, quality
@@ -51,7 +53,8 @@ def evaluate_image(
             pictures.
     Raises: PremiseError: attacks or certificates would mean nothing here."""
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
-    with torch.no_grad(), frozen(estimator):
+    estimator = as_run(estimator, evaluation.precision)
+    with torch.no_grad(), frozen(estimator), fastest(estimator, operator, measured.y):
         known = checked(estimator, operator, measured.y, x)
         certify = partial(certify_at, estimator=known, measured=measured, evaluation=evaluation, remember=remember)
         attacks = attack_all(known, measured, evaluation, remember)
@@ -91,7 +94,7 @@ def rows_of(
         "eps": eps, "sigma": sigma, "ratio": measured.setting.ratio, "certifier": certifier.name,
         "sigma_b": to_grey_levels(measured.setting.sigma_b), "units": evaluation.units.value,
         "eps_over_sigma": math.nan if sigma is None else eps_over_sigma(eps, sigma, evaluation.units),
-        "quantile": evaluation.quantile, "seed": evaluation.seed,
+        "quantile": evaluation.quantile, "seed": evaluation.seed, "precision": evaluation.precision,
         "confidence": evaluation.confidence_of(certifier), "confidence_each": each.confidence,
         "simultaneous": evaluation.simultaneous, "joint_over_eps": certifier.joint_over_eps(each),
         "sound": certificate.sound and evaluation.units is Units.matched, "abstained": False,

@@ -79,7 +79,9 @@ class ResultCache:
             self.operators[operator] = identity(operator) | {"sha256": operator.sha256()}
         height, width = measured.x.shape[-2:]
         probe = self.probes.get((operator, (height, width)))
-        return self.results.within(measured.x.device, operator=self.operators[operator], probe=probe)
+        return self.results.within(
+            measured.x.device, operator=self.operators[operator], probe=probe, precision=self.evaluation.precision
+        )
 
     def key(self, measured: Measured, number: int) -> str:
         """Of the rows and files of images that are the ``number``-th of their setting."""

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from invsmooth.attacks import Search, Target
 from invsmooth.attacks.targets import BASE
@@ -28,6 +28,8 @@ class Evaluation:
     certifiers: Sequence[Certifier]  # in the order of the rows; the first one's pictures are kept
     n_samples: int  # with confidence, quantile and chunk_size: see Smoothing
     target: Target = BASE  # whose error is maximised, at the sigma of each cell
+    attack_precision: Literal["auto", "fp32", "bf16"] = "auto"  # of the gradients: see invsmooth.attacks.attack
+    precision: Literal["fp32", "bf16"] = "fp32"  # of the network that is attacked and certified
     check_samples: int = 32  # fresh draws of the truth check of each certificate; 0: no check
     confidence: float = 0.99
     quantile: float = 0.5
@@ -81,7 +83,8 @@ class Evaluation:
 
     def attack_content(self, measured: Measured, eps: float, target: Target) -> dict[str, Any]:
         """What determines an attack beside estimator and operator."""
-        return {"search": identity(self.attack), "seed": self.seed, "eps": eps, "target": target,
+        return {"search": identity(self.attack), "precision": self.attack_precision, "seed": self.seed, "eps": eps,
+                "target": target,
                 "x": measured.x, "b": measured.b, "y": measured.y, "names": list(measured.names)}  # fmt: skip
 
     @property

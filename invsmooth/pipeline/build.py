@@ -169,10 +169,11 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
         chunk_size=attack.chunk_size,
     )  # fmt: skip
     same = ("n_samples", "confidence", "quantile", "chunk_size", "over_eps", "over_sigma", "over_images",
-            "pixel_intervals", "pictures", "files")  # fmt: skip
+            "pixel_intervals", "pictures", "files", "precision")  # fmt: skip
     evaluation = Evaluation(
         eps=[float(e) for e in as_list(attack.eps)], sigma=[to_unit_scale(s) for s in as_list(certify.sigma)],
-        attack=parts.build("attack", attack, OPEN["attack"].keys), target=target, check_samples=attack.check_samples,
+        attack=parts.build("attack", attack, OPEN["attack"].keys), target=target, attack_precision=attack.precision,
+        check_samples=attack.check_samples,
         certifiers=build_certifiers(certify), n_images=n_images, units=Units(cfg.certificate.units), seed=cfg.seed,
         **{k: certify[k] for k in same},
     )  # fmt: skip

@@ -40,7 +40,7 @@ SCHEMA = pa.schema(
         ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
         ("attack", TEXT), ("attack_target", TEXT),
         ("attack_norm", REAL), ("attack_zero_gradient", FLAG), ("attack_grad_evals", WHOLE),
-        ("network_evals", WHOLE), ("seconds", REAL),
+        ("network_evals", WHOLE), ("seconds", REAL), ("precision", TEXT),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
@@ -63,6 +63,7 @@ SCHEMA = pa.schema(
 - psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one
   picture and bound nothing. psnr_median, ssim_median: of the picture that the certifier shows.
 - psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
+- precision: of the network that is attacked and certified, fp32 or bf16.
 - attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.errors import ConfigError, DivergedError
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import generator_for, standard_normal
 from invsmooth.data.datamodule import NamedImages
 from invsmooth.metrics import psnr
@@ -62,6 +63,7 @@ class ReconstructionModule(L.LightningModule):
 
     def __init__(self, setup: TrainingSetup) -> None:
         super().__init__()
+        keep_memory()
         self.automatic_optimization = False
         self.setup_ = setup
         self.estimator, self.seed = setup.estimator, setup.seed

@@ -17,9 +17,12 @@ import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from invsmooth.core.memory import switched_off
 from invsmooth.core.processes import agree
 from invsmooth.core.shards import Shard
 from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.estimators.fastest import is_faster, kernels, key_of, once
+from invsmooth.operators import LinearOperator
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.kept_trainings import BEST, LAST, UNDERWAY, Training
 from invsmooth.training.stop_after import StopAfterBatches
@@ -40,7 +43,7 @@ class TrainerSettings:
     precision: Any = "32-true"
     max_steps: int | None = None  # batches after which training stops; None: after max_epochs
     compile: bool = False
-    channels_last: bool = False
+    channels_last: bool | None = None  # None: where it is faster
     ema_decay: float | None = None  # of an average of the weights, which is validated and kept
     progress_bar: bool = True
 
@@ -130,6 +133,18 @@ class KeepBest(ModelCheckpoint):
         super().load_state_dict(state_dict)
 
 
+def in_channels_last(settings: TrainerSettings, module: ReconstructionModule, data: ImageDataModule) -> bool:
+    if settings.channels_last is not None or switched_off():
+        return bool(settings.channels_last)
+    operator, estimator, side = module.train_operators[0], module.estimator, data.patches.patch_size
+    weights = kernels(estimator)
+    if not weights:
+        return False
+    assert isinstance(operator, LinearOperator)
+    y = operator.A(torch.full((1, 1, side, side), 0.5))
+    return bool(once(key_of("channels_last", estimator, y), lambda: is_faster(estimator, operator, y, weights)))
+
+
 def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path | None) -> None:
     """Train. Afterwards the checkpoints are in ``checkpoints``."""
     settings, module, data = fit.settings, fit.module, fit.data
@@ -144,7 +159,7 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
         callbacks.append(RichProgressBar(leave=True))
     if settings.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=settings.ema_decay))
-    if settings.channels_last:
+    if in_channels_last(settings, module, data):
         module.estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:
         module.estimator.compile()
@@ -159,5 +174,6 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
     )  # fmt: skip
     log.info("training %d parameters", sum(p.numel() for p in module.estimator.parameters()))
     trainer.fit(module, datamodule=data, ckpt_path=resume)
+    module.estimator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if best.best_model_path:
         log.info("best validation PSNR %.2f dB: %s", float(best.best_model_score or math.nan), best.best_model_path)

@@ -1,4 +1,4 @@
-"""``make bench``: the same passes in processes with and without ``invsmooth.config.cli.keep_memory``, in turn."""
+"""``make bench``: the same passes in processes with and without ``invsmooth.core.memory.keep_memory``, in turn."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import sys
 
 CODE = """
 import sys, time, torch
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.estimators import DPDNN, ISTANetPP
 from invsmooth.operators import BlockGaussian, Identity
 if sys.argv[1] == "kept":

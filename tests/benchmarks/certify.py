@@ -26,7 +26,7 @@ from invsmooth.certificates import (
     certify,
     certify_all,
 )
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.estimators import DPDNN, Estimator, ISTANetPP, LipNet, MatchedFilter
 from invsmooth.lipschitz.constants import in_float64

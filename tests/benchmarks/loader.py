@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 
 from invsmooth.config import schema
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.data import ImageArrays, arrays, image_files, load
 from invsmooth.data.decode import read_image
 from invsmooth.data.patches import PatchBatches

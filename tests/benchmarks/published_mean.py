@@ -16,7 +16,7 @@ from torch import Tensor
 from invsmooth.attacks.ball import steepest
 from invsmooth.certificates import Discrepancy, Mean, MeanCertificate, Smoothing, certify_all
 from invsmooth.checks.truth import Attacked, check_mean
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.data import read_image
 from invsmooth.estimators import load_checkpoint

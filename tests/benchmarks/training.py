@@ -16,7 +16,8 @@ import lightning as L
 from hydra import compose, initialize_config_module
 
 from invsmooth.config import schema
-from invsmooth.config.cli import keep_memory, quieten_lightning
+from invsmooth.config.cli import quieten_lightning
+from invsmooth.core.memory import keep_memory
 from invsmooth.pipeline.build import build_data, build_estimator, build_module
 from invsmooth.training.stop_after import StopAfterBatches
 

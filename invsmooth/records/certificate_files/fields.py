@@ -16,10 +16,13 @@ FROM_OUTSIDE: dict[str, Any] = {"_target_": TEXT, "parameters": ANYTHING}
 FILE: dict[str, Any] = {
     "format": TEXT, "version": WHOLE, "units": TEXT, "label": TEXT,
     "image": {"key": TEXT, **ARRAY},
-    "estimator": {"sha256": TEXT, "checkpoint": TEXT + OR_NULL, "description": ANYTHING},
+    "estimator": ANYTHING,
     "operator": ANYTHING, "sigma_b": NUMBER, "measurements": {"file": TEXT, "arrays": ANYTHING},
     "certificates": [ANYTHING], "sha256": TEXT,
 }  # fmt: skip
+ESTIMATOR: dict[str, Any] = {"sha256": TEXT, "checkpoint": TEXT + OR_NULL, "description": ANYTHING}
+PRECISION = {"precision": TEXT}
+"""Of an estimator that runs in bfloat16 (the value is bf16); in float32 the field is left out."""
 SETTINGS: dict[str, Any] = {
     "measurement": TEXT, "sigma": NUMBER + OR_NULL, "n_samples": WHOLE, "confidence": NUMBER, "shared_over": ANYTHING,
     "confidence_each": NUMBER, "simultaneous": TEXT, "seed": WHOLE,
@@ -37,6 +40,7 @@ RANGES: dict[str, Range] = {
     "image.shape": (lambda v: len(v) == 3 and min(v) >= 1 and math.prod(v) <= MOST_PIXELS,
                     f"(channels, height, width) with at most {MOST_PIXELS} pixels"),
     "operator.name": (lambda v: v in OPERATORS, f"one of {', '.join(OPERATORS)}"),
+    "estimator.precision": (lambda v: v == "bf16", "bf16"),
     "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"), "operator.block": kinds.AT_LEAST_1,
     "certificates.quantile": kinds.BETWEEN, "radii.eps": kinds.AT_LEAST_0,
 }  # fmt: skip
@@ -79,7 +83,9 @@ def file_errors(record: dict[str, Any]) -> Iterator[str]:
     yield from found
     if found:
         return
-    arrays, operator = record["measurements"]["arrays"], record["operator"]
+    arrays, operator, estimator = record["measurements"]["arrays"], record["operator"], record["estimator"]
+    coarse = isinstance(estimator, dict) and "precision" in estimator
+    yield from wrong_fields(estimator, ESTIMATOR | (PRECISION if coarse else {}), "estimator")
     described = dict.fromkeys(arrays, ARRAY) if isinstance(arrays, dict) else {}
     yield from wrong_fields(arrays, described, "measurements.arrays")
     outside = isinstance(operator, dict) and "_target_" in operator
@@ -102,7 +108,7 @@ def out_of_range(value: Mapping[str, Any], ranges: Mapping[str, Range] = RANGES,
         field, place = f"{kind}.{name}".lstrip("."), f"{where}.{name}".lstrip(".")
         if field in ranges and not ranges[field][0](entry):
             yield f"{place}: {entry!r} is not {ranges[field][1]}"
-        elif field in ("image", "operator"):
+        elif field in ("image", "operator", "estimator"):
             yield from out_of_range(entry, ranges, field, place)
         elif field in ("certificates", "certificates.radii"):
             for i, one in enumerate(entry):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from invsmooth.certificates import Certificate, Certifier, Smoothing, certify_all
 from invsmooth.core.errors import CheckpointError, ScratchError
 from invsmooth.core.units import Units, certified_radius
+from invsmooth.estimators.bf16 import Precision, as_run
 from invsmooth.estimators.checkpoint import from_description, load_checkpoint
 from invsmooth.estimators.frozen import frozen, state_sha256
 from invsmooth.operators import LinearOperator
@@ -32,6 +33,8 @@ from invsmooth.records.certificate_files.record import certificate_record
 RELATIVE = 1e-4
 """How far evidence may be from what was recorded, as a length: machines and chunk sizes decide the
 rounding of single precision networks (below 1e-6 for the published ones)."""
+RELATIVE_BF16 = 2e-2
+"""The same for a network that runs in bfloat16, which keeps eight binary digits."""
 IN_FLOAT64 = 1e-6
 """The same of numbers that were computed in float64, where the order of sums changes far less."""
 OF_THE_IMAGE = 5e-7
@@ -105,7 +108,11 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
     if (found := state_sha256(estimator)) != described["sha256"]:
         other = "estimator.sha256: these are other weights than those that were certified"
         raise CertificateFileError(f"{other}: recorded {described['sha256']}, found {found}")
-    return estimator
+    return as_run(estimator, precision_of(record))
+
+
+def precision_of(record: Record) -> Precision:
+    return "bf16" if record["estimator"].get("precision") == "bf16" else "fp32"
 
 
 def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] = ()) -> LinearOperator:
@@ -169,10 +176,11 @@ def compare(record: Record, certificate: Record, certifier: Certifier, redrawn: 
     evidence["radii"] = [{k: v for k, v in row.items() if k not in follows} for row in again["radii"]]
     # The spread of draws below which they lie on either side of a limit by rounding.
     least = 200 * OF_THE_IMAGE * float(picture.double().norm())
+    same = as_lengths(picture, certifier.scales, RELATIVE if precision_of(record) == "fp32" else RELATIVE_BF16)
     narrow = certifier.spread(certificate, picture.numel()) <= least
     found = [
         (field, recorded, new)
-        for field, recorded, new in differences(certificate, evidence, as_lengths(picture, certifier.scales))
+        for field, recorded, new in differences(certificate, evidence, same)
         if not certifier.excused(certificate, field.rsplit(".", 1)[-1], recorded, new, narrow=narrow)
     ]
     draws = [d for d in found if d[0].startswith("draws[")]
@@ -183,9 +191,11 @@ def compare(record: Record, certificate: Record, certifier: Certifier, redrawn: 
         yield f"draws: {len(draws)} of {len(again['draws'])} differ, {first}"
 
 
-def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, float, float], bool]:
+def as_lengths(
+    picture: Tensor, scales: Mapping[str, str], relative: float = RELATIVE
+) -> Callable[[str, float, float], bool]:
     """Whether two numbers of a field are the same but for rounding: as lengths over the image, |a -
-    b| <= RELATIVE times the larger, plus OF_THE_IMAGE times the length of the reconstruction
+    b| <= ``relative`` times the larger, plus OF_THE_IMAGE times the length of the reconstruction
     ``picture``, (1, C, H, W). Pure numbers have no second part. ``scales``: of the certifier."""
     length = float(picture.double().norm())
     of_the_image = {"mse": length / math.sqrt(picture.numel()), "length": length, "squared length": length}
@@ -196,6 +206,6 @@ def as_lengths(picture: Tensor, scales: Mapping[str, str]) -> Callable[[str, flo
             return abs(a - b) <= IN_FLOAT64 * max(abs(a), abs(b))
         if scale in ("mse", "squared length"):
             a, b = math.sqrt(max(a, 0)), math.sqrt(max(b, 0))
-        return abs(a - b) <= RELATIVE * max(abs(a), abs(b)) + OF_THE_IMAGE * of_the_image.get(scale, 0.0)
+        return abs(a - b) <= relative * max(abs(a), abs(b)) + OF_THE_IMAGE * of_the_image.get(scale, 0.0)
 
     return same
