@@ -1,8 +1,8 @@
 """``make bench``: the table of docs/performance.md, and outputs/bench/last.json.
 
 ``python -m tests.benchmarks.table [--quick] [--only NAME,…] [--write]``: --write renews the table in docs/performance.md.
-What is compared is measured in turn in one run; each value is the median of some rounds. A row that is 10 % worse than in the
-run before is named at the end.
+What is compared is measured in turn in one run; each value is the median of some rounds. A row that is 10 % worse than in
+the run before is named at the end.
 """
 
 from __future__ import annotations
