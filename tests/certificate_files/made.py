@@ -16,6 +16,7 @@ from invsmooth.cache import not_kept
 from invsmooth.certificates.by_name import as_certifier
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.estimators import ISTANetPP
+from invsmooth.estimators.bf16 import as_run
 from invsmooth.estimators.frozen import state_sha256
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.certified import Certified, certify_at
@@ -128,10 +129,11 @@ def make(
         options |= KINDS[kind]
     names = ["radius" if k == "anytime" else k for k in kinds]
     evaluation = evaluation_of(names, eps, sigma=sigma, units=units, **(options | changes))
-    found = certified_at("clean", estimator, measured, evaluation, measured.y, eps)
+    running = as_run(estimator, evaluation.precision)
+    found = certified_at("clean", running, measured, evaluation, measured.y, eps)
     for e in eps if "discrepancy" in names else ():
         y = measured.y + e * measured.y / measured.y.norm()
-        found += certified_at("attacked", estimator, measured, evaluation, y, [e])
+        found += certified_at("attacked", running, measured, evaluation, y, [e])
     checkpoint = save_weights(folder / "checkpoints" / "best.ckpt")
     operator = {"name": "block_gaussian", "block": 6, "seed": 3, "matrix": None}
     return write(folder, estimator, measured, evaluation, found, operator=operator, checkpoint=checkpoint)

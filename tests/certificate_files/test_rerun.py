@@ -47,6 +47,29 @@ def test_an_untouched_file_is_confirmed_at_any_chunk_size(tmp_path: Path, chunk_
         assert rerun(record, path, None, chunk_size) == []
 
 
+def test_a_network_in_bfloat16_is_redrawn_in_bfloat16(tmp_path: Path) -> None:
+    for path in make(tmp_path, *TOGETHER, precision="bf16"):
+        record = read_record(path)
+        assert record["estimator"]["precision"] == "bf16"
+        assert findings(record, path) == []
+        assert rerun(record, path, None, None) == []
+        assert run([str(path), "--rerun"]) == 0
+        other = copy.deepcopy(record)
+        del other["estimator"]["precision"]
+        other["sha256"] = checksum(other)
+        assert findings(other, path) == []
+        assert rerun(other, path, None, None), "in float32 the network gives other numbers"
+
+
+def test_a_float32_file_says_nothing_of_precision_and_no_other_precision_is_known(tmp_path: Path) -> None:
+    path = make(tmp_path, "error")[0]
+    record = read_record(path)
+    assert "precision" not in record["estimator"]
+    record["estimator"]["precision"] = "fp16"
+    record["sha256"] = checksum(record)
+    assert findings(record, path) == ["estimator.precision: 'fp16' is not bf16"]
+
+
 def test_no_room_for_the_draws_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys) -> None:
     (path,) = make(tmp_path, "mean")[:1]
     monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", 0)

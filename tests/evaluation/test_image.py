@@ -19,13 +19,14 @@ from invsmooth.checks import truth
 from invsmooth.core.declarations import Column
 from invsmooth.core.errors import PremiseError
 from invsmooth.core.units import PAPER_LABEL, Units, to_unit_scale
-from invsmooth.estimators import ISTANetPP
+from invsmooth.estimators import ISTANetPP, LipNet
 from invsmooth.estimators.premises import checked
 from invsmooth.evaluation.attacked import AttackedImages, attack_all
 from invsmooth.evaluation.certified import Certified, certify_at, check_truth
 from invsmooth.evaluation.image import ImageResult, evaluate_image
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.operators import BlockGaussian
+from invsmooth.metrics import psnr
+from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.measurement import Measured, Setting, measure
 from invsmooth.records.pictures import KINDS
 from invsmooth.records.rows import SCHEMA, Declared, to_table
@@ -410,3 +411,25 @@ def test_a_certifier_of_someone_else_shares_the_draws_and_has_its_own_column(net
     assert (found.loc["mine", "mine"] == 7).all()
     assert found.loc["discrepancy", "mine"].isna().all()
     assert found.loc["mine", "bound"].tolist() == alone["bound"].tolist() == found.loc["discrepancy", "bound"].tolist()
+
+
+def test_in_bfloat16_everything_is_of_the_network_as_it_runs(net: torch.nn.Module, measured: Measured) -> None:
+    plain = evaluate_image(net, measured, settings("error", "mean"))
+    coarse = evaluate_image(net, measured, settings("error", "mean", precision="bf16"))
+    assert {row["precision"] for row in plain.rows} == {"fp32"}
+    assert {row["precision"] for row in coarse.rows} == {"bf16"}
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        x_hat = net.eval()(measured.y, SETTING.operator).float()
+    expected = psnr(x_hat, measured.x).tolist()
+    clean = {row["image"]: row["psnr_clean"] for row in coarse.rows}
+    assert list(clean.values()) == pytest.approx(expected, abs=1e-4)
+    assert list(clean.values()) != [row["psnr_clean"] for row in plain.rows[: len(clean)]]
+    for one, other in zip(plain.rows, coarse.rows, strict=True):
+        assert other["bound"] == pytest.approx(one["bound"], rel=0.1, nan_ok=True)
+
+
+def test_a_network_in_bfloat16_has_no_proven_constant(measured: Measured) -> None:
+    setting = Setting(Identity(), 1.0, 0.0)
+    images = measure(setting, measured.names, measured.x)
+    rows = evaluate_image(LipNet(1, 4, 3, 1), images, settings("lipschitz", precision="bf16")).rows
+    assert all(np.isnan(row["bound"]) and "no Lipschitz constant" in row["reason"] for row in rows)
