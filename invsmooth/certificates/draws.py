@@ -77,12 +77,16 @@ class Draws:
 
     def chunk(self, first: int, last: int) -> Tensor:
         """The draws first … last - 1, in one batch: (B, last - first, C, H, W)."""
-        noise = torch.empty(len(self), last - first, *self.image_shape)
+        noise = torch.empty(len(self), last - first, *self.image_shape, device=self.y.device)
         # One image after the other, because noise comes in whole blocks, which can exceed the chunk.
         for own, key in zip(noise, self.image_keys, strict=True):
-            own.copy_(smoothing_noise(self.image_shape, first, last, self.seed, key))
+            own.copy_(self.noise(first, last, key))
         repeated = self.y.repeat_interleave(last - first, dim=0)
         return self.reconstruct(repeated, noise.flatten(0, 1)).unflatten(0, (len(self), last - first))
+
+    def noise(self, first: int, last: int, key: str | int) -> Tensor:
+        """Unit noise of the draws first … last - 1 of an image, made where the network computes."""
+        return smoothing_noise(self.image_shape, first, last, self.seed, key, device=self.y.device)
 
     def sharing(self, *stops: int) -> Draws:
         """The same draws; those up to the last of ``stops`` are made when needed, and kept."""
@@ -118,7 +122,9 @@ class Draws:
 
     def content(self, stop: int) -> dict[str, Any]:
         """What determines the draws 0 … stop - 1 beside estimator and operator, to the last bit:
-        rounding depends on the size of the chunks and on where they end."""
+        rounding depends on the size of the chunks and on where they end, and on the kind of device:
+        a GPU makes noise that differs in the last bits. (So do two kinds of GPU in what the network
+        answers, and they share results: these are equal to rounding, not to the last bit.)"""
         batch, ends = self, {stop}
         if self.shared is not None:
             batch, ends = self.shared.draws, {stop, *(s for s in self.shared.stops if s < stop)}
@@ -127,6 +133,7 @@ class Draws:
         return {
             "y": self.y, "sigma": self.sigma, "seed": self.seed, "image_keys": list(self.image_keys), "step": self.step,
             "image_shape": list(self.image_shape), "batch": [len(batch), batch.step], "stop": stop, "ends": sorted(ends),
+            "device": self.y.device.type,
         }  # fmt: skip
 
     def pick(self, k: Tensor) -> Tensor:
@@ -139,7 +146,7 @@ class Draws:
         step, found = self.chunk_size or self.at_a_time(1), []
         for first in range(0, len(jobs), step):
             chunk = jobs[first : first + step]
-            noise = [smoothing_noise(self.image_shape, d, d + 1, self.seed, self.image_keys[i]) for i, d in chunk]
+            noise = [self.noise(d, d + 1, self.image_keys[i]) for i, d in chunk]
             found.append(self.reconstruct(self.y[[i for i, _ in chunk]], torch.cat(noise)))
         return torch.cat(found).unflatten(0, (len(self), k.shape[1]))
 

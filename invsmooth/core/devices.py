@@ -1,7 +1,8 @@
-"""The device that a run takes if there are several."""
+"""The device that a run takes if there are several, and how a GPU multiplies."""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
@@ -43,3 +44,28 @@ def devices_of_job(accelerator: str, devices: Any, *, one: bool = False) -> Any:
 
 def in_sweep() -> bool:
     return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
+
+
+def set_tf32(allowed: bool) -> None:
+    """Whether GPUs round the factors of float32 products to 10 bits (TF32), in matrix products and convolutions alike.
+    Torch's own default is yes for convolutions, no for matrix products.
+
+    A certificate is about the network as it computes, so TF32 would not make one wrong. But a run without it gives the
+    numbers of a CPU to about 1e-5, one with it to about 1e-3, and A has to be linear to the same accuracy: it is off unless
+    it is asked for."""
+    import torch
+
+    with warnings.catch_warnings():
+        # Since torch 2.9 there are new names for both; only the old ones set both and exist in all versions.
+        warnings.simplefilter("ignore")
+        torch.backends.cudnn.allow_tf32 = allowed
+        torch.set_float32_matmul_precision("high" if allowed else "highest")
+
+
+def tf32() -> bool:
+    """Whether matrix products or convolutions may round as TF32 does."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return torch.backends.cudnn.allow_tf32 or torch.get_float32_matmul_precision() != "highest"

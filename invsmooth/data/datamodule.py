@@ -29,6 +29,10 @@ class NamedImages:
     names: list[str]  # the data set's name of each image; it determines the image's measurement noise
     x: Tensor  # clean images, shape (B, 1, H, W), [0, 1]
 
+    def pin_memory(self) -> NamedImages:
+        """The same in memory that a GPU reads by itself. (A DataLoader calls it.)"""
+        return NamedImages(self.names, self.x.pin_memory())
+
 
 @dataclass(frozen=True)
 class PatchSettings:
@@ -100,6 +104,11 @@ class ImageDataModule(L.LightningDataModule):
                 check_sizes(kept, self.crops[split])
 
     @property
+    def for_gpu(self) -> bool:
+        """Whether the batches go to a GPU: they are then pinned, and copied while it computes."""
+        return self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
+
+    @property
     def n_tested(self) -> int:
         """Number of test images, counted once for each setting."""
         return len(self.images["test"]) * self.n_settings
@@ -118,7 +127,9 @@ class ImageDataModule(L.LightningDataModule):
             n_batches, first=lambda: int(getattr(trainer.lightning_module, "batches_seen", 0)),
             stride=trainer.world_size, offset=trainer.global_rank,
         )  # fmt: skip
-        return DataLoader(batches, batch_size=None, sampler=numbers, num_workers=self.num_workers)
+        return DataLoader(
+            batches, batch_size=None, sampler=numbers, num_workers=self.num_workers, pin_memory=self.for_gpu
+        )
 
     def val_dataloader(self) -> DataLoader[NamedImages]:
         return self.whole_images("val")
@@ -128,7 +139,8 @@ class ImageDataModule(L.LightningDataModule):
 
     def whole_images(self, split: str, shard: Shard = ALL) -> DataLoader[NamedImages]:
         images = WholeImages(self.images[split], self.crops[split])
-        return DataLoader(Subset(images, shard.numbers(len(images))), batch_size=None, shuffle=False)
+        part = Subset(images, shard.numbers(len(images)))
+        return DataLoader(part, batch_size=None, shuffle=False, pin_memory=self.for_gpu)
 
     def test_sizes(self) -> set[tuple[int, int]]:
         crop = self.crops["test"]
@@ -137,7 +149,10 @@ class ImageDataModule(L.LightningDataModule):
     def transfer_batch_to_device(
         self, batch: Tensor | NamedImages, device: torch.device, dataloader_idx: int
     ) -> Tensor | NamedImages:
-        return NamedImages(batch.names, batch.x.to(device)) if isinstance(batch, NamedImages) else batch.to(device)
+        # Without waiting: what reads the copy is queued behind it.
+        if isinstance(batch, NamedImages):
+            return NamedImages(batch.names, batch.x.to(device, non_blocking=True))
+        return batch.to(device, non_blocking=True)
 
 
 def check_sizes(images: ImageArrays, crop: int | None) -> None:

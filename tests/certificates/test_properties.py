@@ -94,8 +94,10 @@ def test_order_of_the_draws_does_not_matter(seed: int) -> None:
             Random(seed).shuffle(part)
             order += part
 
-        def shuffled(shape: torch.Size, start: int, stop: int, *key: int, order: list[int] = order) -> Tensor:
-            return smoothing_noise(shape, 0, len(order), *key)[order[start:stop]]
+        def shuffled(
+            shape: torch.Size, start: int, stop: int, *key: int, device: torch.device, order: list[int] = order
+        ) -> Tensor:
+            return smoothing_noise(shape, 0, len(order), *key, device=device)[order[start:stop]]
 
         plain = certify(net, Identity(), y, certifier=certifier, **options)
         with pytest.MonkeyPatch.context() as patch:
