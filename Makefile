@@ -4,11 +4,13 @@ BIN := .venv/bin
 STAMP := .venv/installed
 # Test processes; each uses one thread and about 2 GB of memory.
 WORKERS ?= 2
+# Where make gpu writes its table.
+GPU_OUT ?= outputs/gpu.json
 # Ray needs an older cloudpickle than joblib.
 RAY_STAMP := .venv-ray/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report bench-published counterexample overview radii clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-data bench-training bench-report bench-published gpu counterexample overview radii clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -62,6 +64,11 @@ bench-published: $(STAMP) ## try to break certificates of a published ISTA-Net++
 	@test -f "$(NET)" -a -d "$(IMAGES)" || { echo "error: give NET=net_params_….pkl and IMAGES=FOLDER_OF_SET11"; exit 2; }
 	$(BIN)/python -m tests.benchmarks.published_mean "$(NET)" "$(IMAGES)"
 	$(BIN)/python -m tests.benchmarks.violations "$(NET)" "$(IMAGES)"
+
+gpu: $(STAMP) ## the tests that need a CUDA GPU, then how long what takes there: GPU_OUT=FILE.json (eight minutes)
+	@$(BIN)/python -c 'import sys, torch; sys.exit(None if torch.cuda.is_available() else "error: torch sees no CUDA device here; make gpu needs one, and a torch built for CUDA")'
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m gpu -n 4 tests/gpu
+	$(BIN)/python -m tests.benchmarks.gpu --out $(GPU_OUT)
 
 counterexample: $(STAMP) ## draw docs/images/counterexample.png
 	$(BIN)/python -m tests.benchmarks.counterexample
