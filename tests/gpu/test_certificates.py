@@ -33,7 +33,7 @@ SAME = {"rtol": 1e-3, "atol": 1e-9, "equal_nan": True}
 PRECISE = {"rtol": 1e-6, "atol": 1e-12, "equal_nan": True}  # float64
 SIGMA, EPS = 0.1, [0.0, 0.05, 0.1, 0.2]
 CERTIFIERS: list[Certifier] = [
-    Discrepancy(), Error(), Radius(threshold=0.05), Mean(n_centre=12), Center(n_pred=3000),
+    Discrepancy(), Error(), Radius(threshold=0.3), Mean(n_centre=12), Center(n_pred=1900),
 ]  # fmt: skip
 NETWORKS = ("istanetpp", "dpdnn")
 
@@ -53,8 +53,10 @@ def parts(name: str, device: str) -> tuple[nn.Module, LinearOperator, Tensor]:
 @functools.cache
 def certificates(name: str, device: str, chunk_size: int | None = None) -> dict[str, Certificate]:
     net, operator, x = parts(name, device)
-    smoothing = Smoothing(sigma=SIGMA, n_samples=60, confidence=0.9, seed=1, chunk_size=chunk_size)
-    return dict(certify_all(net, operator, operator.A(x) + 0.01, CERTIFIERS, smoothing, eps=EPS, x=x))
+    smoothing = Smoothing(sigma=SIGMA, n_samples=60, confidence=0.6, seed=1, chunk_size=chunk_size)
+    # In small chunks without center, which takes thousands of draws.
+    certifiers = CERTIFIERS if chunk_size is None else CERTIFIERS[:-1]
+    return dict(certify_all(net, operator, operator.A(x) + 0.01, certifiers, smoothing, eps=EPS, x=x))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -67,8 +69,8 @@ def test_certificates_are_those_of_the_cpu(device: str, name: str) -> None:
         assert own.bound.device.type == device
         torch.testing.assert_close(own.bound.cpu(), same.bound, **SAME)
         torch.testing.assert_close(own.median.cpu(), same.median, **SAME)
-        assert list(own.reason) == list(same.reason)
-    assert not all(own.bound.isnan().all() for own in found.values())
+        assert ((own.reason == "") == (same.reason == "")).all()
+    assert not any(own.bound.isnan().all() for own in found.values())
 
 
 def test_chunks_do_not_matter(device: str) -> None:
@@ -83,8 +85,9 @@ def test_lipschitz_and_best(device: str) -> None:
         smoothing = Smoothing(sigma=SIGMA, n_samples=40, confidence=0.9)
         alone = certify(net, operator, x, certifier="lipschitz", eps=EPS, x=x)
         mean, lipschitz = Mean(n_centre=10), Lipschitz()
-        both = certify_all(net, operator, x, [mean, lipschitz, Best()], smoothing, eps=EPS, x=x)
-        return {"alone": alone, **both}
+        both = certify_all(net, operator, x, [mean, lipschitz], smoothing, eps=EPS, x=x)
+        best = Best().combine([(c, both[c.name].at(2)) for c in (mean, lipschitz)])
+        return {"alone": alone, "best": best, **both}
 
     own, expected = found(device), found("cpu")
     for name, certificate in expected.items():
