@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,7 +14,9 @@ from invsmooth.attacks.attack import AttackResult, Precision, attack
 from invsmooth.attacks.ball import project, steepest
 from invsmooth.attacks.objectives import Objective
 from invsmooth.attacks.search import Ascent, ImageKeys, Init, Keep, better_of
+from invsmooth.attacks.subspace import best_in_span
 from invsmooth.attacks.targets import BASE, Target
+from invsmooth.core.parameters import Whole
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
@@ -31,6 +34,9 @@ class PGD(Ascent):
             with decaying steps are as strong as 150 with constant ones.
         normalize: False takes the paper's literal step xi + r g. It hardly moves, since the loss is
             divided by n.
+        history: with k >= 2, each step starts at the maximiser of a quadratic model through the last
+            k gradients (:mod:`invsmooth.attacks.subspace`) instead of at xi, and follows the
+            model's gradient there. 0: plain PGD.
         keep: return the ``"best"`` of all iterates, or the ``"last"`` one (the paper).
     Raises: ValueError: a parameter outside its range, or ``normalize=False`` without a step size.
     """
@@ -39,6 +45,7 @@ class PGD(Ascent):
     schedule: Schedule = "constant"
     normalize: bool = True
     keep: Keep = "best"
+    history: Whole = 0
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -55,9 +62,15 @@ class PGD(Ascent):
 
     def ascend(self, objective: Objective, start: Tensor, eps: float, final_loss: bool = True) -> tuple[Tensor, Tensor]:
         xi, best_xi, best_loss, loss = start, start, None, None
+        points: deque[Tensor] = deque(maxlen=self.history)
+        gradients: deque[Tensor] = deque(maxlen=self.history)
         for step in self.step_sizes(eps):
             loss, gradient = objective.value_and_gradient(xi)
             best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
+            points.append(xi)
+            gradients.append(gradient)
+            if len(points) > 1:
+                xi, gradient = best_in_span(points, gradients, eps)
             xi = project(xi + step * (steepest(gradient) if self.normalize else gradient), eps)
         if final_loss or self.keep == "best":
             with torch.no_grad():
@@ -69,13 +82,13 @@ class PGD(Ascent):
 def pgd(
     estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
     step_size: float | None = None, schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero",
-    keep: Keep = "best", restarts: int = 1, target: Target = BASE, precision: Precision = "auto", seed: int = 0,
-    image_keys: ImageKeys | None = None,
+    keep: Keep = "best", history: int = 0, restarts: int = 1, target: Target = BASE, precision: Precision = "auto",
+    seed: int = 0, image_keys: ImageKeys | None = None,
 ) -> AttackResult:  # fmt: skip
     """:func:`invsmooth.attacks.attack` with :class:`PGD`, which documents the other arguments."""
     search = PGD(
         n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep,
-        restarts=restarts,
+        history=history, restarts=restarts,
     )  # fmt: skip
     return attack(
         search, estimator, operator, x, b, eps=eps, target=target, precision=precision, seed=seed, image_keys=image_keys

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from contextlib import AbstractContextManager, nullcontext
+from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from invsmooth.attacks import PGD, Objective, ReconstructionError
@@ -26,10 +28,12 @@ class Adv(AlgorithmMixin):
     Args:
         eps: l2 radius over one training PATCH, [0, 1] pixel scale.
         n_iter: gradients of each attack (T_itr).
-        step_size, schedule, normalize, init, keep: see :class:`invsmooth.attacks.PGD`.
+        step_size, schedule, normalize, init, keep, history: see :class:`invsmooth.attacks.PGD`.
         warm_start: start at the perturbation of the same place in the batch before, instead of
             ``init``.
         eps_warmup: batches over which the radius grows linearly from 0 to eps.
+        inner_precision: of the network in the attack. ``"fp32"``: that of the update.
+            ``"bf16"``: under autocast; loss and update keep their precision.
     Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("adv", order=2)
@@ -39,16 +43,21 @@ class Adv(AlgorithmMixin):
     def __init__(
         self, setup: TrainingSetup, *, eps: NotNegative, n_iter: Count, step_size: Positive | None = None,
         schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero", keep: Keep = "last",
-        warm_start: bool = False, eps_warmup: Whole = 0,
+        warm_start: bool = False, eps_warmup: Whole = 0, history: Whole = 0,
+        inner_precision: Literal["fp32", "bf16"] = "fp32",
     ) -> None:  # fmt: skip
         super().__init__(setup)
-        check_parameters(Adv, {"eps": eps, "eps_warmup": eps_warmup, "warm_start": warm_start})
+        check_parameters(Adv, {
+            "eps": eps, "eps_warmup": eps_warmup, "warm_start": warm_start, "inner_precision": inner_precision,
+        })  # fmt: skip
         self.search = PGD(
-            n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep
-        )
+            n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep,
+            history=history,
+        )  # fmt: skip
         self.eps, self.n_iter, self.step_size, self.schedule = eps, n_iter, step_size, schedule
         self.normalize, self.init, self.keep = normalize, init, keep
-        self.eps_warmup, self.warm_start = eps_warmup, warm_start
+        self.eps_warmup, self.warm_start, self.history = eps_warmup, warm_start, history
+        self.inner_precision = inner_precision
         self.last_xi: Tensor | None = None
 
     @property
@@ -67,11 +76,15 @@ class Adv(AlgorithmMixin):
         # Numbered by batch, as everything drawn in training is.
         seed = stream_key(self.seed, "attack", self.batches_seen, self.global_rank)
         start = self.last_xi if self.warm_start and self.last_xi is not None and self.last_xi.shape == x.shape else None
-        with frozen(self.estimator):
+        with frozen(self.estimator), self.inner(x):
             xi = self.search.search(objective, x, eps=self.radius(), seed=seed, start=start, final_loss=False).xi
         if self.warm_start:
             self.last_xi = xi
         return xi
+
+    def inner(self, x: Tensor) -> AbstractContextManager[object]:
+        """The precision in which the attack runs the network."""
+        return torch.autocast(x.device.type, torch.bfloat16) if self.inner_precision == "bf16" else nullcontext()
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         xi = self.attack(x, self.objective(x, b, operator))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import ClassVar, Literal
 
 import torch
@@ -24,8 +25,10 @@ class Jcb(AlgorithmMixin):
     Spectral norm: by power iteration on the Jacobian of each patch, with the left vector of the
     batch before as a start. The penalty is the length of the last product J v with v fixed, and
     only that product is differentiated: at a singular vector this is the gradient of the singular
-    value itself. The same forward pass gives f(A x + b). Frobenius norm: Hutchinson's estimate, the
-    root mean square of ||J v|| over normal v.
+    value itself. The forward pass of f(A x + b) gives the first J^T u, too. With ``reduce="max"``
+    one patch has the penalty: the last product of the others needs no gradient, so that of this
+    patch is taken again with one. Frobenius norm: Hutchinson's estimate, the root mean square of
+    ||J v|| over normal v.
 
     Args:
         beta: weight of the penalty, or None for Amjad et al.'s (:func:`automatic_beta`).
@@ -55,21 +58,30 @@ class Jcb(AlgorithmMixin):
         return self.n_iter * (2 if self.norm == "spectral" else 1)
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
-        def reconstruct(z: Tensor) -> Tensor:
+        def reconstruct(z: Tensor, b: Tensor) -> Tensor:
             return self.estimator(operator.A(z) + b, operator).to(x.dtype)
 
         if self.norm == "spectral":
             u = self.left
             if u is None or u.shape != x.shape:
                 u = steepest(self.draw(x.shape, "power iteration").to(x))
-            x_hat, product = jvp(reconstruct, x, power_iteration(reconstruct, x, u, self.n_iter))
+            point = x.clone().requires_grad_()
+            x_hat = reconstruct(point, b)
+            (back,) = torch.autograd.grad(x_hat, point, u, retain_graph=True)
+            v = power_iteration(partial(reconstruct, b=b), x, unit(back, u), self.n_iter - 1)
+            with torch.set_grad_enabled(self.reduce == "mean"):
+                product = jvp(partial(reconstruct, b=b), x, v)[1]
             self.left = unit(product.detach(), u)
+            if self.reduce == "max":
+                worst = image_norm(product).flatten().argmax(0, keepdim=True)
+                product = jvp(partial(reconstruct, b=b[worst]), x[worst], v[worst])[1]
+                self.forward_images -= 1  # counted already: this patch is in the product before
             penalty = image_norm(product).flatten()
         else:
             squares = x.new_zeros(len(x))
             for probe in range(self.n_iter):
                 v = self.draw(x.shape, "probe", probe).to(x)
-                x_hat, product = jvp(reconstruct, x, v)
+                x_hat, product = jvp(partial(reconstruct, b=b), x, v)
                 squares = squares + product.square().flatten(1).sum(1) / self.n_iter
             penalty = squares.sqrt()
         penalty = penalty.max() if self.reduce == "max" else penalty.mean()
@@ -90,19 +102,18 @@ def jvp(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor) -> tuple[Ten
     return value, product
 
 
-def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, u: Tensor, n_iter: int) -> Tensor:
-    """Unit vectors v near the top right singular vector of each image's Jacobian at ``x``:
-    v <- J^T u, u <- J v, normalised, ``n_iter`` times; the last J v is left to the caller.
+def power_iteration(function: Callable[[Tensor], Tensor], x: Tensor, v: Tensor, n_iter: int) -> Tensor:
+    """Unit vectors nearer to the top right singular vector of each image's Jacobian at ``x`` than
+    ``v`` is: u <- J v, v <- J^T u, normalised, ``n_iter`` times.
 
     Args:
         function: images (B, …) to images, each image on its own.
-        x, u: shape (B, …); u of unit norm per image, near the top left singular vector.
+        x, v: shape (B, …); v of unit norm per image.
     Returns: v, shape of x, detached."""
-    x, v = x.detach(), u
-    for k in range(n_iter):
-        if k > 0:
-            with torch.no_grad():
-                u = unit(jvp(function, x, v)[1], u)
+    x = x.detach()
+    for _ in range(n_iter):
+        with torch.no_grad():
+            u = unit(jvp(function, x, v)[1], v)
         point = x.clone().requires_grad_()
         with torch.enable_grad():
             (back,) = torch.autograd.grad(function(point), point, u)

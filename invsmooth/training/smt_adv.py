@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar, Literal
 
+import torch
 from torch import Tensor
 
 from invsmooth.attacks import SmoothedError
@@ -28,6 +29,8 @@ class SmtAdv(Adv):
         sigma: standard deviation of the smoothing noise, [0, 1] pixel scale.
         n_samples: draws S.
         smoothing: see :class:`invsmooth.attacks.SmoothedError`.
+        antithetic: draws in pairs delta, -delta (the last one of an odd number has no partner).
+            What f does linearly to the noise cancels in the mean: fewer draws do.
         chunk_size: draws at a time in the attack, which bounds its memory; None for all.
     Raises: ValueError: a parameter outside its range."""
 
@@ -39,17 +42,19 @@ class SmtAdv(Adv):
         step_size: Positive | None = None, schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero",
         keep: Keep = "last", warm_start: bool = False, eps_warmup: Whole = 0,
         smoothing: Literal["mean", "loss"] = "mean", noise: Literal["fresh", "shared"] = "fresh",
-        chunk_size: Count | None = None,
+        chunk_size: Count | None = None, history: Whole = 0, inner_precision: Literal["fp32", "bf16"] = "fp32",
+        antithetic: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(
             setup, eps=eps, n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init,
-            keep=keep, warm_start=warm_start, eps_warmup=eps_warmup,
+            keep=keep, warm_start=warm_start, eps_warmup=eps_warmup, history=history, inner_precision=inner_precision,
         )  # fmt: skip
         check_parameters(SmtAdv, {
             "sigma": sigma, "n_samples": n_samples, "smoothing": smoothing, "noise": noise, "chunk_size": chunk_size,
+            "antithetic": antithetic,
         })  # fmt: skip
         self.sigma, self.n_samples, self.smoothing = sigma, n_samples, smoothing
-        self.noise, self.chunk_size = noise, chunk_size
+        self.noise, self.chunk_size, self.antithetic = noise, chunk_size, antithetic
 
     @property
     def evals_per_batch(self) -> int:
@@ -63,7 +68,9 @@ class SmtAdv(Adv):
         def draw() -> Tensor:
             nonlocal step
             step += self.noise == "fresh"
-            return self.draw((len(x), self.n_samples, *x.shape[1:]), "delta", step).to(x)
+            drawn = -(-self.n_samples // 2) if self.antithetic else self.n_samples
+            noise = self.draw((len(x), drawn, *x.shape[1:]), "delta", step).to(x)
+            return torch.cat([noise, -noise], 1)[:, : self.n_samples] if self.antithetic else noise
 
         return SmoothedError(self.estimator, operator, x, b, self.sigma, draw, self.smoothing, self.chunk_size)
 
