@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.attacks.attack import AttackResult, Precision, attack
-from invsmooth.attacks.ball import project, steepest
+from invsmooth.attacks.ball import TINY, norm, project, steepest
 from invsmooth.attacks.objectives import Objective
 from invsmooth.attacks.search import Ascent, ImageKeys, Init, Keep, better_of
 from invsmooth.attacks.subspace import best_in_span
@@ -29,14 +29,14 @@ class PGD(Ascent):
 
     Attributes:
         step_size: r, in the unit of eps. None: 2.5 eps / n_iter for ``schedule="constant"`` (Madry
-            et al. 2018), 2 eps for ``"cosine"``.
+            et al. 2018); for ``"cosine"`` 2 eps, and 8 eps with a history.
         schedule: ``"constant"`` steps (the paper), or ``"cosine"``: r decays to 0. 20 gradients
             with decaying steps are as strong as 150 with constant ones.
         normalize: False takes the paper's literal step xi + r g. It hardly moves, since the loss is
             divided by n.
         history: with k >= 2, each step starts at the maximiser of a quadratic model through the last
-            k gradients (:mod:`invsmooth.attacks.subspace`) instead of at xi, and follows the
-            model's gradient there. 0: plain PGD.
+            k gradients (:mod:`invsmooth.attacks.subspace`) instead of at xi, follows the model's
+            gradient there, and goes no farther from xi than its length. 0, 1: plain PGD.
         keep: return the ``"best"`` of all iterates, or the ``"last"`` one (the paper).
     Raises: ValueError: a parameter outside its range, or ``normalize=False`` without a step size.
     """
@@ -57,7 +57,7 @@ class PGD(Ascent):
         """Length of each of the ``n_iter`` steps."""
         if self.schedule == "constant":
             return [2.5 * eps / self.n_iter if self.step_size is None else self.step_size] * self.n_iter
-        initial = 2 * eps if self.step_size is None else self.step_size
+        initial = (8 if self.history else 2) * eps if self.step_size is None else self.step_size
         return [initial * (1 + math.cos(math.pi * t / self.n_iter)) / 2 for t in range(self.n_iter)]
 
     def ascend(self, objective: Objective, start: Tensor, eps: float, final_loss: bool = True) -> tuple[Tensor, Tensor]:
@@ -69,9 +69,15 @@ class PGD(Ascent):
             best_xi, best_loss = better_of(xi, loss, best_xi, best_loss)
             points.append(xi)
             gradients.append(gradient)
+            foot = xi
             if len(points) > 1:
-                xi, gradient = best_in_span(points, gradients, eps)
-            xi = project(xi + step * (steepest(gradient) if self.normalize else gradient), eps)
+                foot, gradient = best_in_span(points, gradients, eps)
+            move = step * (steepest(gradient) if self.normalize else gradient)
+            new = project(foot + move, eps)
+            if len(points) > 1:
+                # Between points that are close together, rounding makes the model wild: go no farther than the step.
+                new = xi + (new - xi) * (norm(move) / norm(new - xi).clamp_min(TINY)).clamp_max(1.0)
+            xi = new
         if final_loss or self.keep == "best":
             with torch.no_grad():
                 loss = objective.value(xi)

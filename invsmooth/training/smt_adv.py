@@ -9,12 +9,12 @@ from torch import Tensor
 
 from invsmooth.attacks import SmoothedError
 from invsmooth.attacks.pgd import Schedule
-from invsmooth.attacks.search import Init, Keep
+from invsmooth.attacks.search import Keep
 from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.parameters import Count, NotNegative, Positive, Whole, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.adv import Adv
+from invsmooth.training.adv import Adv, Init
 from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
 
 
@@ -60,7 +60,7 @@ class SmtAdv(Adv):
     def evals_per_batch(self) -> int:
         twice = self.smoothing == "mean" and (self.chunk_size or self.n_samples) < self.n_samples
         update = 1 if self.noise == "fresh" else self.n_samples
-        return self.search.n_iter * self.n_samples * (2 if twice else 1) + update
+        return self.search.n_iter * self.n_samples * (2 if twice else 1) + update + (self.init == "residual")
 
     def objective(self, x: Tensor, b: Tensor, operator: LinearOperator) -> SmoothedError:
         step = -1

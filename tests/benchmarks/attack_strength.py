@@ -68,15 +68,14 @@ def candidates(eps: float, paper_steps: int, paper_step: float) -> dict[str, Can
     }
     for n in (5, 8, 10):
         found[f"cosine 2 eps, {n}"] = Candidate(cosine(n))
-        found[f"cosine 3 eps, {n}"] = Candidate(cosine(n, 3.0))
-        found[f"cosine 2 eps, residual start, {n}"] = Candidate(cosine(n), "residual")
-        found[f"subspace 4, 2 eps, {n}"] = Candidate(cosine(n, history=4), bf16=True)
-        found[f"subspace 4, 2 eps, residual start, {n}"] = Candidate(cosine(n, history=4), "residual")
-    for first, history in ((1.0, 4), (4.0, 4), (2.0, 3), (2.0, 6), (1.0, 6)):
-        found[f"subspace {history}, {first:g} eps, 10"] = Candidate(cosine(10, first, history), bf16=first == 1)
+        found[f"history 4, {n}"] = Candidate(cosine(n, 8.0, 4), bf16=True)
+        found[f"history 4, residual start, {n}"] = Candidate(cosine(n, 8.0, 4), "residual")
+    for first, history in ((2.0, 4), (4.0, 4), (16.0, 4), (8.0, 3), (8.0, 6)):
+        found[f"history {history}, {first:g} eps, 10"] = Candidate(cosine(10, first, history))
+    for n in (12, 15, 20):
+        found[f"history 4, {n}"] = Candidate(cosine(n, 8.0, 4), bf16=n == 20)
+    found["cosine 3 eps, 10"] = Candidate(cosine(10, 3.0))
     found["apgd, 10"] = Candidate(APGD(n_iter=10))
-    found["subspace 4, 2 eps, 20"] = Candidate(cosine(20, history=4))
-    found["subspace 4, 1 eps, 20"] = Candidate(cosine(20, 1.0, 4))
     return found
 
 

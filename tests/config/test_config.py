@@ -301,7 +301,7 @@ def test_parameters_of_the_chosen_class(overrides: list[str], message: str) -> N
 @pytest.mark.parametrize(
     ("attack", "settings"),
     [
-        ("pgd", {"n_iter": 20, "schedule": "cosine", "keep": "best"}),
+        ("pgd", {"n_iter": 20, "schedule": "cosine", "keep": "best", "history": 4}),
         ("pgd_paper", {"n_iter": 150, "step_size": 0.2, "schedule": "constant", "keep": "last", "normalize": True}),
         ("apgd", {"n_iter": 20, "step_size": None, "init": "zero", "restarts": 1}),
         ("noise", {"n_iter": 10, "keep": "best"}),

@@ -72,6 +72,34 @@ def test_radius_warms_up_and_the_start_is_warm() -> None:
     assert norms == pytest.approx([0.01, 0.02, 0.03, 0.04, 0.05], rel=0.05)  # each goes on from the last
 
 
+def test_an_attack_may_start_at_the_residual() -> None:
+    """With a step too short to matter: xi = eps (f(A x + b) - x) / ||.||."""
+    trained = alone("Adv", Linear(), eps=0.4, n_iter=1, step_size=1e-6, init="residual")
+    operator, x = BlockGaussian(0.5, block=4), torch.rand(2, 1, 4, 4)
+    b = 0.1 * torch.randn(operator.A(x).shape)
+    xi = trained.attack(x, trained.objective(x, b, operator))
+    r = (trained.estimator(operator.A(x) + b, operator) - x).detach()
+    torch.testing.assert_close(xi, 0.4 * r / r.flatten(1).norm(dim=1).view(2, 1, 1, 1), rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["Adv", "SmtAdv"])
+def test_precision_of_the_attack_alone(name: str) -> None:
+    """The network sees bf16 in the attack and fp32 in the update; xi, the loss and the gradient are in fp32."""
+
+    class Spy(Linear):
+        def forward(self, y: Tensor, operator: BlockGaussian) -> Tensor:
+            seen.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(y, operator)
+
+    seen: list[bool] = []
+    own = {"sigma": 0.1, "n_samples": 2} if name == "SmtAdv" else {}
+    trained = alone(name, Spy(), eps=0.4, n_iter=2, init="residual", inner_precision="bf16", **own)
+    operator, x = BlockGaussian(0.5, block=4), torch.rand(2, 1, 4, 4)
+    loss = trained.accumulate_gradients(x, torch.zeros_like(operator.A(x)), operator, 0)
+    assert seen == [True, True, True, False]
+    assert loss.dtype == trained.estimator.w.grad.dtype == torch.float32
+
+
 def jacobian_of(net: torch.nn.Module, operator: BlockGaussian, x: Tensor, b: Tensor) -> Tensor:
     """Dense n × n Jacobian of x -> f(A x + b) for one image."""
     dense = torch.autograd.functional.jacobian(lambda z: net(operator.A(z) + b, operator), x)
@@ -115,6 +143,40 @@ def test_gradient_of_the_jacobian_penalty_against_finite_differences() -> None:
                 weight[index] -= step
         assert float(penalty[index]) == pytest.approx((values[0] - values[1]) / 2e-6, rel=1e-3)
     assert float(penalty.abs().max()) > 1e-4
+
+
+@pytest.mark.parametrize("n_iter", [1, 3])
+def test_jacobian_penalty_of_the_worst_patch_is_the_largest_of_all(n_iter: int) -> None:
+    """The gradient of the batch's largest ||J v||, with v after the power iterations fixed, in one graph."""
+    torch.manual_seed(0)
+    net, operator = ISTANetPP(2, 4).double(), BlockGaussian(0.5, block=4).double()
+    x = torch.rand(3, 1, 8, 8, dtype=torch.float64)
+    b = 0.1 * torch.randn(operator.A(x).shape, dtype=torch.float64)
+    trained = alone("Jcb", net, {"train_operators": [operator]}, beta=0.5, n_iter=n_iter)
+    u = torch.randn(x.shape, dtype=torch.float64)
+    trained.left = u = u / u.flatten(1).norm(dim=1).view(3, 1, 1, 1)
+    loss = trained.accumulate_gradients(x, b, operator, 0)
+    dense = [jacobian_of(net, operator, x[i : i + 1], b[i : i + 1]) for i in range(3)]
+    products = []
+    for i in range(3):
+        left = u[i].flatten()
+        for _ in range(n_iter):
+            right = dense[i].T @ left / (dense[i].T @ left).norm()
+            left = dense[i] @ right / (dense[i] @ right).norm()
+        torch.testing.assert_close(trained.left[i].flatten(), left)
+        products.append((dense[i] @ right, right))
+    worst = max(range(3), key=lambda i: float(products[i][0].norm()))
+    v = products[worst][1].view(1, 1, 8, 8)
+
+    def reconstruct(z: Tensor) -> Tensor:
+        return net(operator.A(z) + b[worst : worst + 1], operator)
+
+    _, product = torch.autograd.functional.jvp(reconstruct, x[worst : worst + 1], v, create_graph=True)
+    expected = mse(net(operator.A(x) + b, operator), x).mean() + 0.5 * product.norm()
+    torch.testing.assert_close(loss, expected.detach())
+    gradients = torch.autograd.grad(expected, list(net.parameters()), allow_unused=True)
+    for parameter, gradient in zip(net.parameters(), gradients, strict=True):
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-10)
 
 
 def test_frobenius_norm_by_hutchinson() -> None:
@@ -211,6 +273,21 @@ def test_smoothed_adversarial_training_draws_and_updates_as_it_says(noise: str) 
         torch.testing.assert_close(loss, mse(mean, x).mean())
 
 
+@pytest.mark.parametrize("n_samples", [1, 4, 5])
+def test_antithetic_draws_cancel(n_samples: int) -> None:
+    """Pairs delta, -delta: for a linear f an even number has the mean f without noise, and its attack."""
+    trained = alone("SmtAdv", Linear(), eps=0.3, n_iter=3, sigma=0.2, n_samples=n_samples, antithetic=True)
+    operator, x = trained.train_operators[0], torch.rand(2, 1, 8, 8)[:, :, :4, :4]
+    objective = trained.objective(x, torch.zeros_like(operator.A(x)), operator)
+    noise = objective.draw()
+    assert noise.shape == (2, n_samples, 1, 4, 4)
+    torch.testing.assert_close(noise.sum(1), noise[:, n_samples // 2] if n_samples % 2 else torch.zeros_like(x))
+    if n_samples % 2 == 0:
+        plain = alone("Adv", trained.estimator, eps=0.3, n_iter=3)
+        xi = plain.attack(x, plain.objective(x, torch.zeros_like(operator.A(x)), operator))
+        torch.testing.assert_close(trained.attack(x, objective), xi, rtol=1e-3, atol=1e-4)
+
+
 def test_smoothed_gradient_training_by_hand() -> None:
     """x_hat = g (x + sigma_j delta + b) and plain gradient descent: every one of the T_step updates computed by hand."""
     net = Gain(0.2)
@@ -251,6 +328,9 @@ def test_averaged_gradients_are_the_gradient_of_the_averaged_loss() -> None:
         ("Adv", {"eps": -1.0}, "eps=-1.0"),
         ("Adv", {"n_iter": 0}, "n_iter=0"),
         ("Adv", {"eps_warmup": -1}, "eps_warmup=-1"),
+        ("Adv", {"init": "random"}, "init='random' is not allowed; allowed: zero, sphere, residual"),
+        ("Adv", {"history": -1}, "history=-1"),
+        ("Adv", {"inner_precision": "fp16"}, "inner_precision='fp16' is not allowed; allowed: fp32, bf16"),
         ("Jcb", {"beta": -1.0}, "beta=-1.0"),
         ("Jcb", {"gamma": 0.0}, "gamma=0.0"),
         ("Jcb", {"norm": "nuclear"}, "norm='nuclear' is not allowed; allowed: spectral, frobenius"),

@@ -26,7 +26,16 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "Certified": {"eps": 0.2},
     "Adv": {"eps": 0.2, "n_iter": 3, "init": "sphere", "warm_start": True, "eps_warmup": 4},
     "Jcb": {},
-    "SmtAdv": {"eps": 0.2, "n_iter": 2, "sigma": 10 / 255, "n_samples": 3, "chunk_size": 2},
+    "SmtAdv": {
+        "eps": 0.2,
+        "n_iter": 2,
+        "sigma": 10 / 255,
+        "n_samples": 3,
+        "chunk_size": 2,
+        "init": "residual",
+        "history": 2,
+        "antithetic": True,
+    },
     "SmtGrad": {"sigma": 10 / 255, "n_samples": 3, "t_step": 2, "chunk_size": 2},
 }
 """A setting of each algorithm that uses all that is drawn and kept from batch to batch."""
