@@ -25,22 +25,25 @@ def best_in_span(points: Sequence[Tensor], gradients: Sequence[Tensor], eps: flo
             The model is exact at the latest point.
         eps: radius of the l2 ball, > 0.
     Returns: s with ||s|| <= eps and the gradient, both in the shape and dtype of a point."""
-    # Latest first: a start at zero is then the column that depends on the others.
-    x = torch.stack([p.flatten(1) for p in reversed(points)], 2)  # (B, n, k)
-    g = torch.stack([p.flatten(1) for p in reversed(gradients)], 2)
-    basis, r = torch.linalg.qr(x)
-    found = r.diagonal(dim1=1, dim2=2).abs() > DEPENDENT * eps
-    basis = basis * found[:, None, :]
-    slopes = g[:, :, 1:] - g[:, :, :1]
-    # Small matrices: in double precision, and not on a GPU.
-    z, h, seen = (a.cpu().double() for a in (basis.mT @ x, basis.mT @ g[:, :, :1], basis.mT @ slopes))
-    here, steps = z[:, :, :1], z[:, :, 1:] - z[:, :, :1]
-    inverse = torch.linalg.pinv(steps, rtol=CUTOFF)  # (B, k - 1, k)
-    curvature = seen @ inverse
-    curvature = (curvature + curvature.mT) / 2
-    best = maximiser(curvature, h - curvature @ here, eps)
-    combination = (inverse @ (best - here)).to(x)
-    s, gradient = basis @ best.to(x), g[:, :, :1] + slopes @ combination
+    with torch.autocast(points[-1].device.type, enabled=False):  # rounded products would hide the curvature
+        # Latest first: a start at zero is then the column that depends on the others.
+        x = torch.stack([p.flatten(1) for p in reversed(points)], 2)  # (B, n, k)
+        g = torch.stack([p.flatten(1) for p in reversed(gradients)], 2).to(x)
+        basis, r = torch.linalg.qr(x)
+        found = r.diagonal(dim1=1, dim2=2).abs() > DEPENDENT * eps
+        basis = basis * found[:, None, :]
+        slopes = g[:, :, 1:] - g[:, :, :1]
+        # Small matrices: in double precision, and not on a GPU. The decompositions fail on what is not finite; the
+        # attack finds it in the loss.
+        small = (basis.mT @ x, basis.mT @ g[:, :, :1], basis.mT @ slopes)
+        z, h, seen = (a.cpu().double().nan_to_num(0.0, 0.0, 0.0) for a in small)
+        here, steps = z[:, :, :1], z[:, :, 1:] - z[:, :, :1]
+        inverse = torch.linalg.pinv(steps, rtol=CUTOFF)  # (B, k - 1, k)
+        curvature = seen @ inverse
+        curvature = (curvature + curvature.mT) / 2
+        best = maximiser(curvature, h - curvature @ here, eps)
+        combination = (inverse @ (best - here)).to(x)
+        s, gradient = basis @ best.to(x), g[:, :, :1] + slopes @ combination
     return s.view_as(points[-1]), gradient.view_as(points[-1])
 
 

@@ -8,7 +8,9 @@ import torch
 from torch import Tensor
 
 from invsmooth.attacks import PGD, pgd
+from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.subspace import best_in_span, maximiser
+from invsmooth.core.errors import NotFiniteError
 from tests.attacks.oracles import Linear, worst_case
 
 
@@ -79,6 +81,19 @@ def test_points_that_add_no_direction(same: bool) -> None:
     torch.testing.assert_close(gradient, torch.ones_like(point))
 
 
+def test_autocast_does_not_round_the_model() -> None:
+    problem = Quadratic()
+    points = [torch.randn(3, 1, 4, 6, generator=torch.Generator().manual_seed(k)) for k in (1, 2, 3)]
+    gradients = [problem.value_and_gradient(p.double())[1].float() for p in points]
+    plain = best_in_span(points, gradients, 2.0)
+    with torch.autocast("cpu", torch.bfloat16):
+        inside = best_in_span(points, gradients, 2.0)
+    for p, q in zip(plain, inside, strict=True):
+        assert torch.equal(p, q)
+    batch = [best_in_span([p[i : i + 1] for p in points], [g[i : i + 1] for g in gradients], 2.0)[0] for i in range(3)]
+    torch.testing.assert_close(torch.cat(batch), plain[0], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("eps", [0.05, 0.5, 3.0])
 def test_ten_gradients_reach_the_worst_case_of_a_linear_estimator(problem: Linear, eps: float) -> None:
     """Nearer than as many plain steps."""
@@ -101,6 +116,38 @@ def test_a_long_history_of_a_quadratic_is_exact() -> None:
         exact = worst_case(problem.jacobian[i].numpy(), problem.r[i].numpy(), 2.0)
         assert float(loss[i]) == pytest.approx(exact, rel=1e-6)
     torch.testing.assert_close(problem.value(xi), loss)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_found_in_the_loss(bad: float) -> None:
+    """In one image of three, from the third gradient on."""
+
+    class Broken(Quadratic):
+        calls = 0
+
+        def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
+            loss, gradient = super().value_and_gradient(xi)
+            self.calls += 1
+            if self.calls > 2:
+                loss[1] = gradient[1] = bad
+            return loss, gradient
+
+    with pytest.raises(NotFiniteError, match=r"positions \[1\]"):
+        PGD(n_iter=6, schedule="cosine", history=3).search(Broken(), torch.zeros(3, 1, 4, 6).double(), eps=2.0)
+
+
+def test_a_zero_gradient_moves_nothing() -> None:
+    class Flat(Quadratic):
+        def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
+            return torch.ones(3).double(), torch.zeros_like(xi)
+
+        def value(self, xi: Tensor) -> Tensor:
+            return torch.ones(3).double()
+
+    like = torch.zeros(3, 1, 4, 6).double()
+    search = PGD(n_iter=6, schedule="cosine", history=3, init="sphere")
+    found = search.search(Flat(), like, eps=2.0, seed=1)
+    torch.testing.assert_close(found.xi, on_sphere(like, 2.0, 1, range(3), 0))
 
 
 def test_history_is_no_negative_number() -> None:
