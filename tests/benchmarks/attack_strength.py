@@ -24,7 +24,7 @@ from torch import Tensor
 from invsmooth.attacks import APGD, PGD, Objective, ReconstructionError
 from invsmooth.attacks.ball import steepest
 from invsmooth.attacks.search import Ascent
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import standard_normal
 from invsmooth.data import image_files, read_image
 from invsmooth.data.decode import centre_crop

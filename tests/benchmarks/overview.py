@@ -16,7 +16,7 @@ from torch import Tensor
 
 from invsmooth.attacks import noise, pgd
 from invsmooth.certificates import MeanCertificate, certify
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.data import read_image
 from invsmooth.estimators import Estimator, load_checkpoint

@@ -16,7 +16,7 @@ from torch import Tensor
 from invsmooth.attacks import pgd
 from invsmooth.attacks.ball import project, steepest
 from invsmooth.certificates import Discrepancy, Error, Mean, MeanCertificate, Smoothing, certify_all
-from invsmooth.config.cli import keep_memory
+from invsmooth.core.memory import keep_memory
 from invsmooth.data import image_files, read_image
 from invsmooth.estimators import load_checkpoint
 from invsmooth.operators import BlockGaussian
