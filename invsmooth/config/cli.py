@@ -21,6 +21,7 @@ from invsmooth.core.errors import CheckpointError, ConfigError, DataError, Diver
 from invsmooth.core.memory import keep_memory
 from invsmooth.core.redact import redact_text
 from invsmooth.core.redacted_logs import redact_logs
+from invsmooth.core.signals import SIGNALS, Interrupted, leave
 
 USER_ERRORS = (
     ConfigError, DataError, CheckpointError, DivergedError, PremiseError, ScratchError, HydraException,
@@ -29,18 +30,22 @@ USER_ERRORS = (
 
 
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
-    """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143 if terminated; 1,
-    with a stack trace, for a bug. ``after_error`` may return another one."""
+    """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143, 130 or 129 after
+    SIGTERM, Ctrl-C or SIGHUP; 1, with a stack trace, for a bug. ``after_error`` may return another
+    one."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     conf = Path(__file__).parents[1] / "conf"
     if not (conf / "train.yaml").is_file():
         sys.exit(fail(ConfigError(f"{conf} has no configs: in a checkout it is a symbolic link to conf/; make it one")))
     prepare_process()
+    SIGNALS.install()
     try:
         app()
     except KeyboardInterrupt:
         sys.exit(130)
+    except Interrupted as stop:
+        leave(stop)
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
@@ -53,6 +58,9 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
             print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
         code = fail(known) if known else 1  # before after_error prints
         sys.exit(after_error() or code)
+    finally:
+        if SIGNALS.pending is None:  # else the end of the process is still looked after
+            SIGNALS.uninstall()
 
 
 def mistake(error: BaseException) -> BaseException | None:

@@ -11,6 +11,7 @@ import torch
 
 from invsmooth.core.devices import starts_processes
 from invsmooth.core.shards import ALL, Shard
+from invsmooth.core.signals import SIGNALS
 
 T = TypeVar("T")
 
@@ -21,6 +22,8 @@ def start_processes(accelerator: str, devices: Any, strategy: str) -> Shard:
         return ALL
     fabric = L.Fabric(accelerator=accelerator, devices=devices, strategy="ddp")
     fabric.launch()
+    # They end with this one.
+    SIGNALS.children = getattr(fabric.strategy.launcher, "procs", [])
     device = [fabric.device.index] if fabric.device.type == "cuda" else 1
     # By default the others would give up the slowest process after half an hour.
     meeting = torch.distributed.new_group(backend="gloo", timeout=datetime.timedelta(days=365))

@@ -15,6 +15,7 @@ from invsmooth.attacks.ball import on_sphere
 from invsmooth.cache import Like, Remember
 from invsmooth.estimators.premises import Checked
 from invsmooth.evaluation.settings import Evaluation
+from invsmooth.evaluation.watch import QUIET, EvaluationWatch
 from invsmooth.metrics import psnr, ssim
 from invsmooth.operators.measurement import Measured
 
@@ -40,11 +41,12 @@ class AttackedImages:
 
 
 def attack_all(
-    estimator: Checked, measured: Measured, evaluation: Evaluation, remember: Remember
+    estimator: Checked, measured: Measured, evaluation: Evaluation, remember: Remember, watch: EvaluationWatch = QUIET
 ) -> dict[tuple[float, Target], AttackedImages]:
     """The attacks of all cells, by eps and target."""
     started, found = time.perf_counter(), {}
     for eps, target in evaluation.attacks:
+        watch.doing(f"attack at eps = {eps:g}")
         result = cached_attack(estimator, measured, evaluation, eps, target, remember)
         found[eps, target] = under_attack(estimator, measured, result, eps, evaluation.seed)
     seconds = time.perf_counter() - started

@@ -19,6 +19,7 @@ from invsmooth.evaluation.certificate_files import CertificateFiles, to_npz
 from invsmooth.evaluation.image import ImageResult, evaluate_image
 from invsmooth.evaluation.module import EvaluationModule
 from invsmooth.evaluation.result_cache import ImageOutput, ResultCache, write_files
+from invsmooth.evaluation.watch import EvaluationWatch
 from invsmooth.operators.measurement import Measured, Setting, measure
 from invsmooth.records.pictures import picture_file
 from invsmooth.records.rows import write_rows
@@ -38,6 +39,7 @@ class EvaluationCallback(L.Callback):
     ) -> None:  # fmt: skip
         self.folder, self.cache, self.settings, self.files, self.shard = folder, cache, settings, files, shard
         self.floors: Floors | None = None
+        self.watch = EvaluationWatch()
         self.rows: list[dict[str, Any]] = []
         self.sha256 = ""
 
@@ -47,6 +49,19 @@ class EvaluationCallback(L.Callback):
             setting.operator.to(pl_module.device)
         if self.cache.evaluation.units is Units.paper:
             log.warning("certificate.units=paper: every certified value below is %s", PAPER_LABEL)
+        self.watch.start(estimator_of(pl_module), int(sum(trainer.num_test_batches)), trainer.is_global_zero)
+
+    def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.watch.stop()
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        self.watch.stop()
+
+    def how_to_go_on(self) -> str:
+        """For a user whose evaluation was interrupted."""
+        done = f"{self.watch.finished} of {self.watch.images} images are done"
+        kept = self.cache.results.store.folder is not None
+        return f"the same command goes on ({done})" if kept else f"{done}; nothing is cached (cache=null)"
 
     def on_test_batch_end(
         self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int,
@@ -59,15 +74,20 @@ class EvaluationCallback(L.Callback):
             if found is not None:
                 files = self.files.adopt(found.files) if self.files else found.files
                 self.write(measured, ImageOutput(found.rows, files))
+                self.watch.image_done(cached=True)
                 return
+            self.watch.image(measured, number)
             evaluation, remember = self.cache.evaluation, self.cache.of(measured)
-            result = evaluate_image(estimator_of(pl_module), measured, evaluation, remember, number=number)
+            result = evaluate_image(
+                estimator_of(pl_module), measured, evaluation, remember, number=number, watch=self.watch
+            )
             output = self.output(measured, result)
             self.write(measured, output)
             if result.violations:
                 told = [f"{v.message}; evidence: {v.save(self.folder, k)}" for k, v in enumerate(result.violations)]
                 raise CertificateViolation("\n".join(["certificate refuted by an attack:", *told]))
             self.cache.put(measured, number, output)
+            self.watch.image_done(cached=False)
 
     def output(self, measured: Measured, result: ImageResult) -> ImageOutput:
         """The rows with the run's columns, and the contents of the files."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates import Certificate, pixel_intervals
@@ -23,6 +23,7 @@ from invsmooth.estimators.premises import Checked, checked
 from invsmooth.evaluation.attacked import AttackedImages, Quality, attack_all, quality
 from invsmooth.evaluation.certified import Certified, Violation, certify_at, check_truth, combined, violations_of
 from invsmooth.evaluation.settings import Evaluation
+from invsmooth.evaluation.watch import QUIET, EvaluationWatch
 from invsmooth.metrics import psnr
 from invsmooth.operators.measurement import Measured
 from invsmooth.records.pictures import KINDS
@@ -41,8 +42,9 @@ class ImageResult:
 
 
 def evaluate_image(
-    estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0
-) -> ImageResult:
+    estimator: Estimator, measured: Measured, evaluation: Evaluation, remember: Remember = not_kept, *, number: int = 0,
+    watch: EvaluationWatch = QUIET,
+) -> ImageResult:  # fmt: skip
     """Attack the images and certify the reconstructions of their measurements, smoothed or not, in
     every cell (eps, sigma). Each certificate is compared with the attack that was found.
 
@@ -51,13 +53,18 @@ def evaluate_image(
         remember: caches attacks, and errors and moments of draws.
         number: of the image in its measurement setting: the first ``evaluation.pictures`` get
             pictures.
+        watch: is told what is being done.
     Raises: PremiseError: attacks or certificates would mean nothing here."""
     operator, x, result = measured.setting.operator, measured.x, ImageResult()
     estimator = as_run(estimator, evaluation.precision)
     with torch.no_grad(), frozen(estimator), fastest(estimator, operator, measured.y):
         known = checked(estimator, operator, measured.y, x)
-        certify = partial(certify_at, estimator=known, measured=measured, evaluation=evaluation, remember=remember)
-        attacks = attack_all(known, measured, evaluation, remember)
+
+        def certify(at: str, y: Tensor, eps: Sequence[float], sigma: float | None) -> list[Certified]:
+            watch.doing(f"certify {at}" + ("" if sigma is None else f" at sigma = {to_grey_levels(sigma):g}"))
+            return certify_at(at, known, measured, evaluation, remember, y=y, eps=eps, sigma=sigma)
+
+        attacks = attack_all(known, measured, evaluation, remember, watch)
         clean = {sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma) for sigma in evaluation.levels}
         result.certificates.extend(c for found in clean.values() for c in found)
         same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
@@ -71,6 +78,7 @@ def evaluate_image(
                     for c in chosen if c.declared.at == "cell"]  # fmt: skip
             result.certificates.extend([*own, *cell])
             found = found | {c.certifier.name: c for c in cell}
+            watch.doing(f"check the certificates at eps = {eps:g}")
             for certified in (found[c.name] for c in chosen):
                 truth = check_truth(known, measured, evaluation, attacked, certified, eps)
                 result.rows.extend(rows_of(measured, evaluation, same, attacked, certified, eps, truth))

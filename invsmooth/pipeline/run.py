@@ -3,37 +3,44 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import logging
 import sys
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import RichProgressBar
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
 from omegaconf import DictConfig
 from torch import nn
 
 from invsmooth.cache import Store, content_key
 from invsmooth.config.validate import validate
+from invsmooth.core.bars import InnerBar
 from invsmooth.core.devices import devices_of_job, in_sweep
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.files import write_text
+from invsmooth.core.obey import ObeySignals
 from invsmooth.core.processes import start_processes
 from invsmooth.core.shards import Shard
+from invsmooth.core.signals import SIGNALS
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.evaluation.callback import EvaluationCallback
 from invsmooth.evaluation.job_plan import print_plans, write_plan
 from invsmooth.evaluation.module import EvaluationModule
 from invsmooth.evaluation.run import evaluate
 from invsmooth.evaluation.settings import Evaluation
+from invsmooth.evaluation.watch import GRADIENT, EvaluationWatch
 from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
-from invsmooth.operators.measurement import Setting
+from invsmooth.operators.measurement import Measured, Setting
 from invsmooth.pipeline import build, keys
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
 from invsmooth.pipeline.floors import floors
-from invsmooth.pipeline.plan import plan_evaluation, plan_training
+from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
 from invsmooth.records.origin import read_origin
 from invsmooth.records.run_record import recorded
 from invsmooth.reporting import report
@@ -84,6 +91,8 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
     with ExitStack() as stack:
         record = stack.enter_context(recorded(build.plain(cfg), folder)) if shard.rank == 0 else {}
+        if shard.rank == 0:
+            stack.enter_context(SIGNALS.at_the_end(partial(note_interruption, folder)))
         loggers = run_loggers(cfg, folder, trains) if shard.rank == 0 else []
         try:
             if parts.module is not None:
@@ -92,11 +101,20 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
             if shard.rank != 0:
                 return
             if cfg.report:
-                report([folder], folder / "report")
+                again = "the same command goes on" if cfg.cache is not None else "the rows are in the run folder"
+                with SIGNALS.saying(lambda: f"{again}, with the report"):
+                    report([folder], folder / "report")
             log_evaluation(loggers, folder)
         finally:
             close_loggers(loggers, failed=sys.exc_info()[0] is not None)
     print(f"\nrun folder: {folder.resolve()}")
+
+
+def note_interruption(folder: Path, name: str) -> None:
+    """In run.json, for a process that is ended while it cannot do so itself (:mod:`invsmooth.core.signals`)."""
+    path = folder / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    write_text(path, json.dumps(record | {"status": "interrupted", "error": f"Interrupted: {name}"}, indent=2))
 
 
 def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
@@ -146,9 +164,24 @@ def train_module(
         p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
         log.info("attacks in training: eps = %g on patches of %d×%d, as %g on %d×%d", eps, p, p, eps * m / p, m, m)
     resume = None if cfg.resume is None else Path(cfg.resume)
-    fit = Fit(module, parts.data, build.trainer_settings(cfg.trainer), folder, loggers, shard, resume)
+    trainer, faster = build.trainer_settings(cfg.trainer), faster_than(cfg)
+    fit = Fit(module, parts.data, trainer, folder, loggers, shard, resume, faster)
     record = train(fit, cached_training(parts))
     return {"training": record} if record else {}
+
+
+def faster_than(cfg: DictConfig) -> str:
+    """What makes a training of this config faster, as the user would write it."""
+    chosen = HydraConfig.get().runtime.choices if HydraConfig.initialized() else {}
+    small = f"{chosen.get('algo')}_small"
+    on_cpu = not (cfg.trainer.accelerator in ("gpu", "cuda", "auto") and torch.cuda.is_available())
+    found = {
+        "scale=small": "scale" in cfg and cfg.scale != "small",
+        "fewer trainer.max_steps": True,
+        "a GPU (trainer=gpu)": on_cpu,
+        f"algo={small}": (Path(__file__).parents[1] / "conf" / "algo" / f"{small}.yaml").is_file(),
+    }
+    return ", ".join(k for k, applies in found.items() if applies)
 
 
 def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
@@ -159,11 +192,18 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
     if cfg.certify.files:
         files = build.build_files(cfg.operator, cfg.estimator, cfg.ckpt, parts.estimator, folder)
     callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
+    bar = InnerBar() if trainer.progress_bar else None
+
+    def expected(measured: Measured, number: int) -> float:
+        costs = [c for c in costs_of_image(parts.estimator, cache, measured, number) if not c.cached]
+        return sum(c.evals + (GRADIENT - 1) * c.gradients for c in costs)
+
+    callback.watch = EvaluationWatch(bar, expected)
     runner = L.Trainer(
         accelerator=trainer.accelerator,
         devices=shard.devices or devices_of_job(trainer.accelerator, trainer.devices, one=True),
         logger=loggers if shard.rank == 0 else False,
-        callbacks=[callback, *([RichProgressBar()] if trainer.progress_bar else [])], default_root_dir=folder,
+        callbacks=[ObeySignals(), callback, *([] if bar is None else [bar])], default_root_dir=folder,
         enable_progress_bar=trainer.progress_bar, enable_model_summary=False, inference_mode=False,
     )  # fmt: skip
     own, device = folder if shard.rank == 0 else None, runner.strategy.root_device
@@ -171,7 +211,8 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
         cfg, parts.estimator, parts.settings, parts.data, cache, device, own, parts.module is not None
     )
     parts.data.shard = shard
-    return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
+    with SIGNALS.saying(callback.how_to_go_on):
+        return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
 
 
 def plan(parts: Parts, folder: Path) -> None:

@@ -6,7 +6,7 @@ import math
 import resource
 import time
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -72,6 +72,8 @@ class ReconstructionModule(L.LightningModule):
         self.val_operators = nn.ModuleList(s.operator for s in setup.val_settings)
         self.batches_seen = 0
         self.forward_images = 0
+        self.watch: Callable[[], None] | None = None  # called before each forward pass of the estimator
+        self.stepped = False  # whether this batch has begun to change the weights
         self.save_hyperparameters(setup.description)
 
     @property
@@ -93,6 +95,7 @@ class ReconstructionModule(L.LightningModule):
 
     def training_step(self, x: Tensor, batch_idx: int) -> None:
         started, number, images_before = time.perf_counter(), self.batches_seen, self.forward_images
+        self.stepped = False
         # The ratio is common to all processes, so that all take equally long.
         choice = int(generator_for(self.seed, "ratio", number).integers(len(self.train_operators)))
         operator = self.train_operators[choice]
@@ -124,6 +127,7 @@ class ReconstructionModule(L.LightningModule):
         return standard_normal(shape, self.seed, "train", self.batches_seen, self.global_rank, *keys)
 
     def step(self, optimizer: Any) -> None:
+        self.stepped = True
         if self.setup_.clip is not None:
             scaler = getattr(self.trainer.precision_plugin, "scaler", None)
             if scaler is not None:  # fp16: the gradients are scaled until the step
@@ -177,6 +181,8 @@ class ReconstructionModule(L.LightningModule):
 
     @torch.compiler.disable  # a count in the compiled graph would recompile it at every call
     def count_images(self, module: nn.Module, arguments: tuple[Any, ...]) -> None:
+        if self.watch is not None:
+            self.watch()
         self.forward_images += len(arguments[0])
 
     def on_train_epoch_end(self) -> None:

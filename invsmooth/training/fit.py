@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 import time
@@ -9,27 +10,33 @@ from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
-from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint, RichProgressBar
+from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, Logger
 
+from invsmooth.core.bars import InnerBar
 from invsmooth.core.memory import switched_off
+from invsmooth.core.obey import ObeySignals
 from invsmooth.core.processes import agree
 from invsmooth.core.shards import Shard
+from invsmooth.core.signals import SIGNALS, Interrupted
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.fastest import is_faster, kernels, key_of, once
 from invsmooth.operators import LinearOperator
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.kept_trainings import BEST, LAST, UNDERWAY, Training
 from invsmooth.training.stop_after import StopAfterBatches
+from invsmooth.training.watch import TrainingWatch
 
 log = logging.getLogger(__name__)
 
-SAVE_EVERY = timedelta(minutes=5)  # how much of a training can be lost
+SAVE_EVERY = timedelta(minutes=5)  # how much of a training can be lost when it is killed
+SHORT = 1.0  # seconds of a batch that is finished before an interruption
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +66,7 @@ class Fit:
     loggers: list[Logger]
     shard: Shard
     resume: Path | None = None
+    faster: str = ""  # what would make a long training faster, in words
 
 
 def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
@@ -68,7 +76,8 @@ def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
     Returns: for the record of the run: the cached folder, and whether it was reused."""
     checkpoints, record = fit.folder / "checkpoints", {}
     if cached is None:
-        run_trainer(fit, checkpoints, fit.loggers, fit.resume)
+        with SIGNALS.saying(partial(how_to_go_on, checkpoints, cached=False)):
+            run_trainer(fit, checkpoints, fit.loggers, fit.resume)
     else:
         checkpoints = cached.checkpoints
         with cached.held() if fit.shard.rank == 0 else nullcontext():
@@ -96,7 +105,8 @@ def train_in(cached: Training, fit: Fit) -> None:
     if fit.shard.rank == 0:
         curve = CSVLogger(cached.folder, cached.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
         loggers = [*loggers, curve]
-    run_trainer(fit, cached.checkpoints, loggers, last)
+    with SIGNALS.saying(partial(how_to_go_on, cached.checkpoints, cached=True)):
+        run_trainer(fit, cached.checkpoints, loggers, last)
     agree(fit.shard, cached.finish)
 
 
@@ -107,17 +117,78 @@ def replay(curve: Iterable[tuple[Mapping[str, float], int]], loggers: list[Logge
 
 
 class SaveUnderway(L.Callback):
-    """Save a training now and then, so that little of it is lost when it is killed. Lightning's own
-    ``train_time_interval`` does nothing where the optimisation is manual."""
+    """Save a training now and then, and when it is interrupted, so that little of it is lost.
+    Lightning's own ``train_time_interval`` does nothing where the optimisation is manual.
+
+    An interruption within a short batch waits for its end. One within a long batch saves the state
+    at the end of the batch before, which is still there until the batch changes the weights."""
 
     def __init__(self, path: Path) -> None:
         self.path, self.saved = path, time.monotonic()
+        self.began = math.nan
+        self.whole: dict[str, Any] = {}  # of the state after the last batch: what this batch changes
+        self.buffers: list[int] = []
 
-    def on_train_batch_end(self, trainer: L.Trainer, *_: Any) -> None:
+    def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        now = time.monotonic()
+        SIGNALS.held = now - self.began < SHORT  # as long as the last batch took
+        self.began = now
+
+    def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
+        assert isinstance(pl_module, ReconstructionModule)
+        SIGNALS.held = False
+        if SIGNALS.pending is not None:
+            self.save_alone(trainer, {})
+            SIGNALS.stop()
         # All processes save together, or none does.
         if trainer.strategy.broadcast(time.monotonic() - self.saved >= SAVE_EVERY.total_seconds()):
             trainer.save_checkpoint(self.path, weights_only=False)
-            self.saved = time.monotonic()
+            self.saved, self.whole = time.monotonic(), {}
+        elif time.monotonic() - self.began >= SHORT:
+            self.whole = whole_state(trainer, pl_module)
+            self.buffers = versions(pl_module)
+        else:
+            self.whole = {}
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        self.whole = {}  # it was saved after the validation
+
+    def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
+        SIGNALS.held = False
+        if not isinstance(exception, Interrupted) or not isinstance(pl_module, ReconstructionModule):
+            return
+        if self.whole and trainer.training and not pl_module.stepped and self.buffers == versions(pl_module):
+            self.save_alone(trainer, self.whole)
+
+    def save_alone(self, trainer: L.Trainer, instead: dict[str, Any]) -> None:
+        """Save without waiting for other processes, which may be anywhere now; the first one has all."""
+        if trainer.is_global_zero:
+            checkpoint = trainer._checkpoint_connector.dump_checkpoint(weights_only=False)
+            trainer.strategy.save_checkpoint(checkpoint | instead, self.path)
+
+
+def whole_state(trainer: L.Trainer, module: ReconstructionModule) -> dict[str, Any]:
+    """What a checkpoint saved now would hold, but for weights and optimiser."""
+    return {
+        "epoch": trainer.current_epoch, "global_step": trainer.global_step, "batches_seen": module.batches_seen,
+        "loops": copy.deepcopy(trainer._checkpoint_connector._get_loops_state_dict()),
+        **{name: getattr(module, name) for name in module.carried},
+    }  # fmt: skip
+
+
+def versions(module: ReconstructionModule) -> list[int]:
+    """They change with the buffers, some of which (running means) a forward pass changes."""
+    return [buffer._version for buffer in module.estimator.buffers()]
+
+
+def how_to_go_on(checkpoints: Path, cached: bool) -> str:
+    """For a user whose training was interrupted."""
+    found = [p for n in (LAST, UNDERWAY) if (p := checkpoints / n).is_file()]
+    if not found:
+        return "no batch was kept; the same command starts the training again"
+    last = max(found, key=lambda p: p.stat().st_mtime_ns)
+    seen = torch.load(last, map_location="cpu", weights_only=True)["batches_seen"]
+    return f"the same command{'' if cached else f' with resume={last}'} goes on from batch {seen + 1}"
 
 
 class KeepBest(ModelCheckpoint):
@@ -151,12 +222,14 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
     best = KeepBest(
         checkpoints, filename="best", monitor="val/psnr", mode="max", save_last=True, enable_version_counter=False
     )
+    bar = InnerBar(leave=True) if settings.progress_bar else None
+    watch = TrainingWatch(settings.max_steps, data.patches.batch_size, fit.faster, bar)
     # An epoch may take hours.
-    callbacks: list[L.Callback] = [best, SaveUnderway(checkpoints / UNDERWAY)]
+    callbacks: list[L.Callback] = [best, ObeySignals(), watch, SaveUnderway(checkpoints / UNDERWAY)]
     if settings.max_steps is not None:
         callbacks.append(StopAfterBatches(settings.max_steps))
-    if settings.progress_bar:
-        callbacks.append(RichProgressBar(leave=True))
+    if bar is not None:
+        callbacks.append(bar)
     if settings.ema_decay is not None:
         callbacks.append(EMAWeightAveraging(decay=settings.ema_decay))
     if in_channels_last(settings, module, data):
@@ -172,7 +245,9 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
         logger=loggers, callbacks=callbacks, default_root_dir=fit.folder, enable_progress_bar=settings.progress_bar,
         enable_model_summary=False, num_sanity_val_steps=0, use_distributed_sampler=False,
     )  # fmt: skip
-    log.info("training %d parameters", sum(p.numel() for p in module.estimator.parameters()))
+    n_parameters = sum(p.numel() for p in module.estimator.parameters())
+    evals, size = module.evals_per_batch, data.patches.batch_size
+    log.info("training %d parameters: %d network evaluations of %d patches for each batch", n_parameters, evals, size)
     trainer.fit(module, datamodule=data, ckpt_path=resume)
     module.estimator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if best.best_model_path:
