@@ -20,7 +20,12 @@ def duration(seconds: float) -> str:
     """In two figures or so, in the largest unit that fits: ``40 s``, ``12 min``, ``3.5 h``, ``23 days``."""
     if not math.isfinite(seconds):
         return "unknown"
-    for unit, size, at_least in (("days", 86400, 172800), ("h", 3600, 5400), ("min", 60, 90)):
+    for unit, size, at_least in (
+        ("years", 31557600, 63115200),
+        ("days", 86400, 172800),
+        ("h", 3600, 5400),
+        ("min", 60, 90),
+    ):
         if seconds >= at_least:
             return f"{seconds / size:.{0 if seconds / size >= 9.95 else 1}f} {unit}"
     return f"{seconds:.0f} s" if seconds >= 1 else "under 1 s"

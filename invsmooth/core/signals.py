@@ -54,6 +54,7 @@ class Obedience:
     Attributes:
         pending: the signal that came; None for none.
         raised: whether :class:`Interrupted` was raised for it.
+        held: whether to wait a little: the program comes to a place where it calls :meth:`stop`.
         go_on: tells how the user goes on after an interruption.
         last_words: called before the process is ended from outside the main thread.
         children: processes that compute with this one; they get its signals."""

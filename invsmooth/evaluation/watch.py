@@ -97,7 +97,8 @@ class EvaluationWatch:
     @property
     def left(self) -> float:
         """Seconds for this image; NaN while unknown."""
-        return max(0.0, self.needed - self.work) * self.speed.per_unit
+        missing = self.needed - self.work
+        return (0.0 if missing < 0 else missing) * self.speed.per_unit
 
     @property
     def left_for_all(self) -> float:

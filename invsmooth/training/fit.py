@@ -125,21 +125,20 @@ class SaveUnderway(L.Callback):
 
     def __init__(self, path: Path) -> None:
         self.path, self.saved = path, time.monotonic()
-        self.began = math.nan
+        self.began = time.monotonic()
         self.whole: dict[str, Any] = {}  # of the state after the last batch: what this batch changes
         self.buffers: list[int] = []
 
     def on_train_batch_start(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
-        now = time.monotonic()
-        SIGNALS.held = now - self.began < SHORT  # as long as the last batch took
-        self.began = now
+        self.began = time.monotonic()
 
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, ReconstructionModule)
-        SIGNALS.held = False
         if SIGNALS.pending is not None:
             self.save_alone(trainer, {})
             SIGNALS.stop()
+        # The next batch will probably take as long as this one. It is finished first.
+        SIGNALS.held = time.monotonic() - self.began < SHORT
         # All processes save together, or none does.
         if trainer.strategy.broadcast(time.monotonic() - self.saved >= SAVE_EVERY.total_seconds()):
             trainer.save_checkpoint(self.path, weights_only=False)
@@ -149,6 +148,12 @@ class SaveUnderway(L.Callback):
             self.buffers = versions(pl_module)
         else:
             self.whole = {}
+
+    def on_validation_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        SIGNALS.held = False
+
+    def on_train_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        SIGNALS.held = False
 
     def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.whole = {}  # it was saved after the validation
@@ -224,14 +229,15 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
     )
     bar = InnerBar(leave=True) if settings.progress_bar else None
     watch = TrainingWatch(settings.max_steps, data.patches.batch_size, fit.faster, bar)
-    # An epoch may take hours.
-    callbacks: list[L.Callback] = [best, ObeySignals(), watch, SaveUnderway(checkpoints / UNDERWAY)]
+    callbacks: list[L.Callback] = [best, ObeySignals(), watch]
+    if settings.ema_decay is not None:
+        callbacks.append(EMAWeightAveraging(decay=settings.ema_decay))
+    # An epoch may take hours. After the average of the weights, which it saves, too.
+    callbacks.append(SaveUnderway(checkpoints / UNDERWAY))
     if settings.max_steps is not None:
         callbacks.append(StopAfterBatches(settings.max_steps))
     if bar is not None:
         callbacks.append(bar)
-    if settings.ema_decay is not None:
-        callbacks.append(EMAWeightAveraging(decay=settings.ema_decay))
     if in_channels_last(settings, module, data):
         module.estimator.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     if settings.compile:

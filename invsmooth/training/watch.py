@@ -123,10 +123,11 @@ class TrainingWatch(L.Callback):
         log.info("%s", text)
 
     def line(self) -> str:
-        if not self.in_batch:
-            return f"validation after batch {count(self.module.batches_seen)} of {count(self.total)}"
-        parts = [f"batch {count(self.module.batches_seen + 1)} of {count(self.total)}"]
-        if self.module.evals_per_batch > 1:
+        seen, total = self.module.batches_seen, count(self.total)
+        if not self.in_batch and not self.trainer.training:
+            return f"validation after batch {count(seen)} of {total}"
+        parts = [f"batch {count(seen + 1)} of {total}" if self.in_batch else f"batch {count(seen)} of {total} is done"]
+        if self.in_batch and self.module.evals_per_batch > 1:
             parts.append(f"inner step {count(self.step)} of {count(self.module.evals_per_batch)}")
         if (loss := self.trainer.callback_metrics.get("train/loss")) is not None:
             parts.append(f"loss of the last batch {float(loss):.4g}")
