@@ -40,6 +40,7 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
         sys.exit(fail(ConfigError(f"{conf} has no configs: in a checkout it is a symbolic link to conf/; make it one")))
     prepare_process()
     SIGNALS.install()
+    SIGNALS.go_on = lambda: "the same command goes on with what is cached"
     try:
         app()
     except KeyboardInterrupt:
