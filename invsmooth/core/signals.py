@@ -49,7 +49,7 @@ class Interrupted(SystemExit):
 
 
 class Obedience:
-    """What this process does about signals. There is one of it: :data:`SIGNALS`.
+    """What this process does about signals. There is one: :data:`SIGNALS`.
 
     Attributes:
         pending: the signal that came; None for none.
@@ -85,7 +85,7 @@ class Obedience:
             threading.Thread(target=self.watch, args=self.pipe, daemon=True, name="signals").start()
 
     def uninstall(self) -> None:
-        """As before :meth:`install`; also in a forked child, which shares the parent's pipe."""
+        """As before :meth:`install`."""
         with contextlib.suppress(ValueError):  # not the main thread
             for number, handler in self.before.items():
                 signal.signal(number, handler)
@@ -93,7 +93,22 @@ class Obedience:
                 signal.set_wakeup_fd(-1)
                 os.close(self.pipe[1])
         self.pipe, self.before, self.pending, self.raised, self.held = None, {}, None, False, False
+
+    def forget(self) -> None:
+        """In a forked child: it shares the parent's pipe, and has nothing to say."""
+        self.uninstall()
         self.children, self.last_words, self.go_on = [], [], str
+
+    @contextmanager
+    def obeyed(self) -> Iterator[None]:
+        """Within the block signals are obeyed, also in a process that does not begin with a command of ours."""
+        own = not self.before
+        self.install()
+        try:
+            yield
+        finally:
+            if own and self.pending is None:
+                self.uninstall()
 
     def handle(self, number: int, frame: FrameType | None) -> None:
         first, self.pending = self.pending is None, number if self.pending is None else self.pending
@@ -176,7 +191,7 @@ class Obedience:
 
 
 SIGNALS = Obedience()
-os.register_at_fork(after_in_child=SIGNALS.uninstall)
+os.register_at_fork(after_in_child=SIGNALS.forget)
 
 
 def leave(stop: Interrupted) -> NoReturn:

@@ -254,7 +254,8 @@ def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path
     n_parameters = sum(p.numel() for p in module.estimator.parameters())
     evals, size = module.evals_per_batch, data.patches.batch_size
     log.info("training %d parameters: %d network evaluations of %d patches for each batch", n_parameters, evals, size)
-    trainer.fit(module, datamodule=data, ckpt_path=resume)
+    with SIGNALS.obeyed():
+        trainer.fit(module, datamodule=data, ckpt_path=resume)
     module.estimator.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
     if best.best_model_path:
         log.info("best validation PSNR %.2f dB: %s", float(best.best_model_score or math.nan), best.best_model_path)

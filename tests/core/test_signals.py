@@ -108,6 +108,16 @@ def test_what_was_replaced_comes_back(signals: Obedience) -> None:
     assert signal.getsignal(signal.SIGTERM) == signals.handle
 
 
+def test_obeyed_within_a_block_alone(signals: Obedience) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with signals.obeyed():
+        with signals.obeyed():
+            pass
+        assert signal.getsignal(signal.SIGTERM) == signals.handle
+    assert signal.getsignal(signal.SIGTERM) == before
+    assert signals.pipe is None
+
+
 def test_how_to_go_on_is_that_of_the_place(signals: Obedience) -> None:
     signals.pending = signal.SIGTERM
     with signals.saying(lambda: "never"):
