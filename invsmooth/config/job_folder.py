@@ -7,7 +7,7 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.core.redact import redact
 
@@ -23,17 +23,21 @@ def job_label(sweep_folder: str, overrides: Sequence[str]) -> str:
     """The swept keys but task and algorithm, with their values in this job: ``_seed-1_eps-0.1``;
     empty if there are none. ``multirun.yaml``, which Hydra writes before the first job, names them.
     Credentials are left out."""
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     try:
         hydra = OmegaConf.load(Path(sweep_folder) / "multirun.yaml").hydra
     except FileNotFoundError:  # another sweeper than Hydra's own
         return ""
-    params = hydra.sweeper.get("params") or {}
-    told = OverridesParser.create().parse_overrides([*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())])
-    swept = dict.fromkeys(o.key_or_group for o in told if o.is_sweep_override())
     given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
-    wanted = [k for k in swept if k in given and k not in ("task", "algo")]
+    wanted = [k for k in swept_keys(hydra) if k in given and k not in ("task", "algo")]
     # No "=" or ",": a path with them would have to be quoted on the command line.
     parts = [re.sub(r"[^\w.]+", "-", f"{key.rsplit('.', 1)[-1]}-{given[key]}").strip("-") for key in wanted]
     return "".join(f"_{part}" for part in parts)[:LONGEST_LABEL]
+
+
+def swept_keys(hydra: DictConfig) -> list[str]:
+    """The keys with several values in a multirun, of its ``hydra`` node."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    params = hydra.sweeper.get("params") or {}
+    told = OverridesParser.create().parse_overrides([*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())])
+    return list(dict.fromkeys(o.key_or_group for o in told if o.is_sweep_override()))

@@ -13,7 +13,8 @@ from omegaconf import MISSING, OmegaConf
 from invsmooth.config import hints
 from invsmooth.config.job_folder import job_label, token
 from invsmooth.config.parts import options
-from invsmooth.core.devices import gpu_count
+from invsmooth.config.scale import AUTO, by_algo, by_scale
+from invsmooth.core.devices import accelerator, gpu_count
 from invsmooth.core.parameters import Count, NotNegative, Positive, Whole
 from invsmooth.core.units import Units
 
@@ -56,7 +57,7 @@ class Task:
     # The attack of adversarial training: radius and step on images of eps_size × eps_size. algo.eps and algo.step_size are
     # those on a patch, scaled with its side: the norm of a perturbation grows with the side.
     eps: NotNegative = MISSING
-    step_size: Positive = MISSING
+    step_size: Positive | None = MISSING
     n_iter: Count = MISSING
     eps_size: Count = 256  # pixels
 
@@ -224,6 +225,9 @@ class LoggerMlflow(LoggerTracker):
 class Run:
     """``python -m invsmooth.train`` and ``python -m invsmooth.evaluate``."""
 
+    # Sizes of network and training. auto: paper where the run uses a GPU, else small. evaluate: null, which takes that
+    # of the checkpoint.
+    scale: Annotated[str, hints.one_of("auto", "paper", "small")] | None = AUTO
     task: Task = MISSING
     algo: Annotated[dict[str, Any], OPEN["algo"]] = field(default_factory=OPEN["algo"].node)
     operator: Annotated[dict[str, Any], OPEN["operator"]] = field(default_factory=OPEN["operator"].node)
@@ -294,8 +298,11 @@ def register() -> None:
     ):  # fmt: skip
         store.store(group=group, name=f"base_{name}", node=node)
     # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
-    OmegaConf.register_new_resolver("on_patch", lambda a, m, p: float(a) * p / m, replace=True)
+    OmegaConf.register_new_resolver("on_patch", lambda a, m, p: None if a is None else float(a) * p / m, replace=True)
     # Cached like Hydra's now: one value for a whole sweep, which its jobs take with them to other processes.
     OmegaConf.register_new_resolver("token", token, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_label", job_label, replace=True)
     OmegaConf.register_new_resolver("gpu_count", gpu_count, replace=True)
+    OmegaConf.register_new_resolver("accelerator", accelerator, replace=True)
+    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
+    OmegaConf.register_new_resolver("by_algo", by_algo, replace=True)

@@ -9,7 +9,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.certificates.floor import fewest
-from invsmooth.config import parts
+from invsmooth.config import parts, scale
 from invsmooth.config.certifiers import build_certifiers, certifier_classes
 from invsmooth.config.renamed import renamed
 from invsmooth.config.schema import OPEN, Open, Run
@@ -37,6 +37,7 @@ def validate_nodes(cfg: DictConfig, schema: type) -> None:
         *data_conflicts(cfg.data),
         *calibration_conflicts(cfg),
         *trainer_conflicts(cfg),
+        *scale.conflicts(cfg),
     ]
     if errors := list(dict.fromkeys(found)):
         raise ConfigError("\n".join(errors))

@@ -28,6 +28,13 @@ def gpu_count(most: int | None = None) -> int:
     return count if most is None else min(count, most)
 
 
+def accelerator() -> str:
+    """What torch computes on here."""
+    import torch
+
+    return "gpu" if torch.cuda.is_available() else "cpu"
+
+
 def gpu_of_job(job: int, count: int) -> list[int]:
     """The GPU of a job of a sweep, as Lightning takes it: job k takes GPU k modulo ``count``."""
     return [job % count]

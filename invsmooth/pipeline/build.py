@@ -17,6 +17,7 @@ from invsmooth.attacks import Target
 from invsmooth.config import parts
 from invsmooth.config.certifiers import build_certifiers
 from invsmooth.config.parts import as_list
+from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError, PremiseError
@@ -140,12 +141,13 @@ def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     check_estimator(estimator, trained.values())
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
     choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
+    known = plain(cfg) | {"scale": scale_of(cfg)}
     setup = TrainingSetup(
         estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b,
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps, clip=cfg.trainer.gradient_clip_val, seed=cfg.seed,
-        description=redact(training_record(plain(cfg), choices, {r: op.sha256() for r, op in trained.items()})),
+        description=redact(training_record(known, choices, {r: op.sha256() for r, op in trained.items()})),
     )  # fmt: skip
     kind, given = parts.load_class(cfg.algo.get("_target_"), "algo"), parts.free_parameters(cfg.algo, OPEN["algo"].keys)
     grey = [k for k in getattr(kind, "grey_levels", ()) if isinstance(given.get(k), int | float)]

@@ -15,6 +15,7 @@ from invsmooth.cache import Store, code_of, content_key, package_key
 from invsmooth.cache.content import file_key
 from invsmooth.certificates.certifier import Certifier
 from invsmooth.config import parts
+from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
 from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.errors import ConfigError
@@ -51,6 +52,8 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
         "operators": [operators, operator, cfg.operator.train_sigma_b, cfg.operator.noise_seed],
         "images": images, "data": [cfg.data.augment, cfg.data.val_crop],
         "trainer": {k: v for k, v in trainer.items() if k not in ("num_threads", "progress_bar")},
+        # In the checkpoint, as the names are: it says what the rows of the run say.
+        "scale": scale_of(cfg),
         "seed": cfg.seed, "algorithm": code_of([type(module).__module__]), "code": package_key(),
         "torch": str(torch.__version__),
     })  # fmt: skip
@@ -58,13 +61,13 @@ def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataM
 
 def build_cache(
     cfg: DictConfig, evaluation: Evaluation, estimator: nn.Module | str, data: ImageDataModule, store: Store,
-    settings: Sequence[Setting],
+    settings: Sequence[Setting], scale: str | None,
 ) -> ResultCache:  # fmt: skip
-    """``estimator``: of one that is not trained yet, the key of its training."""
+    """``estimator``: of one that is not trained yet, the key of its training. ``scale``: of the training."""
     about = of_estimator(estimator, cfg.trainer.accelerator)
     columns = {
         "algo": cfg.algo.name, "task": cfg.task.name, "estimator": cfg.estimator._target_, "dataset": data.name,
-        "operator": cfg.operator.name, "attack": cfg.attack.name,
+        "operator": cfg.operator.name, "attack": cfg.attack.name, "scale": scale,
     }  # fmt: skip
     key = content_key({
         "estimator": about, "evaluation": evaluation.experiment(), "columns": columns,

@@ -19,6 +19,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from invsmooth.cache import Store, content_key
+from invsmooth.config import scale
 from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
 from invsmooth.core.devices import devices_of_job, in_sweep
@@ -62,6 +63,7 @@ class Parts:
     module: ReconstructionModule | None
     evaluation: Evaluation
     store: Store
+    scale: str | None  # of the training; None: not known
 
 
 def train_and_evaluate(cfg: DictConfig, folder: Path) -> None:
@@ -77,6 +79,7 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     """Every error that can be known beforehand is raised before the first network evaluation."""
     validate(cfg)
+    fix_scale(cfg, trains)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     L.seed_everything(cfg.seed, verbose=False)
@@ -117,6 +120,16 @@ def note_interruption(folder: Path, name: str) -> None:
     write_text(path, json.dumps(record | {"status": "interrupted", "error": f"Interrupted: {name}"}, indent=2))
 
 
+def fix_scale(cfg: DictConfig, trains: bool) -> None:
+    """The config, and so all records, have the scale that was chosen.
+    Raises: ConfigError: a training without a scale."""
+    given, cfg.scale = cfg.scale, scale.scale_of(cfg)
+    if given == scale.AUTO:
+        log.info(scale.explained(cfg, cfg.scale))
+    if trains and cfg.scale is None:
+        raise ConfigError("scale has no value; allowed: auto, paper, small")
+
+
 def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
     """Raises: ConfigError: the logger's package is missing, or its server cannot be reached."""
     config = build.plain(cfg)
@@ -130,10 +143,12 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         raise ConfigError(f"estimator._target_={cfg.estimator._target_} has nothing to train; use invsmooth.evaluate")
     if not trains and cfg.ckpt is None and build.has_weights(estimator):
         raise ConfigError("ckpt has no value: give the checkpoint to evaluate, ckpt=PATH")
+    trained_at = cfg.scale if trains else None
     if cfg.ckpt is not None and not trains:
         origin = read_origin(cfg.ckpt)
         if origin is not None:
             check_operators(origin, settings, cfg.operator.name)
+            trained_at = origin.scale
         # Only now: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     build.check_estimator(estimator, [s.operator for s in settings])
@@ -143,7 +158,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     module = build.build_module(cfg, estimator) if trains else None
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
-    return Parts(cfg, estimator, settings, data, module, evaluation, store)
+    return Parts(cfg, estimator, settings, data, module, evaluation, store, trained_at)
 
 
 def cached_training(parts: Parts) -> Training | None:
@@ -187,7 +202,9 @@ def faster_than(cfg: DictConfig) -> str:
 def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
     """Write the rows. Returns how many results were computed, and how many were cached."""
     cfg, trainer = parts.cfg, parts.cfg.trainer
-    cache = keys.build_cache(cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings)
+    cache = keys.build_cache(
+        cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings, parts.scale
+    )
     files = None
     if cfg.certify.files:
         files = build.build_files(cfg.operator, cfg.estimator, cfg.ckpt, parts.estimator, folder)
@@ -225,7 +242,7 @@ def plan(parts: Parts, folder: Path) -> None:
         training, cost = plan_training(parts.module, parts.data, build.trainer_settings(cfg.trainer), cached, key)
         if cost is not None:
             costs, identity = [cost], key
-    cache = keys.build_cache(cfg, parts.evaluation, identity, parts.data, parts.store, parts.settings)
+    cache = keys.build_cache(cfg, parts.evaluation, identity, parts.data, parts.store, parts.settings, parts.scale)
     job = plan_evaluation(folder.name, parts.estimator, parts.settings, parts.data, cache)
     job = dataclasses.replace(job, training=training, costs=[*costs, *job.costs])
     write_plan(folder, job)

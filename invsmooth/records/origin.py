@@ -28,7 +28,8 @@ class Origin:
         names: ``task.name`` and ``algo.name``, which the rows say; none in older checkpoints.
         operator: its config node: name, class (``_target_``; not in older checkpoints), parameters.
         sha256: ratio that was trained on -> SHA-256 of the operator; empty in older checkpoints.
-        estimator: class (``_target_``) and parameters of the network."""
+        estimator: class (``_target_``) and parameters of the network.
+        scale: paper or small; None in older checkpoints."""
 
     path: str
     choices: Mapping[str, str | None]
@@ -36,6 +37,7 @@ class Origin:
     operator: Mapping[str, Any]
     sha256: Mapping[float, str]
     estimator: Mapping[str, Any]
+    scale: str | None = None
 
 
 def read_origin(path: str) -> Origin | None:
@@ -62,11 +64,13 @@ def parsed(path: str, saved: object) -> Origin:
     known = {text(k, "operator"): value_of(k, v) for k, v in operator.items() if k != "sha256"}
     text(known.get("name"), "operator.name")
     hashes = mapping(operator.get("sha256", {}), "operator.sha256")
+    if (scale := saved.get("scale")) not in (None, "paper", "small"):
+        raise wrong(scale, "scale", "paper or small")
     return Origin(
         path, choices={g: None if choices.get(g) is None else text(choices[g], f"choices.{g}") for g in GROUPS},
         names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names}, operator=known,
         sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
-        estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"),
+        estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"), scale=scale,
     )  # fmt: skip
 
 
@@ -78,6 +82,7 @@ def training_record(config: Mapping[str, Any], choices: Mapping[str, str | None]
         "estimator": config["estimator"], "choices": {g: choices.get(g) for g in GROUPS},
         "operator": with_absolute_paths(config["operator"]) | {"sha256": {repr(r): v for r, v in sha256.items()}},
         "names": {g: config[g]["name"] for g in GROUPS}, "seed": config["seed"],
+        "scale": config["scale"],
     }  # fmt: skip
 
 

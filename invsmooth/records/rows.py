@@ -26,7 +26,7 @@ TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}  # Kind of a 
 
 SCHEMA = pa.schema(
     [
-        ("run_id", TEXT), ("algo", TEXT), ("task", TEXT), ("estimator", TEXT), ("dataset", TEXT),
+        ("run_id", TEXT), ("algo", TEXT), ("task", TEXT), ("estimator", TEXT), ("scale", TEXT), ("dataset", TEXT),
         ("image", TEXT), ("operator", TEXT),
         # eps: l2 norm, [0, 1] pixels. sigma, sigma_b: 8-bit grey levels. eps_over_sigma: the
         # certificate's ratio.
@@ -51,6 +51,8 @@ SCHEMA = pa.schema(
   ``attack.target`` is (attack_target: base). psnr_median: of the reconstruction itself.
 - algo, task: their names in training, also in an evaluation of its checkpoint. estimator: the class
   of the network.
+- scale: the sizes that the training took: paper or small (options called ``_small`` are small in
+  both); null: not known, as of published weights.
 - bound: the certified MSE of the row's certifier (docs/theory.md). Without a certificate it is nan,
   k_index is null, and ``reason`` says why. impossible: no draws could give one here. abstained: the
   certifier had the draws and gave none.
@@ -68,6 +70,8 @@ SCHEMA = pa.schema(
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
 METADATA = b"invsmooth"  # Key of the declarations in the metadata of a file
+
+LATER = ("scale",)  # Columns that files of earlier versions lack; null there
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")  # Columns that identify a row
 
@@ -136,6 +140,8 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
         except (KeyError, ValidationError) as error:
             undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
             raise ValueError(f"{undeclared}; run that evaluation again") from error
+        for column in (c for c in LATER if c not in table.column_names):
+            table = table.append_column(column, pa.nulls(len(table), TEXT))
         if missing := set(own.schema.names) - set(table.column_names):
             raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
         declared |= own

@@ -32,7 +32,8 @@ def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]
     started = time.time()
     record: dict[str, Any] = {
         "status": "running", "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
-        "folder": str(folder), "seed": config["seed"], "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "folder": str(folder), "seed": config["seed"], "scale": config.get("scale"),
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},
         "machine": {"platform": platform.platform(), "cpus": os.cpu_count()}, "git": git_state(),
     }  # fmt: skip

@@ -17,6 +17,7 @@ BASE = (
     Column("run_id", "", "which run the row is from", "text", heading="run"),
     Column("algo", "", "how the network was trained", "text", heading="algorithm"),
     Column("task", "", "measurement problem", "text", heading="task"),
+    Column("scale", "", "sizes of network and training: paper or small; –: not known", "text", heading="scale"),
     Column("dataset", "", "of the images", "text", heading="data set"),
     Column("image", "", "click to compare its pictures, where they were kept", "text", heading="image"),
     Column("operator", "", "measurement operator A", "text", heading="operator"),

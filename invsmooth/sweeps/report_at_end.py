@@ -14,7 +14,7 @@ from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from invsmooth.config import cli
+from invsmooth.config import cli, scale
 from invsmooth.config.hydra_files import redact_folder, redact_hydra_files, redact_yaml
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, starts_processes
 from invsmooth.core.errors import ConfigError
@@ -42,6 +42,10 @@ class ReportAtSweepEnd(Callback):
         if config.hydra.output_subdir != OUTPUT_SUBDIR:  # outcomes reads the overrides of the jobs there
             found = f"hydra.output_subdir={config.hydra.output_subdir}"
             sys.exit(cli.fail(ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")))
+        try:
+            scale.begin_sweep(config)
+        except ConfigError as error:
+            sys.exit(cli.fail(error))
         ReportAtSweepEnd.running = config
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
