@@ -8,6 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+# The default trainer takes a GPU where there is one, and with it the paper's sizes: the tests are for every machine.
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 
 

@@ -18,5 +18,9 @@ def renamed(text: str) -> str | None:
     size, task, algo = found.groups()
     small = "_small" if algo in ("adv", "smt_adv", "smt_grad") else ""
     data = {"cs": "train400", "denoise": "div2k"}[task]  # that the paper trains it on
-    new = f"task={task} algo={algo} data={data}" if size == "paper" else f"task={task}_small algo={algo}{small}"
+    new = (
+        f"task={task} algo={algo} data={data} scale=paper"
+        if size == "paper"
+        else f"task={task}_small algo={algo}{small}"
+    )
     return f"experiment={size}/{task}_{algo} is no longer an option; the same config is {new}"

@@ -127,7 +127,9 @@ def fix_scale(cfg: DictConfig, trains: bool) -> None:
     if given == scale.AUTO:
         log.info(scale.explained(cfg, cfg.scale))
     if trains and cfg.scale is None:
-        raise ConfigError("scale has no value; allowed: auto, paper, small")
+        raise ConfigError(
+            "scale has no value; allowed: auto, paper, small (null: in an evaluation, that of its checkpoint)"
+        )
 
 
 def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:

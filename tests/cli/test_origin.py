@@ -50,6 +50,10 @@ def command(module: object, folder: Path, *arguments: str) -> None:
             GlobalHydra.instance().clear()
 
 
+def chosen_here() -> str:
+    return "paper" if torch.cuda.is_available() else "small"
+
+
 def refused(module: object, folder: Path, *arguments: str) -> None:
     with pytest.raises(SystemExit) as end:
         command(module, folder, *arguments)
@@ -86,6 +90,10 @@ def test_an_evaluation_says_what_was_trained(trained: Path, tmp_path: Path) -> N
     assert config.estimator == {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 1, "channels": 2}
     assert (config.task.name, config.algo.name, config.operator.train_ratio) == ("own", "mine", 0.3)
     assert config.operator.matrix == str(trained / MATRIX)
+    scales = [first["scale"], again["scale"], config.scale, OmegaConf.load(trained / "run" / "config.yaml").scale]
+    assert scales == [chosen_here()] * 4
+    for folder in (trained, tmp_path):
+        assert json.loads((folder / "run" / "run.json").read_text())["scale"] == chosen_here()
     (file,) = (tmp_path / "run" / "certificates").glob("*.json")
     record = json.loads(file.read_text())
     assert record["estimator"]["checkpoint"] == str(ckpt)
@@ -113,6 +121,33 @@ def test_another_matrix_is_an_error_and_a_copy_is_none(
     origin = read_origin(str(tmp_path / "run" / "checkpoints" / "best.ckpt"))
     assert origin is not None
     assert origin.sha256 == {0.3: BlockGaussian(0.3, block=11, seed=9).sha256()}
+
+
+def test_a_wrong_scale_is_a_mistake_of_the_user(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for given, said in (
+        (["scale=big"], "error: scale=big is not allowed; allowed: auto, paper, small, or null\n"),
+        (["scale=null"], "error: scale has no value; allowed: auto, paper, small (null: in an evaluation,"),
+        (
+            ["--multirun", "hydra.sweep.dir=sweep", "scale=paper,small"],
+            "error: scale cannot be swept: one sweep has one",
+        ),
+    ):
+        refused(train, tmp_path, "task=cs", "algo=smt_adv", *given)
+        assert said in capsys.readouterr().err
+    assert not (tmp_path / "sweep").exists()
+
+
+def test_an_older_checkpoint_does_not_say_its_scale(trained: Path, tmp_path: Path) -> None:
+    path = trained / "run" / "checkpoints" / "best.ckpt"
+    content = torch.load(path, weights_only=True)
+    assert content["hyper_parameters"].pop("scale") == chosen_here()
+    torch.save(content, tmp_path / "old.ckpt")
+    command(evaluate, tmp_path, "ckpt=old.ckpt", "scale=small")  # the sizes of the evaluation
+    rows = pd.read_parquet(tmp_path / "run" / "results.parquet")
+    assert rows["scale"].isna().all()
+    content["hyper_parameters"]["scale"] = "${oc.env:HOME}"
+    torch.save(content, tmp_path / "odd.ckpt")
+    refused(evaluate, tmp_path, "ckpt=odd.ckpt")
 
 
 def origin(name: str = "block_gaussian", **sha256: LinearOperator) -> Origin:

@@ -84,7 +84,8 @@ def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> N
 
 def test_lmmse_takes_ratios_and_block_of_the_operator() -> None:
     for overrides, ratios, block in (
-        (["task=cs"], [0.1, 0.2, 0.3, 0.4, 0.5], 33),
+        (["task=cs", "scale=paper"], [0.1, 0.2, 0.3, 0.4, 0.5], 33),
+        (["task=cs", "scale=small"], [0.1, 0.3], 33),
         (["task=cs", "operator.block=11", "operator.train_ratio=0.3"], [0.3], 11),
         (["task=denoise"], [1.0], 8),
     ):
@@ -96,7 +97,7 @@ def test_lmmse_takes_ratios_and_block_of_the_operator() -> None:
 
 
 PRESETS = [
-    (task, algo, [f"task={task}", f"algo={algo}", f"data={data}"])
+    (task, algo, [f"task={task}", f"algo={algo}", f"data={data}", "scale=paper"])
     for task, data in (("cs", "train400"), ("denoise", "div2k")) for algo in ALGORITHMS
 ] + [
     (task, algo, [f"task={task}_small", f"algo={algo}{'' if algo in ('ord', 'jcb') else '_small'}"])
@@ -153,10 +154,10 @@ def test_data_sets() -> None:
 
 def test_hyper_parameters_of_the_algorithms() -> None:
     """SPEC's table: the attack of training is the paper's at 256 × 256, scaled to the patch by the side."""
-    denoise, cs = config("algo=smt_adv", "task=denoise").algo, config("algo=smt_adv", "task=cs").algo
+    denoise, cs = (config("algo=smt_adv", f"task={task}", "scale=paper").algo for task in ("denoise", "cs"))
     assert (denoise.n_iter, denoise.eps, denoise.step_size) == (100, 5 * 40 / 256, 0.4 * 40 / 256)
     assert (cs.n_iter, cs.eps, cs.step_size) == (150, 33 / 256, pytest.approx(0.2 * 33 / 256))
-    for algo in (denoise, cs, config("algo=smt_grad").algo):
+    for algo in (denoise, cs, config("algo=smt_grad", "scale=paper").algo):
         assert (algo.n_samples, algo.sigma) == (15, 10)
     assert config("algo=smt_grad").algo.t_step == 6
     assert config("algo=jcb").algo.gamma == 20
@@ -165,7 +166,7 @@ def test_hyper_parameters_of_the_algorithms() -> None:
 
 def test_a_task_is_complete_by_itself() -> None:
     """SPEC's table of hyper-parameters."""
-    denoise, cs = config("algo=ord", "task=denoise"), config("algo=ord", "task=cs")
+    denoise, cs = (config("algo=ord", f"task={task}", "scale=paper") for task in ("denoise", "cs"))
     for cfg, expected in ((denoise, (100, 32, 5e-4, 40, 32000)), (cs, (100, 64, 1e-4, 33, 10000))):
         task = cfg.task
         assert (task.epochs, task.batch_size, task.learning_rate, task.patch_size, task.n_patches) == expected
