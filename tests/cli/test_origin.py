@@ -128,7 +128,7 @@ def test_a_wrong_scale_is_a_mistake_of_the_user(tmp_path: Path, capsys: pytest.C
         (["scale=big"], "error: scale=big is not allowed; allowed: auto, paper, small, or null\n"),
         (["scale=null"], "error: scale has no value; allowed: auto, paper, small (null: in an evaluation,"),
         (
-            ["--multirun", "hydra.sweep.dir=sweep", "scale=paper,small"],
+            ["hydra.mode=MULTIRUN", "hydra.sweep.dir=sweep", "scale=paper,small"],
             "error: scale cannot be swept: one sweep has one",
         ),
     ):
