@@ -26,6 +26,7 @@ TINY = [
 ]
 CS = [
     "task=cs",
+    "scale=paper",  # its learning rate, which three steps survive
     "estimator.n_phases=2",
     "estimator.channels=4",
     "trainer.max_steps=3",

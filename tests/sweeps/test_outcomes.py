@@ -125,13 +125,13 @@ def test_distributed_jobs_are_refused_before_any_work(
     strategy: str, devices: int, refused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ReportAtSweepEnd, "running", None)
-    trainer = SimpleNamespace(strategy=strategy, devices=devices)
-    config = SimpleNamespace(trainer=trainer, hydra=SimpleNamespace(output_subdir=".hydra"))
+    trainer = {"strategy": strategy, "devices": devices}
+    config = OmegaConf.create({"trainer": trainer, "hydra": {"output_subdir": ".hydra"}})
     if not refused:
-        ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+        ReportAtSweepEnd().on_multirun_start(config)
         return
     with pytest.raises(SystemExit) as end:
-        ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
+        ReportAtSweepEnd().on_multirun_start(config)
     assert end.value.code == 2
     assert "Either trainer.devices=1" in capsys.readouterr().err
 
