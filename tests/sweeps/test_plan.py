@@ -18,8 +18,8 @@ from invsmooth.pipeline import run as pipeline
 from tests.training.toys import SETTINGS, Gain, data, module, trainer
 
 TINY = [
-    "task=cs", "scale=paper", "estimator.n_phases=1", "estimator.channels=4", "data.crop=33", "data.limit=2", "attack.n_iter=3",
-    "attack.check_samples=5", "certify.n_samples=24", "trainer.progress_bar=false", "report=false",
+    "task=cs", "scale=paper", "estimator.n_phases=1", "estimator.channels=4", "data.crop=33", "data.limit=2",
+    "attack.n_iter=3", "attack.check_samples=5", "certify.n_samples=24", "trainer.progress_bar=false", "report=false",
     "operator.ratio=[0.1,0.3]", "operator.train_ratio=[0.1,0.3]",
 ]  # fmt: skip
 
