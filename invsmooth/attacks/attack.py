@@ -66,17 +66,16 @@ def attack(
         known.check_sigma(target.sigma, known.y)
         counting = Counting(known)
         objective = target.objective(counting, operator, x, b, seed=seed, image_keys=image_keys)
-        watched = WithGradient(objective, len(x))
-        with frozen(known), fastest(known, operator, known.y):
+        watched = WithGradient(objective)
+        with frozen(known):
             coarse = precision != "fp32" and search.cost(eps, (1, 1), 1)[1] > 0
             if coarse and precision == "auto":
-                alone = ReconstructionError(known, operator, x[:1], None if b is None else b[:1])
-                coarse = bf16_pays(known, gradient_in(known, alone), known.y)
-            with known.in_bf16(coarse):
+                coarse = bf16_pays(known, gradient_in(known, ReconstructionError(known, operator, x, b)), known.y)
+            with known.in_bf16(coarse), fastest(known, operator, known.y):
                 found = search.search(watched, x, eps=eps, seed=seed, image_keys=image_keys)
             if coarse:
                 found = in_float32(found, objective)
-    zero = ~watched.moved & watched.taken
+    zero = ~torch.as_tensor(watched.moved).cpu().expand(len(x)) & watched.taken
     if where := zero.nonzero().flatten().tolist():
         warnings.warn(
             "the gradient is zero wherever the attack took it: its loss is no sign of robustness "
@@ -92,7 +91,7 @@ def gradient_in(known: Checked, objective: ReconstructionError) -> Callable[[boo
     """The gradient at xi = 0, in bfloat16 or not."""
 
     def gradient(coarse: bool) -> Tensor:
-        with known.in_bf16(coarse):
+        with known.in_bf16(coarse), fastest(known, objective.operator, known.y):
             return objective.value_and_gradient(torch.zeros_like(objective.x))[1]
 
     return gradient
@@ -119,8 +118,9 @@ def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tenso
 class WithGradient:
     """Records whether a gradient was taken, and for which images one was not zero."""
 
-    def __init__(self, objective: Objective, n_images: int) -> None:
-        self.objective, self.taken, self.moved = objective, False, torch.zeros(n_images, dtype=torch.bool)
+    def __init__(self, objective: Objective) -> None:
+        self.objective, self.taken = objective, False
+        self.moved: Tensor | bool = False  # of each image, on its device: reading it there would wait for the GPU
 
     def value(self, xi: Tensor) -> Tensor:
         return self.objective.value(xi)
@@ -128,7 +128,7 @@ class WithGradient:
     def value_and_gradient(self, xi: Tensor) -> tuple[Tensor, Tensor]:
         loss, gradient = self.objective.value_and_gradient(xi)
         self.taken = True
-        self.moved |= gradient.flatten(1).ne(0).any(1).cpu()
+        self.moved = gradient.flatten(1).ne(0).any(1) | self.moved
         return loss, gradient
 
 

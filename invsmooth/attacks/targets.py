@@ -83,8 +83,9 @@ def attack_draws(x: Tensor, n_samples: int, fresh: bool, seed: int, image_keys: 
     seed uses: an attack must not see the draws that it will be judged by."""
 
     def draws(start: int) -> Tensor:
-        noise = [smoothing_noise(x.shape[1:], start, start + n_samples, seed, "attack", key) for key in image_keys]
-        return torch.stack(noise).to(x)
+        noise = [smoothing_noise(x.shape[1:], start, start + n_samples, seed, "attack", key, device=x.device)
+                 for key in image_keys]  # fmt: skip
+        return torch.stack(noise).to(x.dtype)
 
     if fresh:
         starts = itertools.count(0, n_samples)

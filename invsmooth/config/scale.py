@@ -13,6 +13,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config.job_folder import swept_keys
+from invsmooth.core.devices import resolved
 from invsmooth.core.errors import ConfigError
 
 AUTO, PAPER, SMALL = "auto", "paper", "small"
@@ -39,11 +40,7 @@ def scale_of(config: DictConfig) -> str | None:
 
 
 def uses_gpu(accelerator: str) -> bool:
-    if accelerator != "auto":
-        return accelerator == "gpu"
-    import torch
-
-    return torch.cuda.is_available()
+    return resolved(accelerator) == "gpu"
 
 
 def of_sweep(config: DictConfig) -> str | None:

@@ -35,6 +35,11 @@ def accelerator() -> str:
     return "gpu" if torch.cuda.is_available() else "cpu"
 
 
+def resolved(name: str) -> str:
+    """The accelerator of that name, which may be auto."""
+    return accelerator() if name == "auto" else name
+
+
 def gpu_of_job(job: int, count: int) -> list[int]:
     """The GPU of a job of a sweep, as Lightning takes it: job k takes GPU k modulo ``count``."""
     return [job % count]

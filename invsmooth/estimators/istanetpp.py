@@ -63,7 +63,7 @@ class ISTANetPP(nn.Module):
         inner = operator.uncropped() if isinstance(operator, BlockGaussian) else operator
         x = inner.A_adjoint(y)
         ratio = getattr(operator, "ratio", None) or y[0].numel() / x[0].numel()
-        parameters = self.condition(x.new_tensor([float(ratio)]))
+        parameters = self.condition(torch.full((1,), float(ratio), dtype=x.dtype, device=x.device))
         step_sizes, rhos = parameters[: self.n_phases], parameters[self.n_phases :]
         for k, phase in enumerate(self.phases):
             x = phase(x, y, inner, step_sizes[k], rhos[k])

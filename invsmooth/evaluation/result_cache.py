@@ -20,6 +20,7 @@ from torch import nn
 from invsmooth.cache import Results, Store, package_key
 from invsmooth.cache.parts import identity
 from invsmooth.cache.store import pack, unpack
+from invsmooth.core.devices import resolved
 from invsmooth.core.files import write_bytes
 from invsmooth.core.units import grey_or_none, to_grey_levels
 from invsmooth.estimators.frozen import architecture, state_sha256
@@ -41,7 +42,8 @@ def of_estimator(estimator: nn.Module | str, accelerator: str) -> dict[str, Any]
     known: dict[str, Any] = {"weights": estimator}
     if isinstance(estimator, nn.Module):
         known = {"weights": state_sha256(estimator), "architecture": architecture(estimator)}
-    return known | {"code": package_key(), "torch": str(torch.__version__), "accelerator": accelerator}
+    device = resolved(accelerator)  # auto is another one on another machine
+    return known | {"code": package_key(), "torch": str(torch.__version__), "accelerator": device}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ from invsmooth.cache import Store, content_key
 from invsmooth.config import scale
 from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
-from invsmooth.core.devices import devices_of_job, in_sweep
+from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import write_text
 from invsmooth.core.obey import ObeySignals
@@ -176,6 +176,7 @@ def train_module(
 ) -> dict[str, Any]:
     """Returns what run.json says of the training."""
     cfg = parts.cfg
+    set_tf32(True)  # as torch does for convolutions
     log.info("training %s with %s", cfg.task.name, cfg.algo.name)
     if "eps" in cfg.algo:
         p, m, eps = cfg.task.patch_size, cfg.task.eps_size, cfg.algo.eps
@@ -204,6 +205,7 @@ def faster_than(cfg: DictConfig) -> str:
 def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Shard) -> dict[str, int]:
     """Write the rows. Returns how many results were computed, and how many were cached."""
     cfg, trainer = parts.cfg, parts.cfg.trainer
+    set_tf32(False)
     cache = keys.build_cache(
         cfg, parts.evaluation, parts.estimator, parts.data, parts.store, parts.settings, parts.scale
     )

@@ -102,7 +102,8 @@ def test_the_command_line(tmp_path: Path) -> None:
     options = ["attack.n_iter=2", "certify=all", "certify.n_samples=40", "trainer.max_steps=2", "task.batch_size=4",
                "certify.sigma=25", "attack.eps=0.1", "trainer=gpu", "trainer.progress_bar=false", "certify.files=true",
                "hydra.run.dir=run"]  # fmt: skip
-    environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])}
+    paths = os.pathsep.join([str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"PYTHONPATH": paths}
 
     def command(module: str, *arguments: str) -> str:
         done = subprocess.run(
