@@ -31,7 +31,7 @@ class PGD(Ascent):
         step_size: r, in the unit of eps. None: 2.5 eps / n_iter for ``schedule="constant"`` (Madry
             et al. 2018); for ``"cosine"`` 2 eps, and 8 eps with a history.
         schedule: ``"constant"`` steps (the paper), or ``"cosine"``: r decays to 0. 20 gradients
-            with decaying steps are as strong as 150 with constant ones.
+            with decaying steps are as strong as 150 with constant ones, without a history.
         normalize: False takes the paper's literal step xi + r g. It hardly moves, since the loss is
             divided by n.
         history: with k >= 2, each step starts at the maximiser of a quadratic model through the last
