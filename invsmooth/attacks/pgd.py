@@ -36,7 +36,7 @@ class PGD(Ascent):
             divided by n.
         history: with k >= 2, each step starts at the maximiser of a quadratic model through the last
             k gradients (:mod:`invsmooth.attacks.subspace`) instead of at xi, follows the model's
-            gradient there, and goes no farther from xi than its length. 0, 1: plain PGD.
+            gradient there, and goes no farther from xi than r. 0, 1: plain PGD.
         keep: return the ``"best"`` of all iterates, or the ``"last"`` one (the paper).
     Raises: ValueError: a parameter outside its range, or ``normalize=False`` without a step size.
     """
@@ -57,7 +57,7 @@ class PGD(Ascent):
         """Length of each of the ``n_iter`` steps."""
         if self.schedule == "constant":
             return [2.5 * eps / self.n_iter if self.step_size is None else self.step_size] * self.n_iter
-        initial = (8 if self.history else 2) * eps if self.step_size is None else self.step_size
+        initial = (8 if self.history > 1 else 2) * eps if self.step_size is None else self.step_size
         return [initial * (1 + math.cos(math.pi * t / self.n_iter)) / 2 for t in range(self.n_iter)]
 
     def ascend(self, objective: Objective, start: Tensor, eps: float, final_loss: bool = True) -> tuple[Tensor, Tensor]:
