@@ -36,7 +36,8 @@ class PGD(Ascent):
             divided by n.
         history: with k >= 2, each step starts at the maximiser of a quadratic model through the last
             k gradients (:mod:`invsmooth.attacks.subspace`) instead of at xi, follows the model's
-            gradient there, and goes no farther from xi than r. 0, 1: plain PGD.
+            gradient there, and goes no farther from xi than r. 0, 1: plain PGD. With many
+            gradients, keep the best: of 20, the last one lost 1 dB in 1 of 24 patches.
         keep: return the ``"best"`` of all iterates, or the ``"last"`` one (the paper).
     Raises: ValueError: a parameter outside its range, or ``normalize=False`` without a step size.
     """
