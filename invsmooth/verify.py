@@ -13,7 +13,6 @@ from pathlib import Path
 from rich.console import Console
 
 from invsmooth.core.console import printable
-from invsmooth.records.certificate_files.checks import findings
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, find_files, read_record
 
@@ -73,9 +72,11 @@ def run(arguments: Sequence[str] | None = None) -> int:
 
 def examine(path: Path, options: argparse.Namespace) -> tuple[Record | None, list[str]]:
     """The file's content, and what is wrong with it."""
+    from invsmooth.records.certificate_files import checks  # needs scipy.stats, which --help does not wait for
+
     try:
         record = read_record(path)
-        errors = findings(record, path, options.trust or ())
+        errors = checks.findings(record, path, options.trust or ())
         if not errors and options.rerun:
             from invsmooth.records.certificate_files.rerun import rerun
 

@@ -1,37 +1,54 @@
-"""Certificates by randomized smoothing and by Lipschitz constants. What needs torch, which bounds from numbers do not wait
-for, is imported on its first use."""
+"""Certificates by randomized smoothing and by Lipschitz constants. Each name is imported on its first use: scipy.stats
+takes most of a second, torch more, and bounds from numbers need no torch."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from invsmooth.certificates.best import Best, BestCertificate
-from invsmooth.certificates.by_name import why_impossible
-from invsmooth.certificates.center import Center, CenterCertificate
-from invsmooth.certificates.certificate import Certificate
-from invsmooth.certificates.certifier import Certifier, Smoothing
-from invsmooth.certificates.confidence import bonferroni, most_failures
-from invsmooth.certificates.deterministic import Deterministic
-from invsmooth.certificates.discrepancy import Discrepancy
-from invsmooth.certificates.error import Error
-from invsmooth.certificates.lipschitz import Lipschitz, LipschitzCertificate
-from invsmooth.certificates.mean import Mean, MeanCertificate
-from invsmooth.certificates.order_statistics import (
-    certified_ratio,
-    max_certifiable_ratio,
-    min_samples,
-    order_statistic_index,
-    shifted_quantile,
-    why_none,
-)
-from invsmooth.certificates.radius import DecidedCertificate, Decision, Radius, RadiusCertificate
-
 if TYPE_CHECKING:
+    from invsmooth.certificates.best import Best, BestCertificate
+    from invsmooth.certificates.by_name import why_impossible
+    from invsmooth.certificates.center import Center, CenterCertificate
+    from invsmooth.certificates.certificate import Certificate
+    from invsmooth.certificates.certifier import Certifier, Smoothing
     from invsmooth.certificates.certifiers import certify, certify_all, certify_threshold
+    from invsmooth.certificates.confidence import bonferroni, most_failures
+    from invsmooth.certificates.deterministic import Deterministic
+    from invsmooth.certificates.discrepancy import Discrepancy
+    from invsmooth.certificates.error import Error
+    from invsmooth.certificates.lipschitz import Lipschitz, LipschitzCertificate
+    from invsmooth.certificates.mean import Mean, MeanCertificate
+    from invsmooth.certificates.order_statistics import (
+        certified_ratio,
+        max_certifiable_ratio,
+        min_samples,
+        order_statistic_index,
+        shifted_quantile,
+        why_none,
+    )
     from invsmooth.certificates.pixels import PixelIntervals, pixel_intervals
+    from invsmooth.certificates.radius import DecidedCertificate, Decision, Radius, RadiusCertificate
 
-WITH_TORCH = dict.fromkeys(("certify", "certify_all", "certify_threshold"), "certifiers") | dict.fromkeys(
-    ("PixelIntervals", "pixel_intervals"), "pixels"
-)
+NAMES = {
+    "best": ("Best", "BestCertificate"),
+    "by_name": ("why_impossible",),
+    "center": ("Center", "CenterCertificate"),
+    "certificate": ("Certificate",),
+    "certifier": ("Certifier", "Smoothing"),
+    "certifiers": ("certify", "certify_all", "certify_threshold"),
+    "confidence": ("bonferroni", "most_failures"),
+    "deterministic": ("Deterministic",),
+    "discrepancy": ("Discrepancy",),
+    "error": ("Error",),
+    "lipschitz": ("Lipschitz", "LipschitzCertificate"),
+    "mean": ("Mean", "MeanCertificate"),
+    "order_statistics": (
+        "certified_ratio", "max_certifiable_ratio", "min_samples", "order_statistic_index", "shifted_quantile",
+        "why_none",
+    ),
+    "pixels": ("PixelIntervals", "pixel_intervals"),
+    "radius": ("DecidedCertificate", "Decision", "Radius", "RadiusCertificate"),
+}  # fmt: skip
+MODULES = {name: module for module, names in NAMES.items() for name in names}
 
 __all__ = [
     "Best", "BestCertificate", "Center", "CenterCertificate", "Certificate", "Certifier", "DecidedCertificate",
@@ -43,6 +60,10 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    if name not in WITH_TORCH:
+    if name not in MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{WITH_TORCH[name]}"), name)
+    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

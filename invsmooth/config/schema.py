@@ -290,6 +290,9 @@ class Report:
 
 def register() -> None:
     """Put the schemas into Hydra's config store, where the files of ``conf/`` name them in their defaults."""
+    # Hydra copies the whole store for each group of options that --help lists, 112 times. It has no need to: what the store
+    # hands out is a copy.
+    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store = ConfigStore.instance()
     for group, name, node in (
         (None, "run", Run), (None, "audit", Audit), (None, "report", Report), ("task", "task", Task),

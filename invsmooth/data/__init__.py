@@ -1,11 +1,30 @@
-"""Data sets as Lightning datamodules."""
+"""Data sets as Lightning datamodules. Each name is imported on its first use: listing data sets needs no torch."""
 
-from invsmooth.data.arrays import ImageArrays, in_memory, load
-from invsmooth.data.decode import read_image
-from invsmooth.data.files import image_files
-from invsmooth.data.obtain import default_root
-from invsmooth.data.sets import DataSet, known_sets
-from invsmooth.data.splits import find_splits
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from invsmooth.data.arrays import ImageArrays, in_memory, load
+    from invsmooth.data.decode import read_image
+    from invsmooth.data.files import image_files
+    from invsmooth.data.obtain import default_root
+    from invsmooth.data.sets import DataSet, known_sets
+    from invsmooth.data.splits import find_splits
+
+MODULES = {
+    "ImageArrays": "arrays", "in_memory": "arrays", "load": "arrays", "read_image": "decode", "image_files": "files",
+    "default_root": "obtain", "DataSet": "sets", "known_sets": "sets", "find_splits": "splits",
+}  # fmt: skip
 
 __all__ = ["DataSet", "ImageArrays", "default_root", "find_splits", "image_files", "in_memory", "known_sets", "load",
            "read_image"]  # fmt: skip
+
+
+def __getattr__(name: str) -> Any:
+    if name not in MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -19,7 +19,6 @@ from rich.table import Table
 from invsmooth.config.cli import fail
 from invsmooth.core.errors import DataError
 from invsmooth.core.redacted_logs import redact_logs
-from invsmooth.data.arrays import load
 from invsmooth.data.decode import grey_pixels
 from invsmooth.data.fetch import recorded_checksum
 from invsmooth.data.files import ImageFile
@@ -94,6 +93,8 @@ def place(data: Published, root: Path) -> tuple[str, str]:
 
 
 def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
+    from invsmooth.data.arrays import load  # needs torch, which --help and list do not wait for
+
     errors = []
     for role, data in parts(names):
         if not data.url and not arguments.names and find(data, root) is None:

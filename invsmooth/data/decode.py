@@ -6,15 +6,17 @@ import zipfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image, ImageOps
-from torch import Tensor
 
 from invsmooth.core.errors import DataError
 from invsmooth.core.units import GREY_LEVELS
 from invsmooth.data.files import ImageFile
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def grey_pixels(file: ImageFile) -> np.ndarray:
@@ -71,6 +73,8 @@ def unit_scale(pixels: np.ndarray) -> np.ndarray:
 
 def read_image(path: str | Path) -> Tensor:
     """A grey image of shape (1, H, W), float32 in [0, 1]; see :func:`grey_pixels`."""
+    import torch  # not above: the list of data sets does not wait for it
+
     return torch.from_numpy(unit_scale(grey_pixels(ImageFile(Path(path)))))[None]
 
 

@@ -16,6 +16,7 @@ import pytest
 
 from invsmooth import verify
 from invsmooth.core.hashes import array_sha256
+from invsmooth.records.certificate_files import checks
 from invsmooth.records.certificate_files.checks import findings
 from invsmooth.records.certificate_files.format import (
     CertificateFileError,
@@ -277,7 +278,7 @@ def test_whatever_goes_wrong_with_one_file_is_a_line(
             raise KeyError("a\x1b[2J")
         return []
 
-    monkeypatch.setattr(verify, "findings", broken)
+    monkeypatch.setattr(checks, "findings", broken)
     assert run([str(one), str(two)]) == 2
     out = capsys.readouterr().out
     assert rf"WRONG  {one}: cannot be checked: KeyError: 'a\x1b[2J'" in out
