@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+
+from tests.processes import forked
 
 HERE = Path(__file__).parent
 CONFIG = ["--config-dir", str(HERE / "conf")]
@@ -25,10 +26,7 @@ def command(root: Path, module: str, *arguments: str) -> subprocess.CompletedPro
     """Run a command of ours from ``root``, with my_lab importable."""
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
     environment = os.environ | {"PYTHONPATH": path, "INVSMOOTH_ROOT": str(root), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", f"invsmooth.{module}", *arguments], cwd=root, env=environment, capture_output=True,
-        text=True, timeout=500, check=False,
-    )  # fmt: skip
+    return forked(module, *arguments, cwd=root, env=environment, timeout=500)
 
 
 @pytest.fixture(scope="module")

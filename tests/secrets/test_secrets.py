@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ from invsmooth.core.redact import PLACEHOLDER
 from invsmooth.loggers.description import describe
 from tests.config.test_config import config
 from tests.loggers.runs import plain
+from tests.processes import forked
 from tests.secrets.net import TOKEN
 
 REPOSITORY = Path(__file__).parents[2]
@@ -40,10 +39,8 @@ def test_a_sweep_leaves_none(tmp_path: Path) -> None:
         f"+estimator.token={TOKEN}", "+estimator.fails=false,true", "logger=wandb", "logger.tags=[${oc.env:MY_TOKEN}]",
         "logger.group=https://me:SECRETgroup@host", "hydra.sweep.dir=sweep",
     ]  # fmt: skip
-    done = subprocess.run(
-        [sys.executable, "-m", "invsmooth.train", "--multirun", *ARGUMENTS, *arguments], cwd=tmp_path, timeout=300,
-        capture_output=True, text=True, env=os.environ | SECRETS | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
+    environment = os.environ | SECRETS | {"PYTHONPATH": str(REPOSITORY)}
+    done = forked("train", "--multirun", *ARGUMENTS, *arguments, cwd=tmp_path, env=environment, timeout=300)
     assert done.returncode == 2, done.stdout + done.stderr
     assert f"the server refuses the token {PLACEHOLDER} at https://***@host/" in done.stdout
     assert "SECRET" not in done.stdout + done.stderr

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import sys
 from multiprocessing.process import BaseProcess
@@ -12,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 
 from invsmooth.records.rows import KEY
+from tests import processes
 
 SWEEP = [
     "--multirun", "task=cs", "scale=paper", "algo=ord,jcb", "operator.ratio=0.1,0.3", "certify.sigma=12,25",
@@ -23,8 +23,7 @@ SWEEP = [
 """2 algorithms × 2 ratios × 2 sigma, tiny. The two ratios and sigma of an algorithm share its training."""
 
 N_JOBS = 8
-SERVER = multiprocessing.get_context("forkserver")
-SERVER.set_forkserver_preload(["tests.sweeps.preload"])
+SERVER = processes.SERVER
 
 
 def start(root: Path, *arguments: str) -> BaseProcess:
