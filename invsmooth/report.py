@@ -23,7 +23,7 @@ def app(cfg: DictConfig) -> None:
     if OmegaConf.is_missing(cfg, "runs"):
         raise ConfigError("runs has no value: give a glob of run folders, e.g. runs='outputs/cs_ord/*'")
     folders, out = find_runs(str(cfg.runs)), Path(cfg.out)
-    report(folders, out)
+    report(folders, out, parallel=True)
     print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
 
 

@@ -30,7 +30,7 @@ from invsmooth.records.run_record import recorded
 from invsmooth.reporting import report
 from invsmooth.reporting.audits import print_audits
 from invsmooth.reporting.figures.perturbation import perturbation_figure
-from invsmooth.reporting.styles import save
+from invsmooth.reporting.saving import save
 
 log = logging.getLogger(__name__)
 

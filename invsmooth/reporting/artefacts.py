@@ -15,7 +15,7 @@ from invsmooth.reporting.figures import methods as curves
 from invsmooth.reporting.figures.comparison import comparison_figure, comparisons
 from invsmooth.reporting.methods import in_order
 from invsmooth.reporting.runs import Run
-from invsmooth.reporting.styles import save
+from invsmooth.reporting.saving import Saver
 from invsmooth.reporting.tables.costs import compute_table, evaluation_table, seconds_table, trainings
 from invsmooth.reporting.tables.grid import Table
 from invsmooth.reporting.tables.paper import certified_psnr_table, median_table, samples_table, tradeoff_table
@@ -36,18 +36,21 @@ WHY = {"figure1": f"have no certifier {PAPER}", "psnr": "have a single ε", "fig
 TABLES = ("table1", "table2", "table3", "table4", "certified_psnr", "significance", "compute", "evaluation")
 
 
-def write_artefacts(averages: Averages, runs: Mapping[str, Run], notes: Sequence[str], out: Path) -> list[Path]:
+def write_artefacts(
+    averages: Averages, runs: Mapping[str, Run], notes: Sequence[str], out: Path, saver: Saver | None = None
+) -> list[Path]:
     """Write tables/NAME.md, .tex, .csv (if they have numbers), figures/NAME.png, .pdf and index.md.
 
-    ``averages``: of rows with methods (:func:`.methods.with_methods`). ``notes``: for index.md.
+    ``averages``: of rows with methods (:func:`.methods.with_methods`). ``notes``: for index.md. ``saver``: of the figures.
     Returns: the files written, index.md last."""
     # The files of an earlier report in this folder.
     stale = [out / "tables" / f"{name}.{kind}" for name in (*TABLES, "runs") for kind in ("md", "tex", "csv")]
     pictures = [pattern for name in FIGURES for pattern in (f"{name}.p[nd][gf]", f"{name}_[0-9]*.p[nd][gf]")]
     for path in (*stale, *(path for pattern in pictures for path in (out / "figures").glob(pattern))):
         path.unlink(missing_ok=True)
+    # The figures first: the saver's processes draw them while this one writes the tables.
+    written_figures, figure_lines, no_figures = write_figures(averages, out, saver or Saver())
     written_tables, table_lines, no_tables = write_tables(averages, runs, out)
-    written_figures, figure_lines, no_figures = write_figures(averages, out)
     said = [line for note in notes for line in (note, "")]
     lines = ["# Results of the runs", "", *said, "## Tables", "", *table_lines, "", "## Figures", "", *figure_lines]
     lines += ["", "## Not written", "", *no_tables, *no_figures] if no_tables or no_figures else []
@@ -90,12 +93,12 @@ def tables(averages: Averages, runs: Mapping[str, Run]) -> Iterator[Table]:
     yield evaluation_table(averages)
 
 
-def write_figures(averages: Averages, out: Path) -> Written:
+def write_figures(averages: Averages, out: Path, saver: Saver) -> Written:
     (out / "figures").mkdir(exist_ok=True)
     written: list[Path] = []
     links: dict[str, list[str]] = {}
     for name, figure in figures(averages):
-        written += save(figure, out / "figures" / name)
+        written += saver.save(figure, out / "figures" / name)
         kind, _, page = name.partition("_")
         link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
         links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)

@@ -10,7 +10,7 @@ import pandas as pd
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import read_audits
 from invsmooth.reporting.figures.frontier import frontier_figure
-from invsmooth.reporting.styles import save
+from invsmooth.reporting.saving import save
 from invsmooth.reporting.tables.grid import MISSING
 from invsmooth.reporting.tables.writers import row
 

@@ -1,13 +1,11 @@
-"""How curves look, the parts that all figures share, and writing them. Matplotlib without pyplot:
+"""How curves look, the parts that all figures share. Matplotlib without pyplot:
 no global state. Okabe and Ito's colours for the colour-blind; markers and dashes for grey print."""
 
 from __future__ import annotations
 
 import itertools
-import os
 import textwrap
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -109,17 +107,3 @@ def legend_below(figure: Figure, styles: Mapping[str, dict[str, Any]]) -> None:
     look: dict[str, Any] = {"fontsize": 8, "frameon": False, "handlelength": 3.5}
     columns = min(len(handles), max(1, int(figure.get_figwidth() / each)))
     figure.legend(handles=handles, loc="outside lower center", ncols=columns, **look)
-
-
-def save(figure: Figure, path: Path) -> list[Path]:
-    """Write ``path``.png and ``path``.pdf, each all or nothing."""
-    written = []
-    for suffix in (".png", ".pdf"):
-        final = path.with_name(path.name + suffix)
-        temporary = path.with_name(f".{path.name}.{os.getpid()}{suffix}")
-        # A fixed date: the same rows give the same file.
-        figure.savefig(temporary, dpi=150, metadata={"CreationDate": None} if suffix == ".pdf" else None)
-        figure.set_layout_engine("none")  # the layout of the first file serves the second, too
-        os.replace(temporary, final)
-        written.append(final)
-    return written

@@ -18,16 +18,17 @@ from invsmooth.reporting.figures.visual import visual_figure
 from invsmooth.reporting.methods import read_runs, with_methods
 from invsmooth.reporting.notes import choice_note, notes
 from invsmooth.reporting.page.html import write_page
-from invsmooth.reporting.styles import save
+from invsmooth.reporting.saving import Saver, processes_for
 from invsmooth.reporting.tables.overview import overview, print_short
 from invsmooth.reporting.tables.writers import markdown
 
-MOST = 16  # settings in a figure: more would be unreadable, and take minutes
+MOST = 8  # settings in a figure: more would be unreadable, and take minutes
 
 
-def report(folders: Sequence[Path], out: Path) -> list[Path]:
+def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[Path]:
     """Write table.md, the figures, the tables and index.html of the runs in ``folders`` to ``out``,
-    print a short table and the paths; of audits among them audit.md and the frontier. Returns: the files written.
+    print a short table and the paths; of audits among them audit.md and the frontier. ``parallel``: many figures
+    are drawn by several processes, for which ``__main__`` is imported again. Returns: the files written.
 
     Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read."""
     if audits := [f for f in folders if (f / AUDIT).is_file()]:
@@ -35,7 +36,7 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
         for path in written:
             print(path.resolve())
         rest = [f for f in folders if f not in audits]
-        return [*written, *(report(rest, out) if rest else [])]
+        return [*written, *(report(rest, out, parallel) if rest else [])]
     rows, declared = read_rows(folders)
     runs = read_runs(rows)
     averages = Averages(with_methods(rows, runs), declared)
@@ -56,9 +57,11 @@ def report(folders: Sequence[Path], out: Path) -> list[Path]:
         figures["visual"] = visual
         beside += [f"Of visual.png: {choice}" for choice in [choice_note(rows, declared)] if choice]
     write_text(out / "table.md", markdown(overview(averages, beside)))
-    written = [out / "table.md", *(file for name, figure in figures.items() for file in save(figure, out / name))]
-    artefacts = write_artefacts(averages, runs, said, out)
-    page = write_page(rows, declared, out, [*written, artefacts[-1]])
+    with Saver(processes_for(len(rows)) if parallel else 1) as saver:
+        drawn = [file for name, figure in figures.items() for file in saver.save(figure, out / name)]
+        written = [out / "table.md", *drawn]
+        artefacts = write_artefacts(averages, runs, said, out, saver)
+        page = write_page(rows, declared, out, [*written, artefacts[-1]])
     print_short(averages)
     for path in [*written, artefacts[-1], page]:
         print(path.resolve())

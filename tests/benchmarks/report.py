@@ -38,7 +38,7 @@ def main(n_runs: int = 500) -> None:
 
         def whole() -> None:
             with contextlib.redirect_stdout(io.StringIO()):
-                report(folders, Path(folder) / "report")
+                report(folders, Path(folder) / "report", parallel=True)
 
         timed("the whole report, figures included", whole)
 

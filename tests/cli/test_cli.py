@@ -38,9 +38,11 @@ GRID = ["attack.eps=[0,0.1,2]", "certify.sigma=[12,25]"]
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(folder: Path, module: str, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+def run(
+    folder: Path, module: str, *arguments: str, code: int = 0, **environment: str
+) -> subprocess.CompletedProcess[str]:
     folder.mkdir(exist_ok=True)
-    done = forked(module, *arguments, cwd=folder, env=os.environ, timeout=300)
+    done = forked(module, *arguments, cwd=folder, env=os.environ | environment, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 

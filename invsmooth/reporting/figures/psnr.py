@@ -61,7 +61,7 @@ def draw(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]], li
     axes.set_xscale("log")
     axes.set_xlim(limits[0] / 1.5, limits[1] * 1.12)
     axes.xaxis.set_major_locator(FixedLocator(TICKS))
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_major_formatter(FuncFormatter(plainly))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_minor_formatter(NullFormatter())
     axes.grid(color="0.92", linewidth=0.6)
@@ -71,6 +71,10 @@ def draw(axes: Axes, points: pd.DataFrame, styles: dict[str, dict[str, Any]], li
             axes.plot(axes.get_xlim(), [line["value"].iloc[0]] * 2, markevery=[0], clip_on=False, zorder=1.5, **look)
         else:
             axes.plot(line["eps"], line["value"], zorder=2.5 if kind == CERTIFIED else 2, **look)
+
+
+def plainly(value: float, _: int | None = None) -> str:
+    return f"{value:g}"
 
 
 def legends(figure: Figure, points: pd.DataFrame, styles: dict[str, dict[str, Any]], note: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,10 @@ def draw_panel(pair: list[Axes], panel: dict[str, Any], points: pd.DataFrame, st
     line = points[(points["eps"] > 0) & points["eps_over_sigma"].notna()].iloc[:1]
     scale = float((line["eps_over_sigma"] / line["eps"]).max())
     if np.isfinite(scale):
-        functions = (lambda e: np.multiply(e, scale), lambda r: np.divide(r, scale))
+        functions = (
+            partial(np.multiply, scale),
+            partial(np.multiply, 1 / scale),
+        )  # of names: figures go to other processes
         top.secondary_xaxis("top", functions=functions).set_xlabel("ε/σ", fontsize=8)
     bottom.set_xlabel("ε (l2 norm over one image)")
 
