@@ -28,10 +28,10 @@ from invsmooth.operators.base import Operator
 
 log = logging.getLogger(__name__)
 
-QUICK = 2e-3
-"""Seconds: on a CPU the usual format is taken, without a second comparison, if a pass takes less."""
-PIXELS = {"cpu": 2**17, "cuda": 2**21}
-"""Of the batch that is timed: two images of 256 x 256 fill a CPU, not a GPU."""
+QUICK = 0.01
+"""Seconds: if a pass takes less, the usual path is taken, and nothing is written."""
+IMAGES = {"cpu": 2, "cuda": 16}
+"""In the batch that is timed. At least two: with one, or one channel, both formats look the same."""
 MARGIN = 1.1
 """How much faster than the usual path the other one has to be: noise of the clock must not decide. The
 usual one is channels-last on a CPU, and on a GPU in bfloat16, but not on a GPU in float32."""
@@ -40,7 +40,7 @@ SIMILAR = 0.98
 """Cosine of a bfloat16 gradient to that in float32, from which on attacks are as strong with it."""
 
 Estimator = Callable[[Tensor, Operator], Tensor]
-known: dict[str, Any] = {}  # the choices, by key
+known: dict[str, bool] = {}  # the choices, by key
 
 
 def choices_file() -> Path:
@@ -48,17 +48,19 @@ def choices_file() -> Path:
     return Path(cache).expanduser() / "invsmooth" / "fastest.json"
 
 
-def once(key: str, choose: Callable[[], Any]) -> Any:
-    """What ``choose`` gives: asked once for each key, in this process or one before."""
+def once(key: str, choose: Callable[[], tuple[bool, bool]]) -> bool:
+    """What ``choose`` gives first: asked once for each key, in this process or one before. Second it says
+    whether later processes are told."""
     if key not in known:
         with suppress(OSError, ValueError, AttributeError):  # damaged: written anew
             known.update({k: v for k, v in json.loads(choices_file().read_text()).items() if k not in known})
     if key not in known:
-        known[key] = choose()
+        known[key], told = choose()
         log.debug("fastest path: %s: %s", key, known[key])
         with suppress(OSError):  # without a home it is measured again by the next process
-            choices_file().parent.mkdir(parents=True, exist_ok=True)
-            write_text(choices_file(), json.dumps(known, indent=1))
+            if told:
+                choices_file().parent.mkdir(parents=True, exist_ok=True)
+                write_text(choices_file(), json.dumps(known, indent=1))
     return known[key]
 
 
@@ -128,10 +130,9 @@ def fastest(estimator: Estimator, operator: Operator, y: Tensor) -> Iterator[Non
 
 
 @torch.no_grad()
-def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list[nn.Parameter]) -> bool:
-    """Whether to run it in channels-last format. Not where it fails, as ``view`` does on an activation in this format."""
-    # At least two: with one image, or one channel, both formats look the same.
-    y = y[:1].repeat(max(2, PIXELS.get(y.device.type, 2) // y[0].numel()), *[1] * (y.ndim - 1)).contiguous()
+def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list[nn.Parameter]) -> tuple[bool, bool]:
+    """Whether to run it in channels-last format; and whether that was measured. Not where it fails, as ``view`` does on an activation in this format."""
+    y = y[:1].repeat(IMAGES.get(y.device.type, 2), *[1] * (y.ndim - 1))
     margin = MARGIN if y.device.type == "cpu" or coarse(estimator) else 1 / MARGIN
 
     def run() -> tuple[Tensor, float]:
@@ -148,16 +149,16 @@ def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list
                 other, after = run()
         except RuntimeError as error:
             log.debug("not in channels-last format: %s", error)
-            return False
+            return False, True
         tolerance = (3e-2 if coarse(estimator) else SAME.get(plain.dtype, 1e-2)) * float(plain.norm())
         if not float((other - plain).norm()) <= tolerance:
-            return False
-        if y.device.type == "cpu" and min(before, after) < QUICK:
-            return True
+            return False, True
+        if min(before, after) < QUICK:
+            return margin > 1, False
         before = run()[1]  # the first run of each also paid for what is set up once
         with channels_last(weights):
             after = run()[1]
-    return after < margin * before
+    return after < margin * before, True
 
 
 def coarse(estimator: Any) -> bool:
@@ -173,7 +174,7 @@ def bf16_pays(estimator: Estimator, gradient: Callable[[bool], Tensor], y: Tenso
     if switched_off() or not modules_of(estimator):
         return False
 
-    def choose() -> bool:
+    def choose() -> tuple[bool, bool]:
         def run(in_bf16: bool) -> tuple[Tensor, float]:
             synchronise(y)
             started = time.perf_counter()
@@ -182,19 +183,19 @@ def bf16_pays(estimator: Estimator, gradient: Callable[[bool], Tensor], y: Tenso
             return found, time.perf_counter() - started
 
         fine, before = run(False)
-        if before < 10 * QUICK or not bool(fine.isfinite().all()):
-            return False
+        if before < QUICK or not bool(fine.isfinite().all()):
+            return False, False
         try:
             rough, after = run(True)
         except (RuntimeError, ValueError, ArithmeticError) as error:  # not every layer has a bfloat16 version
             log.debug("no gradients in bfloat16: %s", error)
-            return False
+            return False, True
         similar = torch.nn.functional.cosine_similarity(rough, fine, dim=1)
         if not bool((similar >= SIMILAR).all()) or after > 4 * before:
-            return False
-        return min(after, run(True)[1]) * MARGIN < min(before, run(False)[1])
+            return False, True
+        return min(after, run(True)[1]) * MARGIN < min(before, run(False)[1]), True
 
-    return bool(once(key_of(f"bf16, {len(y)} images", estimator, y), choose))
+    return once(key_of(f"bf16, {len(y)} images", estimator, y), choose)
 
 
 def synchronise(y: Tensor) -> None:

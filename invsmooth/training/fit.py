@@ -218,7 +218,7 @@ def in_channels_last(settings: TrainerSettings, module: ReconstructionModule, da
         return False
     assert isinstance(operator, LinearOperator)
     y = operator.A(torch.full((1, 1, side, side), 0.5))
-    return bool(once(key_of("channels_last", estimator, y), lambda: is_faster(estimator, operator, y, weights)))
+    return once(key_of("channels_last", estimator, y), lambda: is_faster(estimator, operator, y, weights))
 
 
 def run_trainer(fit: Fit, checkpoints: Path, loggers: list[Logger], resume: Path | None) -> None:

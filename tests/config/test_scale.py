@@ -57,13 +57,13 @@ EVALUATION = {
 def attack_of(algo: str, task: str) -> dict[str, Any]:
     """What an algorithm takes of the paper."""
     attack = PAPER[task]["attack"] | {"schedule": "constant", "normalize": True, "init": "zero", "keep": "last",
-                                      "warm_start": False, "eps_warmup": 0}  # fmt: skip
+                                      "warm_start": False, "eps_warmup": 0, "history": 0, "inner_precision": "fp32"}  # fmt: skip
     smoothing = {"sigma": 10, "n_samples": 15, "chunk_size": None}
     return {
         "ord": {"compute_match": None, "t_step": 6},
         "jcb": {"beta": None, "gamma": 20, "norm": "spectral", "reduce": "max", "n_iter": 1},
         "adv": attack,
-        "smt_adv": attack | smoothing | {"smoothing": "mean", "noise": "fresh"},
+        "smt_adv": attack | smoothing | {"smoothing": "mean", "noise": "fresh", "antithetic": False},
         "smt_grad": smoothing | {"t_step": 6, "smoothing": "gradient"},
     }[algo]
 
@@ -106,7 +106,7 @@ def test_the_small_options_are_small_at_every_scale(of_run: str) -> None:
     for cfg, n_patches in ((cs, 16000), (denoise, 8000)):
         task = cfg.task
         assert (task.n_patches, task.epochs, task.learning_rate, task.schedule) == (n_patches, 4, 2e-3, "cosine")
-        assert (cfg.algo.n_iter, cfg.algo.step_size, cfg.algo.schedule, cfg.algo.n_samples) == (10, None, "cosine", 4)
+        assert (cfg.algo.n_iter, cfg.algo.step_size, cfg.algo.schedule, cfg.algo.n_samples) == (5, None, "cosine", 2)
     assert (cs.task.batch_size, cs.operator.ratio, cs.operator.train_ratio) == (64, [0.1, 0.3], [0.1, 0.3])
     assert (cs.estimator.n_phases, cs.estimator.channels) == (6, 16)
     assert (denoise.estimator.n_steps, denoise.estimator.channels, denoise.estimator.eta) == (2, 16, 0.8)

@@ -56,7 +56,8 @@ class Watching(nn.Module):
         return self.back(hidden.relu()) + y
 
 
-def test_within_the_block_the_format_changes_and_afterwards_nothing_has() -> None:
+def test_within_the_block_the_format_changes_and_afterwards_nothing_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "is_faster", lambda *_: (True, False))
     net, y = Watching().eval(), torch.rand(2, 1, 8, 8)
     before = [(p.data_ptr(), p.stride()) for p in net.parameters()]
     with torch.no_grad(), fastest.fastest(net, Identity(), y):
@@ -66,7 +67,8 @@ def test_within_the_block_the_format_changes_and_afterwards_nothing_has() -> Non
     assert [(p.data_ptr(), p.stride()) for p in net.parameters()] == before
 
 
-def test_an_error_within_the_block_leaves_the_weights_as_they_were() -> None:
+def test_an_error_within_the_block_leaves_the_weights_as_they_were(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fastest, "is_faster", lambda *_: (True, False))
     net = Watching()
     before = [(p.data_ptr(), p.stride()) for p in net.parameters()]
     with pytest.raises(KeyboardInterrupt), fastest.fastest(net, Identity(), torch.rand(1, 1, 8, 8)):
@@ -76,7 +78,7 @@ def test_an_error_within_the_block_leaves_the_weights_as_they_were() -> None:
 
 def test_a_network_that_cannot_stays_in_its_format() -> None:
     net, y = Viewing().eval(), torch.rand(1, 1, 8, 8)
-    assert not fastest.is_faster(net, Identity(), y, fastest.kernels(net))
+    assert fastest.is_faster(net, Identity(), y, fastest.kernels(net)) == (False, True)
     found = certify(net, Identity(), y, sigma=0.1, eps=0.05, n_samples=50)
     assert bool(found.bound.isfinite().all())
 
@@ -95,9 +97,9 @@ def test_certificates_agree_with_those_without_it(monkeypatch: pytest.MonkeyPatc
 def test_a_choice_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[int] = []
 
-    def choose() -> bool:
+    def choose() -> tuple[bool, bool]:
         asked.append(1)
-        return False
+        return False, True
 
     assert fastest.once("a", choose) is False
     assert fastest.once("a", choose) is False
@@ -111,14 +113,14 @@ def test_a_choice_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPa
 def test_a_damaged_file_of_choices_is_replaced(home: Path, content: str) -> None:
     fastest.choices_file().parent.mkdir()
     fastest.choices_file().write_text(content)
-    assert fastest.once("a", lambda: True) is True
+    assert fastest.once("a", lambda: (True, True)) is True
     assert json.loads(fastest.choices_file().read_text()) == {"a": True}
 
 
 def test_without_a_folder_for_the_choices_they_hold_for_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/dev/null")
-    assert fastest.once("a", lambda: True) is True
-    assert fastest.once("a", lambda: False) is True
+    assert fastest.once("a", lambda: (True, True)) is True
+    assert fastest.once("a", lambda: (False, True)) is True
 
 
 def test_the_key_is_of_shapes_not_of_weights() -> None:
@@ -166,7 +168,7 @@ def fake_gradients(monkeypatch: pytest.MonkeyPatch, seconds: dict[bool, float], 
 
 @pytest.mark.parametrize(
     ("fine", "coarse", "turn", "pays"),
-    [(1.0, 0.5, 0.05, True), (1.0, 0.95, 0.05, False), (1.0, 0.5, 0.5, False), (0.001, 0.0005, 0.05, False)],
+    [(1.0, 0.5, 0.05, True), (1.0, 0.95, 0.05, False), (1.0, 0.5, 0.5, False), (0.002, 0.001, 0.05, False)],
 )
 def test_bf16_pays_where_it_is_faster_and_points_the_same_way(
     monkeypatch: pytest.MonkeyPatch, fine: float, coarse: float, turn: float, pays: bool
@@ -199,3 +201,10 @@ def test_the_checked_estimator_returns_to_float32() -> None:
         assert not torch.equal(coarse, plain)
         assert torch.equal(known(y, Identity()), plain)
     assert known.rounding == 0
+
+
+def test_for_a_quick_pass_nothing_is_written(home: Path) -> None:
+    with fastest.fastest(Watching(), Identity(), torch.rand(1, 1, 8, 8)):
+        pass
+    assert len(fastest.known) == 1
+    assert not list(home.iterdir())

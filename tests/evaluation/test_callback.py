@@ -81,7 +81,7 @@ def test_the_pure_function_writes_nothing_and_gives_the_rows_of_the_callback(
     evaluation = settings("discrepancy", "error", "mean", n_samples=30, check_samples=8, pictures=1, files=False)
     monkeypatch.chdir(tmp_path)
     with monkeypatch.context() as patch:
-        for name in ("open", "write_bytes", "write_text", "mkdir"):
+        for name in ("touch", "write_bytes", "write_text", "mkdir", "replace", "rename"):
             patch.setattr(Path, name, lambda *a, **k: pytest.fail("written"))
         patch.setattr(torch, "save", lambda *a, **k: pytest.fail("saved"))
         expected = alone(net, measured, evaluation)

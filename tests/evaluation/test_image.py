@@ -38,7 +38,19 @@ EPS, SIGMA = [0.0, 0.05], [to_unit_scale(s) for s in GREY]
 ALL = ["discrepancy", "error", "radius", "mean", "center"]
 PARAMETERS = {"threshold": 0.3, "n_pred": 3000}
 RUN = dict.fromkeys(
-    ("run_id", "algo", "task", "estimator", "dataset", "operator", "attack", "attack_target", "estimator_sha256"), ""
+    (
+        "run_id",
+        "algo",
+        "task",
+        "estimator",
+        "dataset",
+        "operator",
+        "attack",
+        "attack_target",
+        "estimator_sha256",
+        "scale",
+    ),
+    "",
 )
 
 
