@@ -131,7 +131,8 @@ def fastest(estimator: Estimator, operator: Operator, y: Tensor) -> Iterator[Non
 
 @torch.no_grad()
 def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list[nn.Parameter]) -> tuple[bool, bool]:
-    """Whether to run it in channels-last format; and whether that was measured. Not where it fails, as ``view`` does on an activation in this format."""
+    """Whether to run it in channels-last format, and whether that was measured. It is not where it fails, as ``view`` does
+    on an activation in this format."""
     y = y[:1].repeat(IMAGES.get(y.device.type, 2), *[1] * (y.ndim - 1))
     margin = MARGIN if y.device.type == "cpu" or coarse(estimator) else 1 / MARGIN
 

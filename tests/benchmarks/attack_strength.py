@@ -4,8 +4,8 @@ The PSNR that each search leaves of whole images, against the paper's constant s
 of the differences, and each. Negative is stronger. ``--eps 1,5,7``: radii on 256×256. ``--ratio 0.1 [--matrix FILE]``:
 compressed sensing, with the paper's 150 steps of 0.2; ``--denoise SIGMA_B``: denoising, with 100 steps of 0.4. Images larger
 than ``--crop`` (256) are cropped, and radius and step scaled by crop / 256. ``--limit N``: the first N images.
-``--device cuda|cpu``. ``--precision fp32|bf16``: of the gradients; left out, some searches run with both. Losses are always
-computed in fp32, without TF32.
+``--only TEXT;TEXT``: searches with such a name. ``--device cuda|cpu``. ``--precision fp32|bf16``: of the gradients; left out,
+some searches run with both. Losses are always computed in fp32, without TF32.
 """
 
 from __future__ import annotations
@@ -96,6 +96,8 @@ def strengths(objective: ReconstructionError, eps: float, arguments: argparse.Na
         residual = objective.estimator(clean(objective), objective.operator) - objective.x
     for name, candidate in candidates(eps, paper[0], paper[1] * objective.x.shape[-1] / 256).items():
         # The two that all are compared with run in fp32 always.
+        if arguments.only and name not in (PAPER, TODAY) and not any(o in name for o in arguments.only.split(";")):
+            continue
         wanted = {arguments.precision or "fp32"} | ({"fp32"} if name in (PAPER, TODAY) else set())
         if candidate.bf16 and arguments.precision is None:
             wanted.add("bf16")
@@ -127,6 +129,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--crop", type=int, default=256)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu", choices=["cuda", "cpu"])
     parser.add_argument("--precision", choices=["fp32", "bf16"])
+    parser.add_argument("--only", help="searches whose name has one of these, separated by ;")
     return parser.parse_args(arguments)
 
 

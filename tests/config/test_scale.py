@@ -57,7 +57,8 @@ EVALUATION = {
 def attack_of(algo: str, task: str) -> dict[str, Any]:
     """What an algorithm takes of the paper."""
     attack = PAPER[task]["attack"] | {"schedule": "constant", "normalize": True, "init": "zero", "keep": "last",
-                                      "warm_start": False, "eps_warmup": 0, "history": 0, "inner_precision": "fp32"}  # fmt: skip
+                                      "warm_start": False, "eps_warmup": 0, "history": 0,
+                                      "inner_precision": "fp32"}  # fmt: skip
     smoothing = {"sigma": 10, "n_samples": 15, "chunk_size": None}
     return {
         "ord": {"compute_match": None, "t_step": 6},

@@ -20,6 +20,7 @@ from invsmooth.core.declarations import Column
 from invsmooth.core.errors import PremiseError
 from invsmooth.core.units import PAPER_LABEL, Units, to_unit_scale
 from invsmooth.estimators import ISTANetPP, LipNet
+from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.premises import checked
 from invsmooth.evaluation.attacked import AttackedImages, attack_all
 from invsmooth.evaluation.certified import Certified, certify_at, check_truth
@@ -38,20 +39,9 @@ EPS, SIGMA = [0.0, 0.05], [to_unit_scale(s) for s in GREY]
 ALL = ["discrepancy", "error", "radius", "mean", "center"]
 PARAMETERS = {"threshold": 0.3, "n_pred": 3000}
 RUN = dict.fromkeys(
-    (
-        "run_id",
-        "algo",
-        "task",
-        "estimator",
-        "dataset",
-        "operator",
-        "attack",
-        "attack_target",
-        "estimator_sha256",
-        "scale",
-    ),
-    "",
-)
+    ("run_id", "algo", "task", "estimator", "dataset", "operator", "attack", "attack_target", "estimator_sha256",
+     "scale"), ""
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -127,6 +117,8 @@ def test_an_evaluation_checks_once(net, measured) -> None:
     """Two images more than f(y) of the two images; the attacks on them (one pass at eps = 0, four
     at the other), f under each attack and its control, and one draw where there is no noise."""
     seen: list[int] = []
+    with fastest(net, SETTING.operator, measured.y):
+        pass  # compares the memory formats, once for a network
     net.register_forward_pre_hook(lambda net, arguments: seen.append(len(arguments[0])))
     evaluate_image(net, measured, settings("error", sigma=[0.0]))
     assert sum(seen) == 2 + 2 + 2 * (1 + 4) + 2 * 2 * 2 + 2
