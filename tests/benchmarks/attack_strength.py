@@ -4,8 +4,8 @@ The PSNR that each search leaves of whole images, against the paper's constant s
 of the differences, and each. Negative is stronger. ``--eps 1,5,7``: radii on 256×256. ``--ratio 0.1 [--matrix FILE]``:
 compressed sensing, with the paper's 150 steps of 0.2; ``--denoise SIGMA_B``: denoising, with 100 steps of 0.4. Images larger
 than ``--crop`` (256) are cropped, and radius and step scaled by crop / 256. ``--limit N``: the first N images.
-``--only TEXT;TEXT``: searches with such a name. ``--device cuda|cpu``. ``--precision fp32|bf16``: of the gradients; left out,
-some searches run with both. Losses are always computed in fp32, without TF32.
+``--only TEXT;TEXT``: searches with such a name. ``--device cuda|cpu``. ``--precision fp32|bf16``: of the gradients; left
+out, some searches run with both. Losses are always computed in fp32, without TF32.
 """
 
 from __future__ import annotations

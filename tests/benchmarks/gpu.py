@@ -48,8 +48,8 @@ class Case:
 
 
 PUBLISHED = (
-    Case("ISTA-Net++ 20×32, 264×264", lambda: ISTANetPP(20, 32), lambda: BlockGaussian(0.1), 264, (1, 8, 32), 1000),
-    Case("DPDNN 6×64, 256×256", lambda: DPDNN(6, 64, eta=0.8), Identity, 256, (1, 8, 32), 1000),
+    Case("ISTA-Net++ 20×32, 264×264", lambda: ISTANetPP(20, 32), lambda: BlockGaussian(0.1), 264, (1, 8, 32), 256),
+    Case("DPDNN 6×64, 256×256", lambda: DPDNN(6, 64, eta=0.8), Identity, 256, (1, 8, 32), 256),
 )
 SMALL = (
     Case("ISTA-Net++ 6×16, 165×165", lambda: ISTANetPP(6, 16), lambda: BlockGaussian(0.1), 165, (1, 8, 32), 1000),
