@@ -8,8 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 
-# The default trainer takes a GPU where there is one, and with it the paper's sizes: the tests are for every machine.
-os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
+def on_cpu(marks: str) -> bool:
+    """Whether the tests that ``-m marks`` chooses run without a GPU."""
+    return "gpu" not in marks.replace("not gpu", "")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    # The default trainer takes a GPU where there is one, and with it the paper's sizes: the tests are for every machine.
+    if on_cpu(config.getoption("markexpr")):
+        os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")
+
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 

@@ -15,6 +15,7 @@ from invsmooth.core.philox import high_product, key_tensor, random_words, tensor
 from invsmooth.core.rng import DRAWS_PER_BLOCK, box_muller, normal_streams, smoothing_noise, standard_normal, stream_key
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
+from tests.conftest import on_cpu
 
 SAME = {"rtol": 0.0, "atol": 4e-6}  # the logarithm, sine and cosine of a GPU differ in the last bits
 KEYS = [0, 1, 2**63, 2**64 - 1, 2**64, 2**127, 2**128 - 1, *(random.Random(k).getrandbits(128) for k in range(20))]
@@ -107,3 +108,11 @@ def test_results_of_devices_have_names_of_their_own() -> None:
     assert draws.content(8)["device"] == "cpu"
     meta = Draws(MatchedFilter(), Identity(), y.to("meta"), 0.5, y.shape[1:], 4, ["a"], 1)
     assert meta.content(8)["device"] == "meta"
+
+
+@pytest.mark.parametrize(
+    ("marks", "hidden"),
+    [("", True), ("not slow", True), ("not gpu", True), ("gpu", False), ("gpu and not slow", False)],
+)
+def test_only_the_tests_for_a_gpu_see_one(marks: str, hidden: bool) -> None:
+    assert on_cpu(marks) is hidden
