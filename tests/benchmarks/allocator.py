@@ -1,4 +1,4 @@
-"""``make bench``: the same passes in processes with and without ``invsmooth.core.memory.keep_memory``, in turn."""
+"""``make bench-certify``: the same passes in processes with and without ``invsmooth.core.memory.keep_memory``, in turn."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``make bench``: the time of a certificate from S draws, relative to plain forward passes of S inputs; the memory over S.
+"""``make bench-certify``: seconds of a certificate, relative to plain forward passes of as many inputs; the memory over S.
 
 Every variant makes 64 draws and the reference. It prints ratios of medians.
 """

@@ -20,17 +20,22 @@ from datetime import date
 from pathlib import Path
 
 import torch
+from hydra import compose, initialize_config_module
 from torch import Tensor, nn
 
-from invsmooth.attacks import pgd
+from invsmooth.attacks import Search, attack, pgd
 from invsmooth.attacks.attack import Precision
 from invsmooth.certificates import Discrepancy, Error, Mean, Radius, Smoothing, certify, certify_all
+from invsmooth.config import parts, schema
+from invsmooth.config.schema import OPEN
 from invsmooth.core.memory import keep_memory
 from invsmooth.estimators import DPDNN, ISTANetPP
 from invsmooth.estimators.fastest import channels_last, fastest, kernels
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
 from tests.benchmarks import paper_protocol, training
+from tests.benchmarks.start import FIRST_STEP
+from tests.benchmarks.start import measure as measure_start
 from tests.benchmarks.timing import medians
 
 ROOT = Path(__file__).parents[2]
@@ -201,10 +206,10 @@ def figure_1(quick: bool) -> Iterator[Row]:
     net, operator, x = ISTANetPP(6, 16) if quick else ISTANetPP(), BlockGaussian(0.1), torch.rand(1, 1, side, side)
     net.eval()
     eps, sigmas = 1.0 * side / 256, [0.1, 0.2]
-    own = dict(training.attack_defaults())
+    search = attack_of_default()
 
     def attacked() -> Tensor:
-        return operator.A(x + pgd(net, operator, x, eps=eps, **own).xi)
+        return operator.A(x + attack(search, net, operator, x, eps=eps).xi)
 
     y = attacked()
     found = medians({
@@ -213,7 +218,7 @@ def figure_1(quick: bool) -> Iterator[Row]:
         "attack": attacked,
         "draws": lambda: certify(net, operator, y, sigma=sigmas[0], eps=eps, n_samples=n_samples),
     }, 1 if quick else 3, warm_up=False)  # fmt: skip
-    n_sigma, gradients = 8, own["n_iter"]
+    n_sigma, gradients = 8, search.cost(eps, (1, 1), 1)[1]
     paper_passes = n_sigma * (3 * paper_steps + n_samples + 1)
     our_passes = 3 * gradients + 1 + n_sigma * (n_samples + 1)
     paper_time = n_sigma * (found["paper, attack"] + found["paper, draws"])
@@ -227,10 +232,15 @@ def figure_1(quick: bool) -> Iterator[Row]:
 
 
 def start(quick: bool) -> Iterator[Row]:
-    from tests.benchmarks.start import rows
+    """Commands, imports, the first step of the quickstart."""
+    limits = {"import invsmooth": 0.3, "import invsmooth.certificates": 0.5, FIRST_STEP: 10.0}
+    for what, found in measure_start(1 if quick else 5).items():
+        yield Row(what, found["seconds"], "s", f"<= {limits.get(what, 1.0):g}")
 
-    for what, value, asked in rows(quick):
-        yield Row(what, value, "s", asked)
+
+def attack_of_default() -> Search:
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        return parts.build("attack", compose("train").attack, OPEN["attack"].keys)  # type: ignore[no-any-return]
 
 
 PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
@@ -272,6 +282,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="renew the table in docs/performance.md")
     options = parser.parse_args()
     keep_memory()
+    schema.register()
     logging.getLogger("lightning").setLevel(logging.ERROR)
     before = json.loads(LAST.read_text())["rows"] if LAST.is_file() else []
     rows: list[Row] = []
