@@ -208,6 +208,21 @@ class KeepBest(ModelCheckpoint):
             state_dict = moved | {"best_k_models": models}
         super().load_state_dict(state_dict)
 
+    def on_validation_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_validation_end(trainer, pl_module)
+        if not self._should_save_on_train_epoch_end(trainer):
+            self.save_last_always(trainer)
+
+    def on_train_epoch_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
+        super().on_train_epoch_end(trainer, pl_module)
+        if self._should_save_on_train_epoch_end(trainer):
+            self.save_last_always(trainer)
+
+    def save_last_always(self, trainer: L.Trainer) -> None:
+        """Lightning saves the last weights only together with new best ones. A killed training would go on from those."""
+        if not self._should_skip_saving_checkpoint(trainer):
+            self._save_last_checkpoint(trainer, self._monitor_candidates(trainer))
+
 
 def in_channels_last(settings: TrainerSettings, module: ReconstructionModule, data: ImageDataModule) -> bool:
     if settings.channels_last is not None or switched_off():

@@ -97,6 +97,23 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch, caplog, algo: st
     assert_same(again, whole)
 
 
+def test_the_last_weights_are_saved_where_validation_gets_worse(tmp_path: Path, monkeypatch, caplog) -> None:
+    options = ["algo=smt_grad", "algo.n_samples=2", "algo.t_step=2", "task.learning_rate=2e-3"]
+    whole = train(tmp_path / "whole", *options, cache=tmp_path / "other")
+    seen = {
+        n: torch.load(whole / "checkpoints" / f"{n}.ckpt", weights_only=True)["batches_seen"] for n in ("best", "last")
+    }
+    assert seen == {"best": 5, "last": 15}, "for this test the first epoch has to be the best"
+    with monkeypatch.context() as patch:
+        killed_at(patch, 13)
+        with pytest.raises(Killed):
+            train(tmp_path / "killed", *options)
+    with caplog.at_level(logging.INFO):
+        resumed = train(tmp_path / "resumed", *options)
+    assert_same(resumed, whole)
+    assert [r.args[0] for r in caplog.records if "goes on after" in r.msg] == [10]
+
+
 def test_saved_within_an_epoch(tmp_path: Path, monkeypatch) -> None:
     whole = train(tmp_path / "whole", cache=tmp_path / "other")
     monkeypatch.setattr(training, "SAVE_EVERY", training.timedelta(microseconds=1))
