@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from invsmooth.cache import content_key
 from invsmooth.core.files import write_text
 from invsmooth.core.memory import switched_off
+from invsmooth.estimators.bf16 import InBFloat16
 from invsmooth.estimators.frozen import frozen, modules_of
 from invsmooth.operators.base import Operator
 
@@ -163,8 +164,9 @@ def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list
 
 
 def coarse(estimator: Any) -> bool:
-    """Whether it computes in bfloat16 at the moment."""
-    return bool(getattr(estimator, "coarse", False))
+    """Whether it computes in bfloat16 at the moment, or always."""
+    answers_coarsely = getattr(estimator, "rounding", 0.0) > 0
+    return isinstance(estimator, InBFloat16) or answers_coarsely or bool(getattr(estimator, "coarse", False))
 
 
 def bf16_pays(estimator: Estimator, gradient: Callable[[bool], Tensor], y: Tensor) -> bool:

@@ -22,7 +22,7 @@ from invsmooth.pipeline.build import plain
 from tests.config.test_config import ALGORITHMS, config
 
 TASKS = ("cs", "denoise")
-SMALL_BATCHES = {"ord": 1000, "jcb": 1000, "adv": 500, "smt_adv": 200, "smt_grad": 200}
+SMALL_BATCHES = {"ord": 1000, "jcb": 1000, "adv": 500, "smt_adv": 500, "smt_grad": 200}
 """The table of docs/algorithms.md."""
 PAPER: dict[str, Any] = {
     "cs": {

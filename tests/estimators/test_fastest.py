@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +15,7 @@ from invsmooth.attacks import PGD, attack
 from invsmooth.certificates import certify
 from invsmooth.core.memory import SWITCH
 from invsmooth.estimators import ISTANetPP, fastest
+from invsmooth.estimators.bf16 import InBFloat16
 from invsmooth.estimators.premises import checked
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
@@ -208,3 +210,19 @@ def test_for_a_quick_pass_nothing_is_written(home: Path) -> None:
         pass
     assert len(fastest.known) == 1
     assert not list(home.iterdir())
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [InBFloat16, lambda net: checked(InBFloat16(net), Identity(), torch.rand(1, 1, 8, 8))],
+    ids=["bare", "checked"],
+)
+def test_a_network_that_always_runs_in_bfloat16_is_compared_as_such(wrap: Any) -> None:
+    torch.manual_seed(0)
+    net, operator, y = Watching().eval(), Identity(), torch.rand(1, 1, 64, 64)
+    assert fastest.coarse(wrap(net))
+    assert not fastest.coarse(net)
+    with torch.no_grad(), fastest.channels_last(fastest.kernels(net)):
+        other = InBFloat16(net)(y, operator)
+    plain = InBFloat16(net)(y, operator)
+    assert float((other - plain).norm()) <= 3e-2 * float(plain.norm())
