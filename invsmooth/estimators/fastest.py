@@ -165,8 +165,8 @@ def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list
 
 def coarse(estimator: Any) -> bool:
     """Whether it computes in bfloat16 at the moment, or always."""
-    answers_coarsely = getattr(estimator, "rounding", 0.0) > 0
-    return isinstance(estimator, InBFloat16) or answers_coarsely or bool(getattr(estimator, "coarse", False))
+    always = getattr(estimator, "rounding", 0.0) > 0 or any(isinstance(m, InBFloat16) for m in modules_of(estimator))
+    return always or bool(getattr(estimator, "coarse", False))
 
 
 def bf16_pays(estimator: Estimator, gradient: Callable[[bool], Tensor], y: Tensor) -> bool:
