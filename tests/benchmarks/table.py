@@ -10,17 +10,21 @@ from __future__ import annotations
 import argparse
 import json
 import logging
+import math
 import platform
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
 from pathlib import Path
 
+import numpy as np
 import torch
 from hydra import compose, initialize_config_module
+from PIL import Image
 from torch import Tensor, nn
 
 from invsmooth.attacks import Search, attack, pgd
@@ -29,14 +33,18 @@ from invsmooth.certificates import Discrepancy, Error, Mean, Radius, Smoothing, 
 from invsmooth.config import parts, schema
 from invsmooth.config.schema import OPEN
 from invsmooth.core.memory import keep_memory
-from invsmooth.estimators import DPDNN, ISTANetPP
+from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter
 from invsmooth.estimators.fastest import channels_last, fastest, kernels
 from invsmooth.operators import BlockGaussian, Identity
 from invsmooth.operators.base import Operator
+from invsmooth.records.rows import read_rows
+from invsmooth.reporting.artefacts import tables
+from invsmooth.reporting.averages import Averages
+from invsmooth.reporting.methods import read_runs, with_methods
 from tests.benchmarks import paper_protocol, training
-from tests.benchmarks.start import FIRST_STEP
-from tests.benchmarks.start import measure as measure_start
+from tests.benchmarks import start as start_bench
 from tests.benchmarks.timing import medians
+from tests.reporting.sweep_made import write_many
 
 ROOT = Path(__file__).parents[2]
 LAST, PAGE = ROOT / "outputs" / "bench" / "last.json", ROOT / "docs" / "performance.md"
@@ -233,9 +241,70 @@ def figure_1(quick: bool) -> Iterator[Row]:
 
 def start(quick: bool) -> Iterator[Row]:
     """Commands, imports, the first step of the quickstart."""
-    limits = {"import invsmooth": 0.3, "import invsmooth.certificates": 0.5, FIRST_STEP: 10.0}
-    for what, found in measure_start(1 if quick else 5).items():
+    limits = {"import invsmooth": 0.3, "import invsmooth.certificates": 0.5, start_bench.FIRST_STEP: 10.0}
+    for what, found in start_bench.measure(1 if quick else 5).items():
         yield Row(what, found["seconds"], "s", f"<= {limits.get(what, 1.0):g}")
+
+
+def scaling(quick: bool) -> Iterator[Row]:
+    """The exponent of time over draws, images and rows: 1 is proportional."""
+    y, times = torch.rand(1, 1, 64, 64), {}
+    for n in (200, 400) if quick else (500, 1000, 2000, 4000):
+        certified = lambda n=n: certify(MatchedFilter(), Identity(), y, sigma=0.1, eps=EPS, n_samples=n)  # noqa: E731
+        times[n] = medians({"run": certified}, 3)["run"]
+    yield Row("exponent of time over draws S (a trivial network)", exponent(times), "", "<= 1.1", shown(times))
+    times = {n: seconds_of_images(n) for n in ((2, 4) if quick else (20, 40, 80))}
+    what = "exponent of time over images (`evaluate`, a trivial network, the start left out)"
+    yield Row(what, exponent(marginal(times)), "", "<= 1.1", shown(times))
+    with tempfile.TemporaryDirectory() as folder:
+        times = {}
+        for n in (5, 10) if quick else (60, 120, 240):
+            folders = write_many(Path(folder) / str(n), n)
+
+            def read(folders: Sequence[Path] = folders) -> None:
+                rows, declared = read_rows(folders)
+                runs = read_runs(rows)
+                averages = Averages(with_methods(rows, runs), declared)
+                list(tables(averages, runs))
+
+            times[n] = medians({"read": read}, 1, warm_up=False)["read"]
+    yield Row(
+        "exponent of time over runs (rows, averages and tables of a report)",
+        exponent(times),
+        "",
+        "<= 1.1",
+        shown(times),
+    )
+
+
+def exponent(times: dict[int, float]) -> float:
+    """Of the power law through the first and the last."""
+    (few, short), *_, (many, long) = times.items()
+    return math.log(long / short) / math.log(many / few)
+
+
+def marginal(times: dict[int, float]) -> dict[int, float]:
+    """Without the time that none would take, by the line through the first two."""
+    (few, short), (more, longer), *_ = times.items()
+    start = short - (longer - short) / (more - few) * few
+    return {n: seconds - start for n, seconds in times.items()}
+
+
+def shown(times: dict[int, float]) -> str:
+    return "s: " + ", ".join(f"{n}: {seconds:.2f}" for n, seconds in times.items())
+
+
+def seconds_of_images(n: int) -> float:
+    with tempfile.TemporaryDirectory() as folder:
+        for k in range(n):
+            pixels = np.random.default_rng(k).integers(0, 256, (64, 64), dtype=np.uint8)
+            Image.fromarray(pixels).save(Path(folder) / f"{k}.png")
+        command = [
+            "-m", "invsmooth.evaluate", "task=denoise", "estimator=identity", "data=folder", f"data.root={folder}",
+            "data.crop=null", "cache=null", "report=false", "attack.n_iter=2", "trainer.progress_bar=false",
+            f"hydra.run.dir={folder}/run",
+        ]  # fmt: skip
+        return start_bench.in_process(command, cwd=ROOT, stderr=subprocess.DEVNULL)[0]
 
 
 def attack_of_default() -> Search:
@@ -245,7 +314,7 @@ def attack_of_default() -> Search:
 
 PARTS: dict[str, Callable[[bool], Iterator[Row]]] = {
     "paths": paths, "certification": certification, "memory": memory, "training": trainings, "figure-1": figure_1,
-    "start": start,
+    "start": start, "scale": scaling,
 }  # fmt: skip
 
 
@@ -284,6 +353,7 @@ def main() -> None:
     keep_memory()
     schema.register()
     logging.getLogger("lightning").setLevel(logging.ERROR)
+    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
     before = json.loads(LAST.read_text())["rows"] if LAST.is_file() else []
     rows: list[Row] = []
     for name in options.only.split(","):
