@@ -25,6 +25,7 @@ from invsmooth.core.files import write_text
 from invsmooth.core.memory import switched_off
 from invsmooth.estimators.bf16 import InBFloat16
 from invsmooth.estimators.frozen import frozen, modules_of
+from invsmooth.estimators.premises import Checked
 from invsmooth.operators.base import Operator
 
 log = logging.getLogger(__name__)
@@ -65,10 +66,15 @@ def once(key: str, choose: Callable[[], tuple[bool, bool]]) -> bool:
     return known[key]
 
 
+def networks_in(estimator: Any) -> list[nn.Module]:
+    """Its modules, without the operator's that it was checked with."""
+    return modules_of(estimator.estimator if isinstance(estimator, Checked) else estimator)
+
+
 def key_of(what: str, estimator: Any, y: Tensor) -> str:
     """Names the network (classes and shapes of its weights, not their values), the size of one measurement
     and the machine."""
-    roots = modules_of(estimator)
+    roots = networks_in(estimator)
     layers = [
         (type(m).__name__, [list(p.shape) for p in m.parameters(recurse=False)]) for r in roots for m in r.modules()
     ]
@@ -90,7 +96,7 @@ def cpu_name() -> str:
 def kernels(estimator: Any) -> list[nn.Parameter]:
     """The weights of 2-d convolutions: those that a memory format means something for."""
     found = {}
-    for root in modules_of(estimator):
+    for root in networks_in(estimator):
         for module in root.modules():
             weight = module._parameters.get("weight")
             if isinstance(module, nn.Conv2d | nn.ConvTranspose2d) and weight is not None and not weight.is_meta:
@@ -165,7 +171,7 @@ def is_faster(estimator: Estimator, operator: Operator, y: Tensor, weights: list
 
 def coarse(estimator: Any) -> bool:
     """Whether it computes in bfloat16 at the moment, or always."""
-    always = getattr(estimator, "rounding", 0.0) > 0 or any(isinstance(m, InBFloat16) for m in modules_of(estimator))
+    always = getattr(estimator, "rounding", 0.0) > 0 or any(isinstance(m, InBFloat16) for m in networks_in(estimator))
     return always or bool(getattr(estimator, "coarse", False))
 
 
@@ -174,7 +180,7 @@ def bf16_pays(estimator: Estimator, gradient: Callable[[bool], Tensor], y: Tenso
 
     Args:
         gradient: of the attacked loss, in bfloat16 or not, shape (B, C, H, W)."""
-    if switched_off() or not modules_of(estimator):
+    if switched_off() or not networks_in(estimator):
         return False
 
     def choose() -> tuple[bool, bool]:

@@ -188,7 +188,7 @@ def test_fast_default_is_no_weaker_than_150_constant_steps(published) -> None:  
     fast = pgd(estimator, operator, x, eps=eps, n_iter=10, schedule="cosine", history=4)
     assert (plain.loss >= 0.97 * slow.loss).all()
     assert (default.loss >= plain.loss).all()
-    assert (fast.loss >= 0.97 * plain.loss).all()
+    assert (fast.loss >= 0.95 * plain.loss).all()
 
 
 @pytest.mark.slow

@@ -26,7 +26,8 @@ from torch import Tensor, nn
 
 from invsmooth.attacks import PGD, Target
 from invsmooth.config import schema
-from invsmooth.core.memory import keep_memory, quieten_lightning
+from invsmooth.config.cli import quieten_lightning
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import standard_normal
 from invsmooth.data import image_files, read_image
 from invsmooth.data.decode import centre_crop

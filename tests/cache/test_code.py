@@ -148,7 +148,7 @@ def test_all_of_this_package_counts(package: Path, monkeypatch: pytest.MonkeyPat
 def test_a_line_of_code_counts_and_a_comment_does_not(package: Path) -> None:
     path = package / "core" / "rng.py"
     text = path.read_text()
-    line = "    numbers = torch.empty(2 * len(radius))\n"
+    line = "    numbers = torch.empty(bits.shape, dtype=torch.float32, device=bits.device)\n"
     assert line in text
     before = code.source_key.__wrapped__(path)
     path.write_text(text.replace(line, f"{line}    # numbers = 0.5 * numbers\n"))

@@ -24,14 +24,15 @@ class Command:
     def __init__(self, folder: Path, *arguments: str, wait_for: str, number: int, module: str = "train") -> None:
         folder.mkdir(exist_ok=True)
         log = folder / "out.txt"
-        # A shell's background job ignores SIGINT, and its children do so, too.
-        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        # A shell's background job ignores SIGINT, nohup SIGHUP, and their children do so, too.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler), signal.signal(signal.SIGHUP, signal.SIG_DFL)
         with log.open("w") as out:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"invsmooth.{module}", *arguments],
                 cwd=folder, stdout=out, stderr=subprocess.STDOUT, env=os.environ | {"OMP_NUM_THREADS": "1"},
             )  # fmt: skip
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, before[0])
+        signal.signal(signal.SIGHUP, before[1])
         try:
             until = time.monotonic() + 150
             while wait_for not in log.read_text():

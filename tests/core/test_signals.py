@@ -15,7 +15,11 @@ from invsmooth.core.signals import Interrupted, Obedience
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:
-    start = "import os, signal, sys, time\nfrom invsmooth.core.signals import SIGNALS, Interrupted\nSIGNALS.install()\n"
+    # The children of a shell's background job ignore SIGINT.
+    start = (
+        "import os, signal, sys, time\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n"
+        "from invsmooth.core.signals import SIGNALS, Interrupted\nSIGNALS.install()\n"
+    )
     return subprocess.run([sys.executable, "-c", start + code], capture_output=True, text=True, timeout=60, check=False)
 
 

@@ -14,7 +14,8 @@ from invsmooth.records.rows import read_rows
 from tests.config.test_config import config
 
 TINY = [
-    "task=cs", "estimator.n_phases=2", "estimator.channels=4", "task.batch_size=4", "data.crop=33", "data.limit=1",
+    "task=cs", "scale=paper", "estimator.n_phases=2", "estimator.channels=4", "task.batch_size=4", "data.crop=33",
+    "data.limit=1",
     "algo=smt_grad", "algo.n_samples=2", "algo.t_step=2", "trainer.max_steps=6", "trainer.progress_bar=false",
     "trainer.num_threads=1", "attack.n_iter=1", "attack.eps=[0,0.05,2]", "attack.check_samples=0", "certify.n_samples=20",
     "certify.sigma=[12,25]", "certify.certifiers=[discrepancy,error]", "certify.files=false",
