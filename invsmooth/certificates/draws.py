@@ -19,7 +19,7 @@ from invsmooth.operators.base import Operator
 
 T = TypeVar("T")
 
-PIXELS_PER_CHUNK = {"cpu": 2**19, "cuda": 2**23}  # Of network input: 8 images of 256 x 256 fill a CPU, not a GPU
+PIXELS_PER_CHUNK = {"cpu": 2**18, "cuda": 2**23}  # Of network input: 4 images of 256 x 256 fill a CPU, not a GPU
 
 ImageKeys = Sequence[str | int]  # The name of each image, which seeds its noise, whatever the batch
 

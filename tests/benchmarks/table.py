@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from invsmooth.attacks import Search, attack, pgd
 from invsmooth.attacks.attack import Precision
 from invsmooth.certificates import Discrepancy, Error, Mean, Radius, Smoothing, certify, certify_all
+from invsmooth.certificates.draws import PIXELS_PER_CHUNK
 from invsmooth.config import parts, schema
 from invsmooth.config.schema import OPEN
 from invsmooth.core.memory import keep_memory
@@ -156,7 +157,7 @@ def certification_of(name: str, net: nn.Module, operator: Operator, side: int, n
     net.eval()
     x = torch.rand(1, 1, side, side)
     y = operator.A(x)
-    batch = y.expand(max(1, min(n, 2**19 // side**2)), *y.shape[1:]).contiguous()
+    batch = y.expand(max(1, min(n, PIXELS_PER_CHUNK["cpu"] // side**2)), *y.shape[1:]).contiguous()
     certifiers = Discrepancy(), Error(), Radius(threshold=0.01), Mean(n_centre=n // 5)
 
     def bare() -> None:
