@@ -24,6 +24,9 @@ from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
 from invsmooth.operators.measurement import Setting, measure
 
+PIXELS_AT_A_TIME = {"cpu": 2**19, "cuda": 2**21}
+"""Pixels whose graph is held at a time, where no chunk size is given. ISTA-Net++ as published takes about 12 GB for 2^19:
+the 15 draws of 64 patches of 33 x 33 at once would take 25."""
 FITTED = 40_000_000
 """Pixels of the patches that a closed-form fit takes."""
 
@@ -216,6 +219,11 @@ class ReconstructionModule(L.LightningModule):
         for name in self.carried:
             value = checkpoint.get(name)
             setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else None)
+
+
+def draws_that_fit(x: Tensor, n_samples: int) -> int:
+    """Draws of each patch of a batch x (B, C, H, W) at a time, by PIXELS_AT_A_TIME; at least one."""
+    return max(1, min(n_samples, PIXELS_AT_A_TIME.get(x.device.type, 2**21) // x.numel()))
 
 
 def peak_memory_mb(device: torch.device) -> float:

@@ -15,7 +15,7 @@ from invsmooth.core.parameters import Count, NotNegative, Positive, Whole, check
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
 from invsmooth.training.adv import Adv, Init
-from invsmooth.training.backbone import ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import ReconstructionModule, TrainingSetup, draws_that_fit
 
 
 class SmtAdv(Adv):
@@ -31,7 +31,8 @@ class SmtAdv(Adv):
         smoothing: see :class:`invsmooth.attacks.SmoothedError`.
         antithetic: draws in pairs delta, -delta (the last one of an odd number has no partner).
             What f does linearly to the noise cancels in the mean: fewer draws do.
-        chunk_size: draws at a time in the attack, which bounds its memory; None for all.
+        chunk_size: draws at a time in the attack, which bounds its memory; None for as many as
+            :func:`invsmooth.training.backbone.draws_that_fit` says.
     Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("smt_adv", order=3, smooths=True)
@@ -55,10 +56,11 @@ class SmtAdv(Adv):
         })  # fmt: skip
         self.sigma, self.n_samples, self.smoothing = sigma, n_samples, smoothing
         self.noise, self.chunk_size, self.antithetic = noise, chunk_size, antithetic
+        self.at_a_time = chunk_size or n_samples  # what it was in the last batch
 
     @property
     def evals_per_batch(self) -> int:
-        twice = self.smoothing == "mean" and (self.chunk_size or self.n_samples) < self.n_samples
+        twice = self.smoothing == "mean" and self.at_a_time < self.n_samples
         update = 1 if self.noise == "fresh" else self.n_samples
         return self.search.n_iter * self.n_samples * (2 if twice else 1) + update + (self.init == "residual")
 
@@ -72,7 +74,8 @@ class SmtAdv(Adv):
             noise = self.draw((len(x), drawn, *x.shape[1:]), "delta", step).to(x)
             return torch.cat([noise, -noise], 1)[:, : self.n_samples] if self.antithetic else noise
 
-        return SmoothedError(self.estimator, operator, x, b, self.sigma, draw, self.smoothing, self.chunk_size)
+        self.at_a_time = self.chunk_size or draws_that_fit(x, self.n_samples)
+        return SmoothedError(self.estimator, operator, x, b, self.sigma, draw, self.smoothing, self.at_a_time)
 
     def accumulate_gradients(self, x: Tensor, b: Tensor, operator: LinearOperator, update: int) -> Tensor:
         if self.noise == "fresh":

@@ -10,7 +10,7 @@ from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.parameters import Count, NotNegative, check_parameters
 from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator
-from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
+from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup, draws_that_fit
 
 
 class SmtGrad(AlgorithmMixin):
@@ -26,7 +26,8 @@ class SmtGrad(AlgorithmMixin):
         sigma: sigma_max, [0, 1] pixel scale.
         n_samples: draws S for each optimiser step.
         t_step: T_step, noise levels and optimiser steps for each batch.
-        chunk_size: draws at a time with ``"gradient"``; None for all.
+        chunk_size: draws at a time with ``"gradient"``; None for as many as
+            :func:`invsmooth.training.backbone.draws_that_fit` says.
     Raises: ValueError: a parameter outside its range."""
 
     declared: ClassVar = AlgorithmDeclaration("smt_grad", order=4, smooths=True)
@@ -51,7 +52,8 @@ class SmtGrad(AlgorithmMixin):
         sigma = (update + 1) / self.updates_per_batch * self.sigma
         noise = self.draw((len(x), self.n_samples, *x.shape[1:]), "delta", update).to(x)
         total = x.new_zeros(())
-        at_a_time = self.chunk_size if self.chunk_size and self.smoothing == "gradient" else self.n_samples
+        fit = self.chunk_size or draws_that_fit(x, self.n_samples)
+        at_a_time = fit if self.smoothing == "gradient" else self.n_samples
         for part in noise.split(at_a_time, dim=1):
             n_draws = part.shape[1]
             y = operator.A((x[:, None] + sigma * part).flatten(0, 1)) + b.repeat_interleave(n_draws, dim=0)

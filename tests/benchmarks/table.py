@@ -137,7 +137,9 @@ def gradients_of(name: str, net: nn.Module, operator: Operator, side: int, n: in
     found["the paper's way"] *= (3 * steps + CHECKS + 1) / (3 * steps)
     ours = found.pop("ours")
     for label, seconds in found.items():
-        note = f"ours {1000 * ours / (steps + (CHECKS + 1) / 3):.0f} ms a gradient; checks and the last loss are taken out"
+        note = (
+            f"ours {1000 * ours / (steps + (CHECKS + 1) / 3):.0f} ms a gradient; checks and the last loss are taken out"
+        )
         yield Row(f"{name}: {steps} gradients of an attack, {label} / ours", seconds / ours, "×", note=note)
 
 

@@ -86,7 +86,8 @@ def test_the_cost_that_is_planned_is_what_it_takes(run: Runs, certify: str, more
     assert not any(cost.cached for cost in plan.costs)
     assert (plan.cells, plan.done) == (2 * 2 * 2 * 2 * (4 if certify == "all" else 1), 0)
     folder = run(*grid)
-    assert planned == pytest.approx(run.images - PROBES, rel=0.01)
+    # The memory formats are compared once for a network and size.
+    assert planned == pytest.approx(run.images - PROBES, rel=0.01, abs=12)
     assert len(rows(folder)) == plan.cells
     after = run.plan(*grid)
     assert (after.done, after.costs) == (plan.cells, [])
