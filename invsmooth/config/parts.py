@@ -7,6 +7,7 @@ import difflib
 import functools
 import inspect
 import json
+import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
@@ -56,7 +57,8 @@ def plain_value(node: DictConfig, key: str) -> Any:
 
 
 def signature(kind: Callable[..., Any]) -> Mapping[str, inspect.Parameter]:
-    if getattr(getattr(kind, "__init__", None), "__module__", "") == "torch.nn.modules.module":
+    nn = sys.modules.get("torch.nn")  # not imported for --help
+    if nn is not None and getattr(kind, "__init__", None) is nn.Module.__init__:  # which torch.compile replaces
         return {}  # a module without parameters; torch's own __init__ does not say so
     try:
         return inspect.signature(kind).parameters

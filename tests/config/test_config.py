@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ from hydra import compose, initialize_config_module
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from torch import nn
 
 import invsmooth
 from invsmooth.certificates.certifier import Certifier
@@ -17,6 +19,7 @@ from invsmooth.config.parts import build, load_class, options, packaged, paramet
 from invsmooth.config.schema import OPEN
 from invsmooth.config.validate import validate
 from invsmooth.core.errors import ConfigError
+from invsmooth.operators import Identity
 from invsmooth.pipeline.build import build_estimator, build_evaluation, build_module, build_settings
 
 CONF = Path(invsmooth.__file__).parent / "conf"
@@ -424,6 +427,17 @@ def test_every_free_parameter_of_ours_is_a_key_of_its_option(group: str) -> None
         assert names <= {*map(str, node), *inherited}, option
         for key in names & set(map(str, node)) - presets:
             assert node[key] == signature(kind)[key].default, f"{option}: {key}"
+
+
+def test_a_module_without_parameters_takes_none_also_after_torch_compile(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert signature(Identity) == {}
+    own = nn.Module.__init__
+
+    def tagging(self: nn.Module, *arguments: Any, **keywords: Any) -> None:  # as torch.compile does
+        own(self, *arguments, **keywords)
+
+    monkeypatch.setattr(nn.Module, "__init__", tagging)
+    assert signature(Identity) == {}
 
 
 def test_a_class_of_the_users_in_each_group() -> None:
