@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from hydra.core.config_store import ConfigStore
-from omegaconf import MISSING, OmegaConf
+from omegaconf import MISSING
 
-from invsmooth.config import hints
-from invsmooth.config.job_folder import job_label, token
+from invsmooth.config import hints, resolvers
 from invsmooth.config.parts import options
-from invsmooth.config.scale import AUTO, by_algo, by_scale
-from invsmooth.core.devices import accelerator, gpu_count
+from invsmooth.config.scale import AUTO
 from invsmooth.core.parameters import Count, NotNegative, Positive, Whole
 from invsmooth.core.units import Units
 
@@ -300,12 +298,4 @@ def register() -> None:
         ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
     ):  # fmt: skip
         store.store(group=group, name=f"base_{name}", node=node)
-    # What has norm a on an image of side m has norm a · p / m, in the mean, on a patch of side p.
-    OmegaConf.register_new_resolver("on_patch", lambda a, m, p: None if a is None else float(a) * p / m, replace=True)
-    # Cached like Hydra's now: one value for a whole sweep, which its jobs take with them to other processes.
-    OmegaConf.register_new_resolver("token", token, use_cache=True, replace=True)
-    OmegaConf.register_new_resolver("job_label", job_label, replace=True)
-    OmegaConf.register_new_resolver("gpu_count", gpu_count, replace=True)
-    OmegaConf.register_new_resolver("accelerator", accelerator, replace=True)
-    OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
-    OmegaConf.register_new_resolver("by_algo", by_algo, replace=True)
+    resolvers.register()

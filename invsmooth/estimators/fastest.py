@@ -7,6 +7,7 @@ the environment switches all of this off."""
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
 import os
@@ -55,12 +56,13 @@ def once(key: str, choose: Callable[[], tuple[bool, bool]]) -> bool:
     whether later processes are told."""
     if key not in known:
         with suppress(OSError, ValueError, AttributeError):  # damaged: written anew
-            known.update({k: v for k, v in json.loads(choices_file().read_text()).items() if k not in known})
+            told = json.loads(choices_file().read_text()).items()
+            known.update({k: v for k, v in told if isinstance(v, bool) and k not in known})
     if key not in known:
-        known[key], told = choose()
+        known[key], tell = choose()
         log.debug("fastest path: %s: %s", key, known[key])
         with suppress(OSError):  # without a home it is measured again by the next process
-            if told:
+            if tell:
                 choices_file().parent.mkdir(parents=True, exist_ok=True)
                 write_text(choices_file(), json.dumps(known, indent=1))
     return known[key]
@@ -85,6 +87,7 @@ def key_of(what: str, estimator: Any, y: Tensor) -> str:
     return f"{what} {names} {tuple(y.shape[1:])} {content_key([layers, more])}"
 
 
+@functools.cache
 def cpu_name() -> str:
     with suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():

@@ -111,7 +111,7 @@ def test_a_choice_is_made_once_and_kept(home: Path, monkeypatch: pytest.MonkeyPa
     assert json.loads((home / "invsmooth" / "fastest.json").read_text()) == {"a": False}
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"a": '])
+@pytest.mark.parametrize("content", ["", "[]", '{"a": ', '{"a": "no"}'])
 def test_a_damaged_file_of_choices_is_replaced(home: Path, content: str) -> None:
     fastest.choices_file().parent.mkdir()
     fastest.choices_file().write_text(content)
