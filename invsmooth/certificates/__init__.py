@@ -1,8 +1,9 @@
 """Certificates by randomized smoothing and by Lipschitz constants. Each name is imported on its first use: scipy.stats
 takes most of a second, torch more, and bounds from numbers need no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from invsmooth.core.late import late
 
 if TYPE_CHECKING:
     from invsmooth.certificates.best import Best, BestCertificate
@@ -59,10 +60,7 @@ __all__ = [
 ]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
+__getattr__ = late(__name__, MODULES)
 
 
 def __dir__() -> list[str]:

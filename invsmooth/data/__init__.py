@@ -1,7 +1,8 @@
 """Data sets as Lightning datamodules. Each name is imported on its first use: listing data sets needs no torch."""
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from invsmooth.core.late import late
 
 if TYPE_CHECKING:
     from invsmooth.data.arrays import ImageArrays, in_memory, load
@@ -20,10 +21,7 @@ __all__ = ["DataSet", "ImageArrays", "default_root", "find_splits", "image_files
            "read_image"]  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name not in MODULES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{MODULES[name]}"), name)
+__getattr__ = late(__name__, MODULES)
 
 
 def __dir__() -> list[str]:
