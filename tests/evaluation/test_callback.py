@@ -170,3 +170,18 @@ def test_rows_have_the_columns_of_the_schema_and_of_the_certifiers(net, measured
     rows, declared = read_rows([tmp_path])
     assert list(rows.columns) == [*SCHEMA.names, "certified_psnr", "folder"]
     assert declared.certifiers == {"error": evaluation.certifiers[0].declared}
+
+
+def test_attacks_and_draws_of_another_precision_are_not_reused(net, measured, tmp_path: Path) -> None:
+    """They are cached on their own, beside the rows."""
+    rows = {}
+    for name, folder in (("alone", None), ("after float32", tmp_path / "cache")):
+        for precision in ("fp32", "bf16") if folder else ("bf16",):
+            evaluation = settings("error", "mean", n_samples=30, check_samples=0, files=False, precision=precision)
+            run = tmp_path / name / precision
+            run.mkdir(parents=True)
+            callback = EvaluationCallback(run, cache_of(evaluation, net, folder), [SETTING])
+            rows[name, precision] = run_test(EvaluationModule(net, [SETTING]), callback, measured)
+    columns = ["bound", "psnr_attacked", "psnr_clean"]
+    pd.testing.assert_frame_equal(rows["alone", "bf16"][columns], rows["after float32", "bf16"][columns])
+    assert not rows["after float32", "fp32"]["bound"].equals(rows["after float32", "bf16"]["bound"])
