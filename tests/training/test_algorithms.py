@@ -13,7 +13,7 @@ from invsmooth.attacks import SmoothedError
 from invsmooth.estimators import ISTANetPP
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian, Identity
-from invsmooth.training.jcb import automatic_beta, power_iteration
+from invsmooth.training.jcb import automatic_beta, direction_of, power_iteration
 from tests.attacks.oracles import worst_case
 from tests.training.toys import SETTINGS, Gain, alone
 
@@ -177,6 +177,26 @@ def test_jacobian_penalty_of_the_worst_patch_is_the_largest_of_all(n_iter: int) 
     gradients = torch.autograd.grad(expected, list(net.parameters()), allow_unused=True)
     for parameter, gradient in zip(net.parameters(), gradients, strict=True):
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-6, atol=1e-10)
+
+
+@pytest.mark.parametrize("autocast", [False, True])
+def test_direction_of_the_next_start_is_that_of_the_jacobian(autocast: bool) -> None:
+    torch.manual_seed(0)
+    net, operator = ISTANetPP(2, 8), BlockGaussian(0.5)
+    x = torch.rand(6, 1, 33, 33)
+    v = torch.randn_like(x)
+    v /= v.flatten(1).norm(dim=1).view(-1, 1, 1, 1)
+
+    def reconstruct(z: Tensor) -> Tensor:
+        return net(operator.A(z), operator)
+
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+        expected = torch.func.jvp(reconstruct, (x,), (v,))[1]
+        found = direction_of(reconstruct, x, reconstruct(x), v)
+    if autocast:  # a difference would be lost in the rounding of bfloat16
+        assert torch.equal(found, expected)
+    else:
+        assert float((found - expected).norm() / expected.norm()) < 0.02
 
 
 def test_frobenius_norm_by_hutchinson() -> None:
