@@ -10,7 +10,7 @@ GPU_OUT ?= outputs/gpu.json
 RAY_STAMP := .venv-ray/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-certify bench-data bench-training bench-report bench-published gpu counterexample overview radii clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-commands bench-certify bench-data bench-training bench-report bench-published gpu counterexample overview radii clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -49,6 +49,9 @@ lint: $(STAMP) ## ruff and mypy
 
 bench: $(STAMP) ## the table of docs/performance.md on this machine; DEVICE=cuda: that of a GPU (half an hour)
 	@if [ "$(DEVICE)" = cuda ]; then $(BIN)/python -m tests.benchmarks.gpu --out $(GPU_OUT); else $(BIN)/python -m tests.benchmarks.table --write; fi
+
+bench-commands: $(STAMP) ## minutes of the ten commands, five algorithms and two tasks (three hours)
+	$(BIN)/python -m tests.benchmarks.commands --write
 
 bench-certify: $(STAMP) ## certificates against plain forward passes; the memory settings (ten minutes)
 	$(BIN)/python -m tests.benchmarks.certify

@@ -18,7 +18,6 @@ from invsmooth.metrics import mse
 from invsmooth.operators.base import LinearOperator, Operator
 from invsmooth.training.backbone import AlgorithmMixin, ReconstructionModule, TrainingSetup
 
-
 # l2 length of the step of a difference quotient. In float32 the quotient of a trained network is 1 % off (l2), half by
 # rounding and half by the kinks of relu.
 STEP = {torch.float32: 2e-3, torch.float64: 1e-6}
