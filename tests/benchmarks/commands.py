@@ -1,6 +1,6 @@
 """``make bench-commands``: minutes of ``python -m invsmooth.train algo=A task=T scale=small``, start to report.
 
-Five algorithms, both tasks, each from nothing (a cache of its own) with all cores. Each result is saved when it is there
+Five algorithms, both tasks, each from nothing (a cache of its own); *load*: of the machine in the last 15 minutes. Each result is saved when it is there
 (outputs/bench/commands.json); a second call makes what is missing. ``--only cs_ord,…``: these alone, again. ``--write``
 renews the table in docs/performance.md."""
 
@@ -28,13 +28,13 @@ OUT = Path("outputs/bench")
 NAMES = [f"{task}_{algo}" for task, algo in product(("denoise", "cs"), ALGORITHMS)]
 
 
-def measure(name: str) -> dict[str, Any]:
+def measure(name: str, threads: int) -> dict[str, Any]:
     task, _, algo = name.partition("_")
     folder = OUT / "commands" / name
     shutil.rmtree(folder, ignore_errors=True)
     command = [
         sys.executable, "-m", "invsmooth.train", f"algo={algo}", f"task={task}", "scale=small", f"cache={folder}/cache",
-        f"hydra.run.dir={folder}/run",
+        f"hydra.run.dir={folder}/run", f"trainer.num_threads={threads}",
     ]  # fmt: skip
     folder.mkdir(parents=True)
     clock, started = time.perf_counter(), time.time()
@@ -42,30 +42,33 @@ def measure(name: str) -> dict[str, Any]:
         subprocess.run(command, check=True, stdout=log, stderr=subprocess.STDOUT)
     minutes = (time.perf_counter() - clock) / 60
     trained = ((folder / "run/checkpoints/last.ckpt").stat().st_mtime - started) / 60
-    load = os.getloadavg()[2]  # of the last 15 minutes
-    return {"minutes": minutes, "training": trained, "load": load, "date": str(date.today()), "machine": machine()}
+    found = {"minutes": minutes, "training": trained, "threads": threads, "load": os.getloadavg()[2]}
+    return found | {"date": str(date.today()), "machine": machine()}
 
 
 def table(found: dict[str, Any]) -> str:
     abouts = sorted({f"{f['date']}, {f['machine']}" for f in found.values()})
     lines = [f"`make bench-commands`, {'; '.join(abouts)}.", ""]
-    lines += ["| command | minutes | of them training | load |", "| --- | --- | --- | --- |"]
+    lines += ["| command | minutes | of them training | threads | load |", "| --- | --- | --- | --- | --- |"]
     for name in filter(found.__contains__, NAMES):
         task, _, algo = name.partition("_")
         f = found[name]
-        lines.append(f"| `algo={algo} task={task}` | {f['minutes']:.1f} | {f['training']:.1f} | {f['load']:.1f} |")
+        lines.append(
+            f"| `algo={algo} task={task}` | {f['minutes']:.1f} | {f['training']:.1f} | {f['threads']} | {f['load']:.1f} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--only", default="")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--write", action="store_true")
     options = parser.parse_args()
     kept = OUT / "commands.json"
     found: dict[str, Any] = json.loads(kept.read_text()) if kept.is_file() else {}
     for name in options.only.split(",") if options.only else [n for n in NAMES if n not in found]:
-        found[name] = measure(name)
+        found[name] = measure(name, options.threads)
         print(f"{name}: {found[name]['minutes']:.1f} minutes (asked: {ASKED})", flush=True)
         kept.parent.mkdir(parents=True, exist_ok=True)
         kept.write_text(json.dumps(found, indent=1))
