@@ -1,8 +1,8 @@
 """``make bench-commands``: minutes of ``python -m invsmooth.train algo=A task=T scale=small``, start to report.
 
-Five algorithms, both tasks, each from nothing (a cache of its own); *load*: of the machine in the last 15 minutes. Each result is saved when it is there
-(outputs/bench/commands.json); a second call makes what is missing. ``--only cs_ord,…``: these alone, again. ``--write``
-renews the table in docs/performance.md."""
+Five algorithms, both tasks, each from nothing (a cache of its own). *load* is that of the machine in the last 15 minutes.
+Each result is saved when it is there (outputs/bench/commands.json); a second call makes what is missing.
+``--only cs_ord,…``: these alone, again. ``--write`` renews the table in docs/performance.md."""
 
 from __future__ import annotations
 
