@@ -244,6 +244,7 @@ class Run:
     sweep: Annotated[str, hints.one_of("run", "plan")] = "run"
     resume: hints.File = None  # train: a checkpoint to go on from
     ckpt: hints.File = None  # evaluate: the trained network; train: weights to start from
+    ckpt_prefix: str | None = None  # use the weights in ckpt whose name starts so, without it; null: all
     # Modules whose classes checkpoints may name, beside that of estimator._target_.
     trust: hints.Modules = field(default_factory=list)
 
@@ -275,6 +276,7 @@ class Audit:
     seed: int = 0
     report: bool = True  # table and figure at the end
     ckpt: hints.File = None  # the network to audit; null: the estimator as it is built
+    ckpt_prefix: str | None = None  # use the weights in ckpt whose name starts so, without it; null: all
     trust: hints.Modules = field(default_factory=list)  # modules whose classes checkpoints may name
 
 

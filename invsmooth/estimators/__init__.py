@@ -1,6 +1,6 @@
 """Reconstruction networks and estimators: estimator(y, operator) -> x_hat."""
 
-from invsmooth.estimators.adapters import as_estimator
+from invsmooth.estimators.adapters import Denoiser, as_estimator
 from invsmooth.estimators.checkpoint import load_checkpoint
 from invsmooth.estimators.crr import CRR
 from invsmooth.estimators.dpdnn import DPDNN
@@ -18,6 +18,7 @@ __all__ = [
     "DPDNN",
     "LMMSE",
     "TV",
+    "Denoiser",
     "Equilibrium",
     "Estimator",
     "ISTANetPP",

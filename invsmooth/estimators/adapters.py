@@ -43,6 +43,20 @@ def as_estimator(method: nn.Module | Callable[..., Tensor], *, sigma: float | No
     return method if kind == "operator" and isinstance(method, nn.Module) else Adapted(method, kind, sigma)
 
 
+def adapted_to_y(module: nn.Module) -> nn.Module:
+    """``module`` as an estimator if it takes measurements alone, ``module(y)``; else as it is."""
+    signature = inspect.signature(module.forward)
+    return Adapted(module, "y", None) if takes(signature, 1) and not takes(signature, 2) else module
+
+
+def takes(signature: inspect.Signature, count: int) -> bool:
+    try:
+        signature.bind(*[None] * count)
+    except TypeError:
+        return False
+    return True
+
+
 class Adapted(nn.Module):
     """``method`` as an estimator; see :func:`as_estimator`."""
 
@@ -56,6 +70,16 @@ class Adapted(nn.Module):
         if self.kind == "operator":
             return self.method(y, operator)
         return self.method(y) if self.kind == "y" else self.method(y, self.sigma)
+
+
+class Denoiser(Adapted):
+    """``method(y, sigma)`` as an estimator: ``estimator=denoiser`` of a config.
+
+    Args:
+        sigma: the noise level that ``method`` is told, in its own unit."""
+
+    def __init__(self, method: nn.Module, sigma: float) -> None:
+        super().__init__(method, "sigma", sigma)
 
 
 def kind_of(method: Callable[..., Tensor]) -> str:

@@ -7,7 +7,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,11 @@ from torch import Tensor, nn
 
 from invsmooth.core.errors import CheckpointError
 from invsmooth.core.trust import make_module, refused
+from invsmooth.estimators.adapters import adapted_to_y
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.fill import SPARE, at_most, check_fit, check_tensors, filled, outlined
 from invsmooth.estimators.istanetpp import ISTANetPP
+from invsmooth.estimators.weights import ADAPTED, SUFFIX, read_safetensors
 
 # What a checkpoint needs, beside the estimator, for a training to go on from it.
 OF_A_TRAINING: dict[str, type] = {
@@ -26,6 +28,11 @@ OF_A_TRAINING: dict[str, type] = {
     "lr_schedulers": list, "loops": dict, "callbacks": dict,
 }  # fmt: skip
 MOST_WITHOUT_WEIGHTS = 2**24  # numbers that an estimator without weights may hold in buffers
+ISTANETPP, DPDNN_PYTORCH = PUBLISHED = (
+    "condition.fc1.weight",
+    "Feature_Encoder1_fe.0.weight",
+)  # a name that tells them
+RECORDED = ("estimator", "operator", "choices", "names")  # keys of hyper_parameters in a checkpoint of ours
 PREFIX = "estimator."  # of the estimator's weights in a checkpoint of ours
 
 
@@ -45,9 +52,11 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
 
 
 def read(path: Path) -> Mapping[Any, Any]:
-    """What a torch file holds; no code in it runs."""
+    """What a torch or safetensors file holds; no code in it runs."""
     if not os.path.isfile(path):  # False, too, for what is no name of a file
         raise FileNotFoundError(f"there is no checkpoint file at {path}")
+    if path.suffix == SUFFIX:
+        return read_safetensors(path)
     try:
         if zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
@@ -62,11 +71,26 @@ def read(path: Path) -> Mapping[Any, Any]:
         why = f"it is damaged, or no torch file ({type(error).__name__})"
         # torch's own message goes on to say how to run the code in the file.
         if isinstance(error, pickle.UnpicklingError) and (found := re.search(r"GLOBAL (\S+)", str(error))):
-            why = f"it holds {found[1]}, and only tensors and plain values are read"
+            why = (
+                f"it holds {found[1]}, and only tensors and plain values are read; where you trust the file, save its "
+                "weights alone: torch.save(network.state_dict(), PATH)"
+            )
         raise refused(path, f"cannot be read as a torch checkpoint: {why}") from error
     if not isinstance(content, Mapping):
         raise refused(path, f"holds a {type(content).__name__}, not a checkpoint or a state dict")
     return content
+
+
+def is_ours(content: Mapping[Any, Any]) -> bool:
+    """Whether a file says that it is a checkpoint of ``invsmooth.train``. Lightning writes ``hyper_parameters`` into the
+    checkpoints of other programs, too."""
+    saved = content.get("hyper_parameters", content)
+    others = isinstance(saved, Mapping) and len(saved) > 0 and saved.keys().isdisjoint(RECORDED)
+    return "hyper_parameters" in content and not others
+
+
+def is_published(content: Mapping[Any, Any]) -> bool:
+    return any(str(k).removeprefix("module.") in PUBLISHED for k in content)
 
 
 def estimator_in(content: Mapping[Any, Any], path: Path, trust: Sequence[str]) -> nn.Module:
@@ -77,14 +101,23 @@ def estimator_in(content: Mapping[Any, Any], path: Path, trust: Sequence[str]) -
         if not isinstance(state, Mapping):
             raise refused(path, f"holds a {type(state).__name__} in the place of the weights (state_dict)")
         own = {k.removeprefix(PREFIX): v for k, v in named(state, path).items() if k.startswith(PREFIX)}
-        return filled(lambda: make_module(saved["estimator"], trust, path), own, path, trust)
+        return filled(maker(saved["estimator"], own, trust, path), own, path, trust)
     state = {k.removeprefix("module."): v for k, v in named(content, path).items()}
-    if "condition.fc1.weight" in state:
+    if ISTANETPP in state:
         return istanetpp_from_published(state, path)
-    if "Feature_Encoder1_fe.0.weight" in state:
+    if DPDNN_PYTORCH in state:
         return dpdnn_from_published(state, path)
     keys = ", ".join(list(state)[:5]) or "nothing"
-    raise refused(path, f"is no checkpoint of invsmooth, ISTA-Net++ or DPDNN; it begins with: {keys}")
+    raise refused(
+        path, f"is no checkpoint of invsmooth, ISTA-Net++ or DPDNN; it begins with: {keys}. For weights of another network "
+        "name the network: estimator=custom estimator._target_=package.Class",
+    )  # fmt: skip
+
+
+def maker(description: object, names: Collection[str], trust: Sequence[str], source: Path) -> Callable[[], nn.Module]:
+    """Makes the described module; as an estimator if the weights ``names`` are those of one that takes y alone."""
+    adapted = all(name.startswith(ADAPTED) for name in names)
+    return lambda: (adapted_to_y if adapted else lambda module: module)(make_module(description, trust, source))
 
 
 def named(state: Mapping[Any, Any], path: Path) -> dict[str, Any]:
@@ -98,17 +131,17 @@ def from_description(description: object, path: Path, *, trust: Sequence[str] = 
     """An estimator without weights, in eval mode, from the class and parameters that a file names.
     Raises: CheckpointError: see :func:`invsmooth.core.trust.make_module`; or it has weights after all."""
     with at_most(0, path):
-        outline = outlined(lambda: make_module(description, trust, path), trust)
+        outline = outlined(maker(description, (), trust, path), trust)
     if sum(b.numel() for b in outline.buffers()) > MOST_WITHOUT_WEIGHTS:
         raise refused(path, f"describes an estimator with more than {MOST_WITHOUT_WEIGHTS} numbers, but no weights")
-    return make_module(description, trust, path).eval()
+    return maker(description, (), trust, path)().eval()
 
 
 def check_reloads(description: object, estimator: nn.Module, trust: Sequence[str]) -> None:
     """Raises: CheckpointError: the description in the checkpoints of a training does not rebuild the network."""
     source, state = Path("a checkpoint"), estimator.state_dict()
     with at_most(2 * len(state) + SPARE, source):
-        outline = outlined(lambda: make_module(description, trust, source), trust)
+        outline = outlined(maker(description, state, trust, source), trust)
     check_fit(outline.state_dict(), state, source)
 
 

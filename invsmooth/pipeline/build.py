@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -21,14 +23,17 @@ from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError, PremiseError
+from invsmooth.core.files import replaced
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import default_root, find_splits, load
 from invsmooth.data.datamodule import ImageDataModule, PatchSettings
 from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
-from invsmooth.estimators.checkpoint import check_reloads, check_resumable
+from invsmooth.estimators.adapters import SIGMA_NAMES, adapted_to_y
+from invsmooth.estimators.checkpoint import PREFIX, check_reloads, check_resumable, is_ours, is_published, read
 from invsmooth.estimators.fill import check_fit
+from invsmooth.estimators.weights import load_weights, state_in
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator, as_operator
@@ -64,14 +69,16 @@ def build_settings(node: DictConfig) -> list[Setting]:
 
 def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     """To train: the network that the config describes, with the weights in ``ckpt`` to start from.
-    To evaluate: the network in ``ckpt``, whatever the config says.
+    To evaluate: the network in ``ckpt``, whatever the config says; or that of the config, with the weights in ``ckpt``,
+    if the file has weights alone.
 
     Raises:
         ConfigError: it cannot be built, is no torch module, or could not be loaded again.
         CheckpointError: ``ckpt`` or ``resume`` cannot be used, or does not fit."""
-    # Who names the estimator's class on the command line may have it imported for a file, too.
-    trust = [*cfg.trust, str(cfg.estimator._target_).rpartition(".")[0]]
-    if cfg.ckpt is not None and not trains:
+    # Who names the classes of an estimator on the command line may have them imported for a file, too.
+    trust = [*cfg.trust, *(target.rpartition(".")[0] for target in targets(plain(cfg.estimator)))]
+    weights_alone = has_weights_alone(cfg)
+    if cfg.ckpt is not None and not trains and not weights_alone:
         return load_checkpoint(cfg.ckpt, trust=trust)
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
@@ -80,14 +87,18 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     if not isinstance(estimator, nn.Module):
         found = f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}"
         raise ConfigError(f"{found}, no torch module")
-    if trains:
+    estimator = adapted_to_y(estimator)
+    check_told(estimator, cfg)
+    if trains or weights_alone:
         try:
             check_reloads(describe_estimator(cfg.estimator), estimator, trust)
         except CheckpointError as error:
             raise ConfigError(f"estimator: it could be trained, but not loaded again: {error}") from error
     if trains and cfg.resume is not None:
         check_resumable(Path(cfg.resume), estimator, trust)
-    if cfg.ckpt is not None:
+    if weights_alone:
+        load_weights(estimator, state_in(read(Path(cfg.ckpt)), Path(cfg.ckpt)), Path(cfg.ckpt), cfg.ckpt_prefix)
+    elif cfg.ckpt is not None:
         state = load_checkpoint(cfg.ckpt, trust=trust).state_dict()
         try:
             check_fit(estimator.state_dict(), state, Path(cfg.ckpt))
@@ -95,6 +106,35 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
             raise ConfigError(f"ckpt={cfg.ckpt} does not fit the estimator of the config: {error}") from error
         estimator.load_state_dict(state)
     return estimator
+
+
+def targets(described: Any) -> Iterator[str]:
+    """The classes that a config node names, at any depth."""
+    if isinstance(described, Mapping):
+        yield from (str(v) for k, v in described.items() if k == "_target_")
+    if isinstance(described, Mapping | list):
+        for value in described.values() if isinstance(described, Mapping) else described:
+            yield from targets(value)
+
+
+def check_told(estimator: nn.Module, cfg: DictConfig) -> None:
+    """Raises: ConfigError: the estimator takes a noise level, which nothing tells it."""
+    second = [name.lower() for name in inspect.signature(estimator.forward).parameters][1:2]
+    if second and second[0] in SIGMA_NAMES:
+        target = cfg.estimator._target_
+        raise ConfigError(
+            f"estimator._target_={target} takes a noise level ({second[0]}): give estimator=denoiser "
+            f"estimator.method._target_={target} estimator.sigma=NUMBER, the level that it is told"
+        )
+
+
+def has_weights_alone(cfg: DictConfig) -> bool:
+    """Whether ``ckpt`` is a file of weights for the network of the config. Checkpoints of ours and the published ones say
+    what network they are for; those for a network of the user's never count as published."""
+    if cfg.ckpt is None:
+        return False
+    content, own = read(Path(cfg.ckpt)), str(cfg.estimator._target_).partition(".")[0] != "invsmooth"
+    return not is_ours(content) and (own or not is_published(content))
 
 
 def check_estimator(estimator: nn.Module, operators: Iterable[Operator]) -> None:
@@ -112,6 +152,26 @@ def check_estimator(estimator: nn.Module, operators: Iterable[Operator]) -> None
 
 def has_weights(estimator: nn.Module) -> bool:
     return next(estimator.parameters(), None) is not None
+
+
+def keep_network(cfg: DictConfig, estimator: nn.Module, settings: Iterable[Setting], folder: Path) -> Path:
+    """Write a checkpoint of ours with a network whose weights came from elsewhere: its class, parameters and weights, and
+    the problem on which it is evaluated."""
+    known, hashes = plain(cfg), {float(s.ratio): s.operator.sha256() for s in settings}
+    content = {
+        "state_dict": {PREFIX + k: v for k, v in estimator.state_dict().items()},
+        "hyper_parameters": redact(training_record(known, choices(), hashes)),
+    }
+    path = folder / "checkpoints" / BEST
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as temporary:
+        torch.save(content, temporary)
+    return path
+
+
+def choices() -> dict[str, str | None]:
+    """Group -> chosen option."""
+    return dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
 
 
 def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
@@ -140,14 +200,13 @@ def build_module(cfg: DictConfig, estimator: nn.Module) -> ReconstructionModule:
     trained = {float(r): build_operator(cfg.operator, r) for r in as_list(cfg.operator.train_ratio)}
     check_estimator(estimator, trained.values())
     sigma_b = to_unit_scale(cfg.operator.train_sigma_b)
-    choices = dict(HydraConfig.get().runtime.choices) if HydraConfig.initialized() else {}
     known = plain(cfg) | {"scale": scale_of(cfg)}
     setup = TrainingSetup(
         estimator=estimator, train_operators=list(trained.values()), train_sigma_b=sigma_b,
         val_settings=[Setting(op, r, sigma_b, cfg.operator.noise_seed) for r, op in trained.items()],
         learning_rate=cfg.task.learning_rate, schedule=cfg.task.schedule, halve_every=cfg.task.halve_every,
         max_batches=cfg.trainer.max_steps, clip=cfg.trainer.gradient_clip_val, seed=cfg.seed,
-        description=redact(training_record(known, choices, {r: op.sha256() for r, op in trained.items()})),
+        description=redact(training_record(known, choices(), {r: op.sha256() for r, op in trained.items()})),
     )  # fmt: skip
     kind, given = parts.load_class(cfg.algo.get("_target_"), "algo"), parts.free_parameters(cfg.algo, OPEN["algo"].keys)
     grey = [k for k in getattr(kind, "grey_levels", ()) if isinstance(given.get(k), int | float)]

@@ -49,7 +49,7 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
     """Class and parameters of the network that is evaluated, as plain values."""
     if origin is not None:
         return dict(origin.estimator)
-    if cfg.ckpt is not None:  # published weights, whose sizes tell the network
-        sizes = {k: getattr(estimator, k) for k in getattr(type(estimator), "published_sizes", ())}
+    if cfg.ckpt is not None and (published := getattr(type(estimator), "published_sizes", ())):
+        sizes = {k: getattr(estimator, k) for k in published}  # published weights tell them
         return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | sizes
     return describe_estimator(cfg.estimator)

@@ -100,6 +100,9 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         try:
             if parts.module is not None:
                 record |= train_module(parts, parts.module, folder, loggers, shard)
+            elif shard.rank == 0 and build.has_weights_alone(cfg):
+                kept = build.keep_network(cfg, parts.estimator, parts.settings, folder)
+                log.info("network and weights together, a checkpoint for invsmooth: %s", kept)
             record["cells"] = evaluate_images(parts, folder, loggers, shard)
             if shard.rank != 0:
                 return

@@ -44,14 +44,14 @@ def read_origin(path: str) -> Origin | None:
     """What the file says; None if it is no checkpoint of ours, or there is no such file.
     Raises: CheckpointError: it cannot be read, or has something in it that ``invsmooth.train`` does
     not write."""
-    from invsmooth.estimators.checkpoint import read  # --help does not wait for torch
+    from invsmooth.estimators.checkpoint import is_ours, read  # --help does not wait for torch
 
     try:
         content = read(Path(path))
     except FileNotFoundError:
         return None
     try:
-        return parsed(path, content["hyper_parameters"]) if "hyper_parameters" in content else None
+        return parsed(path, content["hyper_parameters"]) if is_ours(content) else None
     except ValueError as error:
         raise CheckpointError(f"ckpt={path} is no checkpoint of invsmooth.train, or was changed: {error}") from error
 

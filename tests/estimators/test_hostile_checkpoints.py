@@ -364,9 +364,7 @@ def test_an_estimator_that_cannot_be_loaded_again_is_refused_before_training() -
     ]
     assert isinstance(build_estimator(config(*own, *linear), trains=True), Wrapped)
     foreign = [*own, "+estimator.body._target_=tests.certificates.nets.ReluNet", "+estimator.body.n=4"]
-    with pytest.raises(ConfigError, match=r"not loaded again: .*trust=.tests\.certificates\.nets"):
-        build_estimator(config(*foreign), trains=True)
-    build_estimator(config(*foreign, "trust=[tests.certificates]"), trains=True)
+    build_estimator(config(*foreign), trains=True)  # the command names this class, too
     with pytest.raises(ConfigError, match=r"not loaded again: .*weight has shape"):
         build_estimator(config("estimator=custom", f"estimator._target_={PARTS}.Drifting"), trains=True)
     with pytest.raises(ConfigError, match=r"not loaded again: .*_extra_state is no tensor"):
