@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from tests.processes import forked
 
@@ -166,3 +167,23 @@ def test_a_mistake_is_one_message(root: Path, argument: str, said: str) -> None:
     assert refused.returncode == 2
     assert said in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_weights_alone_give_the_rows_of_the_checkpoint_that_they_are_from(root: Path, trained: Path) -> None:
+    state = torch.load(trained / "checkpoints" / "last.ckpt", weights_only=True)["state_dict"]
+    torch.save({"module." + k.removeprefix("estimator."): v for k, v in state.items()}, root / "weights.pt")
+    small = [*CONFIG, "operator=row_mask", "data.limit=1", "data.crop=32", "attack.eps=[0,0.1]", "attack.n_iter=2",
+             "certify.n_samples=60", "report=false", "task=denoise", "cache=null"]  # fmt: skip
+    folders = [root / "alone", root / "checkpoint", root / "again"]
+    kept = folders[0] / "checkpoints" / "best.ckpt"
+    for folder, given in zip(folders, (
+        ["estimator=custom", "estimator._target_=my_lab.estimator.TinyNet", f"ckpt={root / 'weights.pt'}"],
+        [f"ckpt={trained / 'checkpoints' / 'last.ckpt'}", "trust=[my_lab]"], [f"ckpt={kept}", "trust=[my_lab]"],
+    ), strict=True):  # fmt: skip
+        done = command(root, "evaluate", *small, *given, f"hydra.run.dir={folder}")
+        assert done.returncode == 0, done.stderr
+    rows = [rows_of(folder)[["image", "eps", "psnr_attacked", "bound"]] for folder in folders]
+    assert rows[0].equals(rows[1])
+    assert rows[0].equals(rows[2])
+    verified = command(root, "verify", "--rerun", "--trust", "my_lab", str(folders[0]))
+    assert verified.returncode == 0, verified.stdout
