@@ -35,6 +35,11 @@ def psnr_curves(averages: Averages) -> pd.DataFrame:
     return pd.concat(found, ignore_index=True)
 
 
+def has_psnr(points: pd.DataFrame) -> bool:
+    """Whether there is more than clean PSNR."""
+    return not set(points["kind"]) <= {CLEAN}
+
+
 def of_place(averages: Averages, lines: pd.DataFrame) -> pd.DataFrame:
     values = averages.per_image[averages.per_image.index.get_level_values("cell").isin(lines.index)]
     values = values.reset_index("image").join(lines[["method"]], on="cell")

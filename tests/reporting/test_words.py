@@ -68,7 +68,6 @@ def test_figures(rows: pd.DataFrame, tmp_path: Path) -> None:
         top.get_title().endswith("certified\ndiscrepancy: sound") or "certified discrepancy: sound" in top.get_title()
     )
     figure = visual_figure(with_pictures(with_methods(rows, read_runs(rows))), DECLARED)
-    assert figure is not None
     shown = [place for place in figure.axes if f"{PSNR}" in place.get_xlabel()]
     assert [place.get_title() for place in shown] == ["draw of rank K\nof y(x+ξ)"]
 
