@@ -10,8 +10,8 @@ import pytest
 
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.reporting.figures.visual import caption, telling_rows, visual_figure
-from invsmooth.reporting.saved_pictures import with_pictures
 from invsmooth.reporting.notes import SIGMA_PICKED
+from invsmooth.reporting.saved_pictures import with_pictures
 from tests.reporting.declared import DECLARED
 from tests.reporting.made import NONE, keep_pictures, row, stored
 
