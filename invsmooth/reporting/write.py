@@ -58,7 +58,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
         write_text(out / "table.md", markdown(overview(averages, beside)))
         written = [out / "table.md", *drawn]
         artefacts = write_artefacts(averages, runs, said, out, saver)
-        page = write_page(rows, declared, out, [*written, artefacts[-1]])
+        page = write_page(rows, declared, out, [*written, artefacts[-1]], averages=averages, said=said)
         print_short(averages)
     for path in [*written, artefacts[-1], page]:
         print(path.resolve())

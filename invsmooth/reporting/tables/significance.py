@@ -79,7 +79,9 @@ def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tupl
     found: dict[tuple[str, str], Difference] = {}
     of = {method: column.to_numpy(dtype=float) for method, column in values.items()}
     images = {(a, b): tuple(~np.isnan(of[a]) & ~np.isnan(of[b])) for a, b in pairs if a in of and b in of}
-    for common, group in itertools.groupby(sorted(images, key=lambda pair: images[pair]), key=lambda pair: images[pair]):
+    for common, group in itertools.groupby(
+        sorted(images, key=lambda pair: images[pair]), key=lambda pair: images[pair]
+    ):
         own = list(group)
         if any(common):
             lines = np.stack([(of[a] - of[b])[list(common)] for a, b in own])
