@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 from collections.abc import Callable
-from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
@@ -30,6 +30,8 @@ class Saver:
         # Not forked: this process may have threads.
         context = multiprocessing.get_context("spawn")
         self.pool = ProcessPoolExecutor(n_processes - 1, mp_context=context) if n_processes > 1 else None
+        # A pool of processes takes some figures in advance, which nobody else can draw then. One of threads does not.
+        self.threads = ThreadPoolExecutor(max(1, n_processes - 1))
         self.underway: list[tuple[Future[list[Path]], Make, Path]] = []
 
     def __enter__(self) -> Saver:
@@ -44,7 +46,8 @@ class Saver:
                 if future.cancel():
                     save(make(), path)
         finally:
-            self.pool.shutdown(cancel_futures=True)
+            self.threads.shutdown(cancel_futures=True)
+            self.pool.shutdown()
         for future, *_rest in self.underway if kind is None else ():
             if not future.cancelled():
                 future.result()
@@ -55,8 +58,12 @@ class Saver:
         function, whose arguments are far smaller than the figure."""
         if self.pool is None:
             return save(make(), path)
-        self.underway.append((self.pool.submit(draw, make, path), make, path))
+        self.underway.append((self.threads.submit(draw_in, self.pool, make, path), make, path))
         return files_of(path)
+
+
+def draw_in(pool: ProcessPoolExecutor, make: Make, path: Path) -> list[Path]:
+    return pool.submit(draw, make, path).result()
 
 
 def draw(make: Make, path: Path) -> list[Path]:
