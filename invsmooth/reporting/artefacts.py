@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from invsmooth.core.files import write_text
 from invsmooth.reporting.averages import Averages
@@ -15,7 +15,7 @@ from invsmooth.reporting.figures import methods as curves
 from invsmooth.reporting.figures.comparison import comparison_figure, comparisons
 from invsmooth.reporting.methods import in_order
 from invsmooth.reporting.runs import Run
-from invsmooth.reporting.saving import Saver
+from invsmooth.reporting.saving import Make, Saver
 from invsmooth.reporting.tables.costs import compute_table, evaluation_table, seconds_table, trainings
 from invsmooth.reporting.tables.grid import Table
 from invsmooth.reporting.tables.paper import certified_psnr_table, median_table, samples_table, tradeoff_table
@@ -97,8 +97,8 @@ def write_figures(averages: Averages, out: Path, saver: Saver) -> Written:
     (out / "figures").mkdir(exist_ok=True)
     written: list[Path] = []
     links: dict[str, list[str]] = {}
-    for name, figure in figures(averages):
-        written += saver.save(figure, out / "figures" / name)
+    for name, make in figures(averages):
+        written += saver.save(make, out / "figures" / name)
         kind, _, page = name.partition("_")
         link = f"[png](figures/{name}.png), [pdf](figures/{name}.pdf)"
         links.setdefault(kind, []).append(f"page {page}: {link}" if page else link)
@@ -111,15 +111,15 @@ def write_figures(averages: Averages, out: Path, saver: Saver) -> Written:
     return written, lines, absent
 
 
-def figures(averages: Averages) -> Iterator[tuple[str, Figure]]:
-    """Each with the name of its files; later pages are NAME_2 and so on."""
+def figures(averages: Averages) -> Iterator[tuple[str, Make]]:
+    """Each with the name of its files, and not yet drawn; later pages are NAME_2 and so on."""
     declared, anywhere = averages.declared, set(averages.table["algo"])
     drawn = {"figure1": (curves.figure1_panels, curves.figure1), "psnr": (curves.curve_panels, curves.curve_figure)}
     for name, (panels, draw) in drawn.items():
         for number, page in enumerate(curves.pages(panels(averages), curves.PER_PAGE[name]), 1):
-            yield name if number == 1 else f"{name}_{number}", draw(page, anywhere, declared)
+            yield name if number == 1 else f"{name}_{number}", partial(draw, page, anywhere, declared)
     for name, shown in comparisons(averages.rows, declared).items():
-        yield name, comparison_figure(shown, anywhere, declared)
+        yield name, partial(comparison_figure, shown, anywhere, declared)
 
 
 def run_list(averages: Averages, runs: Mapping[str, Run]) -> pd.DataFrame:

@@ -3,6 +3,7 @@ image counts once. No loop over rows: 500 runs take seconds."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -73,6 +74,8 @@ class Averages:
         places = {c.name: k for k, c in enumerate(certifiers(declared, table["certifier"]))}
         keys = table.assign(method=table["method"].map(ranks), certifier=table["certifier"].map(places))
         order = ["task", "method", *(c for c in KEYS if c not in ("task", "method", "certifier")), "certifier"]
+        texts = table.columns[[isinstance(kind, pd.StringDtype) for kind in table.dtypes]]
+        table = table.astype(dict.fromkeys(texts, object)).copy()  # as in read_rows; the copy has few blocks
         self.table = table.assign(certified=table["bound_n"]).loc[keys.sort_values(order).index]
 
     def certifiers(self, table: pd.DataFrame | None = None) -> list[Any]:
@@ -96,7 +99,9 @@ def grouped(frame: pd.DataFrame, keys: list[str]) -> list[tuple[tuple[Any, ...],
 
 def lookup(lines: pd.DataFrame, keys: list[str]) -> dict[tuple[Any, ...], dict[str, Any]]:
     """Lines of :attr:`Averages.table` by the values of ``keys``, None for nan; of several the first."""
-    records: list[dict[str, Any]] = lines.drop_duplicates(keys).to_dict("records")  # type: ignore[assignment]
+    once = lines.drop_duplicates(keys)
+    # to_dict("records") takes several times as long.
+    records = [dict(zip(once.columns, line, strict=True)) for line in once.to_numpy(dtype=object)]
     return {tuple(known(record[key]) for key in keys): record for record in records}
 
 
@@ -163,10 +168,16 @@ def best_sigma(lines: pd.DataFrame, certifier: str, quantity: str = "psnr_median
     certificate, or of the smoothed PSNR where there is none; among those sigma that all methods
     have (where there are none: that some have). nan where there is none."""
     own = lines[(lines["certifier"] == certifier) & (lines["sigma"] > 0)]
-    found = own["psnr_median"], own[quantity].where(own["bound_n"] > 0)
-    tables = [own.assign(value=v).pivot_table("value", "method", "sigma", aggfunc="first") for v in reversed(found)]
-    for table in (*(table.dropna(axis=1) for table in tables), *tables):
-        if table.notna().to_numpy().any():
-            best: Any = table.mean().idxmax()
-            return float(best)
-    return float("nan")
+    places = list(zip(own["sigma"], own["method"], strict=True))
+    tables = []
+    for values in (own[quantity].where(own["bound_n"] > 0), own["psnr_median"]):
+        table: dict[float, dict[str, float]] = {}
+        for (sigma, method), value in zip(places, values, strict=True):
+            if value == value:
+                table.setdefault(sigma, {}).setdefault(method, value)
+        tables.append(table)
+    of_all = [{s: own for s, own in table.items() if len(own) == len(set().union(*table.values()))} for table in tables]
+    for table in filter(None, [*of_all, *tables]):
+        means = {sigma: math.fsum(own.values()) / len(own) for sigma, own in sorted(table.items())}
+        return max(means, key=lambda sigma: means[sigma])
+    return math.nan

@@ -10,7 +10,7 @@ import pandas as pd
 from invsmooth.certificates import most_failures
 from invsmooth.core.units import PAPER_LABEL, Units
 from invsmooth.records.rows import Declared
-from invsmooth.reporting.together import AXES, counts, failure, paid, statements
+from invsmooth.reporting.together import AXES, PLACES, counts, failure, paid, statements
 
 LEVEL = 0.99  # probability with which the number of failures stated is not exceeded
 SIGMA_PICKED = (
@@ -71,8 +71,9 @@ def confidence_note(found: pd.DataFrame) -> str:
     if apart:
         over = listed(f"{several[a]} {plural(a)}" for a in reversed(apart))
         said += f" Not paid for: reading them together over {over}."
-    setting = [c for c in AXES["images"] if c != "image"] + AXES["networks"]
-    n = int(found.groupby(setting, dropna=False)["image"].nunique().max())
+    setting = [c for c in AXES["images"] if c != "image"]
+    once = found.drop_duplicates([PLACES["images"], PLACES["networks"]])
+    n = int(once.groupby([*setting, PLACES["networks"]], dropna=False)["image"].nunique().max())
     if "images" in together or n == 1:
         return said
     # The draws of different images are independent; those of one image serve all its certificates.

@@ -16,7 +16,7 @@ from invsmooth.reporting.columns import certifier as declaration
 from invsmooth.reporting.columns import psnr_columns, repeats
 from invsmooth.reporting.methods import THREAT
 from invsmooth.reporting.styles import listed
-from invsmooth.reporting.together import AXES, SLACK, statements
+from invsmooth.reporting.together import PLACES, SLACK, statements
 
 CLEAN, ATTACKED, CERTIFIED, SMOOTHED = KINDS = ("clean", "attacked", "certified", "smoothed")
 """smoothed: certified by smoothing; certified: without it."""
@@ -33,6 +33,11 @@ def psnr_curves(averages: Averages) -> pd.DataFrame:
     the mean is over."""
     found = [of_place(averages, lines) for _, lines in grouped(averages.table, PLACE)]
     return pd.concat(found, ignore_index=True)
+
+
+def has_psnr(points: pd.DataFrame) -> bool:
+    """Whether there is more than clean PSNR."""
+    return not set(points["kind"]) <= {CLEAN}
 
 
 def of_place(averages: Averages, lines: pd.DataFrame) -> pd.DataFrame:
@@ -107,8 +112,8 @@ def picked_note(averages: Averages) -> str:
     those of an image at one eps; "" where there is one only."""
     rows = averages.rows[averages.rows["sigma"].notna() & (averages.rows["eps"] > 0)]
     found = statements(rows[candidates(averages, rows)], averages.declared)
-    cell = [*AXES["images"], *AXES["networks"], "eps"]
-    groups = found.drop_duplicates([*cell, "statement"]).groupby(cell, dropna=False)
+    cell = [PLACES[axis] for axis in ("images", "networks", "eps")]
+    groups = found.drop_duplicates([*cell, "statement"]).groupby(cell)
     n = int(groups.size().max()) if len(found) else 0
     if n < 2:
         return ""

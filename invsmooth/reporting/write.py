@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 from invsmooth.core.files import write_text
@@ -18,7 +19,9 @@ from invsmooth.reporting.figures.visual import visual_figure
 from invsmooth.reporting.methods import read_runs, with_methods
 from invsmooth.reporting.notes import choice_note, notes
 from invsmooth.reporting.page.html import write_page
-from invsmooth.reporting.saving import Saver, processes_for
+from invsmooth.reporting.psnr_curves import has_psnr, psnr_curves
+from invsmooth.reporting.saved_pictures import with_pictures
+from invsmooth.reporting.saving import Make, Saver, processes_for
 from invsmooth.reporting.tables.overview import overview, print_short
 from invsmooth.reporting.tables.writers import markdown
 
@@ -44,25 +47,31 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     out.mkdir(parents=True, exist_ok=True)
     few = rows[rows.groupby(PANEL, dropna=False, sort=True).ngroup() < MOST]  # in the order of the table
     shown = averages if len(few) == len(rows) else Averages(few, declared)
-    figures = {"certificate": certificate_figure(shown)}
-    if (psnr := psnr_figure(shown)) is not None:
-        figures["psnr_over_eps"] = psnr
-    if has_curves(few):
-        figures["truth"] = truth_figure(shown)
-    said = notes(rows, declared)
-    beside, visual = list(said), visual_figure(few, declared)
-    if len(few) < len(rows):
-        beside.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")
-    if visual is not None:
-        figures["visual"] = visual
-        beside += [f"Of visual.png: {choice}" for choice in [choice_note(rows, declared)] if choice]
-    write_text(out / "table.md", markdown(overview(averages, beside)))
     with Saver(processes_for(len(rows)) if parallel else 1) as saver:
-        drawn = [file for name, figure in figures.items() for file in saver.save(figure, out / name)]
+        drawn = [file for name, make in figures(shown).items() for file in saver.save(make, out / name)]
+        said = notes(rows, declared)
+        beside = list(said)
+        if len(few) < len(rows):
+            beside.append(f"The figures beside this file show {MOST} settings only: narrow runs= to see others.")
+        if out / "visual.png" in drawn:
+            beside += [f"Of visual.png: {choice}" for choice in [choice_note(rows, declared)] if choice]
+        write_text(out / "table.md", markdown(overview(averages, beside)))
         written = [out / "table.md", *drawn]
         artefacts = write_artefacts(averages, runs, said, out, saver)
-        page = write_page(rows, declared, out, [*written, artefacts[-1]])
-    print_short(averages)
+        page = write_page(rows, declared, out, [*written, artefacts[-1]], averages=averages, said=said)
+        print_short(averages)
     for path in [*written, artefacts[-1], page]:
         print(path.resolve())
     return [*written, *artefacts, page]
+
+
+def figures(shown: Averages) -> dict[str, Make]:
+    """The figures of a few settings, not yet drawn, by the names of their files."""
+    found: dict[str, Make] = {"certificate": partial(certificate_figure, shown)}
+    if has_psnr(points := psnr_curves(shown)):
+        found["psnr_over_eps"] = partial(psnr_figure, shown, points)
+    if has_curves(shown.rows):
+        found["truth"] = partial(truth_figure, shown)
+    if len(kept := with_pictures(shown.rows)):
+        found["visual"] = partial(visual_figure, kept, shown.declared)
+    return found

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from invsmooth.reporting.figures.psnr import RANGE, psnr_figure
-from invsmooth.reporting.psnr_curves import picked_note, psnr_curves, words
+from invsmooth.reporting.psnr_curves import has_psnr, picked_note, psnr_curves, words
 from tests.reporting.lipschitz_rows import averages, best, made, mixed, only_plain, plain, smoothed
 
 
@@ -96,8 +96,8 @@ def test_picking_the_best_sigma_is_paid_for_or_said(tmp_path: Path, each: float,
 
 def test_the_figure_has_a_panel_for_each_place_and_a_line_for_each_curve(tmp_path: Path) -> None:
     other = [r | {"sigma_b": 25.0} for r in only_plain()]
-    figure = psnr_figure(averages(tmp_path, mixed(), only_plain(), other))
-    assert figure is not None
+    found = averages(tmp_path, mixed(), only_plain(), other)
+    figure = psnr_figure(found, psnr_curves(found))
     shown = [axes for axes in figure.axes if axes.get_visible()]
     assert [a.get_title() for a in shown] == [f"denoise on bsd68, m/n = 1, σ_b = {b} (2 images)" for b in (15, 25)]
     assert all(a.get_xscale() == "log" for a in shown)
@@ -112,4 +112,5 @@ def test_the_figure_has_a_panel_for_each_place_and_a_line_for_each_curve(tmp_pat
     assert len({lines[f"ord, {k}"].get_color() for k in ("clean", "attacked", "certified", "smoothed")}) == 1
     assert lines["ord, certified"].get_color() != lines["adv, certified"].get_color()
     assert lines["ord, certified"].get_linestyle() == lines["adv, certified"].get_linestyle() == "-"
-    assert psnr_figure(averages(tmp_path / "clean", [smoothed(0.0, 25.0, 28.0)])) is None
+    assert has_psnr(psnr_curves(found))
+    assert not has_psnr(psnr_curves(averages(tmp_path / "clean", [smoothed(0.0, 25.0, 28.0)])))

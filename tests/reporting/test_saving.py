@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from invsmooth.reporting import report, saving, write
-from invsmooth.reporting.saving import Saver, save
+from invsmooth.reporting.saving import Make, Saver, save
 from tests.reporting.sweep_made import write_many
 
 
@@ -29,12 +29,12 @@ def figure() -> Figure:
 def test_the_files_are_the_same(tmp_path: Path) -> None:
     alone = save(figure(), tmp_path / "alone")
     with Saver(2) as saver:
-        written = saver.save(figure(), tmp_path / "beside")
+        written = saver.save(figure, tmp_path / "beside")
     assert [path.name for path in written] == ["beside.png", "beside.pdf"]
     assert [path.read_bytes() for path in written] == [path.read_bytes() for path in alone]
     assert len(list(tmp_path.iterdir())) == 4
     with pytest.raises(FileNotFoundError), Saver(2) as saver:
-        saver.save(figure(), tmp_path / "nowhere" / "figure")
+        saver.save(figure, tmp_path / "nowhere" / "figure")
 
 
 @pytest.mark.slow
@@ -42,14 +42,33 @@ def test_every_figure_can_go_to_another_process(tmp_path: Path, monkeypatch: pyt
     seen = []
 
     class Packing(Saver):
-        def save(self, figure: Figure, path: Path) -> list[Path]:
+        def save(self, make: Make, path: Path) -> list[Path]:
             seen.append(path.name)
-            assert isinstance(pickle.loads(pickle.dumps(figure)), Figure)
+            packed = pickle.dumps(make)
+            assert len(packed) < 2_000_000
+            assert isinstance(pickle.loads(packed)(), Figure)
             return []
 
     monkeypatch.setattr(write, "Saver", Packing)
     report(write_many(tmp_path, 6), tmp_path / "report")
     assert {"certificate", "psnr_over_eps", "truth", "figure1", "psnr"} <= set(seen)
+
+
+@pytest.mark.slow
+def test_this_process_helps_when_the_block_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    helped = []
+
+    def saved(figure: Figure, path: Path) -> list[Path]:
+        helped.append(path.name)
+        return save(figure, path)
+
+    monkeypatch.setattr(saving, "save", saved)
+    names = [f"figure {k}" for k in range(6)]
+    with Saver(2) as saver:
+        written = [file for name in names for file in saver.save(figure, tmp_path / name)]
+    assert helped  # the last first, while the other process starts
+    assert helped == names[: -len(helped) - 1 : -1]
+    assert sorted(tmp_path.iterdir()) == sorted(written)
 
 
 def test_few_figures_are_drawn_here() -> None:

@@ -11,6 +11,7 @@ import pytest
 from invsmooth.core.units import PAPER_LABEL
 from invsmooth.reporting.figures.visual import caption, telling_rows, visual_figure
 from invsmooth.reporting.notes import SIGMA_PICKED
+from invsmooth.reporting.saved_pictures import with_pictures
 from tests.reporting.declared import DECLARED
 from tests.reporting.made import NONE, keep_pictures, row, stored
 
@@ -39,8 +40,7 @@ def test_width_of_the_intervals_where_there_are_any_with_the_label_of_the_arrays
     rows = stored(tmp_path, row(), row(eps=2.0, **NONE))
     keep_pictures(tmp_path, 0.1, 25.0, **intervals(0.25))
     keep_pictures(tmp_path, 2.0, 25.0, **intervals(math.nan))
-    figure = visual_figure(rows, DECLARED)
-    assert figure is not None
+    figure = visual_figure(with_pictures(rows), DECLARED)
     with_, without = figure.axes[6], figure.axes[13]  # the last of either line
     assert [t.get_text() for t in without.texts] == ["none"]
     assert " ".join(without.get_xlabel().split()) == f"no interval {LABEL}"
@@ -52,10 +52,9 @@ def test_width_of_the_intervals_where_there_are_any_with_the_label_of_the_arrays
 
 def test_no_column_for_intervals_that_were_not_asked_for(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(units="paper", sound=False))
-    assert visual_figure(rows, DECLARED) is None
+    assert with_pictures(rows).empty
     keep_pictures(tmp_path, 0.1, 25.0)
-    figure = visual_figure(rows, DECLARED)
-    assert figure is not None
+    figure = visual_figure(with_pictures(rows), DECLARED)
     assert len(figure.axes) == 6
     assert PAPER_LABEL in figure.axes[0].get_ylabel()
 
@@ -65,8 +64,7 @@ def test_pictures_are_those_of_the_first_certifier(tmp_path: Path) -> None:
     mean = row(certifier="mean", k_index=None, bound=5e-4, psnr_certified=math.nan)
     rows = stored(tmp_path, mean, row())
     keep_pictures(tmp_path, 0.1, 25.0)
-    figure = visual_figure(rows, DECLARED)
-    assert figure is not None
+    figure = visual_figure(with_pictures(rows), DECLARED)
     assert [a.get_title() for a in figure.axes][-2:] == [
         "smoothed mean\nof y(x)",
         "the same, and by how\nmuch it can move",
@@ -79,7 +77,6 @@ def test_the_figure_says_that_sigma_was_picked(tmp_path: Path) -> None:
     rows = stored(tmp_path, row(), row(sigma=12.0))
     keep_pictures(tmp_path, 0.1, 25.0)
     keep_pictures(tmp_path, 0.1, 12.0)
-    figure = visual_figure(rows, DECLARED)
-    assert figure is not None
+    figure = visual_figure(with_pictures(rows), DECLARED)
     assert figure._supxlabel is not None
     assert " ".join(figure._supxlabel.get_text().split()) == SIGMA_PICKED

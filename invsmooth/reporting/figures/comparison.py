@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from invsmooth.core.units import GREY_LEVELS, PAPER_LABEL, Units
 from invsmooth.records.rows import Declared
-from invsmooth.reporting.averages import SETTING, grouped, title
+from invsmooth.reporting.averages import SETTING, grouped, known, title
 from invsmooth.reporting.columns import certifiers
 from invsmooth.reporting.methods import REFERENCE, in_order, not_run
 from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
@@ -45,7 +45,8 @@ def comparisons(rows: pd.DataFrame, declared: Declared) -> dict[str, list[Compar
     of_task: dict[str, int] = {}
     at_attacked = [c.name for c in certifiers(declared, kept["certifier"]) if c.at == "attacked"]
     for key, group in grouped(kept, WHERE):
-        number = settings[key[:-1]] = settings.get(key[:-1], -1) + 1
+        place = tuple(map(known, key[:-1]))
+        number = settings[place] = settings.get(place, -1) + 1
         turn = of_task[key[0]] = of_task.get(key[0], -1) + (number == 0)
         found.append((number, turn, comparison(dict(zip(WHERE, key, strict=True)), group, at_attacked)))
     ordered = [c for _, _, c in sorted(found, key=lambda item: item[:2])]

@@ -13,7 +13,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, NullFormatter, NullLo
 
 from invsmooth.reporting.averages import PLACE, Averages, grouped, title
 from invsmooth.reporting.methods import in_order
-from invsmooth.reporting.psnr_curves import ATTACKED, CERTIFIED, CLEAN, KINDS, SMOOTHED, picked_note, psnr_curves, words
+from invsmooth.reporting.psnr_curves import ATTACKED, CERTIFIED, CLEAN, KINDS, SMOOTHED, picked_note, words
 from invsmooth.reporting.styles import PALETTE
 
 COLOURS = [*(style["color"] for style in PALETTE), "#8C564B"]
@@ -29,12 +29,9 @@ TICKS = (0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 20, 50)
 PER_LINE = 2
 
 
-def psnr_figure(averages: Averages) -> Figure | None:
+def psnr_figure(averages: Averages, points: pd.DataFrame) -> Figure:
     """A panel for each task, data set, operator, ratio and sigma_b. A colour for each method, a kind
-    of line for each kind of PSNR. None if there is nothing but clean PSNR."""
-    points = psnr_curves(averages)
-    if set(points["kind"]) <= {CLEAN}:
-        return None
+    of line for each kind of PSNR. ``points``: :func:`.psnr_curves` of the averages."""
     panels = [(key, own) for key, own in grouped(points, PLACE)]
     methods = in_order(averages.table[averages.table["method"].isin(points["method"])], averages.declared)
     styles = {

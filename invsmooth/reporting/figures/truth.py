@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
 from invsmooth.core.units import PAPER_LABEL, Units
-from invsmooth.reporting.averages import Averages, grouped, in_panels, panel_title
+from invsmooth.reporting.averages import Averages, grouped, in_panels, known, panel_title
 from invsmooth.reporting.columns import clause, columns
 from invsmooth.reporting.curves import PANEL_SIGMA, curve_points
 from invsmooth.reporting.notes import confidence_notes, unit_note
@@ -47,7 +47,7 @@ def truth_figure(averages: Averages) -> Figure:
     points = curve_points(averages, in_panels(averages.table, PANEL_SIGMA))
     styles = {c.name: certifier_style(c) for c in averages.certifiers()} | UNSMOOTHED
     panels = grouped(points, PANEL_SIGMA)
-    single = {key: single_values(own, averages) for key, own in grouped(averages.rows, PANEL_SIGMA)}
+    single = {tuple(map(known, k)): single_values(own, averages) for k, own in grouped(averages.rows, PANEL_SIGMA)}
     n_sigma = averages.table["sigma"].nunique()
     per_line = min(3, n_sigma if n_sigma > 1 and len(panels) % n_sigma == 0 else len(panels))
     n_lines = -(-len(panels) // per_line)
@@ -58,7 +58,9 @@ def truth_figure(averages: Averages) -> Figure:
         pair = list(axes[2 * line : 2 * line + 2, column])
         if number < len(panels):
             key, own = panels[number]
-            draw_panel(pair, dict(zip(PANEL_SIGMA, key, strict=True)), own, styles, single.get(key, ""))
+            draw_panel(
+                pair, dict(zip(PANEL_SIGMA, key, strict=True)), own, styles, single.get(tuple(map(known, key)), "")
+            )
         for place, label in zip(pair, Y_LABELS.values(), strict=True):
             place.set_visible(number < len(panels))
             place.set_ylabel(label if column == 0 else "")

@@ -18,14 +18,12 @@ from invsmooth.reporting.averages import PANEL, grouped, parts
 from invsmooth.reporting.columns import certifier, taken_at
 from invsmooth.reporting.methods import with_labels
 from invsmooth.reporting.notes import choice_note
-from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
+from invsmooth.reporting.saved_pictures import picture_of, read
 
 
-def visual_figure(rows: pd.DataFrame, declared: Declared) -> Figure | None:
-    """The :func:`telling_rows` of each setting, PSNR and SSIM below; None without kept pictures."""
-    kept = with_pictures(with_labels(rows))
-    if kept.empty:
-        return None
+def visual_figure(kept: pd.DataFrame, declared: Declared) -> Figure:
+    """The :func:`telling_rows` of each setting, PSNR and SSIM below. ``kept``: :func:`with_pictures`."""
+    kept = with_labels(kept)
     shown = [row for _, group in grouped(kept, [*PANEL, "certifier"]) for row in telling_rows(group)]
     drawn = [read(picture_of(row)) for row in shown]
     n_columns = len(KINDS) + any("lower" in pictures for pictures in drawn)

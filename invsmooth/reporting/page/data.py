@@ -13,11 +13,9 @@ import pandas as pd
 
 from invsmooth.core.declarations import CertifierDeclaration, Column
 from invsmooth.core.units import PAPER_LABEL
-from invsmooth.records.rows import Declared
 from invsmooth.reporting.averages import PLACE, Averages, grouped
 from invsmooth.reporting.columns import certifiers, clause, columns, meaning, taken_at
 from invsmooth.reporting.methods import in_order, with_labels
-from invsmooth.reporting.notes import notes
 from invsmooth.reporting.psnr_curves import KINDS, picked_note, psnr_curves, words
 
 DIGITS = 7  # of the numbers embedded; results.parquet has all of them
@@ -25,8 +23,10 @@ FEW = 4  # a column is embedded as distinct values and their positions if these 
 UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}  # labels of axes
 
 
-def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> dict[str, Any]:
-    """Everything that the page shows but the pictures. ``rows`` are numbered from 0."""
+def page_data(rows: pd.DataFrame, averages: Averages, said: Sequence[str], links: Sequence[str]) -> dict[str, Any]:
+    """Everything that the page shows but the pictures. ``rows`` are numbered from 0; ``averages``: of
+    them; ``said``: notes."""
+    declared = averages.declared
     known = columns(declared)
     names = [c for c in rows if c not in ("folder", "label", "method")]
     labelled = with_labels(rows)
@@ -37,17 +37,16 @@ def page_data(rows: pd.DataFrame, declared: Declared, links: Sequence[str]) -> d
         "labels": {name: [with_unit(c), meaning(c), c.digits] for name, c in known.items()},
         "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
         "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
-        "overview": overview(rows, declared, shown),
+        "overview": overview(averages, shown),
         "runs": [run(str(name), Path(folder)) for name, folder in folders],
-        "notes": notes(rows, declared), "paper_label": PAPER_LABEL,
+        "notes": list(said), "paper_label": PAPER_LABEL,
         "files": [{"name": link, "href": quote(link)} for link in links],
     }  # fmt: skip
 
 
-def overview(rows: pd.DataFrame, declared: Declared, labelled: pd.DataFrame) -> list[dict[str, Any]]:
+def overview(averages: Averages, labelled: pd.DataFrame) -> list[dict[str, Any]]:
     """The curves of :mod:`invsmooth.reporting.psnr_curves`: of each place its columns, what the
     kinds of curves are, and for each curve its label, kind and points."""
-    averages = Averages(rows, declared)
     points, note = psnr_curves(averages), picked_note(averages)
     methods = averages.rows["method"]
     labels = dict(zip(methods[::-1], labelled["algo"].to_numpy()[::-1], strict=True))  # the first of each method

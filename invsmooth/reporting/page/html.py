@@ -15,6 +15,8 @@ import pandas as pd
 
 from invsmooth.core.files import write_text
 from invsmooth.records.rows import Declared
+from invsmooth.reporting.averages import Averages
+from invsmooth.reporting.notes import notes
 from invsmooth.reporting.page.data import page_data
 from invsmooth.reporting.page.pictures import MAX_BYTES, page_pictures
 
@@ -27,11 +29,15 @@ COMPRESS_FROM = 1_000_000  # characters of JSON above which the rows are embedde
 
 
 def write_page(
-    rows: pd.DataFrame, declared: Declared, out: Path, files: Sequence[Path] = (), *, max_bytes: int = MAX_BYTES
-) -> Path:
+    rows: pd.DataFrame, declared: Declared, out: Path, files: Sequence[Path] = (), *,
+    averages: Averages | None = None, said: Sequence[str] | None = None, max_bytes: int = MAX_BYTES,
+) -> Path:  # fmt: skip
     """Write ``out``/index.html, all or nothing, with all ``rows``. ``files``: others of the report,
-    below ``out``, to link to. ``max_bytes``: of pictures; the page says how many it lacks."""
+    below ``out``, to link to. ``averages``, ``said``: those and the notes of the rows, if they are at
+    hand. ``max_bytes``: of pictures; the page says how many it lacks."""
     rows, links = rows.reset_index(drop=True), [path.relative_to(out).as_posix() for path in files]
+    averages = averages or Averages(rows, declared)
+    said = notes(rows, declared) if said is None else said
     scripts = [read(name) for name in SCRIPTS]
     digests = [base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts]
     allowed = " ".join(f"'sha256-{digest}'" for digest in digests)
@@ -39,7 +45,7 @@ def write_page(
         # The page can load nothing, and no script runs but its own.
         "policy": f"default-src 'none'; script-src {allowed}; style-src 'unsafe-inline'; img-src data:",
         "styles": "\n".join(read(name) for name in STYLES),
-        "rows": embedded("rows", page_data(rows, declared, links)),
+        "rows": embedded("rows", page_data(rows, averages, said, links)),
         "pictures": embedded("pictures", page_pictures(rows, max_bytes), compress_from=None),
         "scripts": "\n".join(f"<script>{script}</script>" for script in scripts),
     }

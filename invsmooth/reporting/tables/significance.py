@@ -23,6 +23,7 @@ from invsmooth.reporting.averages import (
     grouped,
     in_panels,
     known,
+    lookup,
     soundness,
     title,
 )
@@ -76,13 +77,14 @@ def paired_differences(differences: np.ndarray, n_pairs: int) -> list[Difference
 def compare(values: pd.DataFrame, pairs: Sequence[tuple[str, str]]) -> dict[tuple[str, str], Difference]:
     """The pairs (a, b) that have images in common: a − b. ``values``: images × methods, or nan."""
     found: dict[tuple[str, str], Difference] = {}
-    known = [pair for pair in pairs if set(pair) <= set(values.columns)]
-    images = {pair: tuple(values.index[values[list(pair)].notna().all(axis=1)]) for pair in known}
-    for common, group in itertools.groupby(sorted(known, key=lambda pair: images[pair]), key=lambda pair: images[pair]):
+    of = {method: column.to_numpy(dtype=float) for method, column in values.items()}
+    images = {(a, b): tuple(~np.isnan(of[a]) & ~np.isnan(of[b])) for a, b in pairs if a in of and b in of}
+    for common, group in itertools.groupby(
+        sorted(images, key=lambda pair: images[pair]), key=lambda pair: images[pair]
+    ):
         own = list(group)
-        if common:
-            table = values.loc[list(common)]
-            lines = np.stack([(table[a] - table[b]).to_numpy() for a, b in own])
+        if any(common):
+            lines = np.stack([(of[a] - of[b])[list(common)] for a, b in own])
             found |= dict(zip(own, paired_differences(lines, len(pairs)), strict=True))
     return found
 
@@ -126,18 +128,19 @@ def significance_block(averages: Averages, heading: str, chosen: dict[str, Any],
     """``chosen``: for each heading the quantity, and the line of averages of each method."""
     # The later method of the tables first: smt_grad − ord is what an improvement is.
     pairs = [(b, a) for a, b in itertools.combinations(methods, 2)]
-    found, per_image = [], averages.per_image
+    found = []
     for quantity, own in chosen.values():
-        of = per_image.loc[per_image.index.get_level_values("cell").isin(own.index), quantity].unstack("cell")
-        found.append(compare(of.rename(columns=own["method"].to_dict()), pairs))
+        of = averages.per_image[quantity].unstack("cell")[own.index]
+        found.append(compare(of.set_axis(own["method"], axis=1), pairs))
+    records = [lookup(own, ["method"]) for _, own in chosen.values()]
     shown: list[list[str | Entry]] = []
     for pair in pairs:
         differences = [of_pairs.get(pair) for of_pairs in found]
         counts = sorted({d.n for d in differences if d is not None})
         n = "–".join(str(c) for c in (counts[:1] if len(counts) < 2 else (counts[0], counts[-1]))) or MISSING
         entries = [
-            difference_entry(d, q, pair, own, q in averages.decibels) if d is not None else Entry(MISSING)
-            for (q, own), d in zip(chosen.values(), differences, strict=True)
+            difference_entry(d, q, pair, of, q in averages.decibels) if d is not None else Entry(MISSING)
+            for (q, _), of, d in zip(chosen.values(), records, differences, strict=True)
         ]
         shown.append([f"{pair[0]} − {pair[1]}", n, *entries])
     at = ["σ = 0" if q == "psnr_attacked" else f"σ = {grey(own['sigma'].iloc[0])}" for q, own in chosen.values()]
@@ -155,14 +158,17 @@ def compared(lines: pd.DataFrame, quantity: str, certifier: str | None) -> pd.Da
     return own if own[quantity].notna().any() else own.iloc[:0]
 
 
-def difference_entry(d: Difference, quantity: str, pair: tuple[str, str], own: pd.DataFrame, decibels: bool) -> Entry:
-    cells = own[own["method"].isin(pair)]
-    folders = sorted({folder for joined in cells["folders"] for folder in joined.split(";")})
-    keys = {key: cells[key].iloc[0] for key in KEYS if key not in ("algo", "method", "label")}
+def difference_entry(
+    d: Difference, quantity: str, pair: tuple[str, str], of: dict[tuple[Any, ...], dict[str, Any]], decibels: bool
+) -> Entry:
+    """``of``: the line of averages of each method."""
+    cells = [cell for (method,), cell in of.items() if method in pair]
+    folders = sorted({folder for cell in cells for folder in cell["folders"].split(";")})
+    keys = {key: cells[0][key] for key in KEYS if key not in ("algo", "method", "label")}
     source = {
         "quantity": quantity, "first": pair[0], "second": pair[1], "value": d.mean, "low": d.low,
         "high": d.high, "low_bonferroni": d.low_together, "high_bonferroni": d.high_together,
-        "images": d.n, "rows": int(cells["rows"].sum()), **keys, "folders": ";".join(folders),
+        "images": d.n, "rows": sum(cell["rows"] for cell in cells), **keys, "folders": ";".join(folders),
     }  # fmt: skip
     return Entry(shown_difference(d, decimals=decibels), source)
 
