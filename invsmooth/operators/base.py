@@ -35,6 +35,7 @@ class LinearOperator(nn.Module):
 
     name: ClassVar[str]  # of our own operators: what configs and files call them
     ratio: float = 1.0  # compression ratio m/n: what a network that is conditioned on the ratio gets
+    hashed: ClassVar[tuple[str, ...]] = ()  # parameters that change A, and that its buffers do not show
 
     @abstractmethod
     def A(self, x: Tensor) -> Tensor:
@@ -52,8 +53,8 @@ class LinearOperator(nn.Module):
         raise NoConstant(f"operator {type(self).__name__} declares no norm() (an upper bound of ||A||)")
 
     def sha256(self) -> str:
-        """SHA-256 of class, ratio and buffers (BUFFER_DIGITS decimals); of an operator from elsewhere also
-        of its class path and parameters."""
+        """SHA-256 of class, ratio, buffers (BUFFER_DIGITS decimals) and the parameters in ``hashed``; of an operator
+        from elsewhere also of its class path and all parameters."""
         return hash_of(self, self.ratio)
 
 
@@ -63,6 +64,8 @@ def hash_of(operator: Any, ratio: float) -> str:
     for name, buffer in sorted(operator.named_buffers()) if isinstance(operator, nn.Module) else ():
         array = (buffer.detach().cpu().double() * 10**BUFFER_DIGITS).round().to(torch.int64).contiguous().numpy()
         digest.update(f"{name} {array_sha256(array)}".encode())
+    for name in getattr(operator, "hashed", ()):
+        digest.update(f"{name}={getattr(operator, name)!r}".encode())
     if not is_ours(type(operator)):
         digest.update(content_key([class_path(type(operator)), parameters(operator)]).encode())
     return digest.hexdigest()

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import copy
 import math
 from pathlib import Path
-from typing import Annotated, Self
+from typing import Annotated
 
 import numpy as np
 import torch
@@ -16,7 +15,7 @@ from torch.nn import functional as F
 from invsmooth.core.parameters import Count
 from invsmooth.core.rng import generator_for
 from invsmooth.lipschitz.norms import matrix_norm
-from invsmooth.operators.base import LinearOperator
+from invsmooth.operators.sized import SizedOperator
 
 
 def existing(path: str | Path) -> str | Path:
@@ -28,16 +27,12 @@ def existing(path: str | Path) -> str | Path:
 MatrixFile = Annotated[str | Path, AfterValidator(existing)]
 
 
-class BlockGaussian(LinearOperator):
+class BlockGaussian(SizedOperator):
     """y_j = Phi x_j for each ``block`` x ``block`` patch x_j of the image (pixels row by row), Phi of shape (m, block²).
 
     Phi has orthonormal rows: the QR factor of a seeded Gaussian matrix, m = round(ratio · block²) (SPEC section 2).
-    Images are zero-padded at the right and the bottom to a multiple of the block, only where needed; the pad is cropped
-    by the adjoint and so belongs neither to x nor to anything added to x.
-
-    The measurement has shape (B, m, ceil(H/block), ceil(W/block)); it does not tell how much was padded. The adjoint
-    crops to ``image_size`` where that was given (:meth:`for_image_size`), and else to the size of the last image
-    that :meth:`A` saw. Give the size wherever images of several sizes are at work at once.
+    The measurement has shape (B, m, ceil(H/block), ceil(W/block)). It does not tell how much was padded:
+    :class:`~invsmooth.operators.sized.SizedOperator` says what the adjoint crops to.
 
     Args:
         ratio: compression ratio m/n in (0, 1].
@@ -69,32 +64,10 @@ class BlockGaussian(LinearOperator):
             )
         # Not in checkpoints: ratio, block and seed (or the matrix file) determine it.
         self.register_buffer("phi", phi.reshape(m, 1, block, block), persistent=False)
-        self.image_size: tuple[int, int] | None = None
-        self._last_size: tuple[int, int] | None = None
-
-    def for_image_size(self, height: int, width: int) -> Self:
-        """The same operator (sharing Phi) for images of one size only: the adjoint then crops to exactly that size."""
-        fixed = copy.copy(self)
-        fixed.image_size = (height, width)
-        return fixed
-
-    def uncropped(self) -> Self:
-        """The same operator (sharing Phi) on images of whole blocks, the pad included: networks that were published as
-        working on the padded image use it inside."""
-        whole = copy.copy(self)
-        whole.image_size = whole._last_size = None
-        return whole
 
     def A(self, x: Tensor) -> Tensor:
         """Measurements, shape (B, m, rows of blocks, columns of blocks), of images (B, 1, H, W)."""
-        size = (x.shape[-2], x.shape[-1])
-        if self.image_size is not None and size != self.image_size:
-            raise ValueError(f"image of size {size} given to an operator made for {self.image_size}")
-        self._last_size = size
-        pad_bottom, pad_right = (-size[0] % self.block, -size[1] % self.block)
-        if pad_bottom or pad_right:
-            x = F.pad(x, (0, pad_right, 0, pad_bottom))
-        return F.conv2d(x, self.phi, stride=self.block)
+        return F.conv2d(self.padded(x), self.phi, stride=self.block)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Images (B, 1, H, W), in the range of A^T, of measurements as :meth:`A` gives them."""
@@ -104,13 +77,6 @@ class BlockGaussian(LinearOperator):
         """||A||, from above: the largest singular value of Phi (float64, :mod:`invsmooth.lipschitz.norms`). Padding with
         zeros and cropping do not increase it."""
         return matrix_norm(self.phi.flatten(1))
-
-    def crop(self, x: Tensor) -> Tensor:
-        """Take the pad off an image of whole blocks; see the class about which size that leaves."""
-        size = self.image_size or self._last_size
-        if size is None or any(-(-s // self.block) * self.block != p for s, p in zip(size, x.shape[-2:], strict=True)):
-            return x
-        return x[..., : size[0], : size[1]]
 
 
 def measurements_per_block(ratio: float, block: int = 33) -> int:

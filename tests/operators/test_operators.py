@@ -7,11 +7,28 @@ from scipy.io import savemat
 from torch import Tensor
 
 from invsmooth.config.parts import load_class, packaged
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator, Operator, as_operator, operator_norm
+from invsmooth.operators import (
+    BlockGaussian,
+    Blur,
+    Dense,
+    Fourier,
+    Identity,
+    Inpainting,
+    LinearOperator,
+    Operator,
+    SuperResolution,
+    as_operator,
+    operator_norm,
+)  # fmt: skip
 from invsmooth.operators.block_gaussian import measurements_per_block, orthonormal_rows
 from tests.operators import conformance
 
-OPERATORS = [Identity(), BlockGaussian(0.1), BlockGaussian(0.37, block=8, seed=3), BlockGaussian(1.0, block=5)]
+OPERATORS = [
+    Identity(), BlockGaussian(0.1), BlockGaussian(0.37, block=8, seed=3), BlockGaussian(1.0, block=5),
+    Blur(width=0.6), Blur("uniform", 3, padding="zeros"), Blur("motion", 5, 30), Inpainting(0.4), Fourier(0.3),
+    SuperResolution(2, "area"), SuperResolution(2), SuperResolution(4),
+]  # fmt: skip
+OF_ONE_SIZE = [(Dense(0.5, 7), (7, 7)), (Dense(1.5, 5), (5, 5)), (Inpainting(0.5, mask=np.eye(2)), (2, 2))]
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda o: f"{type(o).__name__}-{o.ratio}")
@@ -19,8 +36,15 @@ def test_conformance(operator: LinearOperator) -> None:
     conformance.check(operator)
 
 
+@pytest.mark.parametrize(("operator", "size"), OF_ONE_SIZE, ids=lambda o: str(o)[:10])
+def test_conformance_on_one_size(operator: LinearOperator, size: tuple[int, int]) -> None:
+    conformance.check(operator, [size])
+
+
 def test_every_operator_of_ours_is_checked() -> None:
-    assert {type(o) for o in OPERATORS} == {load_class(t, "operator") for t in packaged("operator").values()}
+    assert {type(o) for o in [*OPERATORS, *(o for o, _ in OF_ONE_SIZE)]} == {
+        load_class(t, "operator") for t in packaged("operator").values()
+    }
 
 
 class Mask:
