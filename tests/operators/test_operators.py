@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from scipy import ndimage
 from scipy.io import savemat
 from torch import Tensor
 
@@ -183,3 +184,108 @@ def test_matrices_of_a_seed_have_no_preferred_direction() -> None:
             [(BlockGaussian(0.25, block=4, seed=s).phi.reshape(4, 16) @ u).square().sum() for s in range(300)]
         )
         assert abs(float(squares.mean()) - 0.25) < 4 * float(squares.std()) / 300**0.5
+
+
+@pytest.mark.parametrize("operator", [o for o in OPERATORS if not isinstance(o, BlockGaussian)], ids=lambda o: o.name)
+def test_norm_is_proven_and_near(operator: LinearOperator) -> None:
+    """The declared norm is at least the largest singular value of the dense matrix, and at most 7 % above (with zeros
+    beyond the image the value on an image of any size, which the bound is for, is larger than on a small one)."""
+    dense = operator.A(torch.eye(32 * 32).reshape(-1, 1, 32, 32)).flatten(1).double()
+    largest = float(torch.linalg.eigvalsh(dense.T @ dense)[-1]) ** 0.5
+    assert largest <= operator.norm() * (1 + 1e-6)
+    assert operator.norm() <= 1.07 * largest
+
+
+@pytest.mark.parametrize("operator", [o for o in OPERATORS if not isinstance(o, BlockGaussian)], ids=lambda o: o.name)
+def test_channels_are_measured_alike(operator: LinearOperator) -> None:
+    x = torch.rand(2, 3, 12, 8, generator=torch.Generator().manual_seed(0))
+    y = operator.A(x)
+    alone = torch.cat([operator.A(x[:, c : c + 1]) for c in range(3)], dim=1)
+    if isinstance(operator, Fourier):  # real parts of all channels come first
+        alone = alone[:, [0, 2, 4, 1, 3, 5]]
+    torch.testing.assert_close(y, alone)
+    assert operator.A_adjoint(y).shape == x.shape
+
+
+@pytest.mark.parametrize("padding", ["circular", "zeros"])
+def test_blur_is_a_convolution(padding: str) -> None:
+    x = torch.rand(20, 17, generator=torch.Generator().manual_seed(0))
+    for operator in (Blur("gaussian", 1.2, padding=padding), Blur("motion", 7, 25, padding=padding)):
+        kernel = operator.weight[0, 0].numpy()
+        assert kernel.sum() == pytest.approx(1)
+        assert kernel.min() >= 0
+        mode = {"circular": "wrap", "zeros": "constant"}[padding]
+        expected = ndimage.convolve(x.numpy(), kernel, mode=mode)
+        np.testing.assert_allclose(operator.A(x[None, None])[0, 0].numpy(), expected, atol=1e-6)
+    assert Blur("gaussian", 1.2).sha256() != Blur("gaussian", 1.2, padding="zeros").sha256()
+    with pytest.raises(ValueError, match="too small for a kernel"):
+        Blur(width=5).A(torch.rand(1, 1, 8, 8))
+
+
+def test_kernels() -> None:
+    assert Blur("uniform", 3).weight.flatten().tolist() == pytest.approx([1 / 9] * 9)
+    horizontal, vertical = Blur("motion", 5, 0).weight[0, 0], Blur("motion", 5, 90).weight[0, 0]
+    assert torch.allclose(horizontal, vertical.T, atol=1e-6)
+    assert int((horizontal > 1e-6).any(1).sum()) == 1
+    assert int((horizontal > 1e-6).any(0).sum()) == 5
+    rising = Blur("motion", 9, 45).weight[0, 0]  # counterclockwise: up and to the right
+    assert float(rising.flip(1).diagonal().sum()) > 3 * float(rising.diagonal().sum())
+    for wrong in ({"kernel": "box"}, {"width": 0}, {"padding": "reflect"}):
+        with pytest.raises(ValueError, match=r"not allowed|positive"):
+            Blur(**wrong)  # type: ignore[arg-type]
+
+
+def test_super_resolution_takes_means() -> None:
+    x = torch.rand(1, 1, 8, 6)
+    area = SuperResolution(2, "area")
+    expected = x.reshape(1, 1, 4, 2, 3, 2).mean((3, 5))
+    torch.testing.assert_close(area.A(x), expected)
+    assert (area.ratio, area.norm()) == (0.25, pytest.approx(0.5))
+    # Flat images stay flat, but at the border, where the filter meets zeros.
+    flat = SuperResolution(2).A(torch.ones(1, 1, 12, 12))
+    torch.testing.assert_close(flat[..., 1:-1, 1:-1], torch.ones(1, 1, 4, 4))
+    assert SuperResolution(2).A(torch.ones(1, 1, 7, 5)).shape == (1, 1, 4, 3)
+    with pytest.raises(ValueError, match="at least 2"):
+        SuperResolution(1)
+
+
+def test_inpainting_measures_its_share() -> None:
+    operator = Inpainting(0.3)
+    ones = operator.A(torch.ones(1, 2, 20, 30))
+    assert int(ones[0, 0].sum()) == 180
+    assert torch.equal(ones[0, 0], ones[0, 1])
+    assert torch.equal(Inpainting(0.3).A(ones), ones)  # determined by the seed
+    assert not torch.equal(Inpainting(0.3, seed=1).A(torch.ones_like(ones)), ones)
+    mask = np.array([[1, 0], [1, 1]])
+    assert Inpainting(0.75, mask=mask).A(torch.ones(1, 1, 2, 2)).flatten().tolist() == [1, 0, 1, 1]
+    with pytest.raises(ValueError, match=r"measures 0\.75 of the pixels"):
+        Inpainting(0.5, mask=mask)
+    with pytest.raises(ValueError, match="the mask is of"):
+        Inpainting(0.75, mask=mask).A(torch.ones(1, 1, 3, 2))
+    with pytest.raises(ValueError, match="some measured pixels"):
+        Inpainting(0.5, mask=np.zeros((2, 2)))
+
+
+def test_fourier_measures_columns_around_frequency_0() -> None:
+    x = torch.rand(1, 1, 16, 40)
+    operator = Fourier(0.25, center=0.1)
+    y = operator.A(x)
+    expected = np.fft.fft2(x[0, 0].numpy(), norm="ortho")
+    measured = y[0, 0].abs().sum(0) + y[0, 1].abs().sum(0) > 0
+    assert int(measured.sum()) == 10
+    assert measured[[0, 1, 39]].all()
+    np.testing.assert_allclose(y[0, 0].numpy()[:, measured], expected.real[:, measured], atol=1e-5)
+    np.testing.assert_allclose(y[0, 1].numpy()[:, measured], expected.imag[:, measured], atol=1e-5)
+    torch.testing.assert_close(Fourier(1.0).A_adjoint(Fourier(1.0).A(x)), x)
+
+
+def test_dense_is_a_matrix_of_one_size() -> None:
+    phi = np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32)
+    x = torch.rand(2, 3, 2, 2)
+    y = Dense(1.5, 2, matrix=phi).A(x)  # more measurements than pixels
+    np.testing.assert_allclose(y[1, 2].numpy(), phi @ x[1, 2].flatten().numpy(), rtol=1e-5)
+    assert Dense(1.5, 2, matrix=phi).norm() == pytest.approx(float(np.linalg.norm(phi, 2)))
+    with pytest.raises(ValueError, match="is for images of 2×2"):
+        Dense(1.5, 2, matrix=phi).A(torch.rand(1, 1, 3, 3))
+    with pytest.raises(ValueError, match=r"need \(2, 4\)"):
+        Dense(0.5, 2, matrix=phi)
