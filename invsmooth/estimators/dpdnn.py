@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invsmooth.operators.base import Operator
+from invsmooth.operators.base import Operator, step_of
 
 
 def conv_stack(channels: list[int], last_relu: bool) -> nn.Sequential:
@@ -93,9 +93,10 @@ class DPDNN(nn.Module):
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""
-        x = operator.A_adjoint(y)
+        step = step_of(operator)
+        x = step * operator.A_adjoint(y)
         for t in range(self.n_steps):
             delta, eta = self.delta[t], self.eta[t]
-            gradient_step = x - operator.A_adjoint(operator.A(x) - y)
+            gradient_step = x - step * operator.A_adjoint(operator.A(x) - y)
             x = (1 - delta - eta) * self.denoise(x) + eta * x + delta * gradient_step
         return x

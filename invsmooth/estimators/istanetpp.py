@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invsmooth.operators.base import Operator
-from invsmooth.operators.block_gaussian import BlockGaussian
+from invsmooth.operators.base import Operator, step_of
+from invsmooth.operators.sized import SizedOperator
 
 
 class ResidualBlock(nn.Module):
@@ -60,11 +60,12 @@ class ISTANetPP(nn.Module):
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
         """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""
-        inner = operator.uncropped() if isinstance(operator, BlockGaussian) else operator
-        x = inner.A_adjoint(y)
+        inner = operator.uncropped() if isinstance(operator, SizedOperator) else operator
+        step = step_of(operator)
+        x = step * inner.A_adjoint(y)
         ratio = getattr(operator, "ratio", None) or y[0].numel() / x[0].numel()
         parameters = self.condition(torch.full((1,), float(ratio), dtype=x.dtype, device=x.device))
-        step_sizes, rhos = parameters[: self.n_phases], parameters[self.n_phases :]
+        step_sizes, rhos = step * parameters[: self.n_phases], parameters[self.n_phases :]
         for k, phase in enumerate(self.phases):
             x = phase(x, y, inner, step_sizes[k], rhos[k])
-        return operator.crop(x) if isinstance(operator, BlockGaussian) else x
+        return operator.crop(x) if isinstance(operator, SizedOperator) else x

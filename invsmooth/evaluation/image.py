@@ -67,7 +67,7 @@ def evaluate_image(
         attacks = attack_all(known, measured, evaluation, remember, watch)
         clean = {sigma: certify("clean", y=measured.y, eps=evaluation.eps, sigma=sigma) for sigma in evaluation.levels}
         result.certificates.extend(c for found in clean.values() for c in found)
-        same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(operator.A_adjoint(measured.y), x).tolist()}
+        same = quality("clean", known.x_hat, x) | {"psnr_measured": psnr(measured.back, x).tolist()}
         unsmoothed: dict[str, Certified] = {}
         for eps, sigma in evaluation.cells:
             attacked = attacks[eps, evaluation.target_of(eps, sigma)]
@@ -141,7 +141,7 @@ def picture_arrays(
     image of a batch. Images that are not finite are left out."""
     certificate = certified.certificate.at(certified.eps.index(eps))
     images = (
-        measured.x, measured.setting.operator.A_adjoint(measured.y), estimator.x_hat, attacked.x_hat,
+        measured.x, measured.back, estimator.x_hat, attacked.x_hat,
         certificate.reconstruction_median, certificate.reconstruction_certified,
     )  # fmt: skip
     finite = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}

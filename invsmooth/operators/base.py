@@ -35,6 +35,7 @@ class LinearOperator(nn.Module):
 
     name: ClassVar[str]  # of our own operators: what configs and files call them
     ratio: float = 1.0  # compression ratio m/n: what a network that is conditioned on the ratio gets
+    _step: float | None = None  # see step()
     hashed: ClassVar[tuple[str, ...]] = ()  # parameters that change A, and that its buffers do not show
 
     @abstractmethod
@@ -51,6 +52,17 @@ class LinearOperator(nn.Module):
     def norm(self) -> float:
         """A proven upper bound of ||A||, l2 to l2. Raises: NoConstant: none is known."""
         raise NoConstant(f"operator {type(self).__name__} declares no norm() (an upper bound of ||A||)")
+
+    def step(self) -> float:
+        """1/||A||², the longest step of a gradient descent on ||A x - y||²/2 that never overshoots; networks weigh A^T y and
+        A^T (A x - y) with it. 1 where ||A|| is 1 to a percent, and where no bound of it is known."""
+        if self._step is None:
+            try:
+                norm = self.norm()
+            except NoConstant:
+                norm = 1.0
+            self._step = 1.0 if abs(norm - 1) <= 0.01 or norm == 0 else norm**-2
+        return self._step
 
     def sha256(self) -> str:
         """SHA-256 of class, ratio, buffers (BUFFER_DIGITS decimals) and the parameters in ``hashed``; of an operator
@@ -69,6 +81,11 @@ def hash_of(operator: Any, ratio: float) -> str:
     if not is_ours(type(operator)):
         digest.update(content_key([class_path(type(operator)), parameters(operator)]).encode())
     return digest.hexdigest()
+
+
+def step_of(operator: Operator) -> float:
+    """:meth:`LinearOperator.step`; 1 for any other object."""
+    return operator.step() if isinstance(operator, LinearOperator) else 1.0
 
 
 def as_operator(operator: Operator) -> LinearOperator:

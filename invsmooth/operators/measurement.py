@@ -10,7 +10,7 @@ from torch import Tensor
 
 from invsmooth.core.rng import standard_normal
 from invsmooth.core.units import to_grey_levels
-from invsmooth.operators.base import LinearOperator
+from invsmooth.operators.base import LinearOperator, step_of
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,11 @@ class Measured:
     x: Tensor
     b: Tensor
     y: Tensor
+
+    @property
+    def back(self) -> Tensor:
+        """A^T y, in the images' scale: divided by ||A||² where that is not 1 (:func:`~invsmooth.operators.base.step_of`)."""
+        return step_of(self.setting.operator) * self.setting.operator.A_adjoint(self.y)
 
 
 def measure(setting: Setting, names: Sequence[str], x: Tensor) -> Measured:

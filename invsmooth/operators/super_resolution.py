@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Literal
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -14,29 +13,29 @@ from invsmooth.lipschitz.norms import MARGIN
 from invsmooth.operators.blur import normalised
 from invsmooth.operators.sized import SizedOperator
 
-AtLeastTwo = Annotated[int, Field(ge=2, description="a whole number >= 2")]
-
 
 class SuperResolution(SizedOperator):
     """y has shape (B, C, ceil(H/factor), ceil(W/factor)); its pixels are weighted means of those of x around them. What the
     adjoint crops to: :class:`~invsmooth.operators.sized.SizedOperator`.
 
     Args:
-        factor: of the side, at least 2.
+        ratio: 1/factor², the share of pixels: 0.25 for factor 2, 0.0625 for 4; to three digits (0.111 for 3).
         antialias: ``"area"``, the mean of factor × factor pixels, or ``"gaussian"``, of standard deviation factor/2 and
             3 · factor × 3 · factor pixels, with zeros beyond the image.
-    Raises: ValueError: another factor or filter."""
+    Raises: ValueError: no such ratio, or another filter."""
 
     name = "super_resolution"
-    hashed = ("factor",)
     weight: Tensor
 
-    def __init__(self, factor: AtLeastTwo = 2, antialias: Literal["area", "gaussian"] = "gaussian") -> None:
+    def __init__(self, ratio: float = 0.25, antialias: Literal["area", "gaussian"] = "gaussian") -> None:
         super().__init__()
-        if factor < 2 or antialias not in ("area", "gaussian"):
-            raise ValueError(f"factor={factor} has to be at least 2, antialias={antialias!r} area or gaussian")
-        self.factor = self.block = int(factor)
-        self.antialias, self.ratio = antialias, 1 / factor**2
+        factor = round(ratio**-0.5) if 0 < ratio <= 1 else 1
+        if factor < 2 or abs(ratio * factor**2 - 1) > 0.005:
+            raise ValueError(f"ratio={ratio} is not 1/factor²; 0.25 is factor 2, 0.0625 is factor 4")
+        if antialias not in ("area", "gaussian"):
+            raise ValueError(f"antialias={antialias!r} is not allowed; allowed: area, gaussian")
+        self.ratio, self.antialias = float(ratio), antialias
+        self.factor = self.block = factor
         line = np.ones(factor)
         if antialias == "gaussian":
             line = np.exp(-0.5 * ((np.arange(3 * factor) - (3 * factor - 1) / 2) / (factor / 2)) ** 2)

@@ -36,7 +36,7 @@ from invsmooth.estimators.fill import check_fit
 from invsmooth.estimators.weights import load_weights, state_in
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
-from invsmooth.operators import LinearOperator, as_operator
+from invsmooth.operators import BlockGaussian, Identity, LinearOperator, as_operator
 from invsmooth.operators.base import Operator
 from invsmooth.operators.measurement import Setting
 from invsmooth.operators.rebuild import our_operator
@@ -262,10 +262,10 @@ def describe_estimator(node: DictConfig) -> dict[str, Any]:
 
 
 def describe_operator(node: DictConfig) -> dict[str, Any]:
-    """Without its ratio: class and parameters, or, of ours, the fields of a certificate file."""
+    """Without its ratio: class and parameters; name and parameters of the two that certificate files had from the start."""
     kind = parts.load_class(node._target_, "operator")
     given = with_absolute_paths(parts.without_unset(kind, parts.free_parameters(node, OPEN["operator"].keys)))
-    if our_operator(node.name) is kind:
+    if kind in (BlockGaussian, Identity) and our_operator(node.name) is kind:
         return {"name": node.name, "block": 33, "seed": 0, "matrix": None} | given
     return {"_target_": node._target_, "parameters": given}
 

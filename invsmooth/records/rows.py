@@ -64,7 +64,8 @@ SCHEMA = pa.schema(
   Several runs together: :mod:`invsmooth.reporting.together`.
 - psnr_certified, ssim_certified: of the draw of rank K, whose error is the bound. They are of one
   picture and bound nothing. psnr_median, ssim_median: of the picture that the certifier shows.
-- psnr_measured: of A^T y. psnr_noise: under a random perturbation of norm eps, the control.
+- psnr_measured: of A^T y, divided by ||A||² where that is not 1. psnr_noise: under a random
+  perturbation of norm eps, the control.
 - precision: of the network that is attacked and certified, fp32 or bf16.
 - attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""

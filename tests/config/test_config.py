@@ -85,6 +85,20 @@ def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> N
     assert module.batches_seen == 0
 
 
+@pytest.mark.parametrize("task", ["inpainting", "deblurring", "super_resolution", "mri"])
+def test_networks_that_work_on_images_are_built_for_every_task(task: str) -> None:
+    for estimator in ("dpdnn", "istanetpp", "equilibrium", "ridge"):
+        cfg = config(f"task={task}", f"estimator={estimator}", "scale=small")
+        validate(cfg)
+        built = build_estimator(cfg, trains=True)
+        if estimator != "ridge":
+            build_module(cfg, built)
+    for estimator in ("lmmse", "null_space", "lipnet", "tv"):
+        cfg = config(f"task={task}", f"estimator={estimator}", "scale=small")
+        with pytest.raises(ConfigError, match=r"estimator: .* not for "):
+            build_module(cfg, build_estimator(cfg, trains=True))
+
+
 def test_lmmse_takes_ratios_and_block_of_the_operator() -> None:
     for overrides, ratios, block in (
         (["task=cs", "scale=paper"], [0.1, 0.2, 0.3, 0.4, 0.5], 33),

@@ -27,7 +27,7 @@ from tests.operators import conformance
 OPERATORS = [
     Identity(), BlockGaussian(0.1), BlockGaussian(0.37, block=8, seed=3), BlockGaussian(1.0, block=5),
     Blur(width=0.6), Blur("uniform", 3, padding="zeros"), Blur("motion", 5, 30), Inpainting(0.4), Fourier(0.3),
-    SuperResolution(2, "area"), SuperResolution(2), SuperResolution(4),
+    SuperResolution(0.25, "area"), SuperResolution(), SuperResolution(1 / 16),
 ]  # fmt: skip
 OF_ONE_SIZE = [(Dense(0.5, 7), (7, 7)), (Dense(1.5, 5), (5, 5)), (Inpainting(0.5, mask=np.eye(2)), (2, 2))]
 
@@ -237,16 +237,18 @@ def test_kernels() -> None:
 
 def test_super_resolution_takes_means() -> None:
     x = torch.rand(1, 1, 8, 6)
-    area = SuperResolution(2, "area")
+    area = SuperResolution(0.25, "area")
     expected = x.reshape(1, 1, 4, 2, 3, 2).mean((3, 5))
     torch.testing.assert_close(area.A(x), expected)
     assert (area.ratio, area.norm()) == (0.25, pytest.approx(0.5))
     # Flat images stay flat, but at the border, where the filter meets zeros.
-    flat = SuperResolution(2).A(torch.ones(1, 1, 12, 12))
+    flat = SuperResolution().A(torch.ones(1, 1, 12, 12))
     torch.testing.assert_close(flat[..., 1:-1, 1:-1], torch.ones(1, 1, 4, 4))
-    assert SuperResolution(2).A(torch.ones(1, 1, 7, 5)).shape == (1, 1, 4, 3)
-    with pytest.raises(ValueError, match="at least 2"):
-        SuperResolution(1)
+    assert SuperResolution().A(torch.ones(1, 1, 7, 5)).shape == (1, 1, 4, 3)
+    assert SuperResolution(0.111).factor == 3
+    for ratio in (1.0, 0.3, 0, -1):
+        with pytest.raises(ValueError, match="is not 1/factor²"):
+            SuperResolution(ratio)
 
 
 def test_inpainting_measures_its_share() -> None:
