@@ -104,12 +104,13 @@ def clean_costs(estimator: Estimator, cache: ResultCache, measured: Measured, si
 def attacked_costs(estimator: Estimator, cache: ResultCache, measured: Measured) -> Iterator[Cost]:
     """The attacked measurements are not known yet: the keys are made from the attacks."""
     evaluation = cache.evaluation
+    attacks = {a: content_key(evaluation.attack_content(measured, *a)) for a in evaluation.attacks}
     for eps, sigma in evaluation.cells:
         if sigma is None or not (certifiers := evaluation.certifiers_at("attacked", sigma)):
             continue
         draws = draws_of(estimator, cache, measured, sigma)
         uses = [use for c in certifiers for use in c.uses(draws, measured.x, evaluation.each(c, sigma))]
-        attack = evaluation.attack_content(measured, eps, evaluation.target_of(eps, sigma))
+        attack = attacks[eps, evaluation.target_of(eps, sigma)]
         key = content_key([cache.results.base, "at attacked", attack, sigma, evaluation.n_samples, evaluation.seed])
         yield Cost("draws", key, max(use.draws for use in uses))
 
