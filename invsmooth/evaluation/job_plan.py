@@ -37,6 +37,7 @@ class JobPlan:
     impossible: int
     training: str  # "" (nothing to train), "done", "to do", or that it goes on
     costs: Sequence[Cost]  # of all results that are not part of a finished image
+    start: float = 0.0  # seconds from the start of the job to its first pass
 
 
 def write_plan(folder: Path, job: JobPlan) -> None:
@@ -62,7 +63,7 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
         new = [c for c in job.costs if c.key not in seen]
         evals = [sum(c.evals for c in new if not c.cached), sum(c.evals for c in new if c.cached),
                  sum(c.evals for c in job.costs if c.key in seen)]  # fmt: skip
-        own = sum(c.seconds for c in new if not c.cached)
+        own = job.start + sum(c.seconds for c in new if not c.cached)
         seen |= {c.key for c in job.costs}
         counts = [job.cells, job.done, job.impossible]
         table.add_row(job.name, *map(str, counts), job.training or "–", *(f"{e:,}" for e in evals), duration(own))
@@ -80,8 +81,8 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
 
 CAPTION = (
     "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, "
-    "cached (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
-    "pass that was timed"
+    "cached (computed before), shared (with a job above): network evaluations. about: one job after the other, by what "
+    "was timed here: a pass, the noise of a draw, some cells, the start of the job"
 )
 
 

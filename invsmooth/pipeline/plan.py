@@ -20,6 +20,7 @@ from invsmooth.evaluation.job_plan import Cost, JobPlan
 from invsmooth.evaluation.result_cache import ResultCache
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.measurement import Measured, Setting, measure
+from invsmooth.pipeline.overhead import seconds_of_cells, seconds_of_noise
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.fit import TrainerSettings
 from invsmooth.training.kept_trainings import Training
@@ -51,9 +52,11 @@ def plan_evaluation(
             measured = measure(setting, batch.names, batch.x)
             found = list(costs_of_image(estimator, cache, measured, number))
             done += not found
-            forward, gradient = seconds_of(estimator, measured.y, setting.operator) if found else (0.0, 0.0)
+            forward, gradient, noise, beside = seconds_of_image(estimator, cache, measured) if found else (0.0,) * 4
             for cost in found:
-                seconds = (cost.evals - cost.gradients) * forward + cost.gradients * gradient
+                forward_only, rest = cost.evals - cost.gradients, cost.kind == "rest"
+                seconds = forward_only * forward + cost.gradients * gradient + (beside if rest else 0)
+                seconds += forward_only * noise if cost.kind != "attack" else 0
                 costs.append(dataclasses.replace(cost, seconds=seconds))
     cells = [(certifier, *cell) for cell in evaluation.cells for certifier in evaluation.certifiers_in(cell[1])]
     per_image = [bool(evaluation.why_impossible(*cell)) for cell in cells]
@@ -144,6 +147,15 @@ def training_cost(module: ReconstructionModule, data: ImageDataModule, settings:
     return Cost("training", key, evals, evals, seconds=evals * gradient)
 
 
+def seconds_of_image(estimator: nn.Module, cache: ResultCache, measured: Measured) -> tuple[float, float, float, float]:
+    """Of a pass, a gradient, the noise of a draw, and all cells beside these."""
+    key = content_key([cache.settings["evaluation"], list(measured.x.shape), type(measured.setting.operator).__name__])
+    if key not in CELLS:
+        CELLS[key] = seconds_of_cells(cache.evaluation, measured, cache.results.store.folder)
+    noise = seconds_of_noise(measured.x.shape[1:])
+    return *seconds_of(estimator, measured.y, measured.setting.operator), noise, CELLS[key]
+
+
 def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tuple[float, float]:
     """Of a forward pass, and of one with a gradient through it, for each image of y. Measured once
     for each network and size."""
@@ -164,3 +176,4 @@ def seconds_of(estimator: nn.Module, y: Tensor, operator: LinearOperator) -> tup
 
 
 SECONDS: dict[str, tuple[float, float]] = {}  # measured in this process
+CELLS: dict[str, float] = {}
