@@ -148,10 +148,13 @@ def training_cost(module: ReconstructionModule, data: ImageDataModule, settings:
 
 
 def seconds_of_image(estimator: nn.Module, cache: ResultCache, measured: Measured) -> tuple[float, float, float, float]:
-    """Of a pass, a gradient, the noise of a draw, and all cells beside these."""
-    key = content_key([cache.settings["evaluation"], list(measured.x.shape), type(measured.setting.operator).__name__])
+    """Of a pass, a gradient, the noise of a draw, and all cells beside these: measured once for jobs
+    that differ in values of seed, eps and sigma only."""
+    evaluation = cache.evaluation
+    grid = {"seed": 0, "eps": len(evaluation.eps), "sigma": len(evaluation.sigma)}
+    key = content_key([evaluation.content() | grid, list(measured.x.shape), type(measured.setting.operator).__name__])
     if key not in CELLS:
-        CELLS[key] = seconds_of_cells(cache.evaluation, measured, cache.results.store.folder)
+        CELLS[key] = seconds_of_cells(evaluation, measured, cache.results.store.folder)
     noise = seconds_of_noise(measured.x.shape[1:])
     return *seconds_of(estimator, measured.y, measured.setting.operator), noise, CELLS[key]
 

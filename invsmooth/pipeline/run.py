@@ -234,7 +234,8 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
         cfg, parts.estimator, parts.settings, parts.data, cache, device, own, parts.module is not None
     )
     parts.data.shard = shard
-    with SIGNALS.saying(callback.how_to_go_on), SIGNALS.obeyed():
+    write_all = SIGNALS.at_the_end(lambda name: callback.rows.write())
+    with SIGNALS.saying(callback.how_to_go_on), SIGNALS.obeyed(), write_all:
         return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
 
 
