@@ -39,12 +39,13 @@ def seconds_of_cells(evaluation: Evaluation, measured: Measured, cache: Path | N
     """Of all cells of these images, beside the network's passes and the noise: some cells are
     computed for A^T in the network's place, with few draws, and cached in the same place. 0 if a
     part refuses that network."""
-    n_cells, few = len(evaluation.cells), few_cells(evaluation)
+    n_cells, few = len(evaluation.cells), few_cells(evaluation, FEW)
     try:
         with tempfile.TemporaryDirectory(dir=place(cache), prefix=".plan-") as folder:
             results = Results(Store(None if cache is None else Path(folder)), {}, torch.device("cpu"))
-            started = time.perf_counter()
-            with silent():
+            with silent():  # the first one imports
+                evaluate_image(MatchedFilter(), measured, few_cells(evaluation, 1), number=few.pictures)
+                started = time.perf_counter()
                 evaluate_image(MatchedFilter(), measured, few, results, number=few.pictures)
             return (time.perf_counter() - started) * n_cells / len(few.cells)
     except Exception as error:  # parts are anyone's, and a disk may be read-only
@@ -65,10 +66,12 @@ def silent() -> Iterator[None]:
         speaks.setLevel(level)
 
 
-def few_cells(evaluation: Evaluation) -> Evaluation:
-    """Spread over the grid; those at its ends are among them."""
+def few_cells(evaluation: Evaluation, few: int) -> Evaluation:
+    """``few`` eps and sigma, spread over the grid from its ends."""
     eps, sigma = (
-        [values[round(k * (len(values) - 1) / (FEW - 1))] for k in range(FEW)] if len(values) > FEW else list(values)
+        [values[round(k * (len(values) - 1) / max(1, few - 1))] for k in range(few)]
+        if len(values) > few
+        else list(values)
         for values in (evaluation.eps, evaluation.sigma)
     )
     return dataclasses.replace(evaluation, eps=eps, sigma=sigma, n_samples=min(DRAWS, evaluation.n_samples))
