@@ -10,7 +10,7 @@ GPU_OUT ?= outputs/gpu.json
 RAY_STAMP := .venv-ray/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-commands bench-certify bench-data bench-training bench-report bench-published gpu counterexample overview radii clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published gpu counterexample overview radii clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -65,6 +65,9 @@ bench-training: $(STAMP) ## seconds per training batch, five algorithms (ten min
 
 bench-report: $(STAMP) ## time the report on 500 runs (two minutes)
 	$(BIN)/python -m tests.benchmarks.report
+
+bench-scale: $(STAMP) ## time and memory over jobs, images and rows; the plan of 10⁶ cells (ten minutes)
+	$(BIN)/python -m tests.benchmarks.scale
 
 bench-published: $(STAMP) ## try to break certificates of a published ISTA-Net++: NET=FILE IMAGES=FOLDER (an hour)
 	@test -f "$(NET)" -a -d "$(IMAGES)" || { echo "error: give NET=net_params_….pkl and IMAGES=FOLDER_OF_SET11"; exit 2; }

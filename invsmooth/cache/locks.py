@@ -15,9 +15,17 @@ log = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, what: str) -> Iterator[None]:
-    """One process at a time is in this block; the lock of a killed process is free. Without file
-    locks nobody waits. The folder of the lock file is made; the log of one that waits says ``what``."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """One process at a time is in this block (:func:`acquired`)."""
+    lock = acquired(path, what)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def acquired(path: Path, what: str) -> FileLock:
+    """The lock of one process at a time; that of a killed process is free. Without file locks nobody
+    waits. The folder of the lock file is made; the log of one that waits says ``what``."""
     lock = FileLock(path)
     try:
         lock.acquire(timeout=0)
@@ -28,7 +36,4 @@ def locked(path: Path, what: str) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP):
             raise
         log.warning("%s: no file locks there: two processes may compute the same thing", path.parent)
-    try:
-        yield
-    finally:
-        lock.release()
+    return lock

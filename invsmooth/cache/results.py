@@ -80,20 +80,21 @@ class Results:
         if self.store.folder is None:
             return compute()
         key = self.key(kind, of)
-        with self.store.once(kind, key):
-            if (found := self.cached(kind, key, expected)) is not None:
-                self.counts[f"{kind} cached"] += 1
-                return {name: value.to(self.device) for name, value in found.items()}
-            computed = compute()
-            self.store.put(kind, key, to_bytes(computed))
-            self.counts[f"{kind} computed"] += 1
-            return computed
+        if (found := self.cached(kind, key, expected, drop=False)) is None:
+            with self.store.once(kind, key):
+                if (found := self.cached(kind, key, expected)) is None:
+                    computed = compute()
+                    self.store.put(kind, key, to_bytes(computed))
+                    self.counts[f"{kind} computed"] += 1
+                    return computed
+        self.counts[f"{kind} cached"] += 1
+        return {name: value.to(self.device) for name, value in found.items()}
 
-    def cached(self, kind: str, key: str, expected: Expected | None) -> Tensors | None:
-        """The cached result, if it is as expected. Anything else is dropped, with a warning."""
+    def cached(self, kind: str, key: str, expected: Expected | None, drop: bool = True) -> Tensors | None:
+        """The cached result, if it is as expected. Anything else is dropped (:meth:`Store.get`)."""
         import torch
 
-        content = self.store.get(kind, key)
+        content = self.store.get(kind, key, drop)
         if content is None:
             return None
         try:
@@ -105,7 +106,8 @@ class Results:
             if problems := [p for name, like in (expected or {}).items() if (p := like.problem(name, found[name]))]:
                 raise ValueError("; ".join(problems))
         except Exception as error:  # numpy raises many kinds
-            self.store.distrust(kind, key, f"{type(error).__name__}: {error}")
+            if drop:
+                self.store.distrust(kind, key, f"{type(error).__name__}: {error}")
             return None
         return found
 

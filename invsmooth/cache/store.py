@@ -12,7 +12,7 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from invsmooth.cache.locks import locked
+from invsmooth.cache.locks import acquired
 from invsmooth.core.files import write_bytes
 
 log = logging.getLogger(__name__)
@@ -35,19 +35,22 @@ class Store:
     def has(self, kind: str, key: str) -> bool:
         return self.folder is not None and self.path(kind, key).is_file()
 
-    def get(self, kind: str, key: str) -> bytes | None:
-        """What :meth:`put` stored, or None. A damaged entry is dropped with a warning."""
+    def get(self, kind: str, key: str, drop: bool = True) -> bytes | None:
+        """What :meth:`put` stored, or None. A damaged entry is dropped with a warning, unless not
+        ``drop``: without :meth:`once`, another process may be about to replace it."""
         if self.folder is None:
             return None
         try:
             content = self.path(kind, key).read_bytes()
             if digest(kind, key, content[HASH_BYTES:]) == content[:HASH_BYTES]:
                 return content[HASH_BYTES:]
-            self.distrust(kind, key, "its content does not fit its hash")
+            why = "its content does not fit its hash"
         except FileNotFoundError:
-            pass
+            return None
         except OSError as error:  # a folder, a link to itself, a file without read permission
-            self.distrust(kind, key, f"cannot be read: {error.strerror}")
+            why = f"cannot be read: {error.strerror}"
+        if drop:
+            self.distrust(kind, key, why)
         return None
 
     def distrust(self, kind: str, key: str, why: str) -> None:
@@ -57,23 +60,34 @@ class Store:
 
     def put(self, kind: str, key: str, payload: bytes) -> None:
         """Store ``payload``, replacing what is there. Raises OSError: a full or read-only disk."""
-        if self.folder is not None:
-            path = self.path(kind, key)
+        if self.folder is None:
+            return
+        path, content = self.path(kind, key), digest(kind, key, payload) + payload
+        try:
+            write_bytes(path, content)
+        except OSError:  # the first of its folder, or something is in the way
             make_way(path, self.folder)
-            write_bytes(path, digest(kind, key, payload) + payload)
+            write_bytes(path, content)
 
     @contextlib.contextmanager
     def once(self, kind: str, key: str) -> Iterator[None]:
+        """One process at a time is in this block, which has to end with the result stored. Look for
+        it before (that takes no lock), and again within: another process may have stored it."""
         if self.folder is None:
             yield
             return
-        path = self.folder / "locks" / f"{kind}-{key}"
-        make_way(path, self.folder)
-        with locked(path, f"the same {kind}"):
+        path, what = self.path(kind, key).with_name(f"{key}.lock"), f"the same {kind}"
+        try:
+            lock = acquired(path, what)
+        except OSError:  # something is in the way
+            make_way(path, self.folder)
+            lock = acquired(path, what)
+        try:
             yield
-            if self.has(kind, key):  # no process needs the lock again: each finds the result
-                with contextlib.suppress(OSError):  # some systems cannot remove an open file
-                    path.unlink()
+            with contextlib.suppress(OSError):  # some systems cannot remove an open file
+                path.unlink()  # no process needs it again: each finds the result
+        finally:
+            lock.release()
 
 
 def digest(kind: str, key: str, payload: bytes) -> bytes:

@@ -9,6 +9,7 @@ can be checked again without it."""
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -106,6 +107,7 @@ def min_samples(ratio: float, confidence: float, q: float = 0.5, *, dkw: bool = 
     return float(math.ceil(-log_alpha / (2 * tail**2) if dkw else log_alpha / log_q_bar))
 
 
+@functools.lru_cache(2**14)  # every image asks again
 def why_none(ratio: float, n_samples: int, confidence: float, q: float = 0.5, *, dkw: bool = False) -> str:
     """Why S draws give no bound at eps/sigma = ``ratio``, and what would; "" where they do."""
     largest = max_certifiable_ratio(n_samples, confidence, q, dkw=dkw)

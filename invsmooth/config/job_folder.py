@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import secrets
 from collections.abc import Sequence
@@ -24,14 +25,20 @@ def job_label(sweep_folder: str, overrides: Sequence[str]) -> str:
     empty if there are none. ``multirun.yaml``, which Hydra writes before the first job, names them.
     Credentials are left out."""
     try:
-        hydra = OmegaConf.load(Path(sweep_folder) / "multirun.yaml").hydra
+        swept = swept_in((Path(sweep_folder) / "multirun.yaml").read_text(encoding="utf-8"))
     except FileNotFoundError:  # another sweeper than Hydra's own
         return ""
     given = dict(o.lstrip("+~").split("=", 1) for o in redact(list(overrides)) if "=" in o)
-    wanted = [k for k in swept_keys(hydra) if k in given and k not in ("task", "algo")]
+    wanted = [k for k in swept if k in given and k not in ("task", "algo")]
     # No "=" or ",": a path with them would have to be quoted on the command line.
     parts = [re.sub(r"[^\w.]+", "-", f"{key.rsplit('.', 1)[-1]}-{given[key]}").strip("-") for key in wanted]
     return "".join(f"_{part}" for part in parts)[:LONGEST_LABEL]
+
+
+@functools.lru_cache(1)  # every job of a sweep asks
+def swept_in(multirun: str) -> list[str]:
+    """:func:`swept_keys` by the content of a ``multirun.yaml``."""
+    return swept_keys(OmegaConf.create(multirun).hydra)
 
 
 def swept_keys(hydra: DictConfig) -> list[str]:

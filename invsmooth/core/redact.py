@@ -5,10 +5,11 @@ with such names and the passwords in those that are addresses."""
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -79,10 +80,15 @@ def is_credential(name: str) -> bool:
     return bool(ANYWHERE & set(words)) or words[-1] in LAST or (len(words) > 1 and words[-1] in LAST_OF_SEVERAL)
 
 
-def known_secrets() -> list[str]:
+def known_secrets() -> Sequence[str]:
     """The secrets in environment variables and the command's arguments, longest first."""
+    return secrets_in((*os.environ.items(), *(a.partition("=")[::2] for a in sys.argv)))
+
+
+@functools.lru_cache(4)
+def secrets_in(named: tuple[tuple[str, str], ...]) -> Sequence[str]:
     found: set[str] = set()
-    for name, value in [*os.environ.items(), *(a.partition("=")[::2] for a in sys.argv)]:
+    for name, value in named:
         for secret in [value, *value.split(",")] if is_credential(name) else ():
             found |= {secret, quote(secret, safe=""), ESCAPED.sub(r"\\\1", secret)}
         for match in ADDRESS.finditer(value):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,15 +23,15 @@ from invsmooth.evaluation.result_cache import ImageOutput, ResultCache, write_fi
 from invsmooth.evaluation.watch import EvaluationWatch
 from invsmooth.operators.measurement import Measured, Setting, measure
 from invsmooth.records.pictures import picture_file
-from invsmooth.records.rows import write_rows
+from invsmooth.records.rows import GrowingRows
 
 log = logging.getLogger(__name__)
 
 
 class EvaluationCallback(L.Callback):
     """Evaluates the module under test (of an :class:`EvaluationModule`, its estimator) on each test
-    image. After every image all rows so far are in ``folder/results.parquet``, and the image's
-    pictures and certificate files beside it. ``settings``: one for each test loader. Several
+    image. The rows so far are in ``folder/results.parquet``, but for the last tenth until the end
+    or an error; the pictures and certificate files of each image beside it. ``settings``: one for each test loader. Several
     processes write a file each, with the rows of their ``shard``."""
 
     def __init__(
@@ -40,11 +41,11 @@ class EvaluationCallback(L.Callback):
         self.folder, self.cache, self.settings, self.files, self.shard = folder, cache, settings, files, shard
         self.floors: Floors | None = None
         self.watch = EvaluationWatch()
-        self.rows: list[dict[str, Any]] = []
+        self.rows = GrowingRows(folder / shard.file("results.parquet"), cache.declared)
         self.sha256 = ""
 
     def on_test_start(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
-        self.rows, self.sha256 = [], state_sha256(estimator_of(pl_module))
+        self.rows, self.sha256 = GrowingRows(self.rows.path, self.cache.declared), state_sha256(estimator_of(pl_module))
         for setting in self.settings:
             setting.operator.to(pl_module.device)
         if self.cache.evaluation.units is Units.paper:
@@ -53,9 +54,12 @@ class EvaluationCallback(L.Callback):
 
     def on_test_end(self, trainer: L.Trainer, pl_module: L.LightningModule) -> None:
         self.watch.stop()
+        self.rows.write()
 
     def on_exception(self, trainer: L.Trainer, pl_module: L.LightningModule, exception: BaseException) -> None:
         self.watch.stop()
+        with suppress(OSError):  # a full disk: that error is already on its way
+            self.rows.write()
 
     def how_to_go_on(self) -> str:
         """For a user whose evaluation was interrupted."""
@@ -84,6 +88,7 @@ class EvaluationCallback(L.Callback):
             output = self.output(measured, result)
             self.write(measured, output)
             if result.violations:
+                self.rows.write()
                 told = [f"{v.message}; evidence: {v.save(self.folder, k)}" for k, v in enumerate(result.violations)]
                 raise CertificateViolation("\n".join(["certificate refuted by an attack:", *told]))
             self.cache.put(measured, number, output)
@@ -103,9 +108,8 @@ class EvaluationCallback(L.Callback):
     def write(self, measured: Measured, output: ImageOutput) -> None:
         """With the floors, which are not cached: another calibration gives others."""
         size = measured.x.shape[-2:]
-        self.rows += [row | self.floors.of(row, *size) for row in output.rows] if self.floors else output.rows
         write_files(self.folder, output.files)
-        write_rows(self.folder / self.shard.file("results.parquet"), self.rows, self.cache.declared)
+        self.rows.add([row | self.floors.of(row, *size) for row in output.rows] if self.floors else output.rows)
 
 
 def estimator_of(module: L.LightningModule) -> Any:

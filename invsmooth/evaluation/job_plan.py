@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -37,6 +37,7 @@ class JobPlan:
     impossible: int
     training: str  # "" (nothing to train), "done", "to do", or that it goes on
     costs: Sequence[Cost]  # of all results that are not part of a finished image
+    start: float = 0.0  # seconds from the start of the job to its first pass
 
 
 def write_plan(folder: Path, job: JobPlan) -> None:
@@ -48,7 +49,7 @@ def read_plan(folder: Path) -> JobPlan:
     return JobPlan(**content | {"costs": [Cost(**s) for s in content["costs"]]})
 
 
-def print_plans(jobs: Sequence[JobPlan]) -> None:
+def print_plans(jobs: Iterable[JobPlan]) -> None:
     """A line for each job, and the sum. What several jobs need is counted where it comes first."""
     from rich.console import Console
     from rich.table import Table
@@ -57,20 +58,21 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
     for name in ("job", "cells", "done", "impossible", "training", "to compute", "cached", "shared", "about"):
         table.add_column(name, justify="left" if name in ("job", "training") else "right")
     seen: set[str] = set()
-    total, seconds = [0, 0, 0, 0, 0, 0], 0.0
-    for job in jobs:
+    total, seconds, n_jobs, room = [0, 0, 0, 0, 0, 0], 0.0, 0, 0
+    for n_jobs, job in enumerate(jobs, 1):  # noqa: B007
         new = [c for c in job.costs if c.key not in seen]
         evals = [sum(c.evals for c in new if not c.cached), sum(c.evals for c in new if c.cached),
                  sum(c.evals for c in job.costs if c.key in seen)]  # fmt: skip
-        own = sum(c.seconds for c in new if not c.cached)
+        own = job.start + sum(c.seconds for c in new if not c.cached)
         seen |= {c.key for c in job.costs}
         counts = [job.cells, job.done, job.impossible]
         table.add_row(job.name, *map(str, counts), job.training or "–", *(f"{e:,}" for e in evals), duration(own))
         total = [a + b for a, b in zip(total, counts + evals, strict=True)]
         seconds += own
+        room = max([room, *(c.file_bytes for c in job.costs if not c.cached)])
     table.add_section()
-    table.add_row(f"{len(jobs)} jobs", *map(str, total[:3]), "", *(f"{e:,}" for e in total[3:]), duration(seconds))
-    if room := max((c.file_bytes for job in jobs for c in job.costs if not c.cached), default=0):
+    table.add_row(f"{n_jobs} jobs", *map(str, total[:3]), "", *(f"{e:,}" for e in total[3:]), duration(seconds))
+    if room:
         from invsmooth.certificates.draw_buffer import folder  # here: a report does without torch
 
         table.caption = f"{CAPTION}. Draws take a temporary file of up to {room / 2**30:.1f} GiB in {folder()} (TMPDIR)"
@@ -80,8 +82,8 @@ def print_plans(jobs: Sequence[JobPlan]) -> None:
 
 CAPTION = (
     "cells: (image, eps, sigma, sigma_b, ratio, certifier). impossible: no certificate can exist there. to compute, "
-    "cached (computed before), shared (with a job above): network evaluations. about: one job after the other, by a "
-    "pass that was timed"
+    "cached (computed before), shared (with a job above): network evaluations. about: one job after the other, by what "
+    "was timed here: a pass, the noise of a draw, some cells, the start of the job"
 )
 
 

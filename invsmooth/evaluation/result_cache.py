@@ -6,7 +6,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path, PureWindowsPath
@@ -97,22 +97,26 @@ class ResultCache:
     @contextmanager
     def image(self, measured: Measured, number: int, folder: Path) -> Iterator[ImageOutput | None]:
         """The rows and files, if they are cached and can be written to the run's ``folder``; else
-        None. Other processes that want the same image wait until the end of the block."""
-        with self.results.store.once(CELLS, self.key(measured, number)):
-            found = self.find(measured, number, folder)
+        None: the block has to store them, and other processes that want them wait until its end."""
+        with ExitStack() as stack:
+            if (found := self.find(measured, number, folder, drop=False)) is None:
+                stack.enter_context(self.results.store.once(CELLS, self.key(measured, number)))
+                found = self.find(measured, number, folder)
             self.results.counts[f"{CELLS} {'computed' if found is None else 'cached'}"] += 1
             yield found
 
-    def find(self, measured: Measured, number: int, folder: Path) -> ImageOutput | None:
-        """What is cached. An entry that is not what this run would compute is dropped."""
+    def find(self, measured: Measured, number: int, folder: Path, drop: bool = True) -> ImageOutput | None:
+        """What is cached. An entry that is not what this run would compute is dropped
+        (:meth:`invsmooth.cache.Store.get`)."""
         store, key = self.results.store, self.key(measured, number)
-        if (kept := store.get(CELLS, key)) is None:
+        if (kept := store.get(CELLS, key, drop)) is None:
             return None
         try:
             found = self.checked(unpack(kept), measured, number)
             destinations(folder, found.files)
         except Exception as error:  # each way in which an entry can be wrong raises a different one
-            store.distrust(CELLS, key, f"{type(error).__name__}: {error}")
+            if drop:
+                store.distrust(CELLS, key, f"{type(error).__name__}: {error}")
             return None
         return found
 

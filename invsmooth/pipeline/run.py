@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import sys
+import time
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -78,6 +79,7 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     """Every error that can be known beforehand is raised before the first network evaluation."""
+    started = time.perf_counter()
     validate(cfg)
     fix_scale(cfg, trains)
     if cfg.trainer.num_threads is not None:
@@ -89,7 +91,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         for line in impossible:
             log.warning("  %s", line)
     if cfg.sweep == "plan":
-        plan(parts, folder)
+        plan(parts, folder, started)
         return
     shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
     with ExitStack() as stack:
@@ -235,12 +237,14 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
         cfg, parts.estimator, parts.settings, parts.data, cache, device, own, parts.module is not None
     )
     parts.data.shard = shard
-    with SIGNALS.saying(callback.how_to_go_on), SIGNALS.obeyed():
+    write_all = SIGNALS.at_the_end(lambda name: callback.rows.write())
+    with SIGNALS.saying(callback.how_to_go_on), SIGNALS.obeyed(), write_all:
         return evaluate(runner, EvaluationModule(parts.estimator, parts.settings), parts.data, callback)
 
 
-def plan(parts: Parts, folder: Path) -> None:
-    """``sweep=plan``: write the cost estimate, and show it unless a sweep shows it with others."""
+def plan(parts: Parts, folder: Path, started: float) -> None:
+    """``sweep=plan``: write the cost estimate, and show it unless a sweep shows it with others.
+    ``started``: when the job did, by the performance counter."""
     cfg, training, costs = parts.cfg, "", []
     identity: nn.Module | str = parts.estimator
     if parts.module is not None:
@@ -250,8 +254,9 @@ def plan(parts: Parts, folder: Path) -> None:
         if cost is not None:
             costs, identity = [cost], key
     cache = keys.build_cache(cfg, parts.evaluation, identity, parts.data, parts.store, parts.settings, parts.scale)
+    start = time.perf_counter() - started
     job = plan_evaluation(folder.name, parts.estimator, parts.settings, parts.data, cache)
-    job = dataclasses.replace(job, training=training, costs=[*costs, *job.costs])
+    job = dataclasses.replace(job, training=training, costs=[*costs, *job.costs], start=start)
     write_plan(folder, job)
     if not in_sweep():
         print_plans([job])

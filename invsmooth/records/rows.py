@@ -117,6 +117,28 @@ def to_table(rows: Iterable[Mapping[str, Any]], declared: Declared) -> pa.Table:
     return pa.Table.from_pylist(rows, schema=schema)
 
 
+class GrowingRows:
+    """A file of rows that come in parts. It is written anew, all or nothing, whenever the rows have
+    grown by a tenth, and by :meth:`write`: the time of all writing grows as the rows do."""
+
+    def __init__(self, path: Path, declared: Declared) -> None:
+        self.path, self.declared, self.parts, self.written = path, declared, list[pa.Table](), 0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Raises: ValueError: as :func:`write_rows`."""
+        self.parts.append(to_table(rows, self.declared))
+        if len(self) >= 1.1 * self.written:
+            self.write()
+
+    def write(self) -> None:
+        if self.parts and self.written < len(self):
+            replace_table(self.path, pa.concat_tables(self.parts).combine_chunks())
+            self.written = len(self)
+
+    def __len__(self) -> int:
+        return sum(map(len, self.parts))
+
+
 def write_table(path: Path, rows: pd.DataFrame, declared: Declared) -> None:
     """Write rows that :func:`read_rows` read, all or nothing."""
     schema = declared.schema

@@ -117,7 +117,7 @@ def conclude(config: DictConfig) -> int:
 
 def conclude_plan(folder: Path, ended: Sequence[Outcome]) -> int:
     if planned := [o for o in ended if (o.folder / PLAN).is_file()]:
-        print_plans([read_plan(o.folder) for o in planned])
+        print_plans(read_plan(o.folder) for o in planned)  # one at a time in memory
     if failed := [o for o in ended if o not in planned]:
         print("\n" + "\n".join(summary(failed)))
     shutil.rmtree(folder, ignore_errors=True)

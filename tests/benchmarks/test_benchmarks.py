@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch
 
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
-from tests.benchmarks import certify, counterexample, overview, report
+from tests.benchmarks import certify, counterexample, overview, report, scale
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if not path.stem.startswith("test_"))
 
@@ -37,6 +39,22 @@ def test_lipschitz_is_compared_with_a_reconstruction(
     monkeypatch.setattr(certify, "MEMORY_SIDE", 16)
     certify.time_lipschitz(1)
     assert "certificate / reconstruction" in capsys.readouterr().out
+
+
+def test_scale_fits_exponents_and_counts_the_memory_of_children() -> None:
+    assert scale.exponent({n: 3.0 * n**1.5 for n in (2, 5, 9)}) == pytest.approx(1.5)
+    assert scale.about("│ a job │ 5 │ 1.2 s │\n│ 500 jobs │ 1,000 │ 12.5 h │\n") == "12.5 h"
+    hold = "x = bytearray(2**26); print('held', flush=True); input()"
+    call = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {hold!r}])"
+    with subprocess.Popen(
+        [sys.executable, "-c", call], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as run:
+        assert run.stdin is not None
+        assert run.stdout is not None
+        assert run.stdout.readline() == "held\n"
+        assert 64 < scale.memory_of(run.pid) < 200
+        run.communicate("\n")
+    assert scale.memory_of(run.pid) == 0
 
 
 @pytest.mark.slow

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -121,10 +121,10 @@ def test_a_file_that_may_not_be_read(tmp_path: Path, caplog: pytest.LogCaptureFi
 
 def test_something_in_the_place_of_a_lock(tmp_path: Path) -> None:
     own = results(tmp_path)
-    folder(tmp_path / "cache" / "locks" / f"{KIND}-{own.key(KIND, OF)}")
+    folder(own.store.path(KIND, f"{own.key(KIND, OF)}.lock"))
     own(KIND, OF, good, EXPECTED)
-    os.rmdir(tmp_path / "cache" / "locks")
-    (tmp_path / "cache" / "locks").touch()
+    shutil.rmtree(tmp_path / "cache" / KIND)
+    (tmp_path / "cache" / KIND).touch()
     own(KIND, OF | {"a": 2}, good, EXPECTED)
     assert own.counts == {f"{KIND} computed": 2}
 

@@ -2,8 +2,12 @@ from __future__ import annotations
 
 import enum
 import errno
+import functools
 import multiprocessing
+import sys
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -97,6 +101,30 @@ def test_nothing_half_written_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert [p.name for p in tmp_path.rglob("*") if p.is_file()] == ["aabb"]
 
 
+WATCHED: list[tuple[Path, Counter[str]]] = []  # by the audit hook, which stays for good
+
+
+@functools.cache
+def add_hook() -> None:
+    def hook(event: str, arguments: tuple[object, ...]) -> None:
+        for folder, found in WATCHED:
+            if arguments and isinstance(arguments[0], str | Path) and Path(arguments[0]).is_relative_to(folder):
+                found[event] += 1
+
+    sys.addaudithook(hook)
+
+
+@contextmanager
+def operations(folder: Path) -> Iterator[Counter[str]]:
+    """How often Python opens, renames, removes … something below ``folder`` in the block."""
+    add_hook()
+    WATCHED.append((folder, Counter()))
+    try:
+        yield WATCHED[-1][1]
+    finally:
+        WATCHED.clear()
+
+
 def compute(folder: str) -> None:
     results = Results(Store(Path(folder)), {}, torch.device("cpu"))
 
@@ -161,3 +189,34 @@ def test_without_file_locks_work_goes_on(tmp_path: Path, monkeypatch, caplog, er
     error = OSError(errno.EROFS, "Read-only file system")
     with pytest.raises(OSError, match="Read-only"), Store(tmp_path).once("kind", "key"):
         pass
+
+
+def test_a_new_result_takes_few_file_operations_and_a_cached_one_an_open(tmp_path: Path) -> None:
+    """On a file system that machines share each takes milliseconds. Python itself counts them."""
+    results, made = Results(Store(tmp_path), {}, torch.device("cpu")), {"x": torch.zeros(3)}
+    results("kind", {"a": 0}, lambda: made)  # makes folders
+    first = results.store.path("kind", results.key("kind", {"a": 1}))
+    first.parent.mkdir(exist_ok=True)
+    with operations(tmp_path) as new:
+        results("kind", {"a": 1}, lambda: made)
+    assert new["open"] == 4  # look, lock, look again, write
+    assert new.total() <= 7  # and rename it, remove the lock, see that there is a folder
+    with operations(tmp_path) as cached:
+        results("kind", {"a": 1}, lambda: made)
+    assert cached == {"open": 1}
+    assert [p.name for p in tmp_path.rglob("*") if p.suffix] == []  # no lock, no temporary file
+
+
+def test_a_damaged_result_is_dropped_only_under_the_lock(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The process that holds the lock may have replaced it since it was read."""
+    store = Store(tmp_path)
+    store.put("kind", "aabb", b"payload")
+    store.path("kind", "aabb").write_bytes(b"damaged")
+    assert store.get("kind", "aabb", drop=False) is None
+    assert store.has("kind", "aabb")
+    assert not caplog.text
+    with store.once("kind", "aabb"):
+        assert store.get("kind", "aabb") is None
+        assert not store.has("kind", "aabb")
+        store.put("kind", "aabb", b"payload")
+    assert store.get("kind", "aabb", drop=False) == b"payload"

@@ -44,9 +44,9 @@ def run(root: str, arguments: list[str]) -> None:
     events = beside(root, "events").open("a", buffering=1)
     find, put, finish = ResultCache.find, ResultCache.put, Training.finish
 
-    def logged_find(self, measured, number, folder):
-        found = find(self, measured, number, folder)
-        if found is None:
+    def logged_find(self, measured, number, folder, drop=True):
+        found = find(self, measured, number, folder, drop)
+        if found is None and drop:  # under the lock
             events.write(f"begin {self.key(measured, number)}\n")
         return found
 
