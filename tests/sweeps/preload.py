@@ -8,7 +8,7 @@ from hydra import compose, initialize_config_module
 import invsmooth.certificates
 import invsmooth.pipeline.run
 import invsmooth.reporting
-import invsmooth.train  # noqa: F401
+import invsmooth.train
 from invsmooth.cache.code import package_key
 from invsmooth.config import schema
 from invsmooth.config.validate import validate

@@ -27,7 +27,8 @@ from invsmooth.training.kept_trainings import Training, read_curve
 from tests.sweeps.test_plan import TINY
 
 TRAIN = ["certify.n_samples=10", "attack.eps=0", "certify.sigma=25", "task.n_patches=20", "task.batch_size=4",
-         "trainer.max_epochs=3", "operator.ratio=0.1", "certify.pictures=0", "certify.files=false", "task.schedule=cosine"]  # fmt: skip
+         "trainer.max_epochs=3", "operator.ratio=0.1", "certify.pictures=0", "certify.files=false",
+         "task.schedule=cosine"]  # fmt: skip
 
 
 class Killed(BaseException):
