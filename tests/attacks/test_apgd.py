@@ -178,15 +178,15 @@ def test_strength_on_the_published_network(published) -> None:  # type: ignore[n
 
 @pytest.mark.slow
 def test_fast_default_is_no_weaker_than_150_constant_steps(published) -> None:  # type: ignore[no-untyped-def]
-    """20 plain cosine steps have, with five matrices Phi, 0.97 to 1.14 times the loss of the 150. The config's 20 with
-    a history have no less, and 10 with a history nearly as much."""
+    """20 plain cosine steps have, with five matrices Phi, 0.97 to 1.14 times the loss of the 150; with the one here
+    that is 0.0198: ``pgd(…, n_iter=150, step_size=0.2 * 66 / 256)``. The config's 20 with a history have no less, and 10
+    with a history nearly as much."""
     estimator, operator, crop = published
     x, eps = crop("boats", 66), 5.0 * 66 / 256
-    slow = pgd(estimator, operator, x, eps=eps, n_iter=150, step_size=0.2 * 66 / 256)
     plain = pgd(estimator, operator, x, eps=eps, n_iter=20, schedule="cosine")
     default = pgd(estimator, operator, x, eps=eps, n_iter=20, schedule="cosine", history=4)
     fast = pgd(estimator, operator, x, eps=eps, n_iter=10, schedule="cosine", history=4)
-    assert (plain.loss >= 0.97 * slow.loss).all()
+    assert (plain.loss >= 0.97 * 0.0198).all()
     assert (default.loss >= plain.loss).all()
     assert (fast.loss >= 0.95 * plain.loss).all()
 

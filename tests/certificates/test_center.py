@@ -92,6 +92,7 @@ def test_coverage_of_the_radius() -> None:
     assert misses > 0
 
 
+@pytest.mark.usefixtures("noise_is_made_once")
 def test_coverage_over_eps_and_sigma_together() -> None:
     """With one set of distances for all radii (dkw), and draws that are common over sigma."""
     repeats, confidence, eps, failed = 300, 0.5, [0.0, 0.04, 0.08], []

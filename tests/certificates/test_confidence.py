@@ -46,6 +46,7 @@ def misses(confidence: float, simultaneous: str, repeats: int = 3000, n_samples:
     return int((found.bound < torch.tensor(EXACT)).any(1).sum()), float(found.bound[:, 0].mean())
 
 
+@pytest.mark.usefixtures("noise_is_made_once")
 def test_coverage_over_all_radii_at_once() -> None:
     """Radius by radius the rule keeps its confidence, but not for all of them; the corrections do."""
     repeats, confidence = 3000, 0.9
@@ -58,6 +59,7 @@ def test_coverage_over_all_radii_at_once() -> None:
         assert bound < larger < 3 * bound
 
 
+@pytest.mark.usefixtures("noise_is_made_once")
 def test_coverage_over_a_grid_of_sigma_with_common_random_numbers() -> None:
     """Picking any of four certificates of an image at different sigma, from the same noise."""
     repeats, confidence, sigmas = 3000, 0.9, (0.05, 0.1, 0.2, 0.4)

@@ -16,12 +16,12 @@ REFERENCE = [
 
 
 def exact_index(n_samples: int, q: float, confidence: float) -> int | None:
-    """K = min{k : P[Bin(S, q) <= k - 1] >= c} in exact rational arithmetic."""
-    q_, cumulated = Fraction(q), Fraction(0)
+    """K = min{k : P[Bin(S, q) <= k - 1] >= c} in exact arithmetic: all terms have the denominator b^S, q = a / b."""
+    (a, b), c, cumulated = Fraction(q).as_integer_ratio(), Fraction(confidence), 0
     for k in range(1, n_samples + 1):
         j = k - 1
-        cumulated += math.comb(n_samples, j) * q_**j * (1 - q_) ** (n_samples - j)
-        if cumulated >= Fraction(confidence):
+        cumulated += math.comb(n_samples, j) * a**j * (b - a) ** (n_samples - j)
+        if cumulated * c.denominator >= c.numerator * b**n_samples:
             return k
     return None
 

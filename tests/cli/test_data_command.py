@@ -13,7 +13,7 @@ from tests.data.pictures import save
 from tests.data.server import Server, serving
 from tests.data.test_splits import make
 
-SMALL = [*TINY, *CS, "attack.eps=[0,0.1]", "certify.sigma=25"]
+SMALL = [*TINY, *CS, "attack.eps=[0,0.1]", "certify.sigma=25", "report=false"]
 
 
 def test_list_prepare_and_verify(shared_data: Path, tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_prepare_fetches_to_the_default_folder_and_train_finds_it(shared_data: P
         assert "set11, validation and test: 11 images ready" in done.stdout
         assert len(server.requests) == 13
         # Evaluated from there, without a root; the server is not asked again.
-        tiny = [*TINY, "data.limit=1", "attack.eps=0", "certify.sigma=25"]
+        tiny = [*TINY, "data.limit=1", "attack.eps=0", "certify.sigma=25", "report=false"]
         evaluated = run(tmp_path, "evaluate", "task=cs", "estimator=ridge", "data=set11", *tiny, **home)
         assert len(server.requests) == 13
     rows = pd.read_parquet(run_folder(evaluated) / "results.parquet")
@@ -105,7 +105,7 @@ def test_train_on_one_set_and_test_on_another(shared_data: Path, tmp_path: Path)
     results = [
         pd.read_parquet(
             run_folder(run(tmp_path, "train", *TINY, *denoise, "data=train400", f"data.root={shared_data}", "data.limit=2",
-                           "attack.eps=0", "certify.sigma=25", f"seed={seed}")) / "results.parquet"
+                           "attack.eps=0", "certify.sigma=25", "report=false", f"seed={seed}")) / "results.parquet"
         )
         for seed in (0, 1)
     ]  # fmt: skip

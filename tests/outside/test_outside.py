@@ -100,7 +100,7 @@ def test_a_changed_certificate_file_is_found(root: Path, trained: Path, tmp_path
 def test_evaluate_needs_no_config_dir(root: Path, trained: Path) -> None:
     folder, ckpt = root / "evaluated", trained / "checkpoints" / "best.ckpt"
     arguments = [f"ckpt={ckpt}", "trust=[my_lab]", "data=bundled", "data.crop=32", "data.limit=1", "attack.eps=[0,0.1]"]
-    more = ["attack.n_iter=2", "certify.n_samples=20", "certify.sigma=25", "trainer.progress_bar=false"]
+    more = ["attack.n_iter=2", "certify.n_samples=20", "certify.sigma=25", "trainer.progress_bar=false", "report=false"]
     done = command(root, "evaluate", *arguments, *more, f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     rows = rows_of(folder)
@@ -143,7 +143,7 @@ def test_custom_options_need_no_yaml(root: Path) -> None:
         "data=custom", "data._target_=my_lab.dataset.Waves", "data.val=my_lab.dataset.Waves",
         "data/test=custom", "data.test._target_=my_lab.dataset.Waves",
     ]  # fmt: skip
-    done = command(root, "train", *parts, *SMALL, f"hydra.run.dir={folder}")
+    done = command(root, "train", *parts, *SMALL, "report=false", f"hydra.run.dir={folder}")
     assert done.returncode == 0, done.stderr
     assert rows_of(folder)["tail_psnr"].notna().all()
 

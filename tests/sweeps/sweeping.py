@@ -10,18 +10,27 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from tests.processes import forked
 from tests.sweeps.mortal import ARGUMENTS
 
 REPOSITORY = Path(__file__).parents[2]
 
 
-def run(folder: Path, *arguments: str, code: int, module: str = "train") -> subprocess.CompletedProcess[str]:
-    """A command line with the arguments of :mod:`tests.sweeps.mortal` and these; ``--multirun`` goes first."""
+def run(
+    folder: Path, *arguments: str, code: int, module: str = "train", several: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """A command line with the arguments of :mod:`tests.sweeps.mortal` and these; ``--multirun`` goes first. A command that
+    starts ``several`` processes runs in a new Python, which takes longer."""
     modes = [a for a in arguments if a == "--multirun"]
-    done = subprocess.run(
-        [sys.executable, "-m", f"invsmooth.{module}", *modes, *ARGUMENTS, *(a for a in arguments if a not in modes)],
-        cwd=folder, capture_output=True, text=True, timeout=300, env=os.environ | {"PYTHONPATH": str(REPOSITORY)},
-    )  # fmt: skip
+    given = [*modes, *ARGUMENTS, *(a for a in arguments if a not in modes)]
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    if several:
+        done = subprocess.run(
+            [sys.executable, "-m", f"invsmooth.{module}", *given],
+            cwd=folder, capture_output=True, text=True, timeout=300, env=environment,
+        )  # fmt: skip
+    else:
+        done = forked(module, *given, cwd=folder, env=environment, timeout=300)
     assert done.returncode == code, done.stdout + done.stderr
     return done
 
@@ -40,7 +49,8 @@ ONE_JOB = ["algo=adv", "task.n_iter=1", "report=false", "seed=3"]
 def check_sweep(tmp_path: Path, launcher: str, alone: pd.DataFrame) -> None:
     """The launcher's table is that of a job run alone, whatever became of the other jobs, which the summary names."""
     fates, sweep = "+estimator.fate=lives,fails,dies", tmp_path / "sweep"
-    done = run(tmp_path, "--multirun", *ONE_JOB, fates, f"launcher={launcher}", "hydra.sweep.dir=sweep", code=1)
+    done = run(tmp_path, "--multirun", *ONE_JOB, fates, f"launcher={launcher}", "hydra.sweep.dir=sweep", code=1,
+               several=True)  # fmt: skip
     pd.testing.assert_frame_equal(comparable(sweep), alone, check_exact=True)
     told = done.stdout[done.stdout.index("1 of 3 jobs finished, 2 did not:") :]
     fails, dies = (told.index(f"{n}_denoise_adv_fate-{fate}: ") for n, fate in ((1, "fails"), (2, "dies")))

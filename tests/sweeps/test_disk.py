@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -9,11 +10,11 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from tests.sweeps.forked import SWEEP, events, printed, rows, start
+from tests.sweeps.forked import SWEEP, beside, events, printed, rows, start
 
 pytestmark = pytest.mark.slow
 
-SMALL = [*SWEEP, "algo=ord", "operator.ratio=0.1", "certify.sigma=25", "seed=0,1"]
+SMALL = [*SWEEP, "algo=ord", "certify.sigma=25", "seed=0,1"]
 
 
 @pytest.fixture
@@ -41,13 +42,18 @@ def ends_with(root: Path, code: int) -> str:
     return printed(root)
 
 
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("undisturbed") / "root"
+    ends_with(root, 0)
+    return root
+
+
 def left_behind(root: Path) -> list[Path]:
     return [p for p in root.rglob("*") if p.name.endswith(".tmp")]
 
 
-def test_full_disk(disk, tmp_path: Path) -> None:
-    reference = tmp_path / "reference"
-    ends_with(reference, 0)
+def test_full_disk(disk, undisturbed: Path) -> None:
     root = disk("size=900k")
     log = ends_with(root, 2)
     assert "No space left on device" in log
@@ -57,7 +63,7 @@ def test_full_disk(disk, tmp_path: Path) -> None:
         pd.read_parquet(path)
     disk("size=64m")
     ends_with(root, 0)
-    pd.testing.assert_frame_equal(rows(root), rows(reference))
+    pd.testing.assert_frame_equal(rows(root), rows(undisturbed))
 
 
 def test_read_only_disk(disk) -> None:
@@ -71,10 +77,11 @@ def test_read_only_disk(disk) -> None:
         subprocess.run(["umount", "-l", root / "outputs"], check=True)
 
 
-def test_damaged_cache_is_recomputed(tmp_path: Path) -> None:
-    ends_with(tmp_path, 0)
-    before = rows(tmp_path)
-    cache = tmp_path / "outputs" / "cache"
+def test_damaged_cache_is_recomputed(undisturbed: Path, tmp_path: Path) -> None:
+    root = tmp_path / "root"
+    shutil.copytree(undisturbed, root)
+    shutil.copy(beside(undisturbed, "events"), beside(root, "events"))
+    cache = root / "outputs" / "cache"
     files = [next(cache.glob(f"{kind}/*/*")) for kind in ("cells", "attack", "errors")]
     files += [next(cache.glob("trainings/*/checkpoints/best.ckpt"))]
     for path in files:
@@ -84,7 +91,7 @@ def test_damaged_cache_is_recomputed(tmp_path: Path) -> None:
     for path in cache.glob("cells/*/*"):
         if path not in files:
             path.unlink()
-    log = ends_with(tmp_path, 0)
+    log = ends_with(root, 0)
     assert log.count("is damaged") == len(files)
-    pd.testing.assert_frame_equal(rows(tmp_path), before)
-    assert len([key for what, key in events(tmp_path) if what == "safe"]) == 6 + 4 + 1  # cells and trainings
+    pd.testing.assert_frame_equal(rows(root), rows(undisturbed))
+    assert len([key for what, key in events(root) if what == "safe"]) == 6 + 4 + 1  # cells and trainings

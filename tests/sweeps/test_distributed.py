@@ -71,12 +71,13 @@ def test_two_processes_give_the_table_of_one(tmp_path: Path) -> None:
     """With an odd number of images, after a training and from a checkpoint, with pictures and certificate files."""
     grid = ["data.limit=3", "task=cs_small", "certify=mean", "certify.sigma=[12,25]", "attack.eps=[0,0.1]",
             "attack.n_iter=2", "certify.pictures=2", "report=false"]  # fmt: skip
-    run(tmp_path, *grid, *TWO, "+estimator.fate=lives", "hydra.run.dir=trained", "cache=kept", code=0)
+    run(tmp_path, *grid, *TWO, "+estimator.fate=lives", "hydra.run.dir=trained", "cache=kept", code=0,
+        several=True)  # fmt: skip
     checkpoint = "ckpt=trained/checkpoints/best.ckpt"
     # What several processes kept, one takes over.
     for folder, several in (("one", []), ("two", [*TWO, "cache=cells"]), ("again", ["cache=cells"])):
         run(tmp_path, *grid, *several, checkpoint, f"hydra.run.dir={folder}", "+estimator.fate=lives",
-            module="evaluate", code=0)  # fmt: skip
+            module="evaluate", code=0, several=folder == "two")  # fmt: skip
     one = comparable(tmp_path / "one")
     assert len(one) == 3 * 2 * 2 * 2  # images × ratios × sigma × eps
     for folder in ("trained", "two", "again"):
@@ -93,7 +94,7 @@ def test_two_processes_give_the_table_of_one(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_a_certificate_that_one_process_refutes_fails_the_run(tmp_path: Path) -> None:
     """Without hanging, and with the rows of the others."""
-    done = run(tmp_path, *TWO, "data.limit=3", "+estimator.fate=refuted", "hydra.run.dir=run", code=1)
+    done = run(tmp_path, *TWO, "data.limit=3", "+estimator.fate=refuted", "hydra.run.dir=run", code=1, several=True)
     assert "CertificateViolation: process 1: CertificateViolation: certificate refuted" in done.stderr
     assert json.loads((tmp_path / "run" / "run.json").read_text())["status"] == "failed"
     assert list(comparable(tmp_path / "run")["image"]) == ["chelsea", "camera"]

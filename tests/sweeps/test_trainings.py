@@ -7,12 +7,15 @@ import logging
 import shutil
 import zipfile
 from collections.abc import Callable
+from copy import deepcopy
+from functools import cache as cached
 from pathlib import Path
 
 import pandas as pd
 import pytest
 import torch
 from hydra import compose, initialize_config_module
+from omegaconf import DictConfig
 
 from invsmooth.cache.content import file_key
 from invsmooth.config import schema
@@ -24,18 +27,25 @@ from invsmooth.training.kept_trainings import Training, read_curve
 from tests.sweeps.test_plan import TINY
 
 TRAIN = ["certify.n_samples=10", "attack.eps=0", "certify.sigma=25", "task.n_patches=20", "task.batch_size=4",
-         "trainer.max_epochs=3", "certify.pictures=0", "certify.files=false", "task.schedule=cosine"]  # fmt: skip
+         "trainer.max_epochs=3", "operator.ratio=0.1", "certify.pictures=0", "certify.files=false",
+         "task.schedule=cosine"]  # fmt: skip
 
 
 class Killed(BaseException):
     """In place of SIGKILL, in a process that goes on."""
 
 
-def train(folder: Path, *overrides: str, cache: Path | None = None) -> Path:
-    folder.mkdir()
+@cached
+def composed(*overrides: str) -> DictConfig:
     schema.register()
     with initialize_config_module("invsmooth.conf", version_base="1.3"):
-        cfg = compose("train", [*TINY, *TRAIN, f"cache={cache or folder.parent / 'cache'}", *overrides])
+        return compose("train", [*TINY, *TRAIN, *overrides])
+
+
+def train(folder: Path, *overrides: str, cache: Path | None = None) -> Path:
+    folder.mkdir()
+    cfg = deepcopy(composed(*overrides))
+    cfg.cache = str(cache or folder.parent / "cache")
     pipeline.train_and_evaluate(cfg, folder)
     return folder
 
@@ -75,13 +85,35 @@ def killed_at(monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     monkeypatch.setattr(ReconstructionModule, "training_step", failing)
 
 
+def begins_anew(monkeypatch: pytest.MonkeyPatch, folder: Path, *overrides: str) -> None:
+    """There is nothing that the training takes over or goes on from. It ends at its first batch."""
+    killed_at(monkeypatch, 0)
+    with pytest.raises(Killed):
+        train(folder, *overrides)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training that nothing disturbed; its cache is ``whole/../cache``."""
+    return train(tmp_path_factory.mktemp("whole") / "whole")
+
+
+SMT_GRAD = ["algo=smt_grad", "algo.n_samples=2", "algo.t_step=2"]
+
+
+@pytest.fixture(scope="module")
+def whole_smt_grad(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return train(tmp_path_factory.mktemp("smt_grad") / "whole", *SMT_GRAD)
+
+
 @pytest.mark.parametrize("algo", ["ord", "smt_grad"])
 @pytest.mark.parametrize("moments", [[3], [5], [8, 13]])
-def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch, caplog, algo: str, moments: list[int]) -> None:
+def test_a_killed_training_goes_on(
+    tmp_path: Path, monkeypatch, caplog, whole: Path, whole_smt_grad: Path, algo: str, moments: list[int]
+) -> None:
     """In the first epoch (of 5 batches), at the end of one, twice in later ones: to the weights and the curve of a training
     that nothing disturbed."""
-    options = [f"algo={algo}"] + (["algo.n_samples=2", "algo.t_step=2"] if algo == "smt_grad" else [])
-    whole = train(tmp_path / "whole", *options, cache=tmp_path / "other")
+    options, expected = {"ord": ([], whole), "smt_grad": (SMT_GRAD, whole_smt_grad)}[algo]
     with caplog.at_level(logging.INFO):
         for batch in moments:
             with monkeypatch.context() as patch:
@@ -91,14 +123,14 @@ def test_a_killed_training_goes_on(tmp_path: Path, monkeypatch, caplog, algo: st
         resumed = train(tmp_path / "resumed", *options)
     assert [5 * (m // 5) for m in moments if m >= 5] == [r.args[0] for r in caplog.records if "goes on after" in r.msg]
     assert not taken_over(resumed)
-    assert_same(resumed, whole)
+    assert_same(resumed, expected)
     again = train(tmp_path / "again", *options)
     assert taken_over(again)
-    assert_same(again, whole)
+    assert_same(again, expected)
 
 
 def test_the_last_weights_are_saved_where_validation_gets_worse(tmp_path: Path, monkeypatch, caplog) -> None:
-    options = ["algo=smt_grad", "algo.n_samples=2", "algo.t_step=2", "task.learning_rate=2e-3"]
+    options = [*SMT_GRAD, "task.learning_rate=2e-3"]
     whole = train(tmp_path / "whole", *options, cache=tmp_path / "other")
     seen = {
         n: torch.load(whole / "checkpoints" / f"{n}.ckpt", weights_only=True)["batches_seen"] for n in ("best", "last")
@@ -114,8 +146,7 @@ def test_the_last_weights_are_saved_where_validation_gets_worse(tmp_path: Path, 
     assert [r.args[0] for r in caplog.records if "goes on after" in r.msg] == [10]
 
 
-def test_saved_within_an_epoch(tmp_path: Path, monkeypatch) -> None:
-    whole = train(tmp_path / "whole", cache=tmp_path / "other")
+def test_saved_within_an_epoch(tmp_path: Path, whole: Path, monkeypatch) -> None:
     monkeypatch.setattr(training, "SAVE_EVERY", training.timedelta(microseconds=1))
     with monkeypatch.context() as patch:
         killed_at(patch, 7)
@@ -134,34 +165,27 @@ def test_saved_within_an_epoch(tmp_path: Path, monkeypatch) -> None:
      "estimator.channels=5", "trainer.max_epochs=2",
      "data.augment=false", "operator.noise_seed=1", "data.limit=1"],
 )  # fmt: skip
-def test_other_settings_are_other_trainings(tmp_path: Path, change: str) -> None:
-    train(tmp_path / "first")
-    assert not taken_over(train(tmp_path / "second", change))
+def test_other_settings_are_other_trainings(tmp_path: Path, whole: Path, monkeypatch, change: str) -> None:
+    training_in(whole.parent / "cache", tmp_path / "cache")
+    begins_anew(monkeypatch, tmp_path / "second", change)
 
 
 @pytest.mark.parametrize(
     "change", ["operator.ratio=0.2", "attack.eps=0.1", "certify=error", "operator.sigma_b=1", "data.crop=36"]
 )
-def test_what_is_tested_does_not_change_the_training(tmp_path: Path, change: str) -> None:
-    train(tmp_path / "first")
+def test_what_is_tested_does_not_change_the_training(tmp_path: Path, whole: Path, change: str) -> None:
+    training_in(whole.parent / "cache", tmp_path / "cache")
     assert taken_over(train(tmp_path / "second", change, "data.val_crop=33"))
 
 
-def test_damaged_training_is_done_again(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    first = train(tmp_path / "first")
-    (best,) = (tmp_path / "cache").glob("trainings/*/checkpoints/best.ckpt")
+def test_damaged_training_is_done_again(tmp_path: Path, whole: Path, caplog: pytest.LogCaptureFixture) -> None:
+    best = training_in(whole.parent / "cache", tmp_path / "cache") / "checkpoints" / "best.ckpt"
     content = best.read_bytes()
     best.write_bytes(content[:-20])
     second = train(tmp_path / "second")
     assert "is damaged" in caplog.text
     assert not taken_over(second)
-    assert_same(second, first)
-
-
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A training that nothing disturbed; its cache is ``whole/../cache``."""
-    return train(tmp_path_factory.mktemp("whole") / "whole")
+    assert_same(second, whole)
 
 
 @pytest.fixture(scope="module")
@@ -328,4 +352,4 @@ def test_other_code_is_another_training(tmp_path: Path, whole: Path, monkeypatch
     """This package's, and that which the algorithm comes from."""
     training_in(whole.parent / "cache", tmp_path / "cache")
     monkeypatch.setattr(keys, changed, lambda *names: "other")
-    assert not taken_over(train(tmp_path / "again"))
+    begins_anew(monkeypatch, tmp_path / "again")
