@@ -1,4 +1,4 @@
-"""The README's Python code runs as it stands."""
+"""The Python code of README and docs/use.md runs as it stands."""
 
 from __future__ import annotations
 
@@ -10,7 +10,14 @@ import pytest
 import torch
 
 README = Path(__file__).parents[1] / "README.md"
-BLOCKS = re.findall(r"^```python\n(.*?)^```$", README.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+USE = README.parent / "docs" / "use.md"
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```$", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+BLOCKS = blocks(README)
 
 
 def test_there_is_an_example() -> None:
@@ -27,3 +34,13 @@ def test_block_runs(code: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert bound.isfinite().all()
     assert (bound.diff() >= 0).all()
     assert torch.linalg.vector_norm(names["attack"].xi) <= 0.1 + 1e-6
+
+
+@pytest.mark.parametrize("code", blocks(USE), ids=range(len(blocks(USE))))
+def test_block_of_the_guide_runs(
+    code: str, capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    exec(compile(code, str(USE), "exec"), {})
+    assert "bound (MSE) = " in capsys.readouterr().out
+    assert (tmp_path / "certificate.csv").is_file()

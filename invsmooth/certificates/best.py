@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from invsmooth.certificates.draws import Draws
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class BestCertificate(Certificate):
     """``bound`` is the smallest certified MSE to the clean image among ``parts``.
 

@@ -39,7 +39,7 @@ of 64 lies in a ball that holds more than half of the draws has a probability be
 SLACK = 1e-6  # Relative rounding of the recorded share in the ball
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class CenterCertificate(Certificate):
     """``bound`` is (3 R-hat)²/n, the MSE between the centres at z and at any z' within eps. One
     that ``abstained``, shape (B,), has no bound and no picture. ``share_in_ball``: of the second

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates.by_name import as_certifier
-from invsmooth.certificates.certificate import Certificate
+from invsmooth.certificates.certificate import Certificate, Settings
 from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.certificates.draws import Draws, ImageKeys
 from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of
@@ -78,8 +78,11 @@ def certify(
         sigma=math.nan if sigma is None else float(sigma), n_samples=n_samples or 0, confidence=confidence, q=q,
         simultaneous=simultaneous, seed=seed, chunk_size=chunk_size,
     )  # fmt: skip
-    found = certify_all(estimator, operator, y, [chosen], smoothing, eps=as_radii(eps), x=x, image_keys=image_keys)
-    return found[chosen.name].at(0) if is_number(eps) else found[chosen.name]
+    radii = as_radii(eps)
+    made = certify_all(estimator, operator, y, [chosen], smoothing, eps=radii, x=x, image_keys=image_keys)[chosen.name]
+    known = Settings(chosen.name, tuple(radii), sigma, smoothing.n_samples, confidence, q, simultaneous, seed)
+    found = replace(made, settings=known if chosen.smooths else replace(known, sigma=None, confidence=1.0))
+    return found.at(0) if is_number(eps) else found
 
 
 def certify_all(

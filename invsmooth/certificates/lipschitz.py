@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 THREATS = ("signal", "measurement")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class LipschitzCertificate(Certificate):
     """``bound`` is (L eps + 2 rho)²/n: how far f^, the estimator in float64, can move.
 
@@ -117,7 +117,7 @@ class Lipschitz(Deterministic):
         shown = precise.to(y.dtype)
         pictures = shown[:, None].expand(-1, len(eps), -1, -1, -1)
 
-        def tensor(values: object) -> Tensor:
+        def tensor(values: object) -> Any:  # Tensor, for the dictionaries below
             return torch.tensor(values, dtype=torch.float64, device=y.device)
 
         return LipschitzCertificate(

@@ -33,7 +33,7 @@ LENGTHS = ("lambda_hat", "trace_hat", "radius", "mean_offset", "centre_error", "
 """What the bounds follow from, one value for each image."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class MeanCertificate(Certificate):
     """``bound`` is the square of the largest shift ||m~(z') - m~(z)||, divided by n.
 
@@ -148,7 +148,7 @@ class Mean(Certifier):
         centres = torch.stack([m.centre for m in found]).to(draws.y)
         pictures = centres[:, None].expand(-1, len(eps), -1, -1, -1)
 
-        def tensor(values: object) -> Tensor:
+        def tensor(values: object) -> Any:  # Tensor, for the dictionaries below
             return torch.tensor(values, dtype=torch.float64, device=draws.y.device)
 
         return MeanCertificate(

@@ -30,7 +30,7 @@ ABOUT: dict[str, Any] = {"quantile": NUMBER, "threshold": NUMBER, "radius_of": T
 DECIDED = {"n_drawn": WHOLE, "n_below": WHOLE, "decision": FLAG + OR_NULL, "q_bar": NUMBER}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RadiusCertificate(Certificate):
     """``bound`` is the threshold wherever it is certified. ``certified_eps``, shape (B,): the
     largest eps at which the certified value is at most that; nan if it is not even at eps = 0."""
@@ -38,7 +38,7 @@ class RadiusCertificate(Certificate):
     certified_eps: Tensor
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DecidedCertificate(Certificate):
     """``radius`` with ``anytime``: ``bound`` is the threshold where it is certified. The other
     fields, object arrays with the radius axis: ``n_below`` of ``n_drawn`` draws are at most the
