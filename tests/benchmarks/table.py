@@ -12,7 +12,6 @@ import json
 import logging
 import math
 import platform
-import re
 import subprocess
 import sys
 import tempfile
@@ -330,15 +329,18 @@ def machine() -> str:
     return f"{cpu}, {torch.get_num_threads()} threads, torch {torch.__version__}, Python {platform.python_version()}"
 
 
-def markdown(rows: list[Row], about: str) -> str:
-    lines = [
+def markdown(rows: list[Row], about: str, before: str = "") -> str:
+    """``before``: the table that this one replaces. Its other rows stay if they are of this machine and day."""
+    head = [
         f"`make bench`, {date.today()}: {about}.",
         "",
         "| | value | asked | met | |",
         "| --- | --- | --- | --- | --- |",
     ]
-    lines += [f"| {r.what} | {r.value:.3g} {r.unit} | {r.asked} | {r.met} | {r.note} |" for r in rows]
-    return "\n".join(lines)
+    old = before.strip().splitlines()
+    kept = {line.split(" | ")[0]: line for line in old[4:]} if old[:1] == head[:1] else {}
+    new = {f"| {r.what}": f"| {r.what} | {r.value:.3g} {r.unit} | {r.asked} | {r.met} | {r.note} |" for r in rows}
+    return "\n".join([*head, *(kept | new).values()])
 
 
 def regressions(rows: list[Row], before: dict[str, float]) -> Iterator[str]:
@@ -376,8 +378,9 @@ def main() -> None:
     for line in regressions(rows, {r["what"]: r["value"] for r in before}):
         print(line)
     if options.write:
-        page, table = PAGE.read_text(), markdown(rows, machine())
-        PAGE.write_text(re.sub(f"{BEGIN}.*{END}", lambda _: f"{BEGIN}\n{table}\n{END}", page, flags=re.DOTALL))
+        page = PAGE.read_text()
+        old = page[page.index(BEGIN) + len(BEGIN) : page.index(END)]
+        PAGE.write_text(page.replace(old, f"\n{markdown(rows, machine(), old)}\n"))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import torch
 
 from invsmooth.estimators import MatchedFilter
 from invsmooth.operators import Identity
-from tests.benchmarks import certify, counterexample, overview, report, scale
+from tests.benchmarks import certify, counterexample, overview, report, scale, table
 
 NAMES = sorted(path.stem for path in Path(__file__).parent.glob("[a-z]*.py") if not path.stem.startswith("test_"))
 
@@ -67,3 +67,11 @@ def test_figures_are_drawn() -> None:
     assert len(counterexample.draw().axes) == 2
     images = {str(k): torch.zeros(1, 1, 4, 4) for k in range(5)}
     assert len(overview.figure_of(images, {"a curve": ("s-", "black", [1.0] * len(overview.EPS))}).axes) == 6
+
+
+def test_a_part_renews_its_rows_of_the_table() -> None:
+    rows = [table.Row("a", 1.0, "s"), table.Row("b", 2.0, "s", "<= 1")]
+    whole = table.markdown(rows, "a machine")
+    renewed = table.markdown([table.Row("b", 0.5, "s", "<= 1")], "a machine", f"\n{whole}\n")
+    assert renewed == whole.replace("| b | 2 s | <= 1 | no |", "| b | 0.5 s | <= 1 | yes |")
+    assert "| a |" not in table.markdown(rows[1:], "another machine", whole)
