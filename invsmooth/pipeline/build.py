@@ -162,11 +162,15 @@ def keep_network(cfg: DictConfig, estimator: nn.Module, settings: Iterable[Setti
         "state_dict": {PREFIX + k: v for k, v in estimator.state_dict().items()},
         "hyper_parameters": redact(training_record(known, choices(), hashes)),
     }
-    path = folder / "checkpoints" / BEST
+    path = kept_network(folder)
     path.parent.mkdir(parents=True, exist_ok=True)
     with replaced(path) as temporary:
         torch.save(content, temporary)
     return path
+
+
+def kept_network(folder: Path) -> Path:
+    return folder / "checkpoints" / BEST
 
 
 def choices() -> dict[str, str | None]:
@@ -277,4 +281,5 @@ def build_files(
     if not has_weights(estimator):
         return CertificateFiles(folder, describe_operator(operator), None, redact(describe_estimator(described)))
     weights = [*(folder / "checkpoints" / name for name in (BEST, LAST)), *([] if ckpt is None else [Path(ckpt)])]
-    return CertificateFiles(folder, describe_operator(operator), next((p for p in weights if p.is_file()), None), None)
+    found = next((p for p in weights if p.is_file()), None if ckpt is None else Path(ckpt))
+    return CertificateFiles(folder, describe_operator(operator), found, None)

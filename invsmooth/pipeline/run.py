@@ -216,7 +216,9 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
     )
     files = None
     if cfg.certify.files:
-        files = build.build_files(cfg.operator, cfg.estimator, cfg.ckpt, parts.estimator, folder)
+        # Another process may be about to write it.
+        ckpt = str(build.kept_network(folder)) if build.has_weights_alone(cfg) else cfg.ckpt
+        files = build.build_files(cfg.operator, cfg.estimator, ckpt, parts.estimator, folder)
     callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
     bar = InnerBar() if trainer.progress_bar else None
 
