@@ -24,6 +24,7 @@ from tests.config.test_config import ALGORITHMS, config
 TASKS = ("cs", "denoise")
 SMALL_BATCHES = {"ord": 1000, "jcb": 1000, "adv": 500, "smt_adv": 500, "smt_grad": 200}
 """The table of docs/algorithms.md."""
+OF_OTHER_OPERATORS = dict.fromkeys(("mask", "kernel", "width", "angle", "padding", "antialias", "center", "side"))
 PAPER: dict[str, Any] = {
     "cs": {
         "task": {"name": "cs", "patch_size": 33, "n_patches": 10000, "batch_size": 64, "epochs": 100,
@@ -32,7 +33,7 @@ PAPER: dict[str, Any] = {
         "estimator": {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 20, "channels": 32},
         "operator": {"name": "block_gaussian", "ratio": 0.1, "sigma_b": 0, "train_ratio": [0.1, 0.2, 0.3, 0.4, 0.5],
                      "train_sigma_b": 0.0, "noise_seed": 0, "_target_": "invsmooth.operators.BlockGaussian", "block": 33,
-                     "seed": 0, "matrix": None},
+                     "seed": 0, "matrix": None, **OF_OTHER_OPERATORS},
         "attack": {"n_iter": 150, "step_size": 0.2 * 33 / 256, "eps": 33 / 256},
     },
     "denoise": {
@@ -43,7 +44,7 @@ PAPER: dict[str, Any] = {
                       "eta": 0.9, "share_down": False},
         "operator": {"name": "identity", "ratio": 1.0, "sigma_b": 15, "train_ratio": 1.0, "train_sigma_b": 15,
                      "noise_seed": 0, "_target_": "invsmooth.operators.Identity", "block": None, "seed": None,
-                     "matrix": None},
+                     "matrix": None, **OF_OTHER_OPERATORS},
         "attack": {"n_iter": 100, "step_size": 0.4 * 40 / 256, "eps": 5 * 40 / 256},
     },
 }  # fmt: skip
