@@ -105,7 +105,7 @@ def write_figures(averages: Averages, out: Path, saver: Saver) -> Written:
     lines = [f"- {FIGURES[kind]}: {'; '.join(found)}" for kind, found in links.items()]
     counts = {"figure1": len(curves.figure1_panels(averages)), "psnr": len(curves.curve_panels(averages))}
     more = {name: count for name, count in counts.items() if count > curves.MAX_PANELS}
-    of, else_ = f"shows the first {curves.MAX_PANELS} of", "narrow runs= to see others. The tables have all"
+    of, else_ = f"shows the first {curves.FIRST} of", "narrow runs= to see others. The tables have all"
     lines += [f"- {name} {of} {count} settings; {else_}" for name, count in more.items()]
     absent = [f"- {FIGURES[name]}: the runs {why}" for name, why in WHY.items() if name not in links]
     return written, lines, absent

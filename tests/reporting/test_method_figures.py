@@ -109,7 +109,8 @@ def test_methods_are_told_apart_without_colour() -> None:
 
 def test_hundreds_of_panels_are_not_drawn() -> None:
     panels: Any = [({}, None)] * 100
-    assert [len(page) for page in pages(panels, 8)] == [8, 8, 8]
+    assert [len(page) for page in pages(panels, 4)] == [4, 4]
+    assert [len(page) for page in pages(panels[:24], 8)] == [8, 8, 8]
 
 
 @pytest.fixture
