@@ -48,7 +48,7 @@ def measure(name: str, threads: int) -> dict[str, Any]:
 
 def table(found: dict[str, Any]) -> str:
     abouts = sorted({f"{f['date']}, {f['machine']}" for f in found.values()})
-    lines = [f"`make bench-commands`, {'; '.join(abouts)}.", ""]
+    lines = ["`make bench-commands`:", *(f"{about}." for about in abouts), ""]
     lines += ["| command | minutes | of them training | threads | load |", "| --- | --- | --- | --- | --- |"]
     for name in filter(found.__contains__, NAMES):
         task, _, algo = name.partition("_")
