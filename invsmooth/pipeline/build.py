@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,6 @@ from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError, PremiseError
-from invsmooth.core.files import replaced
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import default_root, find_splits, load
@@ -31,7 +31,7 @@ from invsmooth.data.datamodule import ImageDataModule, PatchSettings
 from invsmooth.data.splits import HOLDOUT
 from invsmooth.estimators import load_checkpoint
 from invsmooth.estimators.adapters import SIGMA_NAMES, adapted_to_y
-from invsmooth.estimators.checkpoint import PREFIX, check_reloads, check_resumable, is_ours, is_published, read
+from invsmooth.estimators.checkpoint import check_reloads, check_resumable, is_ours, is_published, read
 from invsmooth.estimators.fill import check_fit
 from invsmooth.estimators.weights import load_weights, state_in
 from invsmooth.evaluation.certificate_files import CertificateFiles
@@ -44,6 +44,9 @@ from invsmooth.records.origin import training_record, with_absolute_paths
 from invsmooth.training import ReconstructionModule, TrainingSetup
 from invsmooth.training.fit import TrainerSettings
 from invsmooth.training.kept_trainings import BEST, LAST
+
+
+MOST_SIZES = 20  # of images that operators are tried with before a run
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -150,27 +153,28 @@ def check_estimator(estimator: nn.Module, operators: Iterable[Operator]) -> None
         raise ConfigError(f"estimator: {error}") from error
 
 
+def check_sizes(operators: Iterable[LinearOperator], data: ImageDataModule) -> None:
+    """Measure an empty image of the sizes (at most ``MOST_SIZES``) that training, validation and test have.
+
+    Raises: ConfigError: an operator refuses one (ValueError)."""
+    sizes: dict[tuple[int, int], str] = {}
+    for split in ("val", "test"):
+        if split in data.images:
+            crop = data.crops[split]
+            shapes = data.images[split].shapes.tolist() if crop is None else [(crop, crop)]
+            sizes |= {(int(h), int(w)): f"of {split} images" for h, w in shapes}
+    if "train" in data.images:
+        sizes[data.patches.patch_size, data.patches.patch_size] = "of patches (task.patch_size)"
+    tried = sorted(sizes.items())[:MOST_SIZES]
+    for operator, ((height, width), what) in product(operators, tried):
+        try:
+            operator.A(torch.zeros(1, 1, height, width))
+        except ValueError as error:
+            raise ConfigError(f"operator: {error}. {height}×{width} is the size {what}") from error
+
+
 def has_weights(estimator: nn.Module) -> bool:
     return next(estimator.parameters(), None) is not None
-
-
-def keep_network(cfg: DictConfig, estimator: nn.Module, settings: Iterable[Setting], folder: Path) -> Path:
-    """Write a checkpoint of ours with a network whose weights came from elsewhere: its class, parameters and weights, and
-    the problem on which it is evaluated."""
-    known, hashes = plain(cfg), {float(s.ratio): s.operator.sha256() for s in settings}
-    content = {
-        "state_dict": {PREFIX + k: v for k, v in estimator.state_dict().items()},
-        "hyper_parameters": redact(training_record(known, choices(), hashes)),
-    }
-    path = kept_network(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replaced(path) as temporary:
-        torch.save(content, temporary)
-    return path
-
-
-def kept_network(folder: Path) -> Path:
-    return folder / "checkpoints" / BEST
 
 
 def choices() -> dict[str, str | None]:

@@ -1,18 +1,24 @@
-"""The network of a checkpoint: the operator it was trained with, and its description."""
+"""The network of a checkpoint: the operator it was trained with, its description, and one of its own where it has none."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
+import torch
 from omegaconf import DictConfig
 from torch import nn
 
 from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.files import replaced
+from invsmooth.core.redact import redact
+from invsmooth.estimators.checkpoint import PREFIX
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.build import describe_estimator
-from invsmooth.records.origin import Origin
+from invsmooth.pipeline.build import choices, describe_estimator, plain
+from invsmooth.records.origin import Origin, training_record
+from invsmooth.training.kept_trainings import BEST
 
 
 def check_operators(origin: Origin, settings: Sequence[Setting], name: str) -> None:
@@ -53,3 +59,22 @@ def evaluated_estimator(cfg: DictConfig, estimator: nn.Module, origin: Origin | 
         sizes = {k: getattr(estimator, k) for k in published}  # published weights tell them
         return {"_target_": f"invsmooth.estimators.{type(estimator).__name__}"} | sizes
     return describe_estimator(cfg.estimator)
+
+
+def keep_network(cfg: DictConfig, estimator: nn.Module, settings: Iterable[Setting], folder: Path) -> Path:
+    """Write a checkpoint of ours with a network whose weights came from elsewhere: its class, parameters and weights, and
+    the problem on which it is evaluated."""
+    known, hashes = plain(cfg), {float(s.ratio): s.operator.sha256() for s in settings}
+    content = {
+        "state_dict": {PREFIX + k: v for k, v in estimator.state_dict().items()},
+        "hyper_parameters": redact(training_record(known, choices(), hashes)),
+    }
+    path = kept_network(folder)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replaced(path) as temporary:
+        torch.save(content, temporary)
+    return path
+
+
+def kept_network(folder: Path) -> Path:
+    return folder / "checkpoints" / BEST

@@ -40,7 +40,7 @@ from invsmooth.evaluation.watch import GRADIENT, EvaluationWatch
 from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
 from invsmooth.operators.measurement import Measured, Setting
 from invsmooth.pipeline import build, keys
-from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
+from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator, keep_network, kept_network
 from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
 from invsmooth.records.origin import read_origin
@@ -103,7 +103,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
             if parts.module is not None:
                 record |= train_module(parts, parts.module, folder, loggers, shard)
             elif shard.rank == 0 and build.has_weights_alone(cfg):
-                kept = build.keep_network(cfg, parts.estimator, parts.settings, folder)
+                kept = keep_network(cfg, parts.estimator, parts.settings, folder)
                 log.info("network and weights together, a checkpoint for invsmooth: %s", kept)
             record["cells"] = evaluate_images(parts, folder, loggers, shard)
             if shard.rank != 0:
@@ -162,6 +162,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
+    build.check_sizes([s.operator for s in settings], data)
     module = build.build_module(cfg, estimator) if trains else None
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
@@ -217,7 +218,7 @@ def evaluate_images(parts: Parts, folder: Path, loggers: list[Logger], shard: Sh
     files = None
     if cfg.certify.files:
         # Another process may be about to write it.
-        ckpt = str(build.kept_network(folder)) if build.has_weights_alone(cfg) else cfg.ckpt
+        ckpt = str(kept_network(folder)) if build.has_weights_alone(cfg) else cfg.ckpt
         files = build.build_files(cfg.operator, cfg.estimator, ckpt, parts.estimator, folder)
     callback = EvaluationCallback(folder, cache, parts.settings, files, shard)
     bar = InnerBar() if trainer.progress_bar else None

@@ -18,7 +18,8 @@ from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.estimators import ISTANetPP, load_checkpoint
 from invsmooth.operators import Identity
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.build import build_estimator, keep_network
+from invsmooth.pipeline.build import build_estimator
+from invsmooth.pipeline.evaluated import keep_network
 from invsmooth.records.origin import read_origin
 
 HERE = "tests.estimators.test_weights"

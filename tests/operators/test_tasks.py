@@ -41,6 +41,18 @@ def test_from_training_to_verified_files(tmp_path: Path, task: str, overrides: l
     assert verified.returncode == 0, verified.stdout
 
 
+def test_sizes_that_the_operator_refuses_are_found_before_any_work(tmp_path: Path) -> None:
+    environment = os.environ | {"INVSMOOTH_ROOT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    for given, message in (
+        (["task=deblurring", "operator.width=20", "data.crop=64"], "40×40 is the size of patches (task.patch_size)"),
+        (["operator=dense", "data.crop=20", "task.patch_size=16"], "20×20 is the size of"),
+    ):
+        done = forked("train", *given, "scale=small", cwd=tmp_path, env=environment, timeout=300)
+        assert done.returncode == 2
+        assert message in done.stderr
+        assert "Traceback" not in done.stderr
+
+
 class Scaled(LinearOperator):
     """c · I."""
 
