@@ -45,7 +45,6 @@ from invsmooth.training import ReconstructionModule, TrainingSetup
 from invsmooth.training.fit import TrainerSettings
 from invsmooth.training.kept_trainings import BEST, LAST
 
-
 MOST_SIZES = 20  # of images that operators are tried with before a run
 
 
