@@ -11,8 +11,9 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth.certificates.floor import fewest
 from invsmooth.config import parts, scale
 from invsmooth.config.certifiers import build_certifiers, certifier_classes
+from invsmooth.config.open_node import Open
 from invsmooth.config.renamed import renamed
-from invsmooth.config.schema import OPEN, Open, Run
+from invsmooth.config.schema import OPEN, Run
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.parameters import hints_of
