@@ -217,6 +217,12 @@ def test_blur_is_a_convolution(padding: str) -> None:
         mode = {"circular": "wrap", "zeros": "constant"}[padding]
         expected = ndimage.convolve(x.numpy(), kernel, mode=mode)
         np.testing.assert_allclose(operator.A(x[None, None])[0, 0].numpy(), expected, atol=1e-6)
+    # Of a kernel that is not symmetric, too: a convolution, not a correlation.
+    lopsided = Blur("uniform", 3, padding=padding)
+    lopsided.weight = torch.arange(9.0).reshape(1, 1, 3, 3)
+    expected = ndimage.convolve(x.numpy(), lopsided.weight[0, 0].numpy(), mode=mode)
+    np.testing.assert_allclose(lopsided.A(x[None, None])[0, 0].numpy(), expected, rtol=1e-5)
+    conformance.is_adjoint(lopsided.double(), (6, 5))
     assert Blur("gaussian", 1.2).sha256() != Blur("gaussian", 1.2, padding="zeros").sha256()
     with pytest.raises(ValueError, match="too small for a kernel"):
         Blur(width=5).A(torch.rand(1, 1, 8, 8))
