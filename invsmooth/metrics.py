@@ -39,7 +39,7 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
 
     Args:
         x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale.
-    Returns: shape (B,); inf where the images are identical.
+    Returns: shape (B,), over all channels together; inf where the images are identical.
     """
     return mse_to_psnr(mse(x_hat.clamp(0, 1), x))
 
@@ -54,10 +54,11 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     windows that lie inside the image, as scikit-image does.
 
     Args:
-        x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale, at least SSIM_WINDOW pixels a side; ``x_hat`` is
-            clipped.
-    Returns: shape (B,).
+        x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale; ``x_hat`` is clipped.
+    Returns: shape (B,), of several channels their mean; nan where a side is below SSIM_WINDOW pixels.
     """
+    if min(x.shape[-2:]) < SSIM_WINDOW:
+        return x.new_full((len(x),), torch.nan)
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, per_pixel = structural_similarity_index_measure(

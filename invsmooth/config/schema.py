@@ -72,6 +72,7 @@ class DataKeys:
     root: hints.Images | None = None  # has the sets; null: the cache folder, to which they are fetched
     mirror: str | None = "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
     limit: Count | None = None  # use only the first so many images of each split
+    channels: hints.Channels = 1  # 1: grey, 3: colour; evaluate: those of the checkpoint unless given
     crop: Count | None = TEST_CROP  # side of the central crop that is tested on; null: whole images
     val_crop: Count | None = CROP  # the same for validation
     augment: bool = True

@@ -51,6 +51,7 @@ def audit(cfg: DictConfig, folder: Path) -> list[str]:
     elif build.has_weights(estimator):
         log.info("no ckpt: the weights are those that the estimator was built with")
     build.check_estimator(estimator, [s.operator for s in settings])
+    build.check_channels(estimator, cfg.data.channels)
     data = build.build_data(cfg, len(settings), trains=False)
     data.setup("test")
     kept = WholeImages(data.images["test"], cfg.data.crop)

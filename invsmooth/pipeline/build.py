@@ -152,6 +152,13 @@ def check_estimator(estimator: nn.Module, operators: Iterable[Operator]) -> None
         raise ConfigError(f"estimator: {error}") from error
 
 
+def check_channels(estimator: nn.Module, channels: int) -> None:
+    """Raises: ConfigError: the network is for another number of channels than the images have (``data.channels``)."""
+    own = getattr(estimator, "image_channels", None)
+    if own is not None and own != channels:
+        raise ConfigError(f"the network is for images of {own} channels, and data.channels={channels}; set it to {own}")
+
+
 def check_sizes(operators: Iterable[LinearOperator], data: ImageDataModule) -> None:
     """Measure an empty image of the sizes (at most ``MOST_SIZES``) that training, validation and test have.
 
@@ -167,7 +174,7 @@ def check_sizes(operators: Iterable[LinearOperator], data: ImageDataModule) -> N
     tried = sorted(sizes.items())[:MOST_SIZES]
     for operator, ((height, width), what) in product(operators, tried):
         try:
-            operator.A(torch.zeros(1, 1, height, width))
+            operator.A(torch.zeros(1, data.channels, height, width))
         except ValueError as error:
             raise ConfigError(f"operator: {error}. {height}×{width} is the size {what}") from error
 
@@ -197,9 +204,10 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     limits = {"calibration": None}  # these are counted by data.calibration
     splits = {split: dict(list(files.items())[: limits.get(split, data.limit)]) for split, files in found.items()}
     patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
+    loads = {k: partial(load, v, default_root() / "prepared", data.channels) for k, v in splits.items()}
     return ImageDataModule(
-        name=data.test.name, load={k: partial(load, v, default_root() / "prepared") for k, v in splits.items()},
-        patches=patches, crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
+        name=data.test.name, load=loads, channels=data.channels, patches=patches, crop=data.crop,
+        val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
     )  # fmt: skip
 
 

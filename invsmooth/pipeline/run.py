@@ -159,6 +159,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         # Only now: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     build.check_estimator(estimator, [s.operator for s in settings])
+    build.check_channels(estimator, cfg.data.channels)
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
