@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from invsmooth.core.parameters import Count
+from invsmooth.estimators.unfolded import unfolded
 from invsmooth.operators.base import Operator, step_of
 
 
@@ -104,5 +105,5 @@ class DPDNN(nn.Module):
         for t in range(self.n_steps):
             delta, eta = self.delta[t], self.eta[t]
             gradient_step = x - step * operator.A_adjoint(operator.A(x) - y)
-            x = (1 - delta - eta) * self.denoise(x) + eta * x + delta * gradient_step
+            x = (1 - delta - eta) * unfolded(self.denoise, x) + eta * x + delta * gradient_step
         return x

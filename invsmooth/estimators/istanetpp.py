@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from invsmooth.core.parameters import Count
+from invsmooth.estimators.unfolded import unfolded
 from invsmooth.operators.base import Operator, step_of
 from invsmooth.operators.sized import SizedOperator
 
@@ -72,5 +73,5 @@ class ISTANetPP(nn.Module):
         parameters = self.condition(torch.full((1,), float(ratio), dtype=x.dtype, device=x.device))
         step_sizes, rhos = step * parameters[: self.n_phases], parameters[self.n_phases :]
         for k, phase in enumerate(self.phases):
-            x = phase(x, y, inner, step_sizes[k], rhos[k])
+            x = unfolded(phase, x, y, inner, step_sizes[k], rhos[k])
         return operator.crop(x) if isinstance(operator, SizedOperator) else x

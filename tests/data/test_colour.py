@@ -32,7 +32,9 @@ def test_files_have_the_channels_that_are_asked_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("mode", ["RGBA", "P", "CMYK"])
 def test_modes(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.tif" if mode == "CMYK" else "a.png")
-    Image.fromarray(COLOUR).quantize(256).save(path) if mode == "P" else Image.fromarray(COLOUR).convert(mode).save(path)
+    Image.fromarray(COLOUR).quantize(256).save(path) if mode == "P" else Image.fromarray(COLOUR).convert(mode).save(
+        path
+    )
     assert np.abs(read_image(path, 3).numpy() * 255 - np.moveaxis(COLOUR, -1, 0)).max() <= (40 if mode == "P" else 2)
 
 
