@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from invsmooth.core.numpy_too import numpy_too
+
 SSIM_WINDOW = 11
 """Side of the window of SSIM, pixels."""
 
@@ -34,12 +36,13 @@ def coarse_mse(x_hat: Tensor, x: Tensor, rounding: float) -> Tensor:
     return (value.sqrt() + size).square()
 
 
+@numpy_too("x_hat", "x")
 def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, 10 log10(1 / MSE), with ``x_hat`` clipped to [0, 1].
 
     Args:
         x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale.
-    Returns: shape (B,), over all channels together; inf where the images are identical.
+    Returns: shape (B,), over all channels together, an array of arrays; inf where the images are identical.
     """
     return mse_to_psnr(mse(x_hat.clamp(0, 1), x))
 
@@ -49,6 +52,7 @@ def mse_to_psnr(value: Tensor) -> Tensor:
     return -10 * torch.log10(value)
 
 
+@numpy_too("x_hat", "x")
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004): Gaussian window, standard deviation 1.5, data range 1, averaged over the
     windows that lie inside the image, as scikit-image does.
