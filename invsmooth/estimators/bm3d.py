@@ -35,10 +35,10 @@ class BM3D(nn.Module):
     - ``gradient="none"``: gradients are refused; for ``attack=noise``, and certificates by smoothing, which need none.
 
     Args:
-        sigma: standard deviation of the noise that is expected, [0, 1] scale.
+        sigma: standard deviation of the noise that is expected, [0, 1] scale. 0.0588 is 15 grey levels.
     Raises: ValueError: sigma not positive, another ``gradient``. PremiseError: the package is not installed."""
 
-    def __init__(self, sigma: Positive = 15 / 255, gradient: Literal["identity", "none"] = "identity") -> None:
+    def __init__(self, sigma: Positive = 0.0588, gradient: Literal["identity", "none"] = "identity") -> None:
         super().__init__()
         if not 0 < sigma < math.inf:
             raise ValueError(f"sigma={sigma} has to be positive")
