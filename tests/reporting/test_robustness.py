@@ -147,3 +147,30 @@ def test_the_page_has_the_table_of_the_rows_beside_it(tmp_path: Path) -> None:
     assert tables in page
     assert cells(made).keys() == {f.name for f in folders}
     assert all("[card](" in line[-1] for line in cells(made).values())
+
+
+@pytest.mark.parametrize("name", ["wavelet", "wiener", "identity"])
+def test_lines_of_the_page_are_reproduced(name: str, shared_data: Path) -> None:
+    """PSNR without attack, and certified at ε = 1 and 10, from the images."""
+    import torch
+
+    from invsmooth import Identity, certify
+    from invsmooth.data import read_image
+    from invsmooth.data.decode import centre_crop
+    from invsmooth.estimators import IdentityEstimator, WaveletShrinkage, Wiener
+    from invsmooth.metrics import psnr
+    from invsmooth.operators.measurement import Setting, measure
+
+    estimator = {"wavelet": WaveletShrinkage(), "wiener": Wiener(), "identity": IdentityEstimator()}[name]
+    setting = Setting(Identity(), 1.0, 15 / 255)
+    clean, certified = [], []
+    for file in sorted((shared_data / "set11").glob("*.tif"))[:4]:
+        x = centre_crop(read_image(file)[None], 99)
+        y = measure(setting, [file.name], x).y
+        clean.append(float(psnr(estimator(y, setting.operator), x)))
+        found = certify(estimator, setting.operator, y, certifier="lipschitz", eps=[1.0, 10.0], x=x)
+        certified.append(-10 * found.certified_error[0].log10())
+    line = cells((ROOT / "docs" / "robustness.md").read_text(encoding="utf-8"))[name]
+    assert float(line[2]) == pytest.approx(sum(clean) / 4, abs=0.006)
+    expected = torch.stack(certified).mean(0).tolist()
+    assert [float(line[6]), float(line[10])] == pytest.approx(expected, abs=0.006)
