@@ -12,8 +12,11 @@ evaluate() { # NAME OVERRIDES
   "$python" -m invsmooth.evaluate experiment=robustness data.root="$sets" trainer.num_threads=1 report=false \
     hydra.run.dir=robustness/"$name" "$@"
 }
-for name in denoise15_L1 denoise15_L1.15 denoise15_L1.4 denoise15_L2 denoise10_L1 denoise25_L1.15 cs30_eps1; do
+for name in denoise15_L1 denoise15_L1.15 denoise15_L1.4 denoise15_L2; do
   evaluate $name ckpt=docs/models/$name.ckpt
+done
+for name in denoise10_L1 denoise25_L1.15 cs30_eps1; do # alone in their blocks
+  evaluate $name ckpt=docs/models/$name.ckpt data.limit=2
 done
 for name in cs10_eps1 cs10_eps5; do
   evaluate $name ckpt=docs/models/$name.ckpt operator.matrix="$matrix"
