@@ -15,9 +15,10 @@ evaluate() { # NAME OVERRIDES
 for name in denoise15_L1 denoise15_L1.15 denoise15_L1.4 denoise15_L2; do
   evaluate $name ckpt=docs/models/$name.ckpt
 done
-for name in denoise10_L1 denoise25_L1.15 cs30_eps1; do # alone in their blocks
-  evaluate $name ckpt=docs/models/$name.ckpt data.limit=2
-done
+# Alone in their blocks:
+evaluate denoise10_L1 ckpt=docs/models/denoise10_L1.ckpt data.limit=2 operator.sigma_b=10
+evaluate denoise25_L1.15 ckpt=docs/models/denoise25_L1.15.ckpt data.limit=2 operator.sigma_b=25
+evaluate cs30_eps1 ckpt=docs/models/cs30_eps1.ckpt data.limit=2 operator.ratio=0.3
 for name in cs10_eps1 cs10_eps5; do
   evaluate $name ckpt=docs/models/$name.ckpt operator.matrix="$matrix"
 done
