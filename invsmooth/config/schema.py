@@ -263,6 +263,10 @@ class Report:
 
     runs: Any = None
     out: str = MISSING
+    # robustness: only the table of networks, clean, attacked and certified under one protocol. null: the whole report.
+    table: Annotated[str, hints.one_of("robustness")] | None = None
+    eps: NotNegative = 1.0  # by whose certified PSNR table=robustness is ordered
+    cards: str | None = None  # folder with the model cards that table=robustness names
 
 
 def register() -> None:

@@ -105,6 +105,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
             elif shard.rank == 0 and build.has_weights_alone(cfg):
                 kept = keep_network(cfg, parts.estimator, parts.settings, folder)
                 log.info("network and weights together, a checkpoint for invsmooth: %s", kept)
+            record["parameters"] = sum(p.numel() for p in parts.estimator.parameters())
             record["cells"] = evaluate_images(parts, folder, loggers, shard)
             if shard.rank != 0:
                 return

@@ -16,8 +16,10 @@ from invsmooth.estimators import (
     MatchedFilter,
     NullSpace,
     Ridge,
+    WaveletShrinkage,
+    Wiener,
 )  # fmt: skip
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.operators import BlockGaussian, Blur, Identity, LinearOperator
 from tests.estimators import lipschitz_conformance
 
 BLOCKS = BlockGaussian(0.3, block=8)
@@ -42,6 +44,9 @@ WITH_A_CONSTANT = [
     (lambda: fitted(NullSpace([0.3], 8, n_phases=3, filters=4, kernel=3, group=2)), BLOCKS, 0.6),
     # The share that is found at least. Flat perturbations pass through all three denoisers.
     (lambda: TV(0.05), Identity(), 0.9),
+    (lambda: WaveletShrinkage(0.05), Identity(), 0.9),
+    (Wiener, Identity(), 0.99),
+    (lambda: Wiener(0.05), Blur(), 0.85),
     (lambda: CRR(4, 3, 5.0, 0.01), Identity(), 0.9),
     (lambda: Equilibrium(0.1, 0.5, 4, 3, 1.0, 0.01), Identity(), 0.9),
     (lambda: Equilibrium(0.1, 0.5, 4, 3, 1.0, 0.01), BLOCKS, 0.5),
