@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import logging
+import math
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from functools import partial
 from pathlib import Path
@@ -30,6 +32,7 @@ from invsmooth.core.obey import ObeySignals
 from invsmooth.core.processes import start_processes
 from invsmooth.core.shards import Shard
 from invsmooth.core.signals import SIGNALS
+from invsmooth.core.units import to_grey_levels
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.evaluation.callback import EvaluationCallback
 from invsmooth.evaluation.job_plan import print_plans, write_plan
@@ -43,7 +46,7 @@ from invsmooth.pipeline import build, keys, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator, keep_network, kept_network
 from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
-from invsmooth.records.origin import read_origin
+from invsmooth.records.origin import Origin, read_origin
 from invsmooth.records.run_record import recorded
 from invsmooth.reporting import report
 from invsmooth.training.backbone import ReconstructionModule
@@ -157,6 +160,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         if origin is not None:
             check_operators(origin, settings, cfg.operator.name)
             trained_at = origin.scale
+            say_noise(origin, settings)
         # Only now: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     premises.check_estimator(estimator, [s.operator for s in settings])
@@ -170,6 +174,17 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store, trained_at)
+
+
+def say_noise(origin: Origin, settings: Sequence[Setting]) -> None:
+    """Say that the noise of the test is another than that of the training: an easy mistake, and a fair test."""
+    trained = origin.operator.get("train_sigma_b")
+    tested = [to_grey_levels(s.sigma_b) for s in settings]
+    if isinstance(trained, int | float) and not any(math.isclose(t, trained, abs_tol=1e-6) for t in tested):
+        levels = ", ".join(f"{t:g}" for t in dict.fromkeys(tested))
+        log.info(
+            "trained at sigma_b = %g, tested at %s; to test as trained: operator.sigma_b=%g", trained, levels, trained
+        )
 
 
 def cached_training(parts: Parts) -> Training | None:

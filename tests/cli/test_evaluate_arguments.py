@@ -25,8 +25,10 @@ from invsmooth.config.checkpoint_defaults import CheckpointDefaults
 from invsmooth.config.schema import OPEN
 from invsmooth.config.validate import validate
 from invsmooth.core.errors import CheckpointError, ConfigError
+from invsmooth.operators import Identity
+from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import run as pipeline
-from invsmooth.records.origin import read_origin
+from invsmooth.records.origin import Origin, read_origin
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
 SAVED: dict[str, Any] = {
@@ -383,3 +385,14 @@ def test_the_shown_config_is_that_of_the_run(tmp_path: Path, monkeypatch: Any, c
     shown = OmegaConf.create(capsys.readouterr().out)
     assert (shown.task.name, shown.algo.name, shown.operator.seed) == ("cs", "mine", 3)
     assert [p.name for p in tmp_path.iterdir()] == ["best.ckpt"]
+
+
+@pytest.mark.parametrize(("trained", "said"), [(10.0, True), (15.0, False), (None, False)])
+def test_noise_of_another_level_than_in_training_is_said(
+    trained: float | None, said: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    operator = {} if trained is None else {"train_sigma_b": trained}
+    origin = Origin("best.ckpt", {}, {}, operator, {}, {})
+    with caplog.at_level("INFO"):
+        pipeline.say_noise(origin, [Setting(Identity(), 1.0, 15 / 255), Setting(Identity(), 1.0, 25 / 255)])
+    assert ("trained at sigma_b = 10, tested at 15, 25; to test as trained: operator.sigma_b=10" in caplog.text) == said
