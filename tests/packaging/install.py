@@ -1,5 +1,5 @@
 """``make package``: install wheel and source archive, each into a fresh environment, and use them from an empty folder whose
-name has a space, with no git on the path: ``python tests/packaging/install.py [--constraint FILE] DIST...``, with the Python to be tried."""
+name has a space, with no git on the path: ``PYTHON tests/packaging/install.py [--constraint FILE] DIST...``."""
 
 from __future__ import annotations
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,5 +60,6 @@ def printed(page: Path, folder: Path) -> list[tuple[Block, str]]:
                 # Lines before the block are empty, so that an error names the page's line.
                 exec(compile("\n" * block.line + block.code, str(page), "exec"), names)
             found.append((block, said.getvalue()))
-        matplotlib.pyplot.close("all") if "matplotlib.pyplot" in __import__("sys").modules else None
+        if plt := sys.modules.get("matplotlib.pyplot"):
+            plt.close("all")
     return found
