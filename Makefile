@@ -8,9 +8,10 @@ WORKERS ?= 2
 GPU_OUT ?= outputs/gpu.json
 # Ray needs an older cloudpickle than joblib.
 RAY_STAMP := .venv-ray/installed
+DOCS_STAMP := .venv-docs/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published gpu counterexample overview radii clean
+.PHONY: help setup demo test test-fast test-ray lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -41,6 +42,24 @@ $(RAY_STAMP): pyproject.toml constraints.txt constraints-ray.txt
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-ray/constraints.txt -c constraints-ray.txt \
 		-e '.[ray]' pytest pytest-timeout
 	@touch $(RAY_STAMP)
+
+docs: $(DOCS_STAMP) ## the documentation as pages, in site/; warnings are errors (.venv-docs; ten seconds)
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	@echo site/index.html
+
+$(DOCS_STAMP): constraints-docs.txt
+	@command -v $(PYTHON) >/dev/null || { echo "error: $(PYTHON) is not installed; set PYTHON to a Python >= 3.11: make PYTHON=python3.12 docs"; exit 2; }
+	$(PYTHON) -m venv .venv-docs
+	.venv-docs/bin/python -m pip install --quiet --disable-pip-version-check -r constraints-docs.txt
+	@touch $(DOCS_STAMP)
+
+gallery: $(STAMP) ## run the gallery's code; write its figures and what it prints (a minute)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.site.gallery
+
+package: $(STAMP) ## wheel and source archive, in dist/; install each afresh and use it (minutes; PYTHON=python3.12)
+	rm -rf dist
+	$(BIN)/python -m build --outdir dist .
+	$(PYTHON) tests/packaging/install.py --constraint constraints.txt dist/*.whl dist/*.tar.gz
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .
@@ -90,6 +109,6 @@ radii: $(STAMP) ## draw docs/images/radii.png: DATA=FOLDER of data sets MATRIX=F
 	@test -d "$(DATA)" -a -f "$(MATRIX)" || { echo "error: give DATA=FOLDER of train400, bsd68 and set11, MATRIX=phi_0_10_1089.mat"; exit 2; }
 	PYTHON=$(BIN)/python sh docs/models/radii.sh "$(DATA)" "$(MATRIX)"
 
-clean: ## remove .venv, .venv-ray and caches; keep outputs/
-	rm -rf .venv .venv-ray .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+clean: ## remove environments, caches and site/; keep outputs/
+	rm -rf .venv .venv-ray .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -278,38 +277,6 @@ def test_help_explains_the_config(module: str, tmp_path: Path) -> None:
         for option in ("cs_small", "istanetpp", "pgd_paper", "bundled", "quickstart", "wandb"):
             assert option in done.stdout
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.slow
-def test_wheel_carries_the_config(tmp_path: Path) -> None:
-    """Built as users build it, unpacked where no checkout is near, run from another folder."""
-    build = [
-        sys.executable,
-        "-m",
-        "pip",
-        "wheel",
-        "--quiet",
-        "--no-deps",
-        "-w",
-        str(tmp_path / "wheel"),
-        str(REPOSITORY),
-    ]
-    subprocess.run(build, check=True, capture_output=True, timeout=300)
-    (wheel,) = (tmp_path / "wheel").glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-        files = {
-            "invsmooth/conf/experiment/quickstart.yaml", "invsmooth/data/checksums/bsd68.txt",
-        }  # fmt: skip
-        assert files <= set(archive.namelist())
-    (tmp_path / "elsewhere").mkdir()
-    done = run_python(tmp_path / "elsewhere", "train", "--help", PYTHONPATH=str(tmp_path / "site"))
-    assert "quickstart" in done.stdout
-    where = subprocess.run(
-        [sys.executable, "-c", "import invsmooth; print(invsmooth.__file__)"],
-        cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=True,
-    )  # fmt: skip
-    assert str(tmp_path / "site") in where.stdout
 
 
 @pytest.mark.slow
