@@ -19,7 +19,7 @@ class DeepInvModel(nn.Module):
     """A reconstructor of deepinv, ``model(y, physics)``, or one of its denoisers, ``model(y, sigma)``.
 
     A reconstructor gets the physics of ``operator=deepinv``, and of any other operator a LinearPhysics with its A and
-    A_adjoint. Models without weights are copied for each call: some of deepinv's begin where their last call ended.
+    A_adjoint. Each call is for itself, also of what begins where its last call ended (TVDenoiser, TGVDenoiser).
 
     Args:
         model: an object of deepinv, or of a class derived from its Reconstructor or Denoiser.
@@ -30,7 +30,7 @@ class DeepInvModel(nn.Module):
     def __init__(self, model: nn.Module, sigma: NotNegative | None = None) -> None:
         super().__init__()
         models = deepinv("models")
-        if not isinstance(model, models.Reconstructor | models.Denoiser | deepinv("optim").BaseOptim):
+        if not isinstance(model, models.Reconstructor | models.Denoiser):
             kind = f"{type(model).__module__}.{type(model).__qualname__}"
             raise ValueError(f"{kind} is no Reconstructor and no Denoiser of deepinv; try estimator=custom")
         self.method, self.sigma = model, sigma  # the name that weights of other adapted networks have, too
@@ -40,7 +40,10 @@ class DeepInvModel(nn.Module):
             raise ValueError(f"{name} takes a noise level: give sigma (estimator.sigma), with pixels in [0, 1]")
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        model = self.method if next(self.method.parameters(), None) is not None else copy.deepcopy(self.method)
+        model = self.method
+        for part in model.modules():
+            if "restart" in vars(part):
+                part.restart = True
         if self.denoises:
             found = model(y) if self.sigma is None else model(y, self.sigma)
         else:
@@ -64,7 +67,7 @@ def physics_of(operator: Operator, like: Tensor, sigma: float | None = None) -> 
         like: on the device of which it is.
         sigma: of its Gaussian noise model; None: what it has, of operators of ours none."""
     noise = None if sigma is None else deepinv("physics").GaussianNoise(sigma).to(like.device)
-    known = operator.physics if isinstance(operator, DeepInv) else operator
+    known: Any = operator.made if isinstance(operator, DeepInv) else operator
     if not is_physics(known):
         given = {} if noise is None else {"noise_model": noise}
         return deepinv("physics").LinearPhysics(

@@ -29,7 +29,7 @@ log = logging.getLogger(__name__)
 
 INSTALL = "pip install 'invsmooth[deepinv]' (docs/deepinv.md)"
 IGNORED = "are ignored"  # how deepinv says that a physics has no such parameter
-RANDOM = ("rng",)  # parameters of a physics for a random generator
+NOT_LINEAR = "is not linear (no LinearPhysics); attacks and certificates need a linear A"
 
 
 class DeepInv(LinearOperator):
@@ -47,25 +47,28 @@ class DeepInv(LinearOperator):
         ||A||; in ``A``, an image of another size than that of the physics."""
 
     name = "deepinv"
-    physics: Any
+    made: Any
+    """The physics itself, where ``physics`` describes one."""
 
     def __init__(self, physics: Any, seed: int = 0, bound: Positive | None = None) -> None:
         super().__init__()
-        self.seed, self.bound = seed, bound
+        self.physics, self.seed, self.bound = physics, seed, bound
         self.described = json.dumps(physics, sort_keys=True) if isinstance(physics, Mapping) else attributes(physics)
-        self.physics = made(physics, seed) if isinstance(physics, Mapping) else physics
-        check_linear(self.physics)
-        self.parts = nn.ModuleList(unregistered(self.physics))
-        self.of_complex_images = hasattr(self.physics, "im_to_kspace")  # deepinv's MRIMixin
-        self.image_shape = shape_of(self.physics, self.of_complex_images)
-        if type(self.physics).__name__ == "StackedLinearPhysics":  # each part measures the whole image
+        self.made = made(physics, seed) if isinstance(physics, Mapping) else physics
+        check_linear(self.made)
+        self.parts = nn.ModuleList(unregistered(self.made))
+        self.of_complex_images = hasattr(self.made, "im_to_kspace")  # deepinv's MRIMixin
+        self.image_shape = shape_of(self.made, self.of_complex_images)
+        if type(self.made).__name__ == "StackedLinearPhysics":  # each part measures the whole image
             self.image_shape = next(filter(None, (shape_of(part, False) for part in self.parts)), None)
         self._real = True  # whether the last images of a physics of complex ones were real
         self._layout: list[tuple[torch.Size, bool]] | None = None  # of measurements that are no real tensor
         self._stacked, self._dense = False, 0.0
         self.try_zeros()
-        if bound is not None and self.image_shape is not None and (least := power_iteration(self)) > bound * (1 + MARGIN):
-            raise ValueError(f"bound={bound:g} is no bound of ||A||, which is at least {least:g}")
+        if bound is not None and self.image_shape is not None:
+            least = power_iteration(self)
+            if least > bound * (1 + MARGIN):
+                raise ValueError(f"bound={bound:g} is no bound of ||A||, which is at least {least:g}")
 
     def try_zeros(self) -> None:
         """Measure an empty image, so that A_adjoint knows the layout of the measurements."""
@@ -75,7 +78,7 @@ class DeepInv(LinearOperator):
             with torch.no_grad():
                 self.A(self.zeros())
         except Exception as error:  # whatever a physics raises that lacks a part
-            name = class_path(type(self.physics))
+            name = class_path(type(self.made))
             raise ValueError(f"physics {name} fails on images of shape {self.image_shape}: {error}") from error
 
     def A(self, x: Tensor) -> Tensor:
@@ -86,14 +89,14 @@ class DeepInv(LinearOperator):
             self.refuse(x)
         if self.image_shape is not None and tuple(x.shape[-2:]) != self.image_shape[-2:]:
             self.refuse(x)
-        return self.flat(self.physics.A(x))
+        return self.flat(self.made.A(x))
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        x: Tensor = self.physics.A_adjoint(self.native(y))
+        x: Tensor = self.made.A_adjoint(self.native(y))
         return self.real_part(x)
 
     def refuse(self, x: Tensor) -> None:
-        name, wanted = type(self.physics).__name__, self.image_shape
+        name, wanted = type(self.made).__name__, self.image_shape
         raise ValueError(f"physics {name} is for images of shape {wanted}, not {tuple(x.shape[1:])}: see data.crop")
 
     def lifted(self, x: Tensor) -> Tensor:
@@ -137,7 +140,7 @@ class DeepInv(LinearOperator):
             return self._dense
 
     def quick_norm(self) -> float:
-        return self.bound if self.bound is not None else known_norm(self.physics)
+        return self.bound if self.bound is not None else known_norm(self.made)
 
     def scale(self) -> float:
         try:
@@ -171,17 +174,26 @@ class DeepInv(LinearOperator):
         for module in self.modules():
             known = vars(module)
             if isinstance(known.get("dtype"), torch.dtype) and known["dtype"].is_floating_point:
-                module.dtype = kind
+                vars(module)["dtype"] = kind
             if "_auto_grad_adjoint_fn" in known:  # made for the tensors before
-                module._auto_grad_adjoint_fn = None
+                vars(module)["_auto_grad_adjoint_fn"] = None
         return self
+
+
+class NotLinear(ValueError):
+    """A physics of deepinv that is no LinearPhysics."""
+
+
+def not_linear(kind: type) -> bool:
+    found = sys.modules.get("deepinv.physics")
+    return found is not None and issubclass(kind, found.Physics) and not issubclass(kind, found.LinearPhysics)
 
 
 def check_linear(physics: Any) -> None:
     """Raises: ValueError: no linear physics, or a sensor model that changes what is measured."""
-    name, found = class_path(type(physics)), sys.modules.get("deepinv.physics")
-    if found is not None and isinstance(physics, found.Physics) and not isinstance(physics, found.LinearPhysics):
-        raise ValueError(f"physics {name} is not linear (no LinearPhysics); attacks and certificates need a linear A")
+    name = class_path(type(physics))
+    if not_linear(type(physics)):
+        raise NotLinear(f"physics {name} {NOT_LINEAR}")
     if not all(callable(getattr(physics, method, None)) for method in ("A", "A_adjoint")):
         raise ValueError(f"physics {name} has no methods A(x) and A_adjoint(y)")
     sensor, values = getattr(physics, "sensor_model", None), torch.linspace(-3, 3, 1001).reshape(1, 1, 7, 143)
@@ -221,12 +233,16 @@ def made(description: Mapping[str, Any], seed: int) -> Any:
         warnings.simplefilter("always")
         torch.manual_seed(seed)
         try:
-            given = dict(description)
-            if any(name in signature(resolve_name(target)).parameters for name in RANDOM):
-                given.setdefault(RANDOM[0], torch.Generator().manual_seed(seed))
+            given, kind = dict(description), resolve_name(target)
+            if isinstance(kind, type) and not_linear(kind):
+                raise NotLinear(f"physics {target} {NOT_LINEAR}")
+            if "rng" in signature(kind).parameters:
+                given.setdefault("rng", torch.Generator().manual_seed(seed))
             found = resolved(given)
         except ImportError as error:
             raise ValueError(f"physics {target} cannot be imported: {error}. {INSTALL}") from error
+        except NotLinear:
+            raise
         except Exception as error:  # whatever a class raises for parameters that it does not take
             raise ValueError(f"physics {target}: {type(error).__name__}: {error}") from error
     for message in dict.fromkeys(str(w.message) for w in said):

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from invsmooth.core.errors import NoConstant
 from invsmooth.core.rng import standard_normal
-
-if TYPE_CHECKING:
-    from invsmooth.operators.deepinv import DeepInv
 
 MARGIN = 1e-6
 """Relative; above the rounding of what deepinv keeps in single precision."""
@@ -66,11 +63,11 @@ def decimated(kernel: Tensor, factor: int) -> float:
 
 
 @torch.no_grad()
-def dense_norm(operator: DeepInv) -> float:
-    """The largest singular value of the matrix of an operator in float64. A^T is compared with it, entry by entry: the
+def dense_norm(operator: Any) -> float:
+    """The largest singular value of the matrix of a :class:`~invsmooth.operators.DeepInv` in float64. A^T is compared with it, entry by entry: the
     result bounds both ||A|| and the norm of what ``A_adjoint`` computes.
     Raises: NoConstant: the size of its images is not known, the matrix is too large, or A^T is not the adjoint."""
-    name, shape = type(operator.physics).__name__, operator.image_shape
+    name, shape = type(operator.made).__name__, operator.image_shape
     other = "give operator.bound=NUMBER, an upper bound of ||A|| that you can prove"
     if shape is None:
         raise NoConstant(f"physics {name} does not say the size of its images, so no norm is computed; {other}")
@@ -103,7 +100,7 @@ def columns(linear: Any, count: int, shape: tuple[int, ...], like: Tensor) -> Te
 
 
 @torch.no_grad()
-def power_iteration(operator: DeepInv) -> float:
+def power_iteration(operator: Any) -> float:
     """||A x|| / ||x|| of an image that power iterations on A^T A make: a lower bound of ||A||, often tight to a percent."""
     v = standard_normal(tuple(operator.zeros().shape), 0, "operator norm").to(operator.zeros())
     value = 0.0
