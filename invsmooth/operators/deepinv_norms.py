@@ -64,8 +64,8 @@ def decimated(kernel: Tensor, factor: int) -> float:
 
 @torch.no_grad()
 def dense_norm(operator: Any) -> float:
-    """The largest singular value of the matrix of a :class:`~invsmooth.operators.DeepInv` in float64. A^T is compared with it, entry by entry: the
-    result bounds both ||A|| and the norm of what ``A_adjoint`` computes.
+    """The largest singular value of the matrix of a :class:`~invsmooth.operators.DeepInv` in float64. A^T is compared with
+    it, entry by entry: the result bounds both ||A|| and the norm of what ``A_adjoint`` computes.
     Raises: NoConstant: the size of its images is not known, the matrix is too large, or A^T is not the adjoint."""
     name, shape = type(operator.made).__name__, operator.image_shape
     other = "give operator.bound=NUMBER, an upper bound of ||A|| that you can prove"
