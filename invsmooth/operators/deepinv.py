@@ -18,12 +18,18 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.cache.parts import class_path
-from invsmooth.core.errors import NoConstant
 from invsmooth.core.hashes import array_sha256
 from invsmooth.core.parameters import Positive
 from invsmooth.lipschitz.constants import in_float64
 from invsmooth.operators.base import BUFFER_DIGITS, LinearOperator
-from invsmooth.operators.deepinv_norms import MARGIN, dense_norm, known_norm, power_iteration
+from invsmooth.operators.deepinv_norms import (
+    MARGIN,
+    NotKnown,
+    check_adjoint,
+    dense_norm,
+    known_norm,
+    power_iteration,
+)
 
 log = logging.getLogger(__name__)
 
@@ -132,10 +138,12 @@ class DeepInv(LinearOperator):
 
     def norm(self) -> float:
         """An upper bound of ||A||: ``bound``; in closed form for physics that :func:`known_norm` knows; else for small
-        images from the matrix. Raises: NoConstant: none of these."""
+        images from the matrix. Raises: NoConstant: none of these, or ``A_adjoint`` is not the adjoint of A."""
         try:
+            if self.bound is not None and self.image_shape is not None:
+                check_adjoint(in_float64(self))  # a bound of ||A|| says nothing of another map
             return self.quick_norm()
-        except NoConstant:
+        except NotKnown:
             self._dense = self._dense or dense_norm(in_float64(self))
             return self._dense
 
@@ -145,7 +153,7 @@ class DeepInv(LinearOperator):
     def scale(self) -> float:
         try:
             return self.quick_norm()
-        except NoConstant:
+        except NotKnown:
             return 1.0 if self.image_shape is None else power_iteration(self)
 
     def zeros(self, count: int = 1) -> Tensor:

@@ -20,6 +20,17 @@ ZERO_BEYOND = ("valid", "circular", "constant", "zeros")  # paddings for which Y
 ITERATIONS = 100
 
 
+class NotKnown(NoConstant):
+    """No norm in closed form."""
+
+
+def not_adjoint(name: str, apart: float, size: float) -> NoConstant:
+    return NoConstant(
+        f"physics {name}: A_adjoint is not the adjoint of A ({apart:.3g} apart, size {size:.3g}), so no constant of a "
+        "network with A^T is proven"
+    )
+
+
 def known_norm(physics: Any) -> float:
     """An upper bound of ||A|| in closed form. By the exact class, since a class derived from it may compute something else.
 
@@ -28,23 +39,23 @@ def known_norm(physics: Any) -> float:
     - ``Blur``: Young's inequality, the sum of |filter|. ``Downsampling``: :func:`decimated`. Not with reflected or
       replicated borders.
 
-    Raises: NoConstant: another class, padding, or no filter yet."""
+    Raises: NotKnown: another class, padding, or no filter yet."""
     kind = type(physics)
     where, name = kind.__module__.partition(".")[0], kind.__name__
     if where == "deepinv" and name in ("Denoising", "Inpainting", "Demosaicing", "MRI", "BlurFFT"):
         if physics.mask is None:
-            raise NoConstant(f"physics {name} has no mask or filter yet, and so no norm")
+            raise NotKnown(f"physics {name} has no mask or filter yet, and so no norm")
         return float(torch.as_tensor(physics.mask).detach().double().abs().max()) * (1 + MARGIN)
     if where == "deepinv" and name in ("Blur", "Downsampling"):
         if physics.filter is None:
             if name == "Downsampling":
                 return 1.0  # a part of the pixels
-            raise NoConstant(f"physics {name} has no filter yet, and so no norm")
+            raise NotKnown(f"physics {name} has no filter yet, and so no norm")
         if physics.padding in ZERO_BEYOND:
             factor = physics.factor if name == "Downsampling" and whole(physics) else 1
             return decimated(physics.filter, factor) * (1 + MARGIN)
-        raise NoConstant(f"physics {name} with padding={physics.padding} has no norm in closed form")
-    raise NoConstant(f"physics {name} has no norm in closed form")
+        raise NotKnown(f"physics {name} with padding={physics.padding} has no norm in closed form")
+    raise NotKnown(f"physics {name} has no norm in closed form")
 
 
 def whole(physics: Any) -> bool:
@@ -79,13 +90,23 @@ def dense_norm(operator: Any) -> float:
     back = columns(operator.A_adjoint, m, tuple(y.shape[1:]), y)  # (m, n)
     apart, size = float((forth - back.T).norm()), float(forth.norm())
     if not apart <= MARGIN * size:
-        raise NoConstant(
-            f"physics {name}: A_adjoint is not the adjoint of A ({apart:.3g} apart, A has size {size:.3g}), so no "
-            "constant of a network with A^T is proven"
-        )
+        raise not_adjoint(name, apart, size)
     gram = forth.T @ forth if m <= n else forth @ forth.T
     largest = float(torch.linalg.eigvalsh(gram)[-1].clamp_min(0)) ** 0.5
     return (largest + apart) * (1 + MARGIN)
+
+
+@torch.no_grad()
+def check_adjoint(operator: Any) -> None:
+    """Of random images and measurements, in float64: finds mistakes, proves nothing. Raises: NoConstant: <A x, y> is not
+    <x, A^T y>."""
+    like = operator.zeros(4)
+    x = standard_normal(tuple(like.shape), 0, "adjoint of x").to(like)
+    forth = operator.A(x)
+    y = standard_normal(tuple(forth.shape), 0, "adjoint of y").to(forth)
+    apart = float(((forth * y).flatten(1).sum(1) - (x * operator.A_adjoint(y)).flatten(1).sum(1)).abs().max())
+    if not apart <= MARGIN * (size := float(forth.norm() * y.norm())):
+        raise not_adjoint(type(operator.made).__name__, apart, size)
 
 
 def columns(linear: Any, count: int, shape: tuple[int, ...], like: Tensor) -> Tensor:

@@ -57,8 +57,9 @@ def test_norm_is_the_largest_singular_value(m: int) -> None:
 
 
 def test_no_norm_where_the_adjoint_is_another_or_the_size_unknown() -> None:
-    with pytest.raises(NoConstant, match="A_adjoint is not the adjoint of A"):
-        DeepInv(described("Matrix", mismatch=1e-3)).norm()
+    for bound in (None, 100.0):
+        with pytest.raises(NoConstant, match="A_adjoint is not the adjoint of A"):
+            DeepInv(described("Matrix", mismatch=1e-3), bound=bound).norm()
     physics = Matrix()
     del physics.img_size
     with pytest.raises(NoConstant, match="does not say the size of its images"):

@@ -99,12 +99,14 @@ def test_training_and_evaluation_of_its_checkpoint(tmp_path: Path) -> None:
     [
         (["operator.physics._target_=deepinv.physics.PhaseRetrieval"],
          "physics deepinv.physics.PhaseRetrieval is not linear"),
+        (["operator=custom", "operator._target_=deepinv.physics.RandomPhaseRetrieval", "+operator.m=10",
+          "+operator.img_size=[1,32,32]"], "is not linear"),
         (["operator.physics._target_=deepinv.physics.Inpaint"], "has no attribute 'Inpaint'"),
         ([], "operator.physics._target_ has no value"),
         ([*INPAINTING, "+operator.physics.msk=1"], "msk"),
         ([*INPAINTING, "data.crop=16"], "is for images of shape (1, 32, 32), not (1, 16, 16)"),
         ([*M_ABOVE_N, "operator.bound=1"], "bound=1 is no bound of ||A||"),
-        ([*INPAINTING, "estimator=deepinv", "estimator.model._target_=torch.nn.Identity"], "no Reconstructor and no Denoiser"),
+        ([*INPAINTING, "estimator=deepinv", "estimator.model._target_=torch.nn.Identity"], "no Reconstructor and no"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_message_before_any_work(tmp_path: Path, arguments: list[str], said: str) -> None:
