@@ -33,6 +33,13 @@ class Matrix(nn.Module):
         return (1 + self.mismatch) * (y @ self.matrix).unflatten(1, self.img_size)
 
 
+class Unseeded(Matrix):
+    """It takes its numbers from torch's own stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+
+
 class Pairs(Matrix):
     """Its measurements are complex."""
 
@@ -78,6 +85,9 @@ def test_seed_makes_the_matrix_and_leaves_torchs_own_stream() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
+    for name in ("Matrix", "Unseeded"):
+        one, same, other = (DeepInv(described(name), seed=s) for s in (0, 0, 1))
+        assert one.sha256() == same.sha256() != other.sha256()
     one, same, other = (DeepInv(described("Matrix"), seed=s) for s in (0, 0, 1))
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(one.made.matrix, same.made.matrix)
