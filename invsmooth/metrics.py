@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from invsmooth.core.numpy_too import numpy_too
+
 SSIM_WINDOW = 11
 """Side of the window of SSIM, pixels."""
 
@@ -34,12 +36,13 @@ def coarse_mse(x_hat: Tensor, x: Tensor, rounding: float) -> Tensor:
     return (value.sqrt() + size).square()
 
 
+@numpy_too("x_hat", "x")
 def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
     """Peak signal-to-noise ratio in dB, 10 log10(1 / MSE), with ``x_hat`` clipped to [0, 1].
 
     Args:
         x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale.
-    Returns: shape (B,); inf where the images are identical.
+    Returns: shape (B,), over all channels together, an array of arrays; inf where the images are identical.
     """
     return mse_to_psnr(mse(x_hat.clamp(0, 1), x))
 
@@ -49,15 +52,17 @@ def mse_to_psnr(value: Tensor) -> Tensor:
     return -10 * torch.log10(value)
 
 
+@numpy_too("x_hat", "x")
 def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     """Structural similarity (Wang et al. 2004): Gaussian window, standard deviation 1.5, data range 1, averaged over the
     windows that lie inside the image, as scikit-image does.
 
     Args:
-        x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale, at least SSIM_WINDOW pixels a side; ``x_hat`` is
-            clipped.
-    Returns: shape (B,).
+        x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale; ``x_hat`` is clipped.
+    Returns: shape (B,), of several channels their mean; nan where a side is below SSIM_WINDOW pixels.
     """
+    if min(x.shape[-2:]) < SSIM_WINDOW:
+        return x.new_full((len(x),), torch.nan)
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     _, per_pixel = structural_similarity_index_measure(

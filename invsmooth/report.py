@@ -23,8 +23,25 @@ def app(cfg: DictConfig) -> None:
     if OmegaConf.is_missing(cfg, "runs"):
         raise ConfigError("runs has no value: give a glob of run folders, e.g. runs='outputs/cs_ord/*'")
     folders, out = find_runs(str(cfg.runs)), Path(cfg.out)
+    if cfg.table is not None:
+        write_one_table(cfg, folders, out)
+        return
     report(folders, out, parallel=True)
     print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
+
+
+def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
+    """Raises: ConfigError: no such table, no such folder of cards, or what the table refuses."""
+    from invsmooth.reporting.robustness import write_robustness
+
+    if cfg.table != "robustness":
+        raise ConfigError(f"table={cfg.table} is not allowed; allowed: robustness, or null for the whole report")
+    if cfg.cards is not None and not Path(cfg.cards).is_dir():
+        raise ConfigError(f"cards={cfg.cards} is no folder")
+    if audits := [f for f in folders if not (f / NAMES[0]).is_file()]:
+        raise ConfigError(f"table={cfg.table} is made of results.parquet, and {audits[0]} has none; narrow runs=")
+    for path in write_robustness(folders, out, cfg.eps, None if cfg.cards is None else Path(cfg.cards)):
+        print(path.resolve())
 
 
 def find_runs(pattern: str) -> list[Path]:

@@ -15,6 +15,8 @@ from invsmooth.attacks.ball import per_image, project, steepest
 from invsmooth.attacks.objectives import Objective
 from invsmooth.attacks.search import Ascent, ImageKeys, Init, better_of, is_better
 from invsmooth.attacks.targets import BASE, Target
+from invsmooth.core.callbacks import Progress, told
+from invsmooth.core.numpy_too import numpy_too
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
@@ -73,13 +75,18 @@ def checkpoints(n_iter: int) -> list[int]:
     return sorted({w for p in fractions if (w := math.ceil(p * n_iter - 1e-9)) < n_iter})
 
 
+@numpy_too("x", "b")
 def apgd(
     estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
     step_size: float | None = None, init: Init = "zero", restarts: int = 1, target: Target = BASE,
     precision: Precision = "auto", seed: int = 0, image_keys: ImageKeys | None = None,
+    progress: Progress | bool = False,
 ) -> AttackResult:  # fmt: skip
-    """:func:`invsmooth.attacks.attack` with :class:`APGD`, which documents the other arguments."""
+    """:func:`invsmooth.attacks.attack` with :class:`APGD`, which documents the other arguments. Arrays and progress:
+    see :func:`invsmooth.attacks.pgd`."""
     search = APGD(n_iter=n_iter, step_size=step_size, init=init, restarts=restarts)
-    return attack(
-        search, estimator, operator, x, b, eps=eps, target=target, precision=precision, seed=seed, image_keys=image_keys
-    )
+    with told(estimator, progress, len(x) * (n_iter * restarts * target.passes(x)[0] + 1)) as watched:
+        return attack(
+            search, watched, operator, x, b, eps=eps, target=target, precision=precision, seed=seed,
+            image_keys=image_keys,
+        )  # fmt: skip

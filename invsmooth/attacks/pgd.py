@@ -16,6 +16,8 @@ from invsmooth.attacks.objectives import Objective
 from invsmooth.attacks.search import Ascent, ImageKeys, Init, Keep, better_of
 from invsmooth.attacks.subspace import best_in_span
 from invsmooth.attacks.targets import BASE, Target
+from invsmooth.core.callbacks import Progress, told
+from invsmooth.core.numpy_too import numpy_too
 from invsmooth.core.parameters import Whole
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
@@ -86,17 +88,22 @@ class PGD(Ascent):
         return (xi, loss) if self.keep == "last" else better_of(xi, loss, best_xi, best_loss)
 
 
+@numpy_too("x", "b")
 def pgd(
     estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float, n_iter: int,
     step_size: float | None = None, schedule: Schedule = "constant", normalize: bool = True, init: Init = "zero",
     keep: Keep = "best", history: int = 0, restarts: int = 1, target: Target = BASE, precision: Precision = "auto",
-    seed: int = 0, image_keys: ImageKeys | None = None,
+    seed: int = 0, image_keys: ImageKeys | None = None, progress: Progress | bool = False,
 ) -> AttackResult:  # fmt: skip
-    """:func:`invsmooth.attacks.attack` with :class:`PGD`, which documents the other arguments."""
+    """:func:`invsmooth.attacks.attack` with :class:`PGD`, which documents the other arguments. x and b may be NumPy arrays;
+    the arrays of the result then are, too. progress: True shows a bar; a function is called as ``progress(done, total)``,
+    in reconstructions."""
     search = PGD(
         n_iter=n_iter, step_size=step_size, schedule=schedule, normalize=normalize, init=init, keep=keep,
         history=history, restarts=restarts,
     )  # fmt: skip
-    return attack(
-        search, estimator, operator, x, b, eps=eps, target=target, precision=precision, seed=seed, image_keys=image_keys
-    )
+    with told(estimator, progress, len(x) * (n_iter * restarts * target.passes(x)[0] + 1)) as watched:
+        return attack(
+            search, watched, operator, x, b, eps=eps, target=target, precision=precision, seed=seed,
+            image_keys=image_keys,
+        )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -58,7 +59,9 @@ class Certificate:
         network_evals, shown: for each image that this certifier takes alone; the one deployed.
         draws: MSE of the S draws to the reference in ascending order, shape (B, S): what ranks are
             taken of; S = 0 where the bound is none of them.
-        settings: what it was made with; None within an evaluation, where the rows have it."""
+        settings: what it was made with; None within an evaluation, where the rows have it.
+
+    Of measurements that were NumPy arrays all tensors are arrays."""
 
     RADIUS_AXIS: ClassVar[tuple[str, ...]] = (
         "bound", "k_index", "median", "reconstruction_median", "reconstruction_certified", "reason",
@@ -106,8 +109,10 @@ class Certificate:
     def on_grid(self, name: str) -> np.ndarray | None:
         """A field with a number or text for each image and radius, in that order; None for images."""
         value = getattr(self, name)
-        found: np.ndarray = value if isinstance(value, np.ndarray) else value.detach().cpu().double().numpy()
-        return found.reshape(-1) if found.size == self.bound.numel() else None
+        found: np.ndarray = value if isinstance(value, np.ndarray) else value.detach().cpu().numpy()
+        if found.dtype != object:
+            found = found.astype(float)
+        return found.reshape(-1) if found.size == math.prod(self.bound.shape) else None
 
     def save(self, path: str | Path) -> Path:
         """Write :meth:`to_frame` to a .csv or .parquet file, all or nothing. Raises: ValueError: another suffix."""

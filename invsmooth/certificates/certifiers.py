@@ -23,19 +23,22 @@ from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.certificates.draws import Draws, ImageKeys
 from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of
 from invsmooth.certificates.radius import Decision, Radius, decide_threshold
+from invsmooth.core.callbacks import Progress, told
+from invsmooth.core.numpy_too import numpy_too
 from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import checked
 from invsmooth.operators.base import Operator
 
 
+@numpy_too("y", "x")
 def certify(
     estimator: Estimator, operator: Operator, y: Tensor, *, sigma: float | None = None, eps: float | Sequence[float],
     n_samples: int | None = None, confidence: float = 0.99, q: float = 0.5,
     certifier: str | type[Certifier] | Certifier = "discrepancy", x: Tensor | None = None, seed: int = 0,
     chunk_size: int | None = None, image_keys: ImageKeys | None = None, simultaneous: str = "none",
     threshold: float | None = None, radius_of: str | None = None, n_centre: int | None = None, n_pred: int | None = None,
-    threat: str | None = None,
+    threat: str | None = None, progress: Progress | bool = False,
 ) -> Certificate:  # fmt: skip
     """Certify the smoothed reconstructions of measurements ``y`` at every radius of ``eps``, from
     one set of draws; or the reconstructions themselves (``certifier="lipschitz"``), without draws.
@@ -62,6 +65,8 @@ def certify(
             q). ``mean`` holds at all radii anyway.
         threshold, radius_of, n_centre, n_pred, threat: parameters of a certifier that is given by
             name or class; None for its default.
+        progress: True shows a bar; a function is called as ``progress(done, total)``, in reconstructions.
+    y and x may be NumPy arrays; the arrays of the certificate then are, too.
     Returns: a :class:`Certificate`; of ``radius``, ``mean``, ``center`` and ``lipschitz`` the
         subclass. Without a proven constant ``lipschitz`` has no bound, and ``reason`` says why.
     Raises:
@@ -79,7 +84,10 @@ def certify(
         simultaneous=simultaneous, seed=seed, chunk_size=chunk_size,
     )  # fmt: skip
     radii = as_radii(eps)
-    made = certify_all(estimator, operator, y, [chosen], smoothing, eps=radii, x=x, image_keys=image_keys)[chosen.name]
+    with told(estimator, progress, len(y) * (smoothing.n_samples + 1)) as watched:
+        made = certify_all(watched, operator, y, [chosen], smoothing, eps=radii, x=x, image_keys=image_keys)[
+            chosen.name
+        ]
     known = Settings(chosen.name, tuple(radii), sigma, smoothing.n_samples, confidence, q, simultaneous, seed)
     found = replace(made, settings=known if chosen.smooths else replace(known, sigma=None, confidence=1.0))
     return found.at(0) if is_number(eps) else found

@@ -42,7 +42,7 @@ def installed() -> Iterator[None]:
 
 class CheckpointDefaults(ConfigLoaderImpl):
     """Hydra's config loader. If the config that it composes has a ``ckpt`` of ours, then task,
-    algorithm, operator and scale are those of the checkpoint, unless the command line or an experiment
+    algorithm, operator, channels and scale are those of the checkpoint, unless the command line or an experiment
     chooses them. Every config of every run and job comes through it, however its ``ckpt`` is given:
     quoted, interpolated, in an experiment, swept."""
 
@@ -81,6 +81,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
             alone = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *others], *more, **options)
             other = alone.hydra.runtime.choices.operator != choices.operator
         take_operator(config, origin, given, other)
+        if "data.channels" not in given and config.data.channels == 1:
+            config.data.channels = origin.channels
         if config.get("scale", "") is None:  # an audit has no such key
             config.scale = origin.scale
         return config

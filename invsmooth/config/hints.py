@@ -38,6 +38,11 @@ def images_at(value: str) -> str:
     return value
 
 
+def grey_or_colour(value: int) -> int:
+    assert value in (1, 3)
+    return value
+
+
 def modules(value: list[str]) -> list[str]:
     assert all(part.isidentifier() for name in value for part in name.split("."))
     return value
@@ -60,6 +65,7 @@ Fraction = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
 File = Annotated[Any, AfterValidator(existing)]
 Images = Annotated[str, AfterValidator(images_at), Field(description="a folder or zip archive of images")]
 Confidence = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1); write 0.99 for 99 %")]
+Channels = Annotated[int, AfterValidator(grey_or_colour), Field(description="1 (grey) or 3 (red, green, blue)")]
 Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0 (seconds)")]
 Tags = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=64)]], Field(description="texts of 1 to 64 characters")

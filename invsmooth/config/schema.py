@@ -72,6 +72,7 @@ class DataKeys:
     root: hints.Images | None = None  # has the sets; null: the cache folder, to which they are fetched
     mirror: str | None = "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
     limit: Count | None = None  # use only the first so many images of each split
+    channels: hints.Channels = 1  # 1: grey, 3: colour; evaluate: those of the checkpoint unless given
     crop: Count | None = TEST_CROP  # side of the central crop that is tested on; null: whole images
     val_crop: Count | None = CROP  # the same for validation
     augment: bool = True
@@ -262,6 +263,10 @@ class Report:
 
     runs: Any = None
     out: str = MISSING
+    # robustness: only the table of networks, clean, attacked and certified under one protocol. null: the whole report.
+    table: Annotated[str, hints.one_of("robustness")] | None = None
+    eps: NotNegative = 1.0  # by whose certified PSNR table=robustness is ordered
+    cards: str | None = None  # folder with the model cards that table=robustness names
 
 
 def register() -> None:

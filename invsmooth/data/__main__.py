@@ -19,7 +19,7 @@ from rich.table import Table
 from invsmooth.config.cli import fail
 from invsmooth.core.errors import DataError
 from invsmooth.core.redacted_logs import redact_logs
-from invsmooth.data.decode import grey_pixels
+from invsmooth.data.decode import read_pixels
 from invsmooth.data.fetch import recorded_checksum
 from invsmooth.data.files import ImageFile
 from invsmooth.data.locate import find
@@ -139,7 +139,7 @@ def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
     """What is wrong with a file: its checksum, or, if none is known, that it cannot be decoded."""
     try:
         if known is None:
-            grey_pixels(file)
+            read_pixels(file)
             return ""
         with file.open() as opened:
             return "" if sha256(opened) == known[0] else f"{file} differs from what was published"

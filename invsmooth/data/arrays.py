@@ -20,7 +20,7 @@ from rich.progress import track
 from torch import Tensor
 
 from invsmooth.core.errors import DataError
-from invsmooth.data.decode import grey_pixels, is_8_bit, unit_scale
+from invsmooth.data.decode import is_8_bit, read_pixels, unit_scale
 from invsmooth.data.files import Files, ImageFile, digest
 
 log = logging.getLogger(__name__)
@@ -33,22 +33,23 @@ WINDOW = 16  # images that are decoded in parallel
 
 @dataclass(frozen=True)
 class ImageArrays:
-    """Grey images in one flat array, row by row and one after the other."""
+    """Images in one flat array, one after the other; of each its channels, each row by row."""
 
     names: tuple[str, ...]  # of the images, unique
     shapes: np.ndarray  # heights and widths, shape (N, 2)
     offsets: np.ndarray  # where each image starts in pixels, shape (N,)
-    pixels: np.ndarray  # uint8 grey levels, or float32 in [0, 1] if an image has more bits; may be a mapped file
+    pixels: np.ndarray  # uint8 levels, or float32 in [0, 1] if an image has more bits; may be a mapped file
     sha256: tuple[str, ...]  # of each image's pixels and shape: equal for equal pictures in whatever file format
+    channels: int = 1  # 1: grey; 3: red, green, blue
 
     def __len__(self) -> int:
         return len(self.names)
 
     def image(self, i: int) -> Tensor:
-        """Image i, shape (1, H, W), float32 in [0, 1]."""
+        """Image i, shape (channels, H, W), float32 in [0, 1]."""
         height, width = self.shapes[i]
-        flat = self.pixels[self.offsets[i] : self.offsets[i] + height * width]
-        return torch.from_numpy(unit_scale(flat).reshape(1, height, width))
+        flat = self.pixels[self.offsets[i] : self.offsets[i] + self.channels * height * width]
+        return torch.from_numpy(unit_scale(flat).reshape(self.channels, height, width))
 
     def without(self, sha256: Collection[str]) -> ImageArrays:
         keep = [i for i, digest in enumerate(self.sha256) if digest not in sha256]
@@ -69,44 +70,45 @@ class ImageArrays:
         vars(self).update(state)
 
 
-def in_memory(images: Mapping[str, np.ndarray]) -> ImageArrays:
-    """Images (H, W), each uint8 or float32 in [0, 1], by name."""
+def in_memory(images: Mapping[str, np.ndarray], channels: int = 1) -> ImageArrays:
+    """Images by name, each uint8 or float32 in [0, 1]: (H, W), or (3, H, W) with three channels."""
     arrays = list(images.values())
     eight_bit = all(a.dtype == np.uint8 for a in arrays)
     flat = [(a if eight_bit else unit_scale(a)).ravel() for a in arrays]
     pixels = np.concatenate(flat) if flat else np.empty(0, np.uint8)
-    return described(tuple(images), [a.shape for a in arrays], pixels, [digest(a) for a in arrays])
+    return described(tuple(images), [a.shape[-2:] for a in arrays], pixels, [digest(a) for a in arrays], channels)
 
 
-def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: list[str]) -> ImageArrays:
+def described(names: tuple[str, ...], shapes: Any, pixels: np.ndarray, sha256: list[str], channels: int) -> ImageArrays:
     sizes = np.asarray(shapes, dtype=np.int64).reshape(-1, 2)
-    return ImageArrays(names, sizes, np.cumsum(sizes.prod(1)) - sizes.prod(1), pixels, tuple(sha256))
+    counts = channels * sizes.prod(1)
+    return ImageArrays(names, sizes, np.cumsum(counts) - counts, pixels, tuple(sha256), channels)
 
 
-def load(files: Files, cache: Path) -> ImageArrays:
-    """The images of ``files``, decoded. A large set is decoded once, into the folder ``cache``, and then
-    read from the disk. The key is the content of the files (and :data:`VERSION`).
+def load(files: Files, cache: Path, channels: int = 1) -> ImageArrays:
+    """The images of ``files``, decoded, in grey or in three channels. A large set is decoded
+    once, into the folder ``cache``, and then read from the disk. The key is the content of the files (and :data:`VERSION`).
     Raises: DataError: images cannot be used (all are named), or the cache cannot be written."""
     if sum(p.stat().st_size for p in paths(files) if p.is_file()) < CACHED_FROM:
-        return in_memory(dict(zip(files, decoded(files), strict=True)))
+        return in_memory(dict(zip(files, decoded(files, channels), strict=True)), channels)
     try:
         cache.mkdir(parents=True, exist_ok=True)
-        key = content_key(files, cache / "digests.json")
+        key = content_key(files, cache / "digests.json", channels)
         folder = cache / key
         with FileLock(cache / f"{key}.lock"):
             if not (folder / "index.json").is_file():
                 for left in cache.glob(f".{key}.*"):  # of a killed process
                     shutil.rmtree(left)
-                prepare(files, folder)
+                prepare(files, folder, channels)
         index = json.loads((folder / "index.json").read_text(encoding="utf-8"))
         pixels = np.memmap(folder / "pixels", index["dtype"], mode="r")
-        return described(tuple(index["names"]), index["shapes"], pixels, index["sha256"])
+        return described(tuple(index["names"]), index["shapes"], pixels, index["sha256"], channels)
     except OSError as error:
         remedy = "set INVSMOOTH_DATA to a folder with space"
         raise DataError(f"the prepared images cannot be kept in {cache.absolute()}: {error}; {remedy}") from error
 
 
-def prepare(files: Files, folder: Path) -> None:
+def prepare(files: Files, folder: Path, channels: int) -> None:
     log.info("preparing %d images in %s", len(files), folder.absolute())
     temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
     temporary.mkdir()
@@ -114,8 +116,8 @@ def prepare(files: Files, folder: Path) -> None:
         eight_bit = all(is_8_bit(f) for f in files.values())
         shapes, digests = [], []
         with (temporary / "pixels").open("wb") as target:
-            for image in track(decoded(files), "preparing images", total=len(files)):
-                shapes.append(image.shape)
+            for image in track(decoded(files, channels), "preparing images", total=len(files)):
+                shapes.append(image.shape[-2:])
                 digests.append(digest(image))
                 target.write((image if eight_bit else unit_scale(image)).tobytes())
         kind = "uint8" if eight_bit else "float32"
@@ -126,12 +128,12 @@ def prepare(files: Files, folder: Path) -> None:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-def decoded(files: Files) -> Iterator[np.ndarray]:
+def decoded(files: Files, channels: int) -> Iterator[np.ndarray]:
     """Every image, in order, decoded on all cores. Raises DataError: at the end; it names every file that cannot be used."""
 
     def attempt(file: ImageFile) -> np.ndarray | DataError:
         try:
-            return grey_pixels(file)
+            return read_pixels(file, channels)
         except DataError as error:
             return error
 
@@ -151,8 +153,9 @@ def paths(files: Files) -> set[Path]:
     return {f.path for f in files.values() if f.pixels is None}
 
 
-def content_key(files: Files, memo: Path) -> str:
-    """Hash of the names and contents of ``files``. ``memo`` keeps the hash of a file until its size or date changes."""
+def content_key(files: Files, memo: Path, channels: int = 1) -> str:
+    """Hash of the names and contents of ``files``, and of the number of channels. ``memo`` keeps the
+    hash of a file until its size or date changes."""
     try:
         known = json.loads(memo.read_text(encoding="utf-8"))
     except (OSError, ValueError):  # none yet, or half written; it only saves time
@@ -167,4 +170,5 @@ def content_key(files: Files, memo: Path) -> str:
     temporary.write_text(json.dumps(known), encoding="utf-8")
     os.replace(temporary, memo)
     contents = [(name, f.member, f.sha256 or known[str(f.path.absolute())][2]) for name, f in files.items()]
-    return hashlib.sha256(json.dumps([VERSION, contents]).encode()).hexdigest()[:32]
+    content = [VERSION, contents] if channels == 1 else [VERSION, contents, channels]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:32]

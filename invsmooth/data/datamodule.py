@@ -27,7 +27,7 @@ class NamedImages:
     """A batch of whole images."""
 
     names: list[str]  # the data set's name of each image; it determines the image's measurement noise
-    x: Tensor  # clean images, shape (B, 1, H, W), [0, 1]
+    x: Tensor  # clean images, shape (B, C, H, W), [0, 1]
 
     def pin_memory(self) -> NamedImages:
         """The same in memory that a GPU reads by itself. (A DataLoader calls it.)"""
@@ -68,16 +68,17 @@ class ImageDataModule(L.LightningDataModule):
             Without the last nothing calibrates.
         crop, val_crop: side of the central crop of test and validation images; None takes them whole.
         n_settings: number of passes over the test images (one for each ratio and sigma_b).
-        num_workers: loader processes; the batches do not depend on it."""
+        num_workers: loader processes; the batches do not depend on it.
+        channels: of all images; ``load`` gives as many."""
 
     def __init__(
         self, *, name: str, load: Mapping[str, Callable[[], ImageArrays]], patches: PatchSettings, crop: int | None,
-        val_crop: int | None, n_settings: int, num_workers: int,
+        val_crop: int | None, n_settings: int, num_workers: int, channels: int = 1,
     ) -> None:  # fmt: skip
         super().__init__()
         self.name, self.load, self.patches = name, dict(load), patches
         self.crops = {"val": val_crop, "test": crop, "calibration": crop}
-        self.n_settings, self.num_workers = n_settings, num_workers
+        self.n_settings, self.num_workers, self.channels = n_settings, num_workers, channels
         self.images: dict[str, ImageArrays] = {}
         self.shard = ALL  # of the test images
 
@@ -156,12 +157,10 @@ class ImageDataModule(L.LightningDataModule):
 
 
 def check_sizes(images: ImageArrays, crop: int | None) -> None:
-    """Raises DataError: images are too small for the crop or for SSIM; the message names them."""
-    needed = max(SSIM_WINDOW, crop or 0)
-    sizes = zip(images.names, images.shapes.tolist(), strict=True)
-    if small := [f"{name} ({h}×{w})" for name, (h, w) in sizes if min(h, w) < needed]:
-        why = "SSIM needs" if needed == SSIM_WINDOW else f"data.crop={crop} cuts out; lower it, or data.crop=null"
-        some = f"{len(small)} of {len(images)} images"
-        raise DataError(f"{some} are smaller than the {needed}×{needed} that {why}: {', '.join(small)}")
-    if crop is not None and crop < SSIM_WINDOW:
-        raise DataError(f"data.crop={crop} is smaller than the {SSIM_WINDOW}×{SSIM_WINDOW} pixels that SSIM needs")
+    """Raises: DataError: images are too small for the crop; the message names them."""
+    sizes = [*zip(images.names, images.shapes.tolist(), strict=True)]
+    if small := [f"{name} ({h}×{w})" for name, (h, w) in sizes if min(h, w) < (crop or 0)]:
+        some = f"{len(small)} of {len(images)} images are smaller than the {crop}×{crop}"
+        raise DataError(f"{some} that data.crop={crop} cuts out; lower it, or data.crop=null: {', '.join(small)}")
+    if tiny := sum(min(h, w, crop or h) < SSIM_WINDOW for _, (h, w) in sizes):
+        log.warning("%d of %d images have no SSIM: its window is %d pixels wide", tiny, len(images), SSIM_WINDOW)

@@ -25,7 +25,7 @@ class ImageFile:
 
     path: Path  # of the file or of the archive; of an array the name of the image
     member: str | None = None  # name within the archive; None for a file of its own
-    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)  # shape (H, W)
+    pixels: np.ndarray | None = field(default=None, compare=False, repr=False)  # shape (H, W) or (H, W, 3)
     sha256: str = ""  # of the array's pixels and shape
 
     def __str__(self) -> str:
@@ -42,7 +42,7 @@ Files = dict[str, ImageFile]  # by the name that the rows show
 
 
 def as_image_files(images: Mapping[str, Any], where: str) -> Files:
-    """Image files, paths and arrays as image files. Raises DataError: an array is no grey image."""
+    """Image files, paths and arrays as image files. Raises DataError: an array is no image."""
     files: Files = {}
     for name, image in images.items():
         if isinstance(image, ImageFile):
@@ -51,15 +51,25 @@ def as_image_files(images: Mapping[str, Any], where: str) -> Files:
             files[name] = ImageFile(Path(image))
         else:
             pixels = np.asarray(image)
-            pixels = pixels[0] if pixels.ndim == 3 and len(pixels) == 1 else pixels
-            if pixels.ndim != 2 or not (pixels.dtype == np.uint8 or np.issubdtype(pixels.dtype, np.floating)):
+            pixels = channels_last(pixels)
+            if pixels.ndim not in (2, 3) or not (pixels.dtype == np.uint8 or np.issubdtype(pixels.dtype, np.floating)):
                 raise DataError(
                     f"{where}: {name} is a {type(image).__name__} of shape {pixels.shape} and type {pixels.dtype}; "
-                    "a data set gives ImageFile, paths, or arrays (H, W) of uint8 or of floats in [0, 1]"
+                    "a data set gives ImageFile, paths, or arrays (H, W), (H, W, 3) or (3, H, W) of uint8 or of "
+                    "floats in [0, 1]"
                 )
             pixels = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
             files[name] = ImageFile(Path(name), None, pixels, digest(pixels))
     return files
+
+
+def channels_last(pixels: np.ndarray) -> np.ndarray:
+    """An image (H, W), (1, H, W), (H, W, 3) or (3, H, W) as (H, W) or (H, W, 3); anything else flat."""
+    if pixels.ndim == 3 and len(pixels) == 1:
+        return pixels[0]
+    if pixels.ndim == 3 and pixels.shape[-1] != 3 and len(pixels) == 3:
+        return np.moveaxis(pixels, 0, -1)
+    return pixels if pixels.ndim == 2 or (pixels.ndim == 3 and pixels.shape[-1] == 3) else pixels.reshape(-1)
 
 
 def digest(pixels: np.ndarray) -> str:

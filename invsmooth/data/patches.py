@@ -16,7 +16,7 @@ from invsmooth.data.decode import unit_scale
 
 
 class PatchBatches(Dataset[Tensor]):
-    """Item k is the k-th batch of an endless sequence: patches at random places of random images, shape (B, 1, p, p).
+    """Item k is the k-th batch of an endless sequence: patches at random places of random images, shape (B, C, p, p).
 
     Patch i of the sequence depends on (seed, i) alone, and batch k holds the patches k B … (k + 1) B - 1, in any process.
     An image is drawn in proportion to its pixels. Only the pixels of the patches are read.
@@ -43,7 +43,11 @@ class PatchBatches(Dataset[Tensor]):
         code = code if self.augment else np.zeros_like(code)
         width = self.images.shapes[chosen, 1][:, None, None]
         at = self.images.offsets[chosen][:, None, None] + (top + self.rows[code]) * width + left + self.columns[code]
-        return torch.from_numpy(unit_scale(self.images.pixels[at]))[:, None]
+        # One channel of an image lies behind the other.
+        channel = (
+            np.arange(self.images.channels)[:, None, None] * self.images.shapes[chosen].prod(1)[:, None, None, None]
+        )
+        return torch.from_numpy(unit_scale(self.images.pixels[at[:, None] + channel]))
 
     def draws(self, start: int, stop: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Image (B,), place in the free height and width as fractions (B, 2), symmetry (B,) of patches start … stop - 1."""

@@ -32,8 +32,9 @@ class DataSet(Protocol):
     name: ClassVar[str]
 
     def files(self, split: str) -> Mapping[str, Any]:
-        """Images for ``"train"``, ``"val"`` or ``"test"`` by name: :class:`ImageFile`, paths, or arrays (H, W) of uint8 or
-        of floats in [0, 1]. Sets with equal images for train and test are split by ``data.holdout``.
+        """Images for ``"train"``, ``"val"`` or ``"test"`` by name: :class:`ImageFile`, paths, or arrays (H, W), (H, W, 3)
+        or (3, H, W) of uint8 or of floats in [0, 1]; ``data.channels`` says what becomes of colour.
+        Sets with equal images for train and test are split by ``data.holdout``.
         Raises: DataError: they are not available."""
         ...
 

@@ -1,6 +1,7 @@
 """Reconstruction networks and estimators: estimator(y, operator) -> x_hat."""
 
 from invsmooth.estimators.adapters import Denoiser, as_estimator
+from invsmooth.estimators.bm3d import BM3D
 from invsmooth.estimators.checkpoint import load_checkpoint
 from invsmooth.estimators.crr import CRR
 from invsmooth.estimators.deepinv import DeepInvModel, to_deepinv
@@ -13,8 +14,11 @@ from invsmooth.estimators.lipnet import LipNet
 from invsmooth.estimators.lmmse import LMMSE
 from invsmooth.estimators.null_space import NullSpace
 from invsmooth.estimators.tv import TV
+from invsmooth.estimators.wavelet import WaveletShrinkage
+from invsmooth.estimators.wiener import Wiener
 
 __all__ = [
+    "BM3D",
     "CRR",
     "DPDNN",
     "LMMSE",
@@ -29,6 +33,8 @@ __all__ = [
     "MatchedFilter",
     "NullSpace",
     "Ridge",
+    "WaveletShrinkage",
+    "Wiener",
     "as_estimator",
     "frozen",
     "load_checkpoint",

@@ -27,7 +27,7 @@ FIT_STEPS, SETTLED = 300, 1e-7
 
 
 class BlockLinear(nn.Module):
-    """x_hat_j = W y_j + c for each ``block`` × ``block`` patch j of the image and its measurements y_j.
+    """x_hat_j = W y_j + c for each ``block`` × ``block`` patch j of a channel of the image and its measurements y_j.
 
     The operator is a :class:`BlockGaussian` with this block and ratio, or A = I with ratio 1: y_j are then
     the pixels of the patch, and an image is padded with zeros to whole blocks and cropped at the end.
@@ -49,12 +49,16 @@ class BlockLinear(nn.Module):
         self.offset = nn.Parameter(torch.zeros(1, 1, block, block))
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Images (B, 1, H, W) from the measurements. Raises: PremiseError: see :meth:`matrix`, or not fitted yet."""
+        """Images (B, C, H, W) from the measurements. Raises: PremiseError: see :meth:`matrix`, or not fitted yet."""
         self.matrix(operator)
         self.check_fitted()
-        measured = y if isinstance(operator, BlockGaussian) else F.pixel_unshuffle(whole(y, self.block), self.block)
-        x = F.conv_transpose2d(measured, self.weight, stride=self.block)
-        x = x + self.offset.repeat(1, 1, *measured.shape[-2:])
+        if isinstance(operator, BlockGaussian):
+            planes = y.unflatten(1, (-1, len(self.weight))).flatten(0, 1)
+        else:
+            planes = F.pixel_unshuffle(whole(y, self.block).flatten(0, 1)[:, None], self.block)
+        x = F.conv_transpose2d(planes, self.weight, stride=self.block)
+        x = x + self.offset.repeat(1, 1, *planes.shape[-2:])
+        x = x.unflatten(0, (len(y), len(planes) // len(y))).squeeze(2)
         return operator.crop(x) if isinstance(operator, BlockGaussian) else x[..., : y.shape[-2], : y.shape[-1]]
 
     def matrix(self, operator: Operator) -> Tensor:
@@ -79,7 +83,7 @@ class BlockLinear(nn.Module):
         where that is singular), or with a ``limit`` the best W within it; c = m - W Phi m.
 
         Args:
-            images: shape (B, 1, H, W), on the [0, 1] scale; better more blocks than a block has pixels.
+            images: shape (B, C, H, W), on the [0, 1] scale; better more blocks than a block has pixels.
             sigma_b: standard deviation of b, on the same scale.
         Raises: PremiseError: see :meth:`matrix`. ValueError: no two different whole blocks."""
         phi = self.matrix(operator).to(self.weight.device, torch.float64)
@@ -125,7 +129,7 @@ class BlockLinear(nn.Module):
         """Upper bound of the rounding of :meth:`forward` in float64, for all y' within ``eps`` of any y of the batch."""
         # The offset is one more term of the sums, as the last column of W and a 1 below each y_j.
         of_block = torch.cat([self.weight.flatten(1), self.offset.flatten(1)])
-        at_most_blocks = math.prod(y.shape[-2:])
+        at_most_blocks = y[0].numel()
         return product_rounding(of_block, len(of_block), largest_norm(y, eps) + math.sqrt(at_most_blocks))
 
     def check_fitted(self) -> None:
@@ -173,14 +177,16 @@ def whole(x: Tensor, block: int) -> Tensor:
 
 
 def block_statistics(images: Tensor, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean (block²) and covariance (block², block²) of the whole blocks of images (B, 1, H, W), pixels row by row; rests at
+    """Mean (block²) and covariance (block², block²) of the whole blocks of images (B, C, H, W), pixels row by row; rests at
     the right and the bottom are left out. Raises: ValueError: no two different blocks."""
 
+    planes = images.flatten(0, 1)[:, None]
+
     def parts() -> Iterator[Tensor]:
-        for part in images.split(IMAGES_AT_ONCE):
+        for part in planes.split(IMAGES_AT_ONCE):
             yield F.unfold(part.to(like), block, stride=block).transpose(1, 2).flatten(0, 1)
 
-    n = len(images) * math.prod(side // block for side in images.shape[-2:])
+    n = len(planes) * math.prod(side // block for side in images.shape[-2:])
     if n == 0:
         raise ValueError(f"training patches of {tuple(images.shape[-2:])} pixels hold no block of {block}×{block}")
     mean = torch.stack([blocks.sum(0) for blocks in parts()]).sum(0) / n

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from invsmooth.core.parameters import Count
+from invsmooth.estimators.unfolded import unfolded
 from invsmooth.operators.base import Operator, step_of
 
 
@@ -23,17 +25,19 @@ def conv_stack(channels: list[int], last_relu: bool) -> nn.Sequential:
 class UNetDenoiser(nn.Module):
     """The denoising prior: a U-Net with a global residual, v = x + net(x). Sides must be multiples of 2^levels."""
 
-    def __init__(self, channels: int, levels: int, share_down: bool) -> None:
+    def __init__(self, channels: int, levels: int, share_down: bool, image_channels: int) -> None:
         super().__init__()
         c = channels
-        self.encoders = nn.ModuleList(conv_stack([1 if k == 0 else c, c, c, c], last_relu=True) for k in range(levels))
+        self.encoders = nn.ModuleList(
+            conv_stack([image_channels if k == 0 else c, c, c, c], True) for k in range(levels)
+        )
         n_down = min(levels, 2) if share_down else levels
         self.downs = nn.ModuleList(nn.Conv2d(c, c, 3, stride=2, padding=1) for _ in range(n_down))
         self.bottom = nn.Conv2d(c, c, 3, padding=1)
         self.ups = nn.ModuleList(nn.ConvTranspose2d(c, c, 3, 2, 1, output_padding=1) for _ in range(levels))
         self.fusions = nn.ModuleList(nn.Conv2d(2 * c, c, 1) for _ in range(levels))
         self.decoders = nn.ModuleList(conv_stack([c] * 5, last_relu=False) for _ in range(levels))
-        self.tail = nn.Conv2d(c, 1, 3, padding=1)
+        self.tail = nn.Conv2d(c, image_channels, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         skips, h = [], x
@@ -59,20 +63,23 @@ class DPDNN(nn.Module):
             first step. 0.8, say, avoids that.
         share_down: reuse the first two down-convolutions at the deeper levels, as the published PyTorch code does and
             its checkpoints need; 1 289 805 parameters at the default size, else 1 363 661.
+        image_channels: C of the images: 1, or 3 for colour, which all convolutions see together.
     Raises: ValueError: a size below 1."""
 
     # Parameters that the shapes of published weights determine.
     published_sizes: ClassVar = ("n_steps", "channels", "levels", "share_down")
 
     def __init__(
-        self, n_steps: int = 6, channels: int = 64, levels: int = 4, delta: float = 0.1, eta: float = 0.9,
-        share_down: bool = False,
+        self, n_steps: Count = 6, channels: Count = 64, levels: Count = 4, delta: float = 0.1, eta: float = 0.9,
+        share_down: bool = False, image_channels: Count = 1,
     ) -> None:  # fmt: skip
         super().__init__()
-        if min(n_steps, channels, levels) < 1:
-            raise ValueError(f"n_steps={n_steps}, channels={channels} and levels={levels} have to be at least 1")
+        if min(n_steps, channels, levels, image_channels) < 1:
+            sizes = f"n_steps={n_steps}, channels={channels}, levels={levels} and image_channels={image_channels}"
+            raise ValueError(f"{sizes} have to be at least 1")
         self.n_steps, self.channels, self.levels, self.share_down = n_steps, channels, levels, share_down
-        self.denoiser = UNetDenoiser(channels, levels, share_down)
+        self.image_channels = image_channels
+        self.denoiser = UNetDenoiser(channels, levels, share_down, image_channels)
         self.delta = nn.Parameter(torch.full((n_steps,), float(delta)))
         self.eta = nn.Parameter(torch.full((n_steps,), float(eta)))
         for module in self.denoiser.modules():
@@ -82,7 +89,7 @@ class DPDNN(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def denoise(self, x: Tensor) -> Tensor:
-        """The U-Net's output v for images (B, 1, H, W) of any size."""
+        """The U-Net's output v for images (B, C, H, W) of any size."""
         height, width = x.shape[-2:]
         bottom, right = -height % 2**self.levels, -width % 2**self.levels
         if not (bottom or right):
@@ -92,11 +99,11 @@ class DPDNN(nn.Module):
         return self.denoiser(F.pad(x, (0, right, 0, bottom), mode=mode))[..., :height, :width]
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""
+        """Reconstruct images (B, C, H, W) from measurements y; x_hat is not clipped."""
         step = step_of(operator)
         x = step * operator.A_adjoint(y)
         for t in range(self.n_steps):
             delta, eta = self.delta[t], self.eta[t]
             gradient_step = x - step * operator.A_adjoint(operator.A(x) - y)
-            x = (1 - delta - eta) * self.denoise(x) + eta * x + delta * gradient_step
+            x = (1 - delta - eta) * unfolded(self.denoise, x) + eta * x + delta * gradient_step
         return x

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from invsmooth.core.parameters import Count
+from invsmooth.estimators.unfolded import unfolded
 from invsmooth.operators.base import Operator, step_of
 from invsmooth.operators.sized import SizedOperator
 
@@ -27,15 +29,15 @@ class ResidualBlock(nn.Module):
 class Phase(nn.Module):
     """One phase: gradient step on ||Ax - y||²/2 with step size lambda, then a learned residual correction told rho."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, image_channels: int) -> None:
         super().__init__()
-        self.head_conv = nn.Conv2d(2, channels, 3, padding=1)
+        self.head_conv = nn.Conv2d(image_channels + 1, channels, 3, padding=1)
         self.res_blocks = nn.Sequential(ResidualBlock(channels), ResidualBlock(channels))
-        self.tail_conv = nn.Conv2d(channels, 1, 3, padding=1)
+        self.tail_conv = nn.Conv2d(channels, image_channels, 3, padding=1)
 
     def forward(self, x: Tensor, y: Tensor, operator: Operator, step_size: Tensor, rho: Tensor) -> Tensor:
         r = x - step_size * operator.A_adjoint(operator.A(x) - y)
-        return r + self.tail_conv(self.res_blocks(self.head_conv(torch.cat([r, rho.expand_as(r)], dim=1))))
+        return r + self.tail_conv(self.res_blocks(self.head_conv(torch.cat([r, rho.expand_as(r[:, :1])], dim=1))))
 
 
 class ISTANetPP(nn.Module):
@@ -45,21 +47,25 @@ class ISTANetPP(nn.Module):
     pad that completes the blocks at the border; the pad is cropped at the end. The network is
     conditioned on the compression ratio ``operator.ratio`` (a fraction); for an operator without one,
     on measurements per pixel. As published it has 20 unfolded phases and 32 feature channels.
+
+    Args:
+        image_channels: C of the images: 1, or 3 for colour, which all convolutions see together.
     Raises: ValueError: a size below 1."""
 
     published_sizes: ClassVar = ("n_phases", "channels")  # parameters that the shapes of published weights determine
 
-    def __init__(self, n_phases: int = 20, channels: int = 32) -> None:
+    def __init__(self, n_phases: Count = 20, channels: Count = 32, image_channels: Count = 1) -> None:
         super().__init__()
-        if n_phases < 1 or channels < 1:
-            raise ValueError(f"n_phases={n_phases} and channels={channels} have to be at least 1")
-        self.n_phases, self.channels = n_phases, channels
-        self.phases = nn.ModuleList(Phase(channels) for _ in range(n_phases))
+        if min(n_phases, channels, image_channels) < 1:
+            sizes = f"n_phases={n_phases}, channels={channels} and image_channels={image_channels}"
+            raise ValueError(f"{sizes} have to be at least 1")
+        self.n_phases, self.channels, self.image_channels = n_phases, channels, image_channels
+        self.phases = nn.ModuleList(Phase(channels, image_channels) for _ in range(n_phases))
         hidden = (nn.Linear(1, 32), nn.ReLU(), nn.Linear(32, 32), nn.ReLU())
         self.condition = nn.Sequential(*hidden, nn.Linear(32, 2 * n_phases), nn.Softplus())
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Reconstruct images (B, 1, H, W) from measurements y; x_hat is not clipped."""
+        """Reconstruct images (B, C, H, W) from measurements y; x_hat is not clipped."""
         inner = operator.uncropped() if isinstance(operator, SizedOperator) else operator
         step = step_of(operator)
         x = step * inner.A_adjoint(y)
@@ -67,5 +73,5 @@ class ISTANetPP(nn.Module):
         parameters = self.condition(torch.full((1,), float(ratio), dtype=x.dtype, device=x.device))
         step_sizes, rhos = step * parameters[: self.n_phases], parameters[self.n_phases :]
         for k, phase in enumerate(self.phases):
-            x = phase(x, y, inner, step_sizes[k], rhos[k])
+            x = unfolded(phase, x, y, inner, step_sizes[k], rhos[k])
         return operator.crop(x) if isinstance(operator, SizedOperator) else x

@@ -51,7 +51,7 @@ class LipNet(nn.Module):
             self.log_constant = nn.Parameter(torch.tensor(math.log(0.2)))  # L = 1 + exp(log_constant)
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Denoise images (B, 1, H, W). Raises: NoConstant: A is not the identity."""
+        """Denoise images (B, C, H, W), each channel on its own. Raises: NoConstant: A is not the identity."""
         self.check_operator(operator)
         x, growths = y - GREY, self.growths()
         for step, growth in zip(self.steps, growths, strict=True):

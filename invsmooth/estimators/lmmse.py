@@ -43,7 +43,7 @@ class LMMSE(nn.Module):
             yield own
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Images (B, 1, H, W). Raises: PremiseError: another operator or ratio, or not fitted yet."""
+        """Images (B, C, H, W). Raises: PremiseError: another operator or ratio, or not fitted yet."""
         return self.map(operator)(y, operator)
 
     def check_operator(self, operator: Operator) -> None:

@@ -53,7 +53,7 @@ class NullSpace(nn.Module):
         self.step_sizes = nn.Parameter(torch.zeros(n_phases - 1))  # t = sigmoid
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Reconstruct images (B, 1, H, W). They are processed with the pad that completes their blocks."""
+        """Reconstruct images (B, C, H, W), each channel on its own, with the pad that completes their blocks."""
         inner = operator.uncropped() if isinstance(operator, BlockGaussian) else operator
         x = self.denoise(0, self.start(y, inner))
         for k, t in enumerate(self.sizes().to(x), 1):
@@ -109,7 +109,8 @@ class NullSpace(nn.Module):
         """Rounding in float64: of each step, enlarged by the constants of the steps after it (all at most 1)."""
         linear, norm = self.start.map(operator), operator_norm_bound(operator)
         measured, m = largest_norm(y, eps), len(linear.weight)
-        blocks = y[0].numel() / m + sum(y.shape[-2:]) + 1  # the pad may complete some
+        channels = operator.A_adjoint(y[:1]).shape[1]
+        blocks = y[0].numel() / m + channels * (sum(y.shape[-2:]) + 1)  # the pad may complete some
         pixels = blocks * linear.block**2
         error = linear.rounding(y, eps) * math.sqrt(2)  # the pad adds blocks without measurements
         size = linear.norm() * measured + float(linear.offset.detach().double().norm()) * math.sqrt(blocks)

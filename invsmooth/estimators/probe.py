@@ -23,7 +23,8 @@ SIDE = 64  # pixels; a network that takes no crop is asked about the whole image
 Probes = dict[tuple[LinearOperator, tuple[int, int]], str]
 
 
-def probes(estimator: nn.Module, operators: Iterable[LinearOperator], sizes: Iterable[tuple[int, int]]) -> Probes:
+def probes(estimator: nn.Module, operators: Iterable[LinearOperator], sizes: Iterable[tuple[int, int]],
+           channels: int = 1) -> Probes:  # fmt: skip
     """A hash for each operator and image size (height, width), of the answer at the image's corner of SIDE × SIDE pixels.
     A network that cannot answer gets a hash that no other process has, with a warning: nothing is taken over for it.
     Operators and network are on one device. On a CPU one thread computes, so that the answer does not depend on how many
@@ -32,7 +33,7 @@ def probes(estimator: nn.Module, operators: Iterable[LinearOperator], sizes: Ite
     @functools.cache
     def answer(operator: LinearOperator, size: tuple[int, int]) -> str:
         try:
-            return probe(estimator, operator, size)
+            return probe(estimator, operator, (channels, *size))
         except Exception as error:  # whatever is wrong, the evaluation will say if it meets it
             log.debug("no answer at %s: %s", size, error)
             return ""
@@ -49,10 +50,10 @@ def probes(estimator: nn.Module, operators: Iterable[LinearOperator], sizes: Ite
 
 
 @torch.no_grad()
-def probe(estimator: nn.Module, operator: LinearOperator, size: tuple[int, int]) -> str:
+def probe(estimator: nn.Module, operator: LinearOperator, shape: tuple[int, int, int]) -> str:
     """Hash of the network's answer to the measurement of a fixed image of random pixels."""
     parameter = next(estimator.parameters(), torch.empty(0))
-    x = torch.rand(1, 1, *size, generator=torch.Generator().manual_seed(0)).to(parameter.device)
+    x = torch.rand(1, *shape, generator=torch.Generator().manual_seed(0)).to(parameter.device)
     x_hat = estimator(operator.A(x), operator).detach().cpu().contiguous()
     kind = f"{x_hat.dtype} {tuple(x_hat.shape)}".encode()
     # As bytes, because numpy has no bfloat16.

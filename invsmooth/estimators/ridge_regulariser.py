@@ -22,7 +22,7 @@ class ConvexRidge(nn.Module):
     learned. It is nondecreasing, with slope 0 or 1, and the convolution W has norm 1 (it is divided by
     a proven bound), so that R is convex and grad R Lipschitz with constant ``strength``. The filters w_i
     have mean zero, and only those positions p count at which a filter lies within the image: R is 0 on
-    flat images and sees no edge at the border.
+    flat images and sees no edge at the border. Each channel of a colour image has the same R.
 
     Args:
         n_filters, kernel_size: of the convolution W; odd size.
@@ -56,18 +56,21 @@ def gradient(x: Tensor, filters: Tensor, thresholds: Tensor, strength: Tensor) -
     """grad R(x). Raises: ValueError: images smaller than the filters."""
     if min(x.shape[-2:]) < filters.shape[-1]:
         raise ValueError(f"images of {tuple(x.shape[-2:])} pixels are smaller than the filters: {filters.shape[-1]}")
-    response = F.conv2d(x, filters)
-    return strength * F.conv_transpose2d(response.clamp(-thresholds, thresholds), filters)
+    filters, thresholds = (v.repeat(x.shape[1], *[1] * (v.ndim - 1)) for v in (filters, thresholds))
+    response = F.conv2d(x, filters, groups=x.shape[1])
+    return strength * F.conv_transpose2d(response.clamp(-thresholds, thresholds), filters, groups=x.shape[1])
 
 
 def slopes(x: Tensor, filters: Tensor, thresholds: Tensor, strength: Tensor) -> Tensor:
     """strength · psi_i'' at x, without a gradient in x (it is constant almost everywhere)."""
-    return strength * (F.conv2d(x, filters).abs() <= thresholds).to(x)
+    filters, thresholds = (v.repeat(x.shape[1], *[1] * (v.ndim - 1)) for v in (filters, thresholds))
+    return strength * (F.conv2d(x, filters, groups=x.shape[1]).abs() <= thresholds).to(x)
 
 
 def hessian(v: Tensor, slope: Tensor, filters: Tensor) -> Tensor:
     """Hessian of R times v, with the :func:`slopes` of the point."""
-    return F.conv_transpose2d(slope * F.conv2d(v, filters), filters)
+    filters = filters.repeat(v.shape[1], 1, 1, 1)
+    return F.conv_transpose2d(slope * F.conv2d(v, filters, groups=v.shape[1]), filters, groups=v.shape[1])
 
 
 def rounding_scale(filters: Tensor, strength: Tensor) -> float:

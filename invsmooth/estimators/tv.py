@@ -36,7 +36,7 @@ class TV(nn.Module):
 
     Args:
         lam: weight. 0.037 suits noise of sigma_b = 15 grey levels, 0.065 that of 25.
-        tolerance: l2 distance to the exact solution over the whole image, [0, 1] scale.
+        tolerance: l2 distance to the exact solution over a whole channel, [0, 1] scale.
         max_iter: iterations of the solver, and of a derivative's.
     Raises: ValueError: a parameter that is not positive."""
 
@@ -56,23 +56,25 @@ class TV(nn.Module):
         return 1.0
 
     def inexactness(self, operator: Operator, y: Tensor, eps: float) -> float:
-        """The tolerance, and what rounding of the gap adds: lam TV(x) <= lam sqrt(8 n) ||x||, ||x|| <= ||y|| + eps."""
+        """The tolerance of each channel, and what rounding of the gap adds:
+        lam TV(x) <= lam sqrt(8 n) ||x||, ||x|| <= ||y|| + eps."""
         self.check_operator(operator)
         largest = self.lam * math.sqrt(8 * y[0].numel()) * (float(length(y.double()).max()) + eps)
-        return math.sqrt(self.tolerance**2 + 2 * ROUNDING * largest)
+        return math.sqrt(y.shape[1] * self.tolerance**2 + 2 * ROUNDING * largest)
 
     @torch.compiler.disable
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Images like y (B, 1, H, W). Raises: NoConstant: A is not the identity. NotConverged."""
+        """Images like y (B, C, H, W), each channel denoised on its own.
+        Raises: NoConstant: A is not the identity. NotConverged."""
         self.check_operator(operator)
         with torch.autocast(y.device.type, enabled=False):
-            noisy = y.double()
+            noisy = y.double().flatten(0, 1)[:, None]
             with torch.no_grad():
                 x = self.solution(noisy.detach()).detach()
             d = differences(x)
             size = d.square().sum(1, keepdim=True).sqrt()
             x = corrected(x, -noisy, curvature, self.max_iter, self.lam / size.clamp_min(FLAT), normal(d, size))
-        return x.to(y.dtype)
+        return x.view_as(y).to(y.dtype)
 
     def solution(self, y: Tensor) -> Tensor:
         result, left = torch.empty_like(y), torch.arange(len(y), device=y.device)

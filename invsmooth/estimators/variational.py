@@ -51,7 +51,7 @@ class Variational(nn.Module):
 
     @torch.compiler.disable
     def forward(self, y: Tensor, operator: Operator) -> Tensor:
-        """Images (B, 1, H, W) of measurements. Raises: NotConverged. NoConstant: no operator for this estimator.
+        """Images (B, C, H, W) of measurements. Raises: NotConverged. NoConstant: no operator for this estimator.
         ValueError: images smaller than the filters."""
         self.check_operator(operator)
         with torch.autocast(y.device.type, enabled=False):

@@ -23,8 +23,9 @@ from invsmooth.lipschitz.constants import declaring, in_float64, inexactness, li
 from invsmooth.lipschitz.frontier import Frontier, compared, frontier
 from invsmooth.metrics import psnr
 from invsmooth.operators.base import LinearOperator
-from invsmooth.operators.block_gaussian import BlockGaussian
 from invsmooth.operators.measurement import Measured, Setting, measure
+from invsmooth.operators.sized import SizedOperator
+from invsmooth.records.pictures import as_picture
 
 log = logging.getLogger(__name__)
 
@@ -114,7 +115,7 @@ def check(estimator: nn.Module, first: Measured) -> None:
 def measured_in(setting: Setting, names: Sequence[str], x: Tensor) -> Measured:
     """Measured in float64, by an operator that knows the size of the images."""
     operator = setting.operator
-    if isinstance(operator, BlockGaussian):
+    if isinstance(operator, SizedOperator):
         operator = operator.for_image_size(*x.shape[-2:])
     return measure(replace(setting, operator=operator), names, x.double())
 
@@ -221,4 +222,4 @@ def pictures(pair: Pair, space: Space, operator: LinearOperator) -> dict[str, np
     f_u, f_v, d = space.f(pair.u), space.f(pair.v), pair.u - pair.v
     shown = {"u − v": d} if d.shape == f_u.shape else {"Aᵀ(u − v)": operator.A_adjoint(d)}
     arrays = {"f(v)": f_v, **shown, "f(u) − f(v)": f_u - f_v}
-    return {k: v[0, 0].cpu().numpy() for k, v in arrays.items()}
+    return {k: as_picture(v[0]).cpu().numpy() for k, v in arrays.items()}

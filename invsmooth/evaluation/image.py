@@ -26,7 +26,7 @@ from invsmooth.evaluation.settings import Evaluation
 from invsmooth.evaluation.watch import QUIET, EvaluationWatch
 from invsmooth.metrics import psnr
 from invsmooth.operators.measurement import Measured
-from invsmooth.records.pictures import KINDS
+from invsmooth.records.pictures import KINDS, as_picture
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,9 @@ def picture_arrays(
         measured.x, measured.back, estimator.x_hat, attacked.x_hat,
         certificate.reconstruction_median, certificate.reconstruction_certified,
     )  # fmt: skip
-    finite = {kind: image[0, 0] for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()}
+    finite = {
+        kind: as_picture(image[0]) for kind, image in zip(KINDS, images, strict=True) if image[0].isfinite().all()
+    }
     found = {k: (image.clamp(0, 1) * GREY_LEVELS).round().byte().cpu().numpy() for k, image in finite.items()}
     return found | interval_arrays(estimator, measured, evaluation, certified, eps)
 
@@ -165,7 +167,7 @@ def interval_arrays(
         simultaneous="bonferroni" if kind == "bonferroni" else "none", seed=evaluation.seed,
         chunk_size=evaluation.chunk_size, image_keys=list(measured.names[:1]),
     )  # fmt: skip
-    arrays = {k: getattr(found, k)[0, 0].float().cpu().numpy() for k in ("lower", "upper")}
+    arrays = {k: as_picture(getattr(found, k)[0]).float().cpu().numpy() for k in ("lower", "upper")}
     return arrays | {"pixel_intervals": np.array(kind), "label": np.array(label(evaluation))}
 
 

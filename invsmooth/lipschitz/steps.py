@@ -13,7 +13,7 @@ from invsmooth.lipschitz.rounding import UNIT
 
 
 class PotentialStep(nn.Module):
-    """x - (2s/M) W^T phi(Wx) for images (B, 1, H, W), with M >= ||W||² and s in (0, 1).
+    """x - (2s/M) W^T phi(Wx) for images (B, C, H, W), with M >= ||W||² and s in (0, 1); each channel on its own.
 
     W is one convolution with zero padding. Its channels form groups of ``group`` channels. phi works on each group at each
     pixel alone: phi(v) = h(|v|) v/|v| with the l2 norm |v| over the group. h has slope 1 up to the group's threshold t,
@@ -49,12 +49,13 @@ class PotentialStep(nn.Module):
         c = ((1 + a) * self.slope.double().sigmoid() - a).to(x)
         r, threshold = 1 + 2 * self.range.exp(), self.threshold()
         # In units of the threshold: phi is then the same for all groups, ((1 - c) min(1, 1/|u|) + c min(1, r/|u|)) u.
-        units = F.conv2d(x, self.weight / threshold, padding=self.weight.shape[-1] // 2)
+        units = F.conv2d(x.flatten(0, 1)[:, None], self.weight / threshold, padding=self.weight.shape[-1] // 2)
         groups = units.unflatten(1, (self.group, -1))  # group g is made of channels g, g + filters/group, …
         squared = groups.square().sum(1, keepdim=True)
         phi = ((1 - c) * squared.clamp(min=1).rsqrt() + c * (squared / r**2).clamp(min=1).rsqrt()) * groups
         back = (2 * step / norm.square()).to(x) * self.weight * threshold
-        return x - F.conv_transpose2d(phi.flatten(1, 2), back, padding=self.weight.shape[-1] // 2)
+        moved = F.conv_transpose2d(phi.flatten(1, 2), back, padding=self.weight.shape[-1] // 2)
+        return x - moved.unflatten(0, x.shape[:2]).squeeze(2)
 
     def threshold(self) -> Tensor:
         """t of each channel (filters, 1, 1, 1)."""

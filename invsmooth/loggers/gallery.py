@@ -28,7 +28,7 @@ CELLS = 6  # the most cells (eps, sigma) of an image, spread over the grid
 @dataclass(frozen=True)
 class Picture:
     """``kind``: of KINDS, but ``rank_k`` or ``shown`` for ``certified``, which may bound nothing.
-    ``pixels``: 8-bit grey levels (H, W)."""
+    ``pixels``: 8-bit levels, (H, W) or (H, W, 3)."""
 
     kind: str
     pixels: np.ndarray

@@ -37,7 +37,8 @@ class TensorBoardRun(TensorBoardLogger):
         for name, gallery in found.galleries.items():
             for number, picture in enumerate(gallery):
                 tag = f"pictures/{name}/{number:02d}_{picture.kind}"
-                self.experiment.add_image(tag, picture.pixels, dataformats="HW")
+                kind = "HW" if picture.pixels.ndim == 2 else "HWC"
+                self.experiment.add_image(tag, picture.pixels, dataformats=kind)
             captions = "\n".join(f"- {number:02d}: {picture.caption}" for number, picture in enumerate(gallery))
             self.experiment.add_text(f"pictures/{name}", captions)
         for name, path in found.figures.items():

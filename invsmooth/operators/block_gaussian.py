@@ -29,9 +29,10 @@ MatrixFile = Annotated[str | Path, AfterValidator(existing)]
 
 class BlockGaussian(SizedOperator):
     """y_j = Phi x_j for each ``block`` x ``block`` patch x_j of the image (pixels row by row), Phi of shape (m, block²).
+    Each channel of a colour image is measured so, with the same Phi.
 
     Phi has orthonormal rows: the QR factor of a seeded Gaussian matrix, m = round(ratio · block²) (SPEC section 2).
-    The measurement has shape (B, m, ceil(H/block), ceil(W/block)). It does not tell how much was padded:
+    The measurement has shape (B, C m, ceil(H/block), ceil(W/block)). It does not tell how much was padded:
     :class:`~invsmooth.operators.sized.SizedOperator` says what the adjoint crops to.
 
     Args:
@@ -66,12 +67,15 @@ class BlockGaussian(SizedOperator):
         self.register_buffer("phi", phi.reshape(m, 1, block, block), persistent=False)
 
     def A(self, x: Tensor) -> Tensor:
-        """Measurements, shape (B, m, rows of blocks, columns of blocks), of images (B, 1, H, W)."""
-        return F.conv2d(self.padded(x), self.phi, stride=self.block)
+        """Measurements, shape (B, C m, rows of blocks, columns of blocks), of images (B, C, H, W)."""
+        y = F.conv2d(self.padded(x).flatten(0, 1)[:, None], self.phi, stride=self.block)
+        return y.unflatten(0, x.shape[:2]).flatten(1, 2)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        """Images (B, 1, H, W), in the range of A^T, of measurements as :meth:`A` gives them."""
-        return self.crop(F.conv_transpose2d(y, self.phi, stride=self.block))
+        """Images (B, C, H, W), in the range of A^T, of measurements as :meth:`A` gives them."""
+        planes = y.unflatten(1, (y.shape[1] // len(self.phi), len(self.phi))).flatten(0, 1)
+        x = F.conv_transpose2d(planes, self.phi, stride=self.block)
+        return self.crop(x.unflatten(0, (len(y), y.shape[1] // len(self.phi))).squeeze(2))
 
     def norm(self) -> float:
         """||A||, from above: the largest singular value of Phi (float64, :mod:`invsmooth.lipschitz.norms`). Padding with

@@ -22,7 +22,7 @@ from invsmooth.estimators.frozen import state_sha256
 from invsmooth.evaluation.audited import Audited, Budget, audit_setting
 from invsmooth.lipschitz.constants import THREATS, in_float64
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline import build
+from invsmooth.pipeline import build, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
 from invsmooth.records import audits
 from invsmooth.records.origin import read_origin
@@ -50,7 +50,8 @@ def audit(cfg: DictConfig, folder: Path) -> list[str]:
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
     elif build.has_weights(estimator):
         log.info("no ckpt: the weights are those that the estimator was built with")
-    build.check_estimator(estimator, [s.operator for s in settings])
+    premises.check_estimator(estimator, [s.operator for s in settings])
+    premises.check_channels(estimator, cfg.data.channels)
     data = build.build_data(cfg, len(settings), trains=False)
     data.setup("test")
     kept = WholeImages(data.images["test"], cfg.data.crop)
@@ -59,7 +60,7 @@ def audit(cfg: DictConfig, folder: Path) -> list[str]:
         audited, rows, curves = list[Audited](), list[dict[str, Any]](), list[dict[str, Any]]()
         for setting in settings:
             found, quality, lines = audit_setting(in_float64(estimator), setting, images, budget(cfg))
-            about = problem(cfg, setting)
+            about = problem(cfg, setting, str(data.name))
             rows += [about | quality | row(cfg, estimator, setting, one) for one in found]
             curves += [about | line for line in lines]
             audited += found
@@ -77,9 +78,9 @@ def budget(cfg: DictConfig) -> Budget:
     return Budget(threats, own.n_images, own.n_restarts, own.n_iter, own.n_steps, cfg.seed)
 
 
-def problem(cfg: DictConfig, setting: Setting) -> dict[str, Any]:
+def problem(cfg: DictConfig, setting: Setting, dataset: str) -> dict[str, Any]:
     return {
-        "task": cfg.task.name, "dataset": cfg.data.test.name, "operator": cfg.operator.name,
+        "task": cfg.task.name, "dataset": dataset, "operator": cfg.operator.name,
         "operator_sha256": setting.operator.sha256(), "ratio": float(setting.ratio),
         "sigma_b": to_grey_levels(setting.sigma_b),
     }  # fmt: skip

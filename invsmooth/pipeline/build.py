@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
-from itertools import product
 from pathlib import Path
 from typing import Any
 
-import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
@@ -23,7 +21,7 @@ from invsmooth.config.parts import as_list
 from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
 from invsmooth.core.devices import devices_of_job
-from invsmooth.core.errors import CheckpointError, ConfigError, PremiseError
+from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.core.units import Units, to_unit_scale
 from invsmooth.data import default_root, find_splits, load
@@ -37,16 +35,14 @@ from invsmooth.estimators.weights import load_weights, state_in
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator, as_operator
-from invsmooth.operators.base import Operator
 from invsmooth.operators.deepinv import NotLinear
 from invsmooth.operators.measurement import Setting
 from invsmooth.operators.rebuild import our_operator
+from invsmooth.pipeline.premises import check_estimator
 from invsmooth.records.origin import training_record, with_absolute_paths
 from invsmooth.training import ReconstructionModule, TrainingSetup
 from invsmooth.training.fit import TrainerSettings
 from invsmooth.training.kept_trainings import BEST, LAST
-
-MOST_SIZES = 20  # of images that operators are tried with before a run
 
 
 def plain(cfg: DictConfig) -> dict[str, Any]:
@@ -140,39 +136,6 @@ def has_weights_alone(cfg: DictConfig) -> bool:
     return not is_ours(content) and (own or not is_published(content))
 
 
-def check_estimator(estimator: nn.Module, operators: Iterable[Operator]) -> None:
-    """Ask an estimator that declares ``check_operator(operator)`` whether it is for these operators.
-
-    Raises: ConfigError: it is not."""
-    if not callable(check := getattr(estimator, "check_operator", None)):
-        return
-    try:
-        for operator in operators:
-            check(operator)
-    except PremiseError as error:
-        raise ConfigError(f"estimator: {error}") from error
-
-
-def check_sizes(operators: Iterable[LinearOperator], data: ImageDataModule) -> None:
-    """Measure an empty image of the sizes (at most ``MOST_SIZES``) that training, validation and test have.
-
-    Raises: ConfigError: an operator refuses one (ValueError)."""
-    sizes: dict[tuple[int, int], str] = {}
-    for split in ("val", "test"):
-        if split in data.images:
-            crop = data.crops[split]
-            shapes = data.images[split].shapes.tolist() if crop is None else [(crop, crop)]
-            sizes |= {(int(h), int(w)): f"of {split} images" for h, w in shapes}
-    if "train" in data.images:
-        sizes[data.patches.patch_size, data.patches.patch_size] = "of patches (task.patch_size)"
-    tried = sorted(sizes.items())[:MOST_SIZES]
-    for operator, ((height, width), what) in product(operators, tried):
-        try:
-            operator.A(torch.zeros(1, 1, height, width))
-        except ValueError as error:
-            raise ConfigError(f"operator: {error}. {height}×{width} is the size {what}") from error
-
-
 def has_weights(estimator: nn.Module) -> bool:
     return next(estimator.parameters(), None) is not None
 
@@ -198,9 +161,11 @@ def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModul
     limits = {"calibration": None}  # these are counted by data.calibration
     splits = {split: dict(list(files.items())[: limits.get(split, data.limit)]) for split, files in found.items()}
     patches = PatchSettings(task.patch_size, task.batch_size, task.n_patches, data.augment, cfg.seed)
+    loads = {k: partial(load, v, default_root() / "prepared", data.channels) for k, v in splits.items()}
+    name = data.test.name + (" (colour)" if data.channels == 3 else "")  # of other images than in grey
     return ImageDataModule(
-        name=data.test.name, load={k: partial(load, v, default_root() / "prepared") for k, v in splits.items()},
-        patches=patches, crop=data.crop, val_crop=data.val_crop, n_settings=n_settings, num_workers=data.num_workers,
+        name=name, load=loads, channels=data.channels, patches=patches, crop=data.crop, val_crop=data.val_crop,
+        n_settings=n_settings, num_workers=data.num_workers,
     )  # fmt: skip
 
 

@@ -77,7 +77,7 @@ def build_cache(
     })[:10]  # fmt: skip
     answers: Probes = {}
     if isinstance(estimator, nn.Module) and store.folder is not None:
-        answers = probes(estimator, [s.operator for s in settings], data.test_sizes())
+        answers = probes(estimator, [s.operator for s in settings], data.test_sizes(), data.channels)
     run = columns | {"run_id": f"{cfg.task.name}_{cfg.algo.name}_{key}"}
     return ResultCache(store, about, evaluation, run, declared(cfg.algo, evaluation.certifiers), answers)
 

@@ -141,7 +141,7 @@ def training_cost(module: ReconstructionModule, data: ImageDataModule, settings:
     batches = batches if settings.max_steps is None else min(batches, settings.max_steps)
     operator = module.train_operators[0]
     assert isinstance(operator, LinearOperator)
-    y = operator.A(torch.zeros(patches.batch_size, 1, patches.patch_size, patches.patch_size))
+    y = operator.A(torch.zeros(patches.batch_size, data.channels, patches.patch_size, patches.patch_size))
     evals = batches * module.evals_per_batch * patches.batch_size
     gradient = seconds_of(module.estimator, y, operator)[1]
     return Cost("training", key, evals, evals, seconds=evals * gradient)

@@ -39,7 +39,7 @@ from invsmooth.evaluation.settings import Evaluation
 from invsmooth.evaluation.watch import GRADIENT, EvaluationWatch
 from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
 from invsmooth.operators.measurement import Measured, Setting
-from invsmooth.pipeline import build, keys
+from invsmooth.pipeline import build, keys, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator, keep_network, kept_network
 from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
@@ -105,6 +105,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
             elif shard.rank == 0 and build.has_weights_alone(cfg):
                 kept = keep_network(cfg, parts.estimator, parts.settings, folder)
                 log.info("network and weights together, a checkpoint for invsmooth: %s", kept)
+            record["parameters"] = sum(p.numel() for p in parts.estimator.parameters())
             record["cells"] = evaluate_images(parts, folder, loggers, shard)
             if shard.rank != 0:
                 return
@@ -158,11 +159,13 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
             trained_at = origin.scale
         # Only now: an estimator in the config is imported when the config is checked.
         cfg.estimator = evaluated_estimator(cfg, estimator, origin)
-    build.check_estimator(estimator, [s.operator for s in settings])
+    premises.check_estimator(estimator, [s.operator for s in settings])
+    premises.check_channels(estimator, cfg.data.channels)
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
-    build.check_sizes([s.operator for s in settings], data)
+    premises.check_sizes([s.operator for s in settings], data)
+    premises.check_answers(estimator, settings[0].operator, data)
     module = build.build_module(cfg, estimator) if trains else None
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))

@@ -29,7 +29,8 @@ class Origin:
         operator: its config node: name, class (``_target_``; not in older checkpoints), parameters.
         sha256: ratio that was trained on -> SHA-256 of the operator; empty in older checkpoints.
         estimator: class (``_target_``) and parameters of the network.
-        scale: paper or small; None in older checkpoints."""
+        scale: paper or small; None in older checkpoints.
+        channels: of the images; 1 in older checkpoints."""
 
     path: str
     choices: Mapping[str, str | None]
@@ -38,6 +39,7 @@ class Origin:
     sha256: Mapping[float, str]
     estimator: Mapping[str, Any]
     scale: str | None = None
+    channels: int = 1
 
 
 def read_origin(path: str) -> Origin | None:
@@ -66,11 +68,14 @@ def parsed(path: str, saved: object) -> Origin:
     hashes = mapping(operator.get("sha256", {}), "operator.sha256")
     if (scale := saved.get("scale")) not in (None, "paper", "small"):
         raise wrong(scale, "scale", "paper or small")
+    if (channels := saved.get("channels", 1)) not in (1, 3) or type(channels) is not int:
+        raise wrong(channels, "channels", "1 or 3")
     return Origin(
         path, choices={g: None if choices.get(g) is None else text(choices[g], f"choices.{g}") for g in GROUPS},
         names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names}, operator=known,
         sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
         estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"), scale=scale,
+        channels=channels,
     )  # fmt: skip
 
 
@@ -82,7 +87,7 @@ def training_record(config: Mapping[str, Any], choices: Mapping[str, str | None]
         "estimator": config["estimator"], "choices": {g: choices.get(g) for g in GROUPS},
         "operator": with_absolute_paths(config["operator"]) | {"sha256": {repr(r): v for r, v in sha256.items()}},
         "names": {g: config[g]["name"] for g in GROUPS}, "seed": config["seed"],
-        "scale": config["scale"],
+        "scale": config["scale"], "channels": config["data"]["channels"],
     }  # fmt: skip
 
 

@@ -6,19 +6,29 @@ import hashlib
 import math
 import re
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified")
 
 
 def picture_file(folder: Path, image: str, ratio: float, sigma_b: float, eps: float, sigma: float | None) -> Path:
     """An .npz file with an 8-bit array for each of KINDS (certified, the draw of rank K, may be
-    missing). sigma_b and sigma in grey levels; None or nan: the cell is of certifiers that do not smooth.
+    missing): (H, W), or (H, W, 3) of colour images. sigma_b and sigma in grey levels; None or
+    nan: the cell is of certifiers that do not smooth.
 
     With ``certify.pixel_intervals`` also ``lower`` and ``upper``, the ends of each pixel's interval
     (float32, [0, 1] pixel scale, not clipped; nan for none), ``pixel_intervals``, the value of that
     key, and ``label``: quantile, confidence, and the label of ``certificate.units=paper``."""
     smoothed = "" if sigma is None or math.isnan(sigma) else f"_sigma{sigma:g}"
     return folder / "pictures" / f"{setting_name(image, ratio, sigma_b)}_eps{eps:g}{smoothed}.npz"
+
+
+def as_picture(image: Tensor) -> Tensor:
+    """An image (C, H, W) as (H, W), with three channels as (H, W, 3)."""
+    return image.movedim(0, -1) if len(image) == 3 else image[0]
 
 
 def setting_name(image: str, ratio: float, sigma_b: float) -> str:

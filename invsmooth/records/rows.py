@@ -20,6 +20,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from invsmooth.core.declarations import AlgorithmDeclaration, CertifierDeclaration
 from invsmooth.core.files import replaced
+from invsmooth.records.columns import BASE, FURTHER
 
 TEXT, REAL, WHOLE, FLAG = pa.string(), pa.float64(), pa.int64(), pa.bool_()
 TYPES = {"text": TEXT, "real": REAL, "whole": WHOLE, "flag": FLAG}  # Kind of a declared column -> its type in the file
@@ -87,7 +88,7 @@ class Declared:
 
     @property
     def schema(self) -> pa.Schema:
-        """SCHEMA, then the declared columns, with the declarations as metadata.
+        """SCHEMA, then the declared columns, with the declarations as metadata, and of each column its description and unit.
         Raises: ValueError: two declarations give one column two types."""
         found = {f.name: f.type for f in SCHEMA}
         for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
@@ -95,11 +96,19 @@ class Declared:
                 if found.setdefault(column.name, TYPES[column.kind]) != TYPES[column.kind]:
                     one = f"certifier {certifier.name} declares the column {column.name} as {column.kind}"
                     raise ValueError(f"{one}, but elsewhere it is {found[column.name]}; give it another name")
-        return pa.schema(list(found.items()), metadata={METADATA: json.dumps(dataclasses.asdict(self)).encode()})
+        metadata = {METADATA: json.dumps(dataclasses.asdict(self)).encode()}
+        return pa.schema([described(*item, self) for item in found.items()], metadata=metadata)
 
     def __or__(self, other: Declared) -> Declared:
         """Both; of two declarations of a name that of ``other``."""
         return Declared({**self.certifiers, **other.certifiers}, {**self.algorithms, **other.algorithms})
+
+
+def described(name: str, kind: pa.DataType, declared: Declared) -> pa.Field:
+    """A column; its metadata are description and unit ("": it has none)."""
+    own = {c.name: c for certifier in declared.certifiers.values() for c in certifier.columns}
+    column = own | {c.name: c for c in (*BASE, *FURTHER)}
+    return pa.field(name, kind, metadata={"description": column[name].meaning, "unit": column[name].unit})
 
 
 def write_rows(path: Path, rows: Iterable[Mapping[str, Any]], declared: Declared) -> None:

@@ -3,6 +3,7 @@ of a training batch (metrics.csv). Either may be missing; unknown is None or nan
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -43,6 +44,7 @@ class Run:
         seconds, evals: of a training batch, and network evaluations for each of its images: medians
             over the batches logged, so that the first ones and a busy machine do not count; or nan.
         memory: most memory held in training, MB.
+        parameters: numbers that the network has learned; None where run.json does not say it.
     """
 
     folder: Path
@@ -52,6 +54,7 @@ class Run:
     seconds: float = math.nan
     evals: float = math.nan
     memory: float = math.nan
+    parameters: int | None = None
 
 
 def read_run(folder: Path) -> Run:
@@ -59,7 +62,8 @@ def read_run(folder: Path) -> Run:
     config, metrics = read_config(folder), read_metrics(folder)
     if config is None:
         return Run(folder, None, None, None, **metrics)
-    return Run(folder, config, trained_with(folder, config), chosen(config, EVALUATION, NOT_EVALUATION), **metrics)
+    evaluation, parameters = chosen(config, EVALUATION, NOT_EVALUATION), read_parameters(folder)
+    return Run(folder, config, trained_with(folder, config), evaluation, **metrics, parameters=parameters)
 
 
 def trained_with(folder: Path, config: Settings) -> Settings | None:
@@ -98,7 +102,17 @@ def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
             yield f"{prefix}{key}", tuple(value) if isinstance(value, list) else value
 
 
-def read_metrics(folder: Path) -> dict[str, float]:
+def read_parameters(folder: Path) -> int | None:
+    """Of run.json; None where there is none, or it does not say."""
+    try:
+        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = record.get("parameters") if isinstance(record, dict) else None
+    return found if isinstance(found, int) else None
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
     """Of metrics.csv, whose columns have numbers only in the lines in which they were logged."""
     wanted = set(METRICS.values())
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +25,17 @@ def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
 
 def picture_of(row: pd.Series) -> Path:
     return picture_file(Path(row["folder"]), *row[CELL[1:]])
+
+
+def interval_width(pictures: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Width of each pixel's interval, (H, W); of several channels the largest. nan: a channel has none."""
+    width = pictures["upper"].astype(float) - pictures["lower"]
+    return width if width.ndim == 2 else width.max(axis=-1)
+
+
+def quality(psnr: float, ssim: float, between: str = ", ") -> str:
+    """In words. Images that are smaller than its window have no SSIM."""
+    return f"{psnr:.2f} dB" + ("" if math.isnan(ssim) else f"{between}{ssim:.3f}")
 
 
 def read(path: Path) -> dict[str, np.ndarray]:

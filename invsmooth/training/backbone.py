@@ -90,7 +90,7 @@ class ReconstructionModule(L.LightningModule):
         detached.
 
         Args:
-            x: clean patches (B, 1, H, W): the target, always.
+            x: clean patches (B, C, H, W): the target, always.
             b: measurement noise in the shape of y.
             operator: the one drawn for this batch.
             update: 0 … updates_per_batch - 1."""
@@ -164,7 +164,8 @@ class ReconstructionModule(L.LightningModule):
             return
         operator = self.train_operators[0]
         assert isinstance(operator, LinearOperator)
-        x = torch.rand(1, 1, 32, 32).to(next(self.estimator.parameters())).requires_grad_()
+        channels = self.trainer.datamodule.channels  # type: ignore[attr-defined]
+        x = torch.rand(1, channels, 32, 32).to(next(self.estimator.parameters())).requires_grad_()
         with torch.enable_grad():
             x_hat = self.estimator(operator.A(x), operator)
         if not x_hat.requires_grad or torch.autograd.grad(x_hat.sum(), x, allow_unused=True)[0] is None:

@@ -232,7 +232,7 @@ def in_channels_last(settings: TrainerSettings, module: ReconstructionModule, da
     if not weights:
         return False
     assert isinstance(operator, LinearOperator)
-    y = operator.A(torch.full((1, 1, side, side), 0.5))
+    y = operator.A(torch.full((1, data.channels, side, side), 0.5))
     return once(key_of("channels_last", estimator, y), lambda: is_faster(estimator, operator, y, weights))
 
 

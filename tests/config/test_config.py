@@ -71,13 +71,15 @@ def test_every_option_composes_and_is_valid(option: str, tmp_path: Path) -> None
         "null_space_small",
         "ridge",
         "tv",
+        "wavelet",
+        "wiener",
     ],
 )
 @pytest.mark.parametrize("task", ["cs", "denoise"])
 def test_every_estimator_is_built_for_both_tasks(estimator: str, task: str) -> None:
     cfg = config(f"task={task}", f"estimator={estimator}")
     validate(cfg)
-    if task == "cs" and estimator.removesuffix("_small") in ("crr", "identity", "lipnet", "tv"):
+    if task == "cs" and estimator.removesuffix("_small") in ("crr", "identity", "lipnet", "tv", "wavelet", "wiener"):
         with pytest.raises(ConfigError, match=r"estimator: .* not for BlockGaussian"):
             build_module(cfg, build_estimator(cfg, trains=True))
         return
@@ -93,7 +95,7 @@ def test_networks_that_work_on_images_are_built_for_every_task(task: str) -> Non
         built = build_estimator(cfg, trains=True)
         if estimator != "ridge":
             build_module(cfg, built)
-    for estimator in ("lmmse", "null_space", "lipnet", "tv"):
+    for estimator in ("lmmse", "null_space", "lipnet", "tv", "wavelet"):
         cfg = config(f"task={task}", f"estimator={estimator}", "scale=small")
         with pytest.raises(ConfigError, match=r"estimator: .* not for "):
             build_module(cfg, build_estimator(cfg, trains=True))

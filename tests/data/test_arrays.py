@@ -47,7 +47,7 @@ def test_a_large_set_is_prepared_once_and_mapped(folder: Path, tmp_path: Path, m
     def decode(file: object) -> None:
         raise AssertionError(f"{file} is decoded again")
 
-    monkeypatch.setattr(arrays, "grey_pixels", decode)
+    monkeypatch.setattr(arrays, "read_pixels", decode)
     again = load(image_files(folder), tmp_path / "cache")
     assert torch.equal(again.image(3), first.image(3))
 

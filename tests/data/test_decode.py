@@ -10,7 +10,7 @@ from PIL import Image
 
 from invsmooth.core.errors import DataError
 from invsmooth.data import image_files, read_image
-from invsmooth.data.decode import centre_crop, grey_pixels, image_size, is_8_bit
+from invsmooth.data.decode import centre_crop, image_size, is_8_bit, read_pixels
 from invsmooth.data.files import ImageFile, check_archive, members
 from tests.data.pictures import GREY, save
 
@@ -80,7 +80,7 @@ def test_images_in_a_zip_archive_are_read_as_in_a_folder(tmp_path: Path) -> None
         archive.writestr("__MACOSX/deep/._ä.png", b"rubbish")
     files = image_files(tmp_path / "some.zip")
     assert list(files) == list(image_files(tmp_path / "folder")) == ["deep/ä.png"]
-    assert np.array_equal(grey_pixels(files["deep/ä.png"]), GREY)
+    assert np.array_equal(read_pixels(files["deep/ä.png"]), GREY)
     assert image_size(files["deep/ä.png"]) == (12, 10)
 
 
@@ -111,7 +111,7 @@ def test_damaged_archives(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"a\.png does not match its checksum"):
         check_archive(path)
     with pytest.raises(DataError, match=r"a\.png cannot be read as an image"):
-        grey_pixels(ImageFile(path, "a.png"))
+        read_pixels(ImageFile(path, "a.png"))
     path.write_bytes(whole[:-30])
     with pytest.raises(DataError, match="cannot be read as a zip archive"):
         members(path)

@@ -30,14 +30,14 @@ ROUNDING = 1e-12
 
 def check(
     estimator: nn.Module, operator: LinearOperator, least: float = 0.0, size: tuple[int, int] = (16, 16),
-    steps: Sequence[float] = STEPS, n_iter: int = 8,
+    steps: Sequence[float] = STEPS, n_iter: int = 8, channels: int = 1,
 ) -> dict[str, float]:  # fmt: skip
     """Declarations, and the search for the worst pair in both spaces: no pair is further apart than the constant says, and
     one comes to ``least`` of it. Returns the share of the constant that was found, for each threat."""
     declares_what_it_should(estimator, operator)
     f, double = constants.in_float64(estimator), constants.in_float64(operator)
     assert isinstance(double, LinearOperator)
-    x = images(size)
+    x = images(size, channels)
     y = double.A(x)
     y = y + SIGMA_B * noise(y.shape, 1)
     b = y - double.A(x)
@@ -92,12 +92,13 @@ def search(function: Callable[[Tensor], Tensor], y: Tensor, step: float, n_iter:
     return found
 
 
-def images(size: tuple[int, int]) -> Tensor:
-    """Three images: smooth with an edge, flat, and noise."""
+def images(size: tuple[int, int], channels: int = 1) -> Tensor:
+    """Three images: smooth with an edge, flat, and noise; the channels turned by a quarter each."""
     coarse = torch.rand(1, 1, 4, 4, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     smooth = nn.functional.interpolate(coarse, size=size, mode="bilinear")
     smooth[..., size[1] // 2 :] = 1 - smooth[..., size[1] // 2 :]
-    return torch.cat([smooth, torch.full_like(smooth, 0.4), 0.5 + 0.2 * noise(smooth.shape, 3)])
+    grey = torch.cat([smooth, torch.full_like(smooth, 0.4), 0.5 + 0.2 * noise(smooth.shape, 3)])
+    return torch.cat([grey.rot90(k, (-2, -1)) for k in range(channels)], dim=1)
 
 
 def noise(shape: Sequence[int], seed: int) -> Tensor:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge, frozen
+from invsmooth.estimators import DPDNN, ISTANetPP, MatchedFilter, Ridge, frozen, unfolded
 from invsmooth.estimators.frozen import architecture
 from invsmooth.operators import BlockGaussian, Identity
 
@@ -25,6 +25,49 @@ def test_any_image_size_and_operator(size: tuple[int, int], operator) -> None:
     x = torch.rand(2, 1, *size)
     for estimator in (DPDNN(2, 4), ISTANetPP(2, 4), MatchedFilter(), Ridge()):
         assert estimator(operator.A(x), operator).shape == x.shape
+
+
+@pytest.mark.parametrize("operator", [Identity(), BlockGaussian(0.3, block=8)], ids=["identity", "block"])
+def test_colour(operator) -> None:
+    """The channels are seen together: each one moves all three. One channel is the default."""
+    for make in (lambda c: DPDNN(2, 4, eta=0.8, image_channels=c), lambda c: ISTANetPP(2, 4, image_channels=c)):
+        torch.manual_seed(0)
+        estimator, x = make(3), torch.rand(2, 3, 20, 17)
+        x_hat = estimator(operator.A(x), operator)
+        assert x_hat.shape == x.shape
+        other = x.clone()
+        other[:, 0] = 1 - other[:, 0]
+        moved = (estimator(operator.A(other), operator) - x_hat).abs().amax((0, 2, 3))
+        assert float(moved.detach().min()) > 1e-4
+        assert make(1).state_dict().keys() == estimator.state_dict().keys()
+    with pytest.raises(ValueError, match="image_channels=0"):
+        DPDNN(image_channels=0)
+    with pytest.raises(ValueError, match="image_channels=0"):
+        ISTANetPP(image_channels=0)
+
+
+@pytest.mark.parametrize("make", [lambda: DPDNN(2, 4, 2, eta=0.8), lambda: ISTANetPP(3, 4)])
+def test_gradients_of_large_images_are_the_same_and_take_less_memory(make, monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    estimator, operator, x = make(), BlockGaussian(0.3, block=8), torch.rand(1, 1, 64, 64)
+
+    def gradient() -> tuple[torch.Tensor, int]:
+        kept = list[int]()
+        start = x.clone().requires_grad_()
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            kept.append(tensor.numel())
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            value = estimator(operator.A(start), operator).square().sum()
+        return torch.autograd.grad(value, start)[0], sum(kept)
+
+    whole, much = gradient()
+    monkeypatch.setattr(unfolded, "LARGE", 64 * 64 - 1)
+    again, little = gradient()
+    assert torch.equal(whole, again)
+    assert little < much / 4
 
 
 def test_images_of_a_batch_do_not_mix() -> None:

@@ -16,8 +16,10 @@ from invsmooth.estimators import (
     MatchedFilter,
     NullSpace,
     Ridge,
+    WaveletShrinkage,
+    Wiener,
 )  # fmt: skip
-from invsmooth.operators import BlockGaussian, Identity, LinearOperator
+from invsmooth.operators import BlockGaussian, Blur, Identity, LinearOperator
 from tests.estimators import lipschitz_conformance
 
 BLOCKS = BlockGaussian(0.3, block=8)
@@ -42,6 +44,9 @@ WITH_A_CONSTANT = [
     (lambda: fitted(NullSpace([0.3], 8, n_phases=3, filters=4, kernel=3, group=2)), BLOCKS, 0.6),
     # The share that is found at least. Flat perturbations pass through all three denoisers.
     (lambda: TV(0.05), Identity(), 0.9),
+    (lambda: WaveletShrinkage(0.05), Identity(), 0.9),
+    (Wiener, Identity(), 0.99),
+    (lambda: Wiener(0.05), Blur(), 0.85),
     (lambda: CRR(4, 3, 5.0, 0.01), Identity(), 0.9),
     (lambda: Equilibrium(0.1, 0.5, 4, 3, 1.0, 0.01), Identity(), 0.9),
     (lambda: Equilibrium(0.1, 0.5, 4, 3, 1.0, 0.01), BLOCKS, 0.5),
@@ -53,6 +58,23 @@ WITH_A_CONSTANT = [
 def test_conformance(make, operator: LinearOperator, least: float) -> None:
     torch.manual_seed(0)
     lipschitz_conformance.check(make(), operator, least)
+
+
+@pytest.mark.parametrize(("make", "operator", "least"), WITH_A_CONSTANT)
+def test_conformance_in_colour(make, operator: LinearOperator, least: float) -> None:
+    torch.manual_seed(0)
+    lipschitz_conformance.check(make(), operator, least / 2, steps=[0.3], n_iter=4, channels=3)
+
+
+@pytest.mark.parametrize(("make", "operator", "least"), WITH_A_CONSTANT)
+def test_each_channel_is_reconstructed_on_its_own(make, operator: LinearOperator, least: float) -> None:
+    torch.manual_seed(0)
+    f = make().double()
+    if isinstance(operator, BlockGaussian):
+        operator = BlockGaussian(0.3, block=8).double()
+    x = torch.rand(2, 3, 16, 24, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    alone = torch.cat([f(operator.A(x[:, c : c + 1]), operator) for c in range(3)], dim=1)
+    torch.testing.assert_close(f(operator.A(x), operator), alone, rtol=1e-6, atol=2e-3)  # TV solves to 0.01
 
 
 class Boasting(nn.Module):

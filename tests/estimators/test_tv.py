@@ -126,7 +126,8 @@ def test_denoises_and_is_attacked() -> None:
 
 
 def test_is_probed() -> None:
-    assert probe(TV(), Identity(), (9, 8)) == probe(TV(), Identity(), (9, 8)) != probe(TV(0.1), Identity(), (9, 8))
+    size = (1, 9, 8)
+    assert probe(TV(), Identity(), size) == probe(TV(), Identity(), size) != probe(TV(0.1), Identity(), size)
 
 
 def test_errors(noisy: Tensor) -> None:

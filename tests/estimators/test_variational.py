@@ -262,7 +262,7 @@ def test_learns_and_is_attacked(kind: str, name: str) -> None:
 def test_reloads_and_is_probed(kind: type[Variational]) -> None:
     f, description = kind(**SMALL), {"_target_": f"invsmooth.estimators.{kind.__name__}", **SMALL}
     check_reloads(description, f, ())
-    assert probe(f, Identity(), (16, 16)) == probe(f, Identity(), (16, 16))
+    assert probe(f, Identity(), (1, 16, 16)) == probe(f, Identity(), (1, 16, 16))
     assert f.state_dict().keys() >= {"regulariser.filters", "regulariser.log_strength", "regulariser.log_thresholds"}
 
 

@@ -23,10 +23,14 @@ SMALL = ["scale=small", "estimator.channels=4", "estimator.levels=2", "trainer.m
 @pytest.mark.parametrize(
     ("task", "overrides", "ratios"),
     [
-        ("super_resolution", ["operator.ratio=[0.25,0.0625]"], {0.25, 0.0625}),
+        ("super_resolution", ["operator.ratio=[0.25,0.0625]", "data.channels=3"], {0.25, 0.0625}),
         ("mri", [], {0.25}),
         ("inpainting", ["operator.ratio=0.7", "operator.train_ratio=[0.5,0.7]"], {0.7}),
-        ("deblurring", ["operator.kernel=motion", "operator.width=5", "operator.padding=zeros"], {1.0}),
+        (
+            "deblurring",
+            ["operator.kernel=motion", "operator.width=5", "operator.padding=zeros", "data.channels=3"],
+            {1.0},
+        ),
     ],
 )
 def test_from_training_to_verified_files(tmp_path: Path, task: str, overrides: list[str], ratios: set[float]) -> None:

@@ -149,7 +149,7 @@ def measurement_shape(record: Record) -> list[int] | None:
         return [channels, height, width]
     block = operator["block"]
     m = max(1, math.floor(operator["ratio"] * block**2 + 0.5))  # measurements_per_block, without torch
-    return [m, -(-height // block), -(-width // block)]
+    return [channels * m, -(-height // block), -(-width // block)]
 
 
 def certificate_errors(record: Record, certificate: Record, certifier: Certifier) -> Iterator[str]:

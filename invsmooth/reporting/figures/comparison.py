@@ -17,7 +17,7 @@ from invsmooth.records.rows import Declared
 from invsmooth.reporting.averages import SETTING, grouped, known, title
 from invsmooth.reporting.columns import certifiers
 from invsmooth.reporting.methods import REFERENCE, in_order, not_run
-from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
+from invsmooth.reporting.saved_pictures import picture_of, quality, read, with_pictures
 from invsmooth.reporting.tables.grid import MISSING
 
 PER_FIGURE = 3  # images in one figure, as in the paper
@@ -108,5 +108,5 @@ def draw(place: Axes, rows: pd.DataFrame, kind: str, column: str) -> None:
         return
     row = rows.iloc[0]
     place.imshow(pictures[kind], cmap="gray", vmin=0, vmax=GREY_LEVELS)
-    quality = f"{row[f'psnr_{column}']:.2f} dB / {row[f'ssim_{column}']:.3f}" if column else "PSNR / SSIM"
-    place.set_xlabel(quality, fontsize=8)
+    said = quality(row[f"psnr_{column}"], row[f"ssim_{column}"], " / ") if column else "PSNR / SSIM"
+    place.set_xlabel(said, fontsize=8)

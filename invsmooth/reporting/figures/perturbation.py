@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 
 def perturbation_figure(lines: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -> Figure:
-    """``lines``: a title, and three arrays (H, W) by their headings: a reconstruction, shown on [0, 1], and two
+    """``lines``: a title, and three arrays (H, W) or (H, W, 3) by their headings: a reconstruction, shown on [0, 1], and two
     differences, each on a scale of its own, grey at 0."""
     figure = Figure(figsize=(9, 0.4 + 3.3 * len(lines)), layout="constrained")
     axes = figure.subplots(len(lines), 3, squeeze=False)
@@ -17,7 +17,9 @@ def perturbation_figure(lines: Sequence[tuple[str, Mapping[str, np.ndarray]]]) -
         for place, (heading, array) in zip(line, arrays.items(), strict=True):
             first, size = place is line[0], float(np.abs(array).max()) or 1.0
             low, high = (0.0, 1.0) if first else (-size, size)
-            place.imshow(array, cmap="gray", vmin=low, vmax=high, interpolation="nearest")
+            # matplotlib takes no range for three channels.
+            scaled = ((array - low) / (high - low)).clip(0, 1)
+            place.imshow(scaled, cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             place.set_axis_off()
             norm = "" if first else f"\nl2 norm {np.linalg.norm(array):.3g}, black to white ±{size:.2g}"
             place.set_title(heading + norm, fontsize=8)

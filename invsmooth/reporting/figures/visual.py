@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping
 
@@ -18,7 +19,7 @@ from invsmooth.reporting.averages import PANEL, grouped, parts
 from invsmooth.reporting.columns import certifier, taken_at
 from invsmooth.reporting.methods import with_labels
 from invsmooth.reporting.notes import choice_note
-from invsmooth.reporting.saved_pictures import picture_of, read
+from invsmooth.reporting.saved_pictures import interval_width, picture_of, quality, read
 
 
 def visual_figure(kept: pd.DataFrame, declared: Declared) -> Figure:
@@ -80,7 +81,7 @@ def draw_intervals(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarra
     if "lower" not in pictures:
         place.set_axis_off()
         return
-    width = pictures["upper"] - pictures["lower"]
+    width = interval_width(pictures)
     label = textwrap.fill(str(pictures["label"]), 34)
     if np.isnan(width).any():
         place.text(0.5, 0.5, "none", ha="center", transform=place.transAxes)
@@ -100,5 +101,4 @@ def caption(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
     column = {"measured": "measured", "reconstructed": "clean"}.get(kind, kind)
     if pd.isna(row[f"psnr_{column}"]):
         return "no certificate"
-    ssim = f", {row[f'ssim_{column}']:.3f}" if f"ssim_{column}" in row else ""
-    return f"{row[f'psnr_{column}']:.2f} dB{ssim}"
+    return quality(row[f"psnr_{column}"], row.get(f"ssim_{column}", math.nan))

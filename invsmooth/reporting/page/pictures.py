@@ -13,7 +13,7 @@ from matplotlib import colormaps
 from PIL import Image
 
 from invsmooth.records.pictures import KINDS
-from invsmooth.reporting.saved_pictures import picture_of, read, with_pictures
+from invsmooth.reporting.saved_pictures import interval_width, picture_of, read, with_pictures
 
 MAX_BYTES = 32 * 2**20  # of embedded pictures, unless told otherwise
 NO_INTERVAL = 2**8 - 1  # the palette's entry for a pixel without an interval: transparent
@@ -52,7 +52,7 @@ def kept(rows: pd.DataFrame) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
 
 def intervals(pictures: dict[str, np.ndarray]) -> tuple[dict[str, Any], str]:
     """Statistics of the widths (pixels in [0, 1]), and these in colours from 0 to the largest."""
-    width = pictures["upper"].astype(float) - pictures["lower"]
+    width = interval_width(pictures)
     known = width[np.isfinite(width)]
     largest = float(known.max()) if known.size else 0.0
     median = round(float(np.median(known)), 6) if known.size else None
