@@ -54,7 +54,10 @@ class LMMSE(nn.Module):
         """The map for an operator. Raises: PremiseError: there is none for its ratio, or it has another block."""
         ratio = getattr(operator, "ratio", 1.0)
         if ratio not in self.ratios:
-            raise PremiseError(f"this lmmse is for the ratios {self.ratios}, and not for {ratio}: set estimator.ratios")
+            remedy = "set operator.ratio to one of them, or train another network (estimator.ratios)"
+            raise PremiseError(
+                f"the linear map of this network is for the ratios {self.ratios}, and not for {ratio}: {remedy}"
+            )
         found = [*self.each()][self.ratios.index(ratio)]
         found.matrix(operator)  # its check
         return found

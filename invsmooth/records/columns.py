@@ -12,7 +12,7 @@ BASE = (
     Column("task", "", "measurement problem", "text", heading="task"),
     Column("scale", "", "sizes of network and training: paper or small; –: not known", "text", heading="scale"),
     Column("dataset", "", "the test images; (colour): with three channels", "text", heading="data set"),
-    Column("image", "", "its name in the data set; on the page, click to compare its pictures, where they were kept", "text", heading="image"),
+    Column("image", "", "its name in the data set; click on it to compare its pictures, where they were kept", "text", heading="image"),
     Column("operator", "", "measurement operator A", "text", heading="operator"),
     Column("eps", EPS, f"ℓ2 norm of the attack over one whole image, {PIXELS}", heading="ε"),
     Column("sigma", GREY, "standard deviation of the smoothing noise, 8-bit grey levels; –: without smoothing",

@@ -38,6 +38,8 @@ def test_the_docs_have_every_column() -> None:
 
 
 def test_no_file_is_a_clear_error() -> None:
-    done = subprocess.run([sys.executable, "-m", "invsmooth.records.dictionary", "nowhere"], capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "invsmooth.records.dictionary", "nowhere"], capture_output=True, text=True
+    )
     assert done.returncode == 1
     assert "give a file of rows" in done.stderr
