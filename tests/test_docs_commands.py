@@ -20,8 +20,8 @@ SKIPPED = ("--help", "--cfg", "--config-dir", "launcher=ray")
 
 def blocks(page: Path) -> str:
     """The page's code blocks for a shell, one command a line."""
-    found = re.findall(r"^```(?:bash|sh)?\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
-    return "\n".join(found).replace("\\\n", " ")
+    found = re.findall(r"^```(\w*)\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    return "\n".join(code for language, code in found if language in ("", "bash", "sh")).replace("\\\n", " ")
 
 
 def commands(page: Path) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -138,6 +138,10 @@ def take_operator(config: DictConfig, origin: Origin, given: Collection[str], ch
     free = [k for k in trained if k not in ("_target_", *OPEN["operator"].keys) and (defaults is None or k in defaults)]
     taken = [k for k in (*free, *reserved) if f"operator.{k}" not in given and (
         not same or defaults is None or node.get(k) == defaults.get(k, node.get(k)))]  # fmt: skip
+    if any(isinstance(trained[k], Mapping | list) for k in taken if k in free):
+        from invsmooth.operators.rebuild import check_nested
+
+        check_nested({k: trained[k] for k in taken if k in free}, list(config.trust), Path(origin.path))
     files = {k: v for k in free if names_file(v := trained[k])}
     for key, path in files.items():
         if key in taken and gone(path):

@@ -4,6 +4,7 @@ from invsmooth.estimators.adapters import Denoiser, as_estimator
 from invsmooth.estimators.bm3d import BM3D
 from invsmooth.estimators.checkpoint import load_checkpoint
 from invsmooth.estimators.crr import CRR
+from invsmooth.estimators.deepinv import DeepInvModel, to_deepinv
 from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.equilibrium import Equilibrium
 from invsmooth.estimators.frozen import Estimator, frozen
@@ -22,6 +23,7 @@ __all__ = [
     "DPDNN",
     "LMMSE",
     "TV",
+    "DeepInvModel",
     "Denoiser",
     "Equilibrium",
     "Estimator",
@@ -36,4 +38,5 @@ __all__ = [
     "as_estimator",
     "frozen",
     "load_checkpoint",
+    "to_deepinv",
 ]  # fmt: skip

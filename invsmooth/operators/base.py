@@ -57,12 +57,16 @@ class LinearOperator(nn.Module):
         """1/||A||², the longest step of a gradient descent on ||A x - y||²/2 that never overshoots; networks weigh A^T y and
         A^T (A x - y) with it. 1 where ||A|| is 1 to a percent, and where no bound of it is known."""
         if self._step is None:
-            try:
-                norm = self.norm()
-            except NoConstant:
-                norm = 1.0
+            norm = self.scale()
             self._step = 1.0 if abs(norm - 1) <= 0.01 or norm == 0 else norm**-2
         return self._step
+
+    def scale(self) -> float:
+        """About ||A||, for :meth:`step`, which proves nothing: its bound; 1 where none is known."""
+        try:
+            return self.norm()
+        except NoConstant:
+            return 1.0
 
     def sha256(self) -> str:
         """SHA-256 of class, ratio, buffers (BUFFER_DIGITS decimals) and the parameters in ``hashed``; of an operator
@@ -89,9 +93,14 @@ def step_of(operator: Operator) -> float:
 
 
 def as_operator(operator: Operator) -> LinearOperator:
-    """A :class:`LinearOperator` from any object with the methods A and A_adjoint. Raises: TypeError: it lacks one."""
+    """A :class:`LinearOperator` from any object with the methods A and A_adjoint. Raises: TypeError: it lacks one.
+    ValueError: a physics of deepinv that is not linear."""
     if isinstance(operator, LinearOperator):
         return operator
+    from invsmooth.operators.deepinv import DeepInv, is_physics  # which imports this module
+
+    if is_physics(operator):
+        return DeepInv(operator)
     if not isinstance(operator, Operator):
         raise TypeError(f"{type(operator).__name__} is no operator: it needs the methods A(x) and A_adjoint(y)")
     return Wrapped(operator)

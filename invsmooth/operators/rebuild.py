@@ -25,6 +25,21 @@ def operator_class(target: object, trust: Sequence[str], source: Path) -> type:
     return found
 
 
+def check_nested(parameters: object, trust: Sequence[str], source: Path) -> None:
+    """Raises: CheckpointError: a parameter of an operator names a class or function (``_target_``) of a module that is not
+    in ``trust``. Not even ours are for files: ``load_checkpoint`` is one."""
+    if isinstance(parameters, Mapping):
+        for key, value in parameters.items():
+            if key == "_target_":
+                _, defined = resolve_trusted(value, trust, source, "operator")
+                if not (covered(str(value), trust) and covered(defined, trust)):
+                    raise refused(source, f"names {value} within its operator, which is not taken from files")
+            check_nested(value, trust, source)
+    elif isinstance(parameters, list | tuple):
+        for value in parameters:
+            check_nested(value, trust, source)
+
+
 def rebuilt(kind: type, parameters: Mapping[str, Any], *, ratio: float) -> LinearOperator:
     """An operator of a class, with those of the parameters that it has. Raises what the class raises for them."""
     names = inspect.signature(kind).parameters

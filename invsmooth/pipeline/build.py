@@ -35,6 +35,7 @@ from invsmooth.estimators.weights import load_weights, state_in
 from invsmooth.evaluation.certificate_files import CertificateFiles
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import BlockGaussian, Identity, LinearOperator, as_operator
+from invsmooth.operators.deepinv import NotLinear
 from invsmooth.operators.measurement import Setting
 from invsmooth.operators.rebuild import our_operator
 from invsmooth.pipeline.premises import check_estimator
@@ -51,10 +52,10 @@ def plain(cfg: DictConfig) -> dict[str, Any]:
 
 
 def build_operator(node: DictConfig, ratio: float) -> LinearOperator:
-    """Raises: ConfigError: it cannot be built, or has no methods A and A_adjoint."""
+    """Raises: ConfigError: it cannot be built, has no methods A and A_adjoint, or is no linear physics of deepinv."""
     try:
         return as_operator(parts.build("operator", node, OPEN["operator"].keys, ratio=ratio))
-    except TypeError as error:
+    except (TypeError, NotLinear) as error:
         raise ConfigError(f"operator._target_={node._target_}: {error}") from error
 
 

@@ -26,7 +26,7 @@ from invsmooth.evaluation.result_cache import ResultCache, of_estimator
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.measurement import Setting
-from invsmooth.pipeline.build import plain
+from invsmooth.pipeline.build import plain, targets
 from invsmooth.records.rows import Declared
 from invsmooth.training import ReconstructionModule
 
@@ -35,8 +35,8 @@ def part_key(group: str, node: DictConfig) -> dict[str, Any]:
     """What determines a part: class, free parameters, content of files, code that is not ours."""
     free = parts.free_parameters(node, OPEN[group].keys)
     content = {k: file_key(v) if isinstance(v, str) and Path(v).is_file() else v for k, v in free.items()}
-    module = str(node._target_).rpartition(".")[0]
-    return {"class": node._target_, "parameters": content, "code": code_of([module]), "name": node.name}
+    modules = [target.rpartition(".")[0] for target in (str(node._target_), *targets(free))]
+    return {"class": node._target_, "parameters": content, "code": code_of(modules), "name": node.name}
 
 
 def training_key(cfg: DictConfig, module: ReconstructionModule, data: ImageDataModule) -> str:

@@ -433,7 +433,7 @@ def test_every_key_has_a_schema() -> None:
 def test_every_free_parameter_of_ours_is_a_key_of_its_option(group: str) -> None:
     """So that it can be typed without a plus. Its value there is the class's own default, but for the presets."""
     presets = {"n_iter", "step_size", "schedule", "eps", "sigma", "n_samples", "threshold", "t_step", "history", "init",
-               "antithetic"}  # fmt: skip
+               "antithetic", "physics"}  # fmt: skip
     for option, target in packaged(OPEN[group].folder).items():
         kind = load_class(target, group)
         names = set(parameter_names(kind, OPEN[group].provided))

@@ -24,7 +24,8 @@ from tests.config.test_config import ALGORITHMS, config
 TASKS = ("cs", "denoise")
 SMALL_BATCHES = {"ord": 1000, "jcb": 1000, "adv": 500, "smt_adv": 500, "smt_grad": 200}
 """The table of docs/algorithms.md."""
-OF_OTHER_OPERATORS = dict.fromkeys(("mask", "kernel", "width", "angle", "padding", "antialias", "center", "side"))
+OF_OTHER_OPERATORS = dict.fromkeys(("mask", "kernel", "width", "angle", "padding", "antialias", "center", "side", "physics",
+                                     "bound"))  # fmt: skip
 PAPER: dict[str, Any] = {
     "cs": {
         "task": {"name": "cs", "patch_size": 33, "n_patches": 10000, "batch_size": 64, "epochs": 100,

@@ -11,6 +11,7 @@ from invsmooth.config.parts import load_class, packaged
 from invsmooth.operators import (
     BlockGaussian,
     Blur,
+    DeepInv,
     Dense,
     Fourier,
     Identity,
@@ -29,7 +30,10 @@ OPERATORS = [
     Blur(width=0.6), Blur("uniform", 3, padding="zeros"), Blur("motion", 5, 30), Inpainting(0.4), Fourier(0.3),
     SuperResolution(0.25, "area"), SuperResolution(), SuperResolution(1 / 16),
 ]  # fmt: skip
-OF_ONE_SIZE = [(Dense(0.5, 7), (7, 7)), (Dense(1.5, 5), (5, 5)), (Inpainting(0.5, mask=np.eye(2)), (2, 2))]
+OF_ONE_SIZE = [
+    (Dense(0.5, 7), (7, 7)), (Dense(1.5, 5), (5, 5)), (Inpainting(0.5, mask=np.eye(2)), (2, 2)),
+    (DeepInv({"_target_": "invsmooth.operators.Dense", "ratio": 1.5, "side": 5}), (5, 5)),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize("operator", OPERATORS, ids=lambda o: f"{type(o).__name__}-{o.ratio}")

@@ -22,7 +22,7 @@ from invsmooth.estimators.checkpoint import from_description, load_checkpoint
 from invsmooth.estimators.frozen import frozen, state_sha256
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.block_gaussian import measurements_per_block
-from invsmooth.operators.rebuild import operator_class, our_operator, rebuilt
+from invsmooth.operators.rebuild import check_nested, operator_class, our_operator, rebuilt
 from invsmooth.records.certificate_files.arithmetic import differences, settings_of
 from invsmooth.records.certificate_files.checks import message, name_of
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
@@ -119,6 +119,7 @@ def rebuild_operator(record: Record, path: Path = Path(), trust: Sequence[str] =
     settings = {k: v for k, v in record["operator"].items() if k != "sha256"}
     try:
         outside = "_target_" in settings
+        check_nested(settings.get("parameters"), trust, path)
         kind = operator_class(settings["_target_"], trust, path) if outside else recorded_class(settings)
         operator = rebuilt(kind, settings["parameters"] if outside else settings, ratio=settings["ratio"])
     except CertificateFileError:
