@@ -22,6 +22,7 @@ RUN_ELSEWHERE = {
     "use.md": "tests/test_readme.py, too",
     "lipschitz.md": "tests/test_docs_lipschitz.py runs it, and checks the constant",
     "extending.md": "tests/outside runs a training with these files; its test_page.py compares them",
+    "columns.md": "needs the rows of a run: tests/records/test_dictionary.py reads their metadata so",
     "report.md": "needs a report: test_report.py beside this file makes one",
 }
 OUTPUT_OF_COMMANDS = {"sweeps.md": "of sweeps that take minutes and end as the text says"}

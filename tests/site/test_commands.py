@@ -76,6 +76,8 @@ def test_command_is_understood(page: str, line: str, monkeypatch: pytest.MonkeyP
         assert re.search(rf"^{words[1]}:.*##", MAKEFILE, re.MULTILINE), f"no target {words[1]}"
         for setting in words[2:]:
             assert re.search(rf"\b{setting.split('=')[0]}\b", MAKEFILE), setting
+    elif program == "sh":
+        assert (ROOT / arguments[0]).is_file()
     elif program == "pip":
         installed(arguments)
     else:
@@ -96,9 +98,11 @@ def python(arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def ours(module: str, arguments: list[str], line: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One of the six commands."""
+    """One of the six commands, or a module that is run."""
     name = module.removeprefix("invsmooth.")
-    if name == "verify":
+    if name == "records.dictionary":
+        assert [Path(argument).name for argument in arguments] == ["results.parquet"]
+    elif name == "verify":
         verify.parse(arguments)
     elif name == "data":
         monkeypatch.setattr(sys, "argv", ["data", *arguments])
