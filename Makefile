@@ -57,7 +57,7 @@ $(DEEPINV_STAMP): pyproject.toml constraints.txt constraints-deepinv.txt
 	@touch $(DEEPINV_STAMP)
 
 docs: $(DOCS_STAMP) ## the documentation as pages, in site/; warnings are errors (.venv-docs; ten seconds)
-	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 .venv-docs/bin/mkdocs build --strict
 	@echo site/index.html
 
 $(DOCS_STAMP): constraints-docs.txt
