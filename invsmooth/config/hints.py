@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
-from invsmooth.core.parameters import NotNegative
+from invsmooth.core.parameters import LARGEST_RATIO, NotNegative
 from invsmooth.records.origin import A_NAME, is_name
 
 
@@ -55,11 +55,11 @@ def one_of(*names: str) -> Any:
 
 RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), no two equal"
 GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), no two equal"
-RATIOS = "numbers in (0, 1], no two equal; write 0.5 for 50 %"
+RATIOS = f"numbers in (0, {LARGEST_RATIO:g}], no two equal; write 0.5 for 50 %"
 Name = Annotated[str, AfterValidator(named), Field(description=A_NAME)]
 Radii = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct), Field(description=RADII)]
 GreyLevels = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct), Field(description=GREY)]
-Ratio = Annotated[float, Field(gt=0, le=1)]
+Ratio = Annotated[float, Field(gt=0, le=LARGEST_RATIO)]
 Ratios = Annotated[Ratio | list[Ratio], AfterValidator(distinct), Field(description=RATIOS)]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
 File = Annotated[Any, AfterValidator(existing)]

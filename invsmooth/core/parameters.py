@@ -12,6 +12,9 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_typ
 from pydantic import Field, TypeAdapter, ValidationError
 from pydantic.errors import PydanticUserError
 
+LARGEST_RATIO = 10.0
+"""m/n that an operator may have; above it, 50 for 50 % say, it is a mistake."""
+
 Count = Annotated[int, Field(ge=1, description="a whole number >= 1")]
 Whole = Annotated[int, Field(ge=0, description="a whole number >= 0")]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number > 0")]

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from invsmooth.core.errors import CheckpointError
+from invsmooth.core.parameters import LARGEST_RATIO
 
 GROUPS = ("task", "algo")  # The config groups whose options are taken over
 A_NAME = "a name of 1 to 100 characters, none of them a slash"
@@ -137,7 +138,7 @@ def a_ratio(value: object) -> float:
         found = float(text(value, "operator.sha256"))
     except ValueError:
         found = math.nan
-    if not 0 < found <= 1:
+    if not 0 < found <= LARGEST_RATIO:
         raise wrong(value, "operator.sha256", "by ratio")
     return found
 
@@ -160,9 +161,9 @@ def value_of(key: str, value: object) -> Any:
     """A value of the operator's node."""
     what = f"operator.{key}"
     found: list[Any] = value if isinstance(value, list) else [value]
-    are_ratios = bool(found) and all(type(v) in (int, float) and 0 < v <= 1 for v in found)
+    are_ratios = bool(found) and all(type(v) in (int, float) and 0 < v <= LARGEST_RATIO for v in found)
     if key in ("ratio", "train_ratio") and not are_ratios:
-        raise wrong(value, what, "a ratio or a list of ratios in (0, 1]")
+        raise wrong(value, what, f"a ratio or a list of ratios in (0, {LARGEST_RATIO:g}]")
     return text(value, what) if isinstance(value, str) else plain(value, what)
 
 

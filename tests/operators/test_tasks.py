@@ -88,3 +88,22 @@ def test_step() -> None:
     assert step_of(SuperResolution(0.25, "area")) == pytest.approx(4.0)
     assert step_of(object()) == 1.0  # type: ignore[arg-type]
     assert step_of(Scaled(0.0)) == 1.0
+
+
+def test_more_measurements_than_pixels_from_the_command_line(tmp_path: Path) -> None:
+    """m = 2 n, ||A|| not 1: attacked, certified with a constant, verified."""
+    environment = os.environ | {"INVSMOOTH_ROOT": str(tmp_path), "OMP_NUM_THREADS": "1"}
+    given = ["task=cs", "operator=dense", "operator.side=16", "operator.ratio=2", "task.patch_size=16", "estimator=ridge",
+             "data.crop=16", "data.limit=1", "attack=pgd", "attack.n_iter=2", "attack.eps=[0,0.1]", "certify=all",
+             "certify.n_samples=60", "certify.sigma=25", "cache=null", "report=false"]  # fmt: skip
+    done = forked("evaluate", *given, f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path, env=environment, timeout=300)
+    assert done.returncode == 0, done.stderr
+    rows = pd.read_parquet(tmp_path / "run" / "results.parquet")
+    assert set(rows["ratio"]) == {2.0}
+    assert rows["bound"].notna().any()
+    assert rows.loc[rows["certifier"] == "lipschitz", "lipschitz"].notna().all()
+    verified = forked("verify", "--rerun", str(tmp_path / "run"), cwd=tmp_path, env=environment, timeout=300)
+    assert verified.returncode == 0, verified.stdout
+    refused = forked("evaluate", *given, "operator.ratio=50", cwd=tmp_path, env=environment, timeout=300)
+    assert refused.returncode == 2
+    assert "write 0.5 for 50 %" in refused.stderr

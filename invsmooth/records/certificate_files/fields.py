@@ -8,6 +8,7 @@ from typing import Any
 
 from invsmooth.certificates import fields as kinds
 from invsmooth.certificates.fields import ANYTHING, FLAG, NUMBER, OR_NULL, REAL, TEXT, WHOLE, Range
+from invsmooth.core.parameters import LARGEST_RATIO
 
 ARRAY = {"sha256": TEXT, "shape": [WHOLE]}
 OURS: dict[str, Any] = {"name": TEXT, "block": WHOLE, "seed": WHOLE, "matrix": TEXT + OR_NULL}
@@ -41,7 +42,7 @@ RANGES: dict[str, Range] = {
                     f"(channels, height, width) with at most {MOST_PIXELS} pixels"),
     "operator.name": (lambda v: v in OPERATORS, f"one of {', '.join(OPERATORS)}"),
     "estimator.precision": (lambda v: v == "bf16", "bf16"),
-    "operator.ratio": (lambda v: 0 < v <= 1, "in (0, 1]"), "operator.block": kinds.AT_LEAST_1,
+    "operator.ratio": (lambda v: 0 < v <= LARGEST_RATIO, f"in (0, {LARGEST_RATIO:g}]"), "operator.block": kinds.AT_LEAST_1,
     "certificates.quantile": kinds.BETWEEN, "radii.eps": kinds.AT_LEAST_0,
 }  # fmt: skip
 """What may stand in these fields; the others are compared with what has to follow."""
