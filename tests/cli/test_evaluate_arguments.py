@@ -260,7 +260,7 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
     "block list": (operator(block=["${oc.env:SECRET_X}"]), "its operator.block is"),
     "target env": (operator(_target_="${oc.env:SECRET_X}"), "its operator._target_ is"),
     "ratio": (operator(matrix="/m.npy", ratio="0.3"), "its operator.ratio is '0.3'"),
-    "train_ratio": (operator(matrix="/m.npy", train_ratio=[0.3, 5]), "its operator.train_ratio is [0.3, 5]"),
+    "train_ratio": (operator(matrix="/m.npy", train_ratio=[0.3, 50]), "its operator.train_ratio is [0.3, 50]"),
     "hashes": (operator(sha256=["a"]), "its operator.sha256 is ['a']"),
     "hash ratio": (operator(sha256={"x": "a"}), "its operator.sha256 is 'x', not by ratio"),
     "name path": ({"names": {"task": "../../elsewhere"}}, "give one: task.name=NAME"),
