@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 import hydra
@@ -12,6 +10,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from invsmooth.config import checkpoint_defaults, cli, schema
+from invsmooth.config.refused import leaving_nothing
 from invsmooth.core.devices import in_sweep
 from invsmooth.core.errors import CertificateViolation
 from invsmooth.sweeps import report_at_end as sweep
@@ -22,28 +21,15 @@ schema.register()
 def task(cfg: DictConfig) -> None:
     from invsmooth.pipeline.audit import audit
 
+    cli.prepare_process()
     folder = Path(HydraConfig.get().runtime.output_dir)
-    try:
+    with leaving_nothing(folder):
         checkpoint_defaults.raise_refused()
-        cli.prepare_process()
         refuted = audit(cfg, folder)
-    except cli.USER_ERRORS:
-        if not in_sweep() and not (folder / "run.json").is_file():
-            remove_empty(folder)
-        raise
     if refuted and in_sweep():  # the other jobs go on
         raise CertificateViolation("\n".join(refuted))
     if refuted:
         sys.exit(1)
-
-
-def remove_empty(folder: Path) -> None:
-    """Remove a run folder that has nothing but what Hydra wrote."""
-    shutil.rmtree(folder / ".hydra", ignore_errors=True)
-    (folder / f"{HydraConfig.get().job.name}.log").unlink(missing_ok=True)
-    with suppress(OSError):
-        folder.rmdir()
-        folder.parent.rmdir()
 
 
 # Not as a decorator: a worker process finds the task by its name, and on import registers the schema (above).

@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from invsmooth.config import checkpoint_defaults, cli, schema
+from invsmooth.config.refused import leaving_nothing
 from invsmooth.sweeps import report_at_end as sweep
 
 schema.register()
@@ -17,9 +18,11 @@ schema.register()
 def task(cfg: DictConfig) -> None:
     from invsmooth.pipeline.run import evaluate_checkpoint
 
-    checkpoint_defaults.raise_refused()
     cli.prepare_process()
-    evaluate_checkpoint(cfg, Path(HydraConfig.get().runtime.output_dir))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with leaving_nothing(folder):
+        checkpoint_defaults.raise_refused()
+        evaluate_checkpoint(cfg, folder)
 
 
 # Not as a decorator: a worker process finds the task by its name, and on import registers the schema (above).

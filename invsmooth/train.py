@@ -9,6 +9,7 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
 from invsmooth.config import cli, schema
+from invsmooth.config.refused import leaving_nothing
 from invsmooth.sweeps import report_at_end as sweep
 
 schema.register()
@@ -18,7 +19,9 @@ def task(cfg: DictConfig) -> None:
     from invsmooth.pipeline.run import train_and_evaluate
 
     cli.prepare_process()
-    train_and_evaluate(cfg, Path(HydraConfig.get().runtime.output_dir))
+    folder = Path(HydraConfig.get().runtime.output_dir)
+    with leaving_nothing(folder):
+        train_and_evaluate(cfg, folder)
 
 
 # Not as a decorator: a worker process finds the task by its name, and on import registers the schema (above).

@@ -16,6 +16,8 @@ def certifier_classes(node: DictConfig) -> list[Any]:
     Raises: ConfigError: an unknown name, or a class that cannot be imported."""
     if node.certifiers is None:
         return [load_class(node.get("_target_"), "certify")]
+    if not as_list(node.certifiers):
+        raise ConfigError(f"certify.certifiers=[] is not allowed; allowed: null, one or a list of {', '.join(packaged('certify'))}")
     return [certifier_class(str(name), node.get("_target_")) for name in as_list(node.certifiers)]
 
 

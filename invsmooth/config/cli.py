@@ -68,7 +68,9 @@ def mistake(error: BaseException) -> BaseException | None:
     """The error to show, if the user can mend it; else None."""
     if isinstance(error, USER_ERRORS):
         return error
-    full_or_read_only = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+    if from_hydra(error):
+        return ConfigError(f"the command line cannot be read: {error}")
+    full_or_read_only = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR)
     if not isinstance(error, OSError) or error.errno not in full_or_read_only:
         return None
     where = f" ({error.filename})" if error.filename else ""
@@ -76,6 +78,15 @@ def mistake(error: BaseException) -> BaseException | None:
         f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
         "to a folder that can be written. Finished results are cached: the same command goes on from there"
     )
+
+
+def from_hydra(error: BaseException) -> bool:
+    """Whether Hydra or OmegaConf stumbled over the command line: no code of ours was between them and the error."""
+    names = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
+    inner = [name for name in names if name not in (__name__, "__main__") and not name.startswith("hydra.main")]
+    composing = any(name.startswith("hydra._internal.defaults_list") or "override_parser" in name or
+                    name.startswith("hydra._internal.config_loader") for name in inner)  # fmt: skip
+    return composing and isinstance(error, ValueError | TypeError | AttributeError | RecursionError | KeyError)
 
 
 def prepare_process() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +10,17 @@ from pydantic import AfterValidator, Field
 
 from invsmooth.core.parameters import LARGEST_RATIO, NotNegative
 from invsmooth.records.origin import A_NAME, is_name
+
+
+MOST_WORKERS = max(64, 2 * (os.cpu_count() or 1))
+"""Processes that read images: each takes some 300 MB."""
+MOST_THREADS = max(64, os.cpu_count() or 1)
+"""With many more threads than CPUs torch takes minutes for a batch; with 99999 it dies."""
+MOST_DEVICES = 64
+"""Of one machine."""
+PRECISIONS = ("32-true", "bf16-mixed", "16-mixed", "32", "bf16", "16")
+"""Of a training. With any other the weights, or what they get, are no float32, and tests and certificates are."""
+STRATEGIES = ("auto", "single_device", "ddp", "ddp_spawn", "ddp_fork", "ddp_find_unused_parameters_true")
 
 
 def distinct(value: Any) -> Any:
@@ -48,25 +60,57 @@ def modules(value: list[str]) -> list[str]:
     return value
 
 
+def devices(value: Any) -> Any:
+    """A number, in digits or as a number, or a list of the numbers of GPUs; checked against the machine elsewhere."""
+    if isinstance(value, list):
+        assert all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < MOST_DEVICES for v in value)
+        assert value and len(set(value)) == len(value)
+    elif value != "auto":
+        assert not isinstance(value, bool) and isinstance(value, int | str) and len(str(value)) < 5
+        assert int(value) == -1 or 1 <= int(value) <= MOST_DEVICES
+    return value
+
+
 def one_of(*names: str) -> Any:
     """In place of ``Literal``, which OmegaConf does not know."""
     return Field(pattern=rf"^({'|'.join(names)})$", description=", ".join(names))
 
 
-RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), no two equal"
-GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), no two equal"
+LARGEST_RADIUS = 1e6
+"""l2 norm: that of an image of 10^12 white pixels."""
+LARGEST_GREY = 1e6
+"""Standard deviation in grey levels: 4000 times the range of an image."""
+RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), <= 1e6, no two equal"
+GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), <= 1e6, no two equal"
 RATIOS = f"numbers in (0, {LARGEST_RATIO:g}], no two equal; write 0.5 for 50 %"
 Name = Annotated[str, AfterValidator(named), Field(description=A_NAME)]
-Radii = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct), Field(description=RADII)]
-GreyLevels = Annotated[NotNegative | list[NotNegative], AfterValidator(distinct), Field(description=GREY)]
+Radius = Annotated[NotNegative, Field(le=LARGEST_RADIUS)]
+Radii = Annotated[Radius | list[Radius], AfterValidator(distinct), Field(description=RADII)]
+GreyLevel = Annotated[
+    float, Field(ge=0, le=LARGEST_GREY, allow_inf_nan=False, description="a number >= 0 (grey levels), <= 1e6")
+]
+GreyLevels = Annotated[GreyLevel | list[GreyLevel], AfterValidator(distinct), Field(description=GREY)]
 Ratio = Annotated[float, Field(gt=0, le=LARGEST_RATIO)]
 Ratios = Annotated[Ratio | list[Ratio], AfterValidator(distinct), Field(description=RATIOS)]
 Fraction = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
 File = Annotated[Any, AfterValidator(existing)]
 Images = Annotated[str, AfterValidator(images_at), Field(description="a folder or zip archive of images")]
-Confidence = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1); write 0.99 for 99 %")]
+# Shared out over images and radii it still differs from 0 and 1.
+Confidence = Annotated[
+    float, Field(ge=1e-6, le=1 - 1e-9, description="a number in (0, 1), 1e-6 to 1 - 1e-9; write 0.99 for 99 %")
+]
+Seed = Annotated[int, Field(ge=0, le=2**32 - 1, description="a whole number >= 0 and < 2^32")]
+AnySeed = Annotated[int, Field(ge=-(2**63), lt=2**63, description="a whole number of 64 bits")]
+Workers = Annotated[int, Field(ge=0, le=MOST_WORKERS, description=f"a whole number >= 0 and <= {MOST_WORKERS}")]
+Threads = Annotated[int, Field(ge=1, le=MOST_THREADS, description=f"a whole number >= 1 and <= {MOST_THREADS}")]
+Rate = Annotated[float, Field(gt=0, le=1e3, allow_inf_nan=False, description="a number > 0 and <= 1000")]
+Devices = Annotated[
+    Any,
+    AfterValidator(devices),
+    Field(description="how many (a whole number >= 1), -1 or auto (all), or a list of GPUs: [0,2]"),
+]
 Channels = Annotated[int, AfterValidator(grey_or_colour), Field(description="1 (grey) or 3 (red, green, blue)")]
-Seconds = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a number > 0 (seconds)")]
+Seconds = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False, description="a number > 0 (seconds), <= 1e6")]
 Tags = Annotated[
     list[Annotated[str, Field(min_length=1, max_length=64)]], Field(description="texts of 1 to 64 characters")
 ]

@@ -146,11 +146,18 @@ def converted(value: Any, hint: Any) -> Any:
     if has_target(value):
         return value
     try:
-        adapter = TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
+        adapter = adapter_of(hint)
     except PydanticUserError:  # a hint that pydantic cannot check
         return value
+    except TypeError:  # a hint that has no hash
+        adapter = adapter_of.__wrapped__(hint)
     # The rules of JSON: strict about kinds of value, yet a list can be a tuple, and a text an enum.
     return adapter.validate_json(json.dumps(value, default=str), strict=True)
+
+
+@functools.cache
+def adapter_of(hint: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(hint, config=ConfigDict(arbitrary_types_allowed=True, allow_inf_nan=False))
 
 
 def has_target(value: Any) -> bool:

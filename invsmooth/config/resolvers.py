@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
+
 from omegaconf import OmegaConf
 
 from invsmooth.config.job_folder import job_label, token
 from invsmooth.config.scale import by_algo, by_scale
 from invsmooth.core.devices import accelerator, gpu_count
+
+
+def root() -> str:
+    """Where ``outputs`` is: INVSMOOTH_ROOT, or the current folder if it is not set, or empty."""
+    return os.environ.get("INVSMOOTH_ROOT") or "."
 
 
 def register() -> None:
@@ -15,6 +22,7 @@ def register() -> None:
     # Cached like Hydra's now: one value for a whole sweep, which its jobs take with them to other processes.
     OmegaConf.register_new_resolver("token", token, use_cache=True, replace=True)
     OmegaConf.register_new_resolver("job_label", job_label, replace=True)
+    OmegaConf.register_new_resolver("root", root, replace=True)
     OmegaConf.register_new_resolver("gpu_count", gpu_count, replace=True)
     OmegaConf.register_new_resolver("accelerator", accelerator, replace=True)
     OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)

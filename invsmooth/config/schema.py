@@ -25,7 +25,7 @@ class Task:
     n_patches: Count = MISSING  # of an epoch
     batch_size: Count = MISSING
     epochs: Count = MISSING
-    learning_rate: Positive = MISSING
+    learning_rate: hints.Rate = MISSING
     schedule: Annotated[str, hints.one_of("constant", "halve", "cosine")] = "constant"
     halve_every: Count = 3  # epochs; with schedule=halve
     # The attack of adversarial training: radius and step on images of eps_size × eps_size. algo.eps and algo.step_size are
@@ -44,8 +44,8 @@ class OperatorKeys:
     ratio: hints.Ratios = 1.0  # m/n, evaluated
     sigma_b: hints.GreyLevels = 0.0  # evaluated
     train_ratio: hints.Ratios = 1.0  # one is drawn for each training batch
-    train_sigma_b: NotNegative = 0.0  # grey levels
-    noise_seed: int = 0  # of the noise b of validation and test: the same b for every algorithm and run
+    train_sigma_b: hints.GreyLevel = 0.0  # grey levels
+    noise_seed: hints.AnySeed = 0  # of the noise b of validation and test: the same b for every algorithm and run
 
 
 @dataclass
@@ -77,7 +77,7 @@ class DataKeys:
     val_crop: Count | None = CROP  # the same for validation
     augment: bool = True
     holdout: hints.Fraction = 0.2  # of the images; kept from training where there are no others to validate on
-    num_workers: Whole = 0
+    num_workers: hints.Workers = 0
     # Test images that are drawn to calibrate the floor of the PSNR instead of being tested on (with certify=lipschitz).
     calibration: Whole = 0
 
@@ -150,13 +150,13 @@ class CertificateConfig:
 @dataclass
 class TrainerConfig:
     accelerator: Annotated[str, hints.one_of("cpu", "gpu", "auto")] = MISSING
-    devices: Any = 1
-    strategy: str = "auto"
-    precision: str = "32-true"
+    devices: hints.Devices = 1
+    strategy: Annotated[str, hints.one_of(*hints.STRATEGIES)] = "auto"
+    precision: Annotated[str, hints.one_of(*hints.PRECISIONS)] = "32-true"  # of the training alone
     max_epochs: Count = MISSING
     max_steps: Count | None = None  # batches
     gradient_clip_val: Positive | None = None
-    num_threads: Count | None = None  # CPU threads; null: torch's choice
+    num_threads: hints.Threads | None = None  # CPU threads; null: torch's choice
     compile: bool = False  # torch.compile the estimator for training
     channels_last: bool | None = None  # memory format in training; null: where it is faster
     ema_decay: hints.Fraction | None = None  # e.g. 0.999: evaluate an exponential moving average of the weights
@@ -213,10 +213,10 @@ class Run:
     certificate: CertificateConfig = field(default_factory=CertificateConfig)
     trainer: TrainerConfig = MISSING
     logger: Logger = MISSING
-    seed: int = 0
+    seed: hints.Seed = 0
     report: bool = True  # tables and figures at the end of the run
     # What is computed is stored here and not computed again; null: no.
-    cache: hints.Folder | None = "${oc.env:INVSMOOTH_ROOT,.}/outputs/cache"
+    cache: hints.Folder | None = "${root:}/outputs/cache"
     # plan: only say what there is to do, what is done and how long the rest would take.
     sweep: Annotated[str, hints.one_of("run", "plan")] = "run"
     resume: hints.File = None  # train: a checkpoint to go on from
@@ -250,7 +250,7 @@ class Audit:
     data: Annotated[dict[str, Any], OPEN["data"]] = field(default_factory=OPEN["data"].node)
     trainer: TrainerConfig = MISSING
     audit: AuditKeys = field(default_factory=AuditKeys)
-    seed: int = 0
+    seed: hints.Seed = 0
     report: bool = True  # table and figure at the end
     ckpt: hints.File = None  # the network to audit; null: the estimator as it is built
     ckpt_prefix: str | None = None  # use the weights in ckpt whose name starts so, without it; null: all

@@ -11,10 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth.certificates.floor import fewest
 from invsmooth.config import parts, scale
 from invsmooth.config.certifiers import build_certifiers, certifier_classes
+from invsmooth.config.machine import machine_conflicts
 from invsmooth.config.open_node import Open
 from invsmooth.config.renamed import renamed
 from invsmooth.config.schema import OPEN, Run
-from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, in_sweep, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.parameters import hints_of
 from invsmooth.data.splits import HOLDOUT
@@ -32,15 +32,18 @@ def validate(cfg: DictConfig) -> None:
 
 def validate_nodes(cfg: DictConfig, schema: type) -> None:
     """Check every key. Raises: ConfigError: with every mistake that was found."""
+    errors = [*node_errors(cfg, schema)]
+    if not all(isinstance(cfg.get(key), DictConfig) for key in ("operator", "data", "trainer", "algo")):
+        raise ConfigError("\n".join(errors))
     found = [
-        *node_errors(cfg, schema),
+        *errors,
         *operator_conflicts(cfg.operator),
         *data_conflicts(cfg.data),
         *calibration_conflicts(cfg),
-        *trainer_conflicts(cfg),
         *scale.conflicts(cfg),
     ]
-    if errors := list(dict.fromkeys(found)):
+    # What this machine has is asked only if the values are of the right kind.
+    if errors := list(dict.fromkeys(found or machine_conflicts(cfg))):
         raise ConfigError("\n".join(errors))
 
 
@@ -59,6 +62,10 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
         name, value = f"{prefix}{key}", node._get_node(key)
         marks = get_args(hint)[1:] if get_origin(hint) is Annotated else ()
         if group := next((mark for mark in marks if isinstance(mark, Open)), None):
+            if not isinstance(node[key], DictConfig):
+                options = ", ".join(parts.options(group.folder))
+                yield f"{name}={parts.shown(node[key])} is not allowed; choose an option, {group.folder}=OPTION: {options}"
+                continue
             yield from part_errors(name, node[key], group)
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
@@ -116,6 +123,8 @@ def operator_conflicts(operator: DictConfig) -> Iterator[str]:
 def data_conflicts(data: DictConfig) -> Iterator[str]:
     """A set says which splits it has images for (``splits``)."""
     sets = parts.packaged("data/test")
+    if not isinstance(data.val, str) or not isinstance(data.get("test"), DictConfig):  # said before
+        return
     named = sets.get(data.val, data.val if "." in data.val else None)
     if named is None and data.val != HOLDOUT:
         yield f"data.val={data.val} is not allowed; allowed: {', '.join((HOLDOUT, *sets))}, or the dotted path of a class"
@@ -140,18 +149,3 @@ def calibration_conflicts(cfg: DictConfig) -> Iterator[str]:
     if n < (least := fewest(1 - confidence)):
         yield f"data.calibration={n} is too few for certify.floor_confidence={confidence:g}: give 0, or at least {least}"
 
-
-def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:
-    import torch
-
-    trainer = cfg.trainer
-    if trainer.accelerator == "gpu" and not torch.cuda.is_available():
-        yield "trainer.accelerator=gpu: torch sees no GPU on this machine; use trainer=cpu"
-    if in_sweep() and starts_processes(trainer.strategy, trainer.devices):
-        yield NO_DISTRIBUTED_JOBS
-    try:
-        why = trainer.compile and getattr(parts.load_class(cfg.algo.get("_target_"), "algo"), "why_not_compiled", "")
-    except ConfigError:
-        return
-    if why:
-        yield f"trainer.compile=true is not allowed with algo={cfg.algo.name}: {why}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 
@@ -30,3 +30,29 @@ def write_bytes(path: Path, content: bytes) -> None:
 def write_text(path: Path, text: str) -> None:
     """``text`` and a final line end, in UTF-8."""
     write_bytes(path, (text + "\n").encode())
+
+
+def missing_folders(folder: Path) -> list[Path]:
+    """``folder`` and those above it that do not exist, the innermost first."""
+    found = []
+    for one in (folder.absolute(), *folder.absolute().parents):
+        if os.path.lexists(one):
+            break
+        found.append(one)
+    return found
+
+
+def try_to_write(folder: Path) -> None:
+    """Make ``folder`` and write a file in it; remove both. Raises: OSError: it cannot be."""
+    made = missing_folders(folder)
+    file = folder / f".try.{os.getpid()}.{secrets.token_hex(4)}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            file.write_bytes(b"0" * 4096)
+        finally:
+            file.unlink(missing_ok=True)
+    finally:
+        with suppress(OSError):  # not empty: another process writes there
+            for one in made:
+                one.rmdir()

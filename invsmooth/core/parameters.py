@@ -15,10 +15,15 @@ from pydantic.errors import PydanticUserError
 LARGEST_RATIO = 10.0
 """m/n that an operator may have; above it, 50 for 50 % say, it is a mistake."""
 
-Count = Annotated[int, Field(ge=1, description="a whole number >= 1")]
-Whole = Annotated[int, Field(ge=0, description="a whole number >= 0")]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False, description="a finite number > 0")]
-NotNegative = Annotated[float, Field(ge=0, allow_inf_nan=False, description="a finite number >= 0")]
+MOST = 10**9
+"""Of anything that is counted: more cannot be computed or kept, and sizes of that many have no overflow in 64 bits."""
+LARGEST = 1e15
+"""Of a number: its square is finite in float32."""
+
+Count = Annotated[int, Field(ge=1, le=MOST, description="a whole number >= 1 and <= 10^9")]
+Whole = Annotated[int, Field(ge=0, le=MOST, description="a whole number >= 0 and <= 10^9")]
+Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False, description="a finite number > 0, <= 1e15")]
+NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False, description="a finite number >= 0, <= 1e15")]
 Probability = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
 
 

@@ -50,6 +50,12 @@ def sizes_of(data: ImageDataModule) -> dict[tuple[int, int], str]:
     return sizes
 
 
+def check_patches(data: ImageDataModule) -> None:
+    """Raises: DataError: training images are smaller than a patch; the message names them."""
+    if "train" in data.images:
+        data.patch_batches()
+
+
 def check_sizes(operators: Iterable[LinearOperator], data: ImageDataModule) -> None:
     """Measure an empty image of the sizes (at most ``MOST_SIZES``) that training, validation and test have.
 

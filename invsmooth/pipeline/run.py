@@ -168,6 +168,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     data = build.build_data(cfg, len(settings), trains)
     for stage in ("fit", "test") if trains else ("test",):
         data.setup(stage)
+    premises.check_patches(data)
     premises.check_sizes([s.operator for s in settings], data)
     premises.check_answers(estimator, settings[0].operator, data)
     module = build.build_module(cfg, estimator) if trains else None

@@ -16,6 +16,7 @@ from omegaconf import DictConfig
 
 from invsmooth.config import cli, scale
 from invsmooth.config.hydra_files import redact_folder, redact_hydra_files, redact_yaml
+from invsmooth.config.refused import BEGINNING
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.redact import redact
@@ -33,6 +34,12 @@ class ReportAtSweepEnd(Callback):
     Hydra turns an Exception of a callback into a warning; only SystemExit stops the program."""
 
     running: ClassVar[DictConfig | None] = None  # of the multirun that this process has begun and not concluded
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
+        try:
+            BEGINNING.note(Path(config.hydra.run.dir))
+        except ConfigError as error:
+            sys.exit(cli.fail(error))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         launchers.register()  # Hydra looks for the launcher next

@@ -1,0 +1,73 @@
+"""A run that is refused before any work leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+
+from invsmooth.config import cli
+from invsmooth.core.devices import in_sweep
+from invsmooth.core.errors import ConfigError
+from invsmooth.core.files import missing_folders, try_to_write
+
+STARTED = "run.json"  # is written when the checks are over and the work begins
+
+
+class Beginning:
+    """What was there before Hydra made the run folder.
+
+    Attributes:
+        made: folders that are made for this run, the innermost first.
+        held: names in the run folder, if it was there."""
+
+    def __init__(self) -> None:
+        self.made: list[Path] = []
+        self.held: set[str] = set()
+
+    def note(self, folder: Path) -> None:
+        """Raises: ConfigError: nothing can be written there."""
+        self.made = missing_folders(folder)
+        self.held = set(os.listdir(folder)) if folder.is_dir() else set()
+        try:
+            try_to_write(folder)
+        except OSError as error:
+            raise ConfigError(f"hydra.run.dir={folder} cannot be written: {error.strerror}; give another folder") from error
+
+    def undo(self, folder: Path) -> None:
+        """Remove what Hydra wrote, if the work has not begun. What was there before stays."""
+        if (folder / STARTED).exists():
+            return
+        hydra = HydraConfig.get()
+        for name in {str(hydra.output_subdir), f"{hydra.job.name}.log"} - self.held:
+            shutil.rmtree(folder / name, ignore_errors=True)
+            with suppress(OSError):
+                (folder / name).unlink(missing_ok=True)
+        with suppress(OSError):  # not empty
+            for made in self.made:
+                made.rmdir()
+
+
+BEGINNING = Beginning()
+
+
+@contextmanager
+def leaving_nothing(folder: Path) -> Iterator[None]:
+    """A mistake of the user that the block finds ends a single command here: with its message alone, exit code 2, and
+    without the run folder unless the work had begun. (A sweep reports on the errors of its jobs.)"""
+    try:
+        yield
+    except Exception as error:
+        known = cli.mistake(error)
+        if known is None or in_sweep():
+            raise
+        code = cli.fail(known)
+        with suppress(OSError):
+            BEGINNING.undo(folder)
+        # Hydra prints its overrides for an Exception.
+        sys.exit(code)

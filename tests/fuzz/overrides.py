@@ -1,0 +1,151 @@
+"""Random values for every key of the config, and whether a run that has them is refused with a message or can begin.
+
+``make fuzz`` draws 2,000; ``python -m tests.fuzz.overrides --seed 7 --count 500`` others."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import copy
+import random
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from typing import Any
+
+from hydra import compose, initialize_config_module
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from omegaconf import DictConfig, OmegaConf
+
+from invsmooth.config import cli, schema
+from invsmooth.config.schema import Audit
+from invsmooth.config.validate import validate, validate_nodes
+from invsmooth.core.units import to_unit_scale
+
+BASES: tuple[tuple[str, ...], ...] = (
+    ("train", "task=cs_small"),
+    ("train", "task=denoise_small", "algo=adv", "certify=radius", "attack=apgd"),
+    ("train", "task=inpainting", "algo=jcb", "certify=all", "attack=noise"),
+    ("train", "task=deblurring", "algo=smt_grad", "certify=center", "logger=wandb"),
+    ("train", "task=mri", "algo=smt_adv", "certify=mean", "data=train400", "logger=tensorboard"),
+    ("train", "task=super_resolution", "certify=error", "trainer=cpu", "data=folder", "data.root=/"),
+    ("train", "task=denoise_certified_small", "certify=lipschitz"),
+    ("train", "task=cs_certified_small", "certify=best", "scale=paper"),
+    ("evaluate", "estimator=ridge", "task=cs_small"),
+    ("evaluate", "estimator=tv", "operator=dense"),
+    ("evaluate", "estimator=wavelet", "operator=fourier"),
+    ("audit", "estimator=lipnet_small"),
+)
+"""Command and options; each key of them is drawn."""
+VALUES = (
+    "null", "''", "' '", "nan", "inf", "-inf", "1e400", "-1e400", "1e-400", "1e-300", "1e300", "0", "-0.0", "-1", "1", "2", "0.5",
+    "1.5", "1e3", "100000000000000000000", "-100000000000000000000", "9223372036854775808", "2147483648", "true", "false", "on",
+    "abc", "os.system", "torch.nn.Identity", "é", "日本語", "'\\t'", "'a\\x00b'", "'$(touch made)'", "'../../made'", "[]", "[1]",
+    "[1,1]", "[[1]]", "[null]", "[nan]", "[true]", "['a','']", "{}", "{a:1}", "[{a:1}]", "{_target_:os.system}",
+    "{_target_:builtins.print}", "'???'", "${bogus}", "${oc.env:NOT_SET}", "${oc.env:HOME}", "${hydra:runtime.cwd}", "${seed}",
+    "${task}", "${now:%Y}", "${oc.create:{a:1}}", "${bogus:1}", "/dev/null", "/etc/passwd", "/", ".", "1_000", "0x10", "1e", "--1",
+    "'" + "x" * 5000 + "'", "[" + ",".join(map(str, range(3000))) + "]", "[" * 40 + "]" * 40, "1" * 400, "0." + "0" * 400 + "1",
+)  # fmt: skip
+"""What somebody may write, or a script that fails."""
+
+
+def leaves(node: Any, prefix: str = "") -> Iterator[str]:
+    """All keys, those of groups, too."""
+    for key in node:
+        name = f"{prefix}{key}"
+        yield name
+        if isinstance(child := node._get_node(key), DictConfig) and not child._is_none() and not child._is_interpolation():
+            yield from leaves(child, f"{name}.")
+
+
+def mutated(key: str, value: str, draw: random.Random) -> str:
+    """Mostly a value for a key; now and then another form of an override, or a key that there is not."""
+    form = draw.random()
+    if form < 0.04:
+        return f"+{key}={value}"
+    if form < 0.08:
+        return f"++{key}x={value}"
+    if form < 0.11:
+        return f"~{key}"
+    if form < 0.13:
+        return f"+{key}.deeper={value}"
+    return f"{key}={value}"
+
+
+class Fuzz:
+    """The configs of :data:`BASES`, and overrides for them; the same for one seed, however many."""
+
+    def __init__(self, seed: int) -> None:
+        schema.register()
+        GlobalHydra.instance().clear()
+        with initialize_config_module("invsmooth.conf", version_base="1.3"):
+            self.bases = [(base, compose(base[0], list(base[1:]))) for base in BASES]
+        self.keys = [list(leaves(config)) for _, config in self.bases]
+        self.draw = random.Random(seed)
+
+    def case(self) -> tuple[int, list[str]]:
+        """The number of a base, and one to three overrides for it."""
+        number = self.draw.randrange(len(self.bases))
+        return number, [
+            self.override(number)
+            for _ in range(self.draw.choice((1, 1, 1, 2, 3)))
+        ]
+
+    def override(self, number: int) -> str:
+        key = self.draw.choice(self.keys[number])
+        value = self.draw.choice(VALUES)
+        if self.draw.random() < 0.3:  # near to what is there
+            with contextlib.suppress(Exception):
+                there = OmegaConf.select(self.bases[number][1], key)
+                value = str(there * self.draw.choice((-1, 0.5, 2, 10**6))) if isinstance(there, int | float) else str(there)
+        return mutated(key, value, self.draw)
+
+    def examine(self, number: int, overrides: list[str]) -> tuple[str, str]:
+        """"refused" or "allowed" and the message; "trace" and the stack trace for a mistake of ours."""
+        base, config = self.bases[number]
+        config = copy.deepcopy(config)
+        try:
+            ConfigLoaderImpl._apply_overrides_to_config(OverridesParser.create().parse_overrides(overrides), config)
+            check(base[0], config)
+        except Exception as error:
+            known = cli.mistake(error)
+            if known is None:
+                return "trace", traceback.format_exc()
+            said = cli.message(known)
+            return ("refused", said) if said.strip() else ("trace", f"no message: {error!r}")
+        return "allowed", ""
+
+
+def check(command: str, config: DictConfig) -> None:
+    """All that a run checks before it looks at images."""
+    from invsmooth.pipeline import build
+
+    validate_nodes(config, Audit) if command == "audit" else validate(config)
+    build.plain(config)
+    build.trainer_settings(config.trainer)
+    to_unit_scale(config.operator.train_sigma_b)
+    if command != "audit":
+        build.build_evaluation(config, 3)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--count", type=int, default=2000)
+    options = parser.parse_args()
+    fuzz, found, started = Fuzz(options.seed), dict.fromkeys(("refused", "allowed", "trace"), 0), time.monotonic()
+    for _ in range(options.count):
+        number, overrides = fuzz.case()
+        how, said = fuzz.examine(number, overrides)
+        found[how] += 1
+        if how == "trace":
+            print(f"TRACE {' '.join(BASES[number])} {[o[:200] for o in overrides]}\n{said[-1500:]}", file=sys.stderr)
+    print(f"{options.count} overrides, seed {options.seed}: {found}, {time.monotonic() - started:.0f} s")
+    return 1 if found["trace"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
