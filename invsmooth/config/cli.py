@@ -81,12 +81,11 @@ def mistake(error: BaseException) -> BaseException | None:
 
 
 def from_hydra(error: BaseException) -> bool:
-    """Whether Hydra or OmegaConf stumbled over the command line: no code of ours was between them and the error."""
+    """Whether Hydra or OmegaConf stumbled over the command line: neither reads anything once the work has begun."""
     names = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
-    inner = [name for name in names if name not in (__name__, "__main__") and not name.startswith("hydra.main")]
-    composing = any(name.startswith("hydra._internal.defaults_list") or "override_parser" in name or
-                    name.startswith("hydra._internal.config_loader") for name in inner)  # fmt: skip
-    return composing and isinstance(error, ValueError | TypeError | AttributeError | RecursionError | KeyError)
+    readers = ("hydra._internal.defaults_list", "hydra._internal.config_loader", "hydra.core.override_parser")
+    composing = any(name.startswith(readers) for name in names)
+    return composing and isinstance(error, ValueError | TypeError | AttributeError | RecursionError | LookupError | ArithmeticError)
 
 
 def prepare_process() -> None:

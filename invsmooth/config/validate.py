@@ -69,8 +69,10 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
             yield from part_errors(name, node[key], group)
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
+        elif key in node and parts.has_target(given := parts.plain_value(node, key)):  # only parameters of a class are objects
+            yield f"{name}={given} is not allowed; allowed: {parts.allowed(hint)}"
         elif key in node:
-            yield from parts.value_errors(name, parts.plain_value(node, key), hint)
+            yield from parts.value_errors(name, given, hint)
 
 
 def part_errors(name: str, node: DictConfig, group: Open) -> Iterator[str]:

@@ -3,17 +3,42 @@
 from __future__ import annotations
 
 import datetime
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities.rank_zero import rank_zero_only
 
 from invsmooth.core.devices import starts_processes
 from invsmooth.core.shards import ALL, Shard
 from invsmooth.core.signals import SIGNALS
 
 T = TypeVar("T")
+
+STRAY = (
+    "RANK", "LOCAL_RANK", "NODE_RANK", "GROUP_RANK", "WORLD_SIZE", "SLURM_PROCID", "SLURM_LOCALID", "SLURM_NTASKS",
+    "TORCHELASTIC_RUN_ID", "JSM_NAMESPACE_RANK", "JSM_NAMESPACE_LOCAL_RANK", "LSB_DJOB_RANKFILE",
+    "XRT_TORCH_DIST_ROOT",
+)  # fmt: skip
+"""Variables by which Lightning takes a process for one of several."""
+
+
+@contextmanager
+def alone() -> Iterator[None]:
+    """In the block this process is no part of a group, whatever a cluster, a terminal inside a job or another program left
+    in the environment: Lightning would write no files on a "rank" above 0, or wait for others. Also without
+    ``PL_TRAINER_…``, which change Lightning's trainers."""
+    names = [n for n in os.environ if n in STRAY or n.startswith("PL_TRAINER_")]
+    kept, rank = {n: os.environ.pop(n) for n in names}, getattr(rank_zero_only, "rank", 0)
+    rank_zero_only.rank = 0
+    try:
+        yield
+    finally:
+        os.environ.update(kept)
+        rank_zero_only.rank = rank
 
 
 def start_processes(accelerator: str, devices: Any, strategy: str) -> Shard:

@@ -25,11 +25,11 @@ from invsmooth.cache import Store, content_key
 from invsmooth.config import scale
 from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
-from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32
+from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import write_text
 from invsmooth.core.obey import ObeySignals
-from invsmooth.core.processes import start_processes
+from invsmooth.core.processes import alone, start_processes
 from invsmooth.core.shards import Shard
 from invsmooth.core.signals import SIGNALS
 from invsmooth.core.units import to_grey_levels
@@ -96,8 +96,11 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     if cfg.sweep == "plan":
         plan(parts, folder, started)
         return
-    shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
+    several = starts_processes(cfg.trainer.strategy, cfg.trainer.devices)
     with ExitStack() as stack:
+        if not several:
+            stack.enter_context(alone())
+        shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
         record = stack.enter_context(recorded(build.plain(cfg), folder)) if shard.rank == 0 else {}
         if shard.rank == 0:
             stack.enter_context(SIGNALS.at_the_end(partial(note_interruption, folder)))
