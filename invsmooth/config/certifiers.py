@@ -17,7 +17,8 @@ def certifier_classes(node: DictConfig) -> list[Any]:
     if node.certifiers is None:
         return [load_class(node.get("_target_"), "certify")]
     if not as_list(node.certifiers):
-        raise ConfigError(f"certify.certifiers=[] is not allowed; allowed: null, one or a list of {', '.join(packaged('certify'))}")
+        known = ", ".join(packaged("certify"))
+        raise ConfigError(f"certify.certifiers=[] is not allowed; allowed: null, one or a list of {known}")
     return [certifier_class(str(name), node.get("_target_")) for name in as_list(node.certifiers)]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import logging
 import os
 import re
@@ -35,6 +36,10 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
     one."""
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
+    for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter gets its number
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    os.environ["MPLBACKEND"] = "agg"  # files only; another one, or one that is not installed, could end the import
     conf = Path(__file__).parents[1] / "conf"
     if not (conf / "train.yaml").is_file():
         sys.exit(fail(ConfigError(f"{conf} has no configs: in a checkout it is a symbolic link to conf/; make it one")))
@@ -70,7 +75,9 @@ def mistake(error: BaseException) -> BaseException | None:
         return error
     if from_hydra(error):
         return ConfigError(f"the command line cannot be read: {error}")
-    full_or_read_only = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR)
+    full_or_read_only = (
+        errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR,
+    )  # fmt: skip
     if not isinstance(error, OSError) or error.errno not in full_or_read_only:
         return None
     where = f" ({error.filename})" if error.filename else ""
@@ -85,7 +92,8 @@ def from_hydra(error: BaseException) -> bool:
     names = [str(frame.f_globals.get("__name__", "")) for frame, _ in traceback.walk_tb(error.__traceback__)]
     readers = ("hydra._internal.defaults_list", "hydra._internal.config_loader", "hydra.core.override_parser")
     composing = any(name.startswith(readers) for name in names)
-    return composing and isinstance(error, ValueError | TypeError | AttributeError | RecursionError | LookupError | ArithmeticError)
+    kinds = (ValueError, TypeError, AttributeError, RecursionError, LookupError, ArithmeticError)
+    return composing and isinstance(error, kinds)
 
 
 def prepare_process() -> None:

@@ -11,7 +11,6 @@ from pydantic import AfterValidator, Field
 from invsmooth.core.parameters import LARGEST_RATIO, NotNegative
 from invsmooth.records.origin import A_NAME, is_name
 
-
 MOST_WORKERS = max(64, 2 * (os.cpu_count() or 1))
 """Processes that read images: each takes some 300 MB."""
 MOST_THREADS = max(64, os.cpu_count() or 1)
@@ -64,9 +63,11 @@ def devices(value: Any) -> Any:
     """A number, in digits or as a number, or a list of the numbers of GPUs; checked against the machine elsewhere."""
     if isinstance(value, list):
         assert all(isinstance(v, int) and not isinstance(v, bool) and 0 <= v < MOST_DEVICES for v in value)
-        assert value and len(set(value)) == len(value)
+        assert value
+        assert len(set(value)) == len(value)
     elif value != "auto":
-        assert not isinstance(value, bool) and isinstance(value, int | str) and len(str(value)) < 5
+        assert type(value) in (int, str)
+        assert len(str(value)) < 5
         assert int(value) == -1 or 1 <= int(value) <= MOST_DEVICES
     return value
 

@@ -6,7 +6,6 @@ import os
 from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
 
 from omegaconf import DictConfig
 
@@ -19,14 +18,15 @@ LOGGERS = {"wandb": "wandb", "tensorboard": "tensorboard", "mlflow": "mlflow"}
 """Logger -> package that it needs."""
 
 
-def machine_conflicts(cfg: DictConfig) -> Iterator[str]:
-    """A line for each thing that this machine does not have."""
-    yield from trainer_conflicts(cfg)
-    yield from memory_conflicts(cfg)
-    if (cache := cfg.get("cache")) is not None and isinstance(cache, str) and cache:
-        yield from folder_conflicts(Path(cache))
+def check_machine(cfg: DictConfig) -> None:
+    """Raises: ConfigError: with a line for each thing that this machine does not have."""
+    found = [*devices_conflicts(cfg.trainer), *memory_conflicts(cfg)]
+    if (cache := cfg.get("cache")) is not None:
+        found += folder_conflicts(Path(cache))
     if (name := cfg.get("logger", {}).get("name")) in LOGGERS and find_spec(LOGGERS[name]) is None:
-        yield f"logger={name} needs a package that is not installed: pip install -e '.[{name}]'"
+        found.append(f"logger={name} needs a package that is not installed: pip install -e '.[{name}]'")
+    if found:
+        raise ConfigError("\n".join(found))
 
 
 def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:
@@ -35,9 +35,6 @@ def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:
     trainer = cfg.trainer
     if trainer.accelerator == "gpu" and not torch.cuda.is_available():
         yield "trainer.accelerator=gpu: torch sees no GPU on this machine; use trainer=cpu"
-    yield from devices_conflicts(trainer.accelerator, parts.plain_value(trainer, "devices"))
-    if trainer.precision in ("16-mixed", "16") and resolved(trainer.accelerator) == "cpu":
-        yield f"trainer.precision={trainer.precision} needs a GPU; on a CPU: bf16-mixed, or 32-true"
     if in_sweep() and starts_processes(trainer.strategy, trainer.devices):
         yield NO_DISTRIBUTED_JOBS
     try:
@@ -48,10 +45,13 @@ def trainer_conflicts(cfg: DictConfig) -> Iterator[str]:
         yield f"trainer.compile=true is not allowed with algo={cfg.algo.name}: {why}"
 
 
-def devices_conflicts(accelerator: str, devices: Any) -> Iterator[str]:
+def devices_conflicts(trainer: DictConfig) -> Iterator[str]:
     import torch
 
-    if resolved(accelerator) == "cpu":
+    devices = parts.plain_value(trainer, "devices")
+    if resolved(trainer.accelerator) == "cpu":
+        if trainer.precision in ("16-mixed", "16"):
+            yield f"trainer.precision={trainer.precision} needs a GPU; on a CPU: bf16-mixed, or 32-true"
         if devices != "auto" and not (isinstance(devices, int | str) and str(devices).isdigit()):
             yield f"trainer.devices={devices} is not allowed on a CPU; allowed: how many processes, a whole number >= 1"
         return
@@ -66,8 +66,6 @@ def memory_conflicts(cfg: DictConfig) -> Iterator[str]:
     """One batch of patches has to fit into memory."""
     task, channels = cfg.task, cfg.data.get("channels")
     sizes = (task.batch_size, task.patch_size, channels)
-    if not all(isinstance(s, int) for s in sizes):
-        return  # said before
     have, need = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"), 4 * sizes[0] * sizes[1] ** 2 * sizes[2]
     if need > have:
         asked = f"task.batch_size={sizes[0]} patches of task.patch_size={sizes[1]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import sys
@@ -16,6 +17,8 @@ from invsmooth.core.devices import in_sweep
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import missing_folders, try_to_write
 
+OWNED = "INVSMOOTH_RUN_FOLDER"
+"""Of this process and those that it starts: the folder that they write to together."""
 STARTED = "run.json"  # is written when the checks are over and the work begins
 
 
@@ -24,11 +27,13 @@ class Beginning:
 
     Attributes:
         made: folders that are made for this run, the innermost first.
-        held: names in the run folder, if it was there."""
+        held: names in the run folder, if it was there.
+        descriptor: of the run folder, whose lock this process has."""
 
     def __init__(self) -> None:
         self.made: list[Path] = []
         self.held: set[str] = set()
+        self.descriptor: int | None = None
 
     def note(self, folder: Path) -> None:
         """Raises: ConfigError: nothing can be written there."""
@@ -37,7 +42,35 @@ class Beginning:
         try:
             try_to_write(folder)
         except OSError as error:
-            raise ConfigError(f"hydra.run.dir={folder} cannot be written: {error.strerror}; give another folder") from error
+            raise ConfigError(
+                f"hydra.run.dir={folder} cannot be written: {error.strerror}; give another folder"
+            ) from error
+        self.lock(folder)
+
+    def lock(self, folder: Path) -> None:
+        """One process at a time writes to a run folder; the system frees the lock when the process ends. (The processes that
+        one run starts on several devices belong to it.) A file system without locks lets both write.
+        Raises: ConfigError: another process does."""
+        if os.environ.get(OWNED) == str(folder.absolute()):
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        self.descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(self.descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            self.free()
+            raise ConfigError(
+                f"hydra.run.dir={folder}: another run writes to this folder; wait for it, or give another folder"
+            ) from error
+        except OSError:  # no locks there
+            pass
+        os.environ[OWNED] = str(folder.absolute())
+
+    def free(self) -> None:
+        if self.descriptor is not None:
+            os.close(self.descriptor)
+            self.descriptor = None
+            os.environ.pop(OWNED, None)
 
     def undo(self, folder: Path) -> None:
         """Remove what Hydra wrote, if the work has not begun. What was there before stays."""
@@ -71,3 +104,5 @@ def leaving_nothing(folder: Path) -> Iterator[None]:
             BEGINNING.undo(folder)
         # Hydra prints its overrides for an Exception.
         sys.exit(code)
+    finally:
+        BEGINNING.free()

@@ -11,12 +11,12 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth.certificates.floor import fewest
 from invsmooth.config import parts, scale
 from invsmooth.config.certifiers import build_certifiers, certifier_classes
-from invsmooth.config.machine import machine_conflicts
+from invsmooth.config.machine import trainer_conflicts
 from invsmooth.config.open_node import Open
 from invsmooth.config.renamed import renamed
 from invsmooth.config.schema import OPEN, Run
 from invsmooth.core.errors import ConfigError
-from invsmooth.core.parameters import hints_of
+from invsmooth.core.parameters import allowed, hints_of
 from invsmooth.data.splits import HOLDOUT
 
 
@@ -40,10 +40,10 @@ def validate_nodes(cfg: DictConfig, schema: type) -> None:
         *operator_conflicts(cfg.operator),
         *data_conflicts(cfg.data),
         *calibration_conflicts(cfg),
+        *trainer_conflicts(cfg),
         *scale.conflicts(cfg),
     ]
-    # What this machine has is asked only if the values are of the right kind.
-    if errors := list(dict.fromkeys(found or machine_conflicts(cfg))):
+    if errors := list(dict.fromkeys(found)):
         raise ConfigError("\n".join(errors))
 
 
@@ -69,9 +69,11 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
             yield from part_errors(name, node[key], group)
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
-        elif key in node and parts.has_target(given := parts.plain_value(node, key)):  # only parameters of a class are objects
-            yield f"{name}={given} is not allowed; allowed: {parts.allowed(hint)}"
-        elif key in node:
+        elif key not in node:
+            continue
+        elif parts.has_target(given := parts.plain_value(node, key)):  # only parameters of a class are objects
+            yield f"{name}={given} is not allowed; allowed: {allowed(hint)}"
+        else:
             yield from parts.value_errors(name, given, hint)
 
 
@@ -150,4 +152,3 @@ def calibration_conflicts(cfg: DictConfig) -> Iterator[str]:
         return  # none, or said before
     if n < (least := fewest(1 - confidence)):
         yield f"data.calibration={n} is too few for certify.floor_confidence={confidence:g}: give 0, or at least {least}"
-

@@ -23,7 +23,9 @@ LARGEST = 1e15
 Count = Annotated[int, Field(ge=1, le=MOST, description="a whole number >= 1 and <= 10^9")]
 Whole = Annotated[int, Field(ge=0, le=MOST, description="a whole number >= 0 and <= 10^9")]
 Positive = Annotated[float, Field(gt=0, le=LARGEST, allow_inf_nan=False, description="a finite number > 0, <= 1e15")]
-NotNegative = Annotated[float, Field(ge=0, le=LARGEST, allow_inf_nan=False, description="a finite number >= 0, <= 1e15")]
+NotNegative = Annotated[
+    float, Field(ge=0, le=LARGEST, allow_inf_nan=False, description="a finite number >= 0, <= 1e15")
+]
 Probability = Annotated[float, Field(gt=0, lt=1, description="a number in (0, 1)")]
 
 

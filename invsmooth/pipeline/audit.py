@@ -14,6 +14,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from invsmooth.checks.lipschitz_verdict import REFUTED, is_proven, verdict
+from invsmooth.config.machine import check_machine
 from invsmooth.config.schema import Audit
 from invsmooth.config.validate import validate_nodes
 from invsmooth.core.units import to_grey_levels
@@ -40,6 +41,7 @@ def audit(cfg: DictConfig, folder: Path) -> list[str]:
 
     Raises: ConfigError, CheckpointError, DataError: before any work. PremiseError: nothing can be searched here."""
     validate_nodes(cfg, Audit)
+    check_machine(cfg)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains=False)

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+import matplotlib
 import torch
 from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import Logger
@@ -23,6 +24,7 @@ from torch import nn
 
 from invsmooth.cache import Store, content_key
 from invsmooth.config import scale
+from invsmooth.config.machine import check_machine
 from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
 from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32, starts_processes
@@ -84,6 +86,8 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     """Every error that can be known beforehand is raised before the first network evaluation."""
     started = time.perf_counter()
     validate(cfg)
+    check_machine(cfg)
+    matplotlib.rcdefaults()  # figures are ours, not those of a matplotlibrc that is lying about
     fix_scale(cfg, trains)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)

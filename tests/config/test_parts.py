@@ -61,12 +61,12 @@ NOT_A_CLASS = 3
 @pytest.mark.parametrize(
     ("given", "message"),
     [
-        ({"n_iter": 0}, "attack.n_iter=0 is not allowed; allowed: a whole number >= 1"),
-        ({"n_iter": True}, "attack.n_iter=true is not allowed; allowed: a whole number >= 1"),
-        ({"n_iter": "3"}, "attack.n_iter=3 is not allowed; allowed: a whole number >= 1"),
-        ({"n_iter": 2.5}, "attack.n_iter=2.5 is not allowed; allowed: a whole number >= 1"),
-        ({"n_iter": None}, "attack.n_iter has no value; allowed: a whole number >= 1"),
-        ({"n_iter": "???"}, "attack.n_iter has no value; allowed: a whole number >= 1"),
+        ({"n_iter": 0}, "attack.n_iter=0 is not allowed; allowed: a whole number >= 1 and <= 10^9"),
+        ({"n_iter": True}, "attack.n_iter=true is not allowed; allowed: a whole number >= 1 and <= 10^9"),
+        ({"n_iter": "3"}, "attack.n_iter=3 is not allowed; allowed: a whole number >= 1 and <= 10^9"),
+        ({"n_iter": 2.5}, "attack.n_iter=2.5 is not allowed; allowed: a whole number >= 1 and <= 10^9"),
+        ({"n_iter": None}, "attack.n_iter has no value; allowed: a whole number >= 1 and <= 10^9"),
+        ({"n_iter": "???"}, "attack.n_iter has no value; allowed: a whole number >= 1 and <= 10^9"),
         ({"step": 2}, "attack.step=2 is not allowed; allowed: a number in (0, 1], or null"),
         ({"step": float("nan")}, "attack.step=nan is not allowed; allowed: a number in (0, 1], or null"),
         ({"schedule": "linear"}, "attack.schedule=linear is not allowed; allowed: constant, cosine"),

@@ -1,15 +1,12 @@
 """Random values for every key of the config, and whether a run that has them is refused with a message or can begin.
 
-``make fuzz`` draws 2,000; ``python -m tests.fuzz.overrides --seed 7 --count 500`` others."""
+``make fuzz`` draws 2,000, ``FUZZ_SEED=7 make fuzz`` others."""
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import copy
 import random
-import sys
-import time
 import traceback
 from collections.abc import Iterator
 from typing import Any
@@ -41,19 +38,22 @@ BASES: tuple[tuple[str, ...], ...] = (
 )
 """Command and options; each key of them is drawn."""
 TINY = (
-    "task=cs_small", "estimator.n_phases=1", "estimator.channels=2", "task.batch_size=2", "task.n_patches=2", "task.epochs=1",
-    "trainer.max_steps=1", "data.limit=1", "data.crop=33", "attack.n_iter=1", "attack.eps=[0]", "certify.n_samples=8",
-    "certify.sigma=25", "report=false", "cache=null", "trainer.progress_bar=false", "trainer.num_threads=1",
+    "task=cs_small", "estimator.n_phases=1", "estimator.channels=2", "task.batch_size=2", "task.n_patches=2",
+    "task.epochs=1", "trainer.max_steps=1", "data.limit=1", "data.crop=33", "attack.n_iter=1", "attack.eps=[0]",
+    "certify.n_samples=8", "certify.sigma=25", "report=false", "cache=null", "trainer.progress_bar=false",
+    "trainer.num_threads=1",
 )  # fmt: skip
 """A run of a second, of the first base."""
 VALUES = (
-    "null", "''", "' '", "nan", "inf", "-inf", "1e400", "-1e400", "1e-400", "1e-300", "1e300", "0", "-0.0", "-1", "1", "2", "0.5",
-    "1.5", "1e3", "100000000000000000000", "-100000000000000000000", "9223372036854775808", "2147483648", "true", "false", "on",
-    "abc", "os.system", "torch.nn.Identity", "é", "日本語", "'\\t'", "'a\\x00b'", "'$(touch made)'", "'../../made'", "[]", "[1]",
-    "[1,1]", "[[1]]", "[null]", "[nan]", "[true]", "['a','']", "{}", "{a:1}", "[{a:1}]", "{_target_:os.system}",
-    "{_target_:builtins.print}", "'???'", "${bogus}", "${oc.env:NOT_SET}", "${oc.env:HOME}", "${hydra:runtime.cwd}", "${seed}",
-    "${task}", "${now:%Y}", "${oc.create:{a:1}}", "${bogus:1}", "/dev/null", "/etc/passwd", "/", ".", "1_000", "0x10", "1e", "--1",
-    "'" + "x" * 5000 + "'", "[" + ",".join(map(str, range(3000))) + "]", "[" * 40 + "]" * 40, "1" * 400, "0." + "0" * 400 + "1",
+    "null", "''", "' '", "nan", "inf", "-inf", "1e400", "-1e400", "1e-400", "1e-300", "1e300", "0", "-0.0",
+    "-1", "1", "2", "0.5", "1.5", "1e3", "100000000000000000000", "-100000000000000000000",
+    "9223372036854775808", "2147483648", "true", "false", "on", "abc", "os.system", "torch.nn.Identity", "é",
+    "日本語", "'\\t'", "'a\\x00b'", "'$(touch made)'", "'../../made'", "[]", "[1]", "[1,1]", "[[1]]", "[null]",
+    "[nan]", "[true]", "['a','']", "{}", "{a:1}", "[{a:1}]", "{_target_:os.system}",
+    "{_target_:builtins.print}", "'???'", "${bogus}", "${oc.env:NOT_SET}", "${oc.env:HOME}",
+    "${hydra:runtime.cwd}", "${seed}", "${task}", "${now:%Y}", "${oc.create:{a:1}}", "${bogus:1}", "/dev/null",
+    "/etc/passwd", "/", ".", "1_000", "0x10", "1e", "--1", "'" + "x" * 5000 + "'",
+    "[" + ",".join(map(str, range(3000))) + "]", "[" * 40 + "]" * 40, "1" * 400, "0." + "0" * 400 + "1",
 )  # fmt: skip
 """What somebody may write, or a script that fails."""
 
@@ -63,7 +63,11 @@ def leaves(node: Any, prefix: str = "") -> Iterator[str]:
     for key in node:
         name = f"{prefix}{key}"
         yield name
-        if isinstance(child := node._get_node(key), DictConfig) and not child._is_none() and not child._is_interpolation():
+        if (
+            isinstance(child := node._get_node(key), DictConfig)
+            and not child._is_none()
+            and not child._is_interpolation()
+        ):
             yield from leaves(child, f"{name}.")
 
 
@@ -95,10 +99,7 @@ class Fuzz:
     def case(self) -> tuple[int, list[str]]:
         """The number of a base, and one to three overrides for it."""
         number = self.draw.randrange(len(self.bases))
-        return number, [
-            self.override(number)
-            for _ in range(self.draw.choice((1, 1, 1, 2, 3)))
-        ]
+        return number, [self.override(number) for _ in range(self.draw.choice((1, 1, 1, 2, 3)))]
 
     def override(self, number: int) -> str:
         key = self.draw.choice(self.keys[number])
@@ -106,11 +107,13 @@ class Fuzz:
         if self.draw.random() < 0.3:  # near to what is there
             with contextlib.suppress(Exception):
                 there = OmegaConf.select(self.bases[number][1], key)
-                value = str(there * self.draw.choice((-1, 0.5, 2, 10**6))) if isinstance(there, int | float) else str(there)
+                value = (
+                    str(there * self.draw.choice((-1, 0.5, 2, 10**6))) if isinstance(there, int | float) else str(there)
+                )
         return mutated(key, value, self.draw)
 
     def examine(self, number: int, overrides: list[str]) -> tuple[str, str]:
-        """"refused" or "allowed" and the message; "trace" and the stack trace for a mistake of ours."""
+        """Whether it is "refused" or "allowed", and the message; "trace" and the stack trace for a mistake of ours."""
         base, config = self.bases[number]
         config = copy.deepcopy(config)
         try:
@@ -150,23 +153,3 @@ def commands(seed: int, count: int) -> Iterator[list[str]]:
         if fuzz.examine(0, [*TINY[1:], override])[0] == "allowed":
             count -= 1
             yield [*TINY, override]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--count", type=int, default=2000)
-    options = parser.parse_args()
-    fuzz, found, started = Fuzz(options.seed), dict.fromkeys(("refused", "allowed", "trace"), 0), time.monotonic()
-    for _ in range(options.count):
-        number, overrides = fuzz.case()
-        how, said = fuzz.examine(number, overrides)
-        found[how] += 1
-        if how == "trace":
-            print(f"TRACE {' '.join(BASES[number])} {[o[:200] for o in overrides]}\n{said[-1500:]}", file=sys.stderr)
-    print(f"{options.count} overrides, seed {options.seed}: {found}, {time.monotonic() - started:.0f} s")
-    return 1 if found["trace"] else 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
