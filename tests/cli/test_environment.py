@@ -1,0 +1,82 @@
+"""What a cluster, a terminal or another program leaves behind does not change a run; a refused run leaves nothing."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from tests.fuzz.overrides import TINY
+from tests.processes import forked
+
+STRAY = {
+    "RANK": "1", "LOCAL_RANK": "1", "SLURM_PROCID": "2", "SLURM_NTASKS": "4", "SLURM_JOB_ID": "7", "SLURM_JOB_NAME": "x",
+    "PL_TRAINER_DEVICES": "2", "MPLBACKEND": "bogus", "INVSMOOTH_ROOT": "", "LC_ALL": "C",
+}  # fmt: skip
+ENVIRONMENT = {
+    k: v for k, v in os.environ.items() if k not in STRAY
+} | {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}  # fmt: skip
+
+
+def train(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
+    done = forked("train", *TINY, *overrides, cwd=folder, env=ENVIRONMENT | environment, timeout=120)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.slow
+def test_stray_variables_in_a_folder_with_spaces(tmp_path: Path) -> None:
+    folder = tmp_path / "a b, c=d"
+    folder.mkdir()
+    (folder / "matplotlibrc").write_text("text.usetex: True\n")
+    code, said = train(folder, "report=true", **STRAY)
+    assert code == 0, said
+    (run,) = (folder / "outputs" / "cs_ord").iterdir()
+    assert (run / "metrics.csv").is_file()
+    assert (run / "results.parquet").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("attack.eps=nan", "attack.eps=nan is not allowed"),
+        ("certify.certifiers=[]", "certify.certifiers=[] is not allowed"),
+        ("task.patch_size=1000", "smaller than a patch of 1000×1000"),
+        ("task.batch_size=1000000000", "this machine has"),
+        ("trainer.precision=64-true", "allowed: 32-true, bf16-mixed, 16-mixed"),
+        ("trainer.devices=[0]", "not allowed on a CPU"),
+        ("cache=/dev/null/x", "cache=/dev/null/x cannot be written"),
+        ("hydra.run.dir=/dev/null/x", "hydra.run.dir=/dev/null/x cannot be written"),
+        ("seed=-1", "seed=-1 is not allowed"),
+        ("=1", "the command line cannot be read"),
+    ],
+)
+def test_a_refused_run_leaves_nothing(override: str, said: str, tmp_path: Path) -> None:
+    code, printed = train(tmp_path, override)
+    assert code == 2
+    assert printed.startswith("error: ")
+    assert said in printed
+    assert "Traceback" not in printed
+    assert not [*tmp_path.iterdir()]
+
+
+def test_what_was_there_stays(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "mine.txt").write_text("kept")
+    code, _ = train(tmp_path, "seed=-1", "hydra.run.dir=run")
+    assert code == 2
+    assert [p.name for p in tmp_path.rglob("*")] == ["run", "mine.txt"]
+
+
+def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    descriptor = os.open(tmp_path / "run", os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        code, said = train(tmp_path, "hydra.run.dir=run")
+    finally:
+        os.close(descriptor)
+    assert code == 2
+    assert "another run writes to this folder" in said
+    assert not [*(tmp_path / "run").iterdir()]
