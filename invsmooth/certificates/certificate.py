@@ -128,9 +128,9 @@ class Certificate:
 
     def plot(self) -> Figure:
         """The bound over eps, a line for each image: a matplotlib figure, which a notebook shows."""
-        from matplotlib.figure import Figure
+        from invsmooth.core.figures import ShownFigure
 
-        figure = Figure(layout="constrained")
+        figure = ShownFigure(layout="constrained")
         axes: Any = figure.subplots()
         for image, lines in self.to_frame().groupby("image"):
             axes.plot(lines["eps"], lines["bound"], marker="o", label=f"image {image}")
