@@ -126,7 +126,7 @@ def test_ours_and_the_report_of_several_audits(run: Callable[..., int], tmp_path
         (["estimator=custom", "estimator._target_=user_nets.No"], "user_nets.No"),
         (["data=folder", "data.root=nowhere"], "nowhere"),
         (["operator.ratio=0.5"], "operator.ratio=0.5 is not allowed"),
-        ([*custom("Net"), "data.crop=5"], "data.crop=5"),
+        ([*custom("Net"), "data.crop=5000"], "data.crop=5000"),
     ],
 )
 def test_mistakes(run: Callable[..., int], capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:
