@@ -45,7 +45,8 @@ class Dense(LinearOperator):
     def A(self, x: Tensor) -> Tensor:
         if x.shape[-2:] != (self.side, self.side):
             wanted = f"{self.side}×{self.side}"
-            raise ValueError(f"the operator is for images of {wanted} pixels, not {tuple(x.shape[-2:])}: see data.crop")
+            remedy = "set data.crop and task.patch_size"
+            raise ValueError(f"the operator is for images of {wanted} pixels, not {tuple(x.shape[-2:])}: {remedy}")
         return x.flatten(2) @ self.phi.T
 
     def A_adjoint(self, y: Tensor) -> Tensor:

@@ -57,7 +57,8 @@ class Inpainting(LinearOperator):
         if self.measured is not None:
             if self.measured.shape != size:
                 raise ValueError(
-                    f"the mask is of {tuple(self.measured.shape)} pixels, the image of {size}: see data.crop"
+                    f"the mask is of {tuple(self.measured.shape)} pixels, the image of {size}: set data.crop and "
+                    "task.patch_size"
                 )
             return self.measured.to(x)
         if size not in self.made:
