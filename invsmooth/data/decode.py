@@ -96,14 +96,15 @@ def deep_pixels(image: Image.Image) -> np.ndarray | str | None:
 
 def raw_mode(image: Image.Image) -> str:
     """How the pixels are coded in the file, in Pillow's words."""
-    args = image.tile[0].args if image.tile else ""  # type: ignore[attr-defined]
+    tiles = getattr(image, "tile", [])  # an array has none
+    args = tiles[0].args if tiles else ""
     return str(args if isinstance(args, str) else args[0] if args else "")
 
 
 def largest(image: Image.Image) -> int:
     """The number that is white in a PPM file."""
     args = image.tile[0].args  # type: ignore[attr-defined]
-    return int(args[1]) if image.tile[0].codec_name.startswith("ppm") else 255  # type: ignore[attr-defined]
+    return int(args[1]) if image.tile[0].codec_name.startswith("ppm") else int(GREY_LEVELS)  # type: ignore[attr-defined]
 
 
 def binary_ppm(image: Image.Image, most: int) -> np.ndarray:
@@ -112,10 +113,10 @@ def binary_ppm(image: Image.Image, most: int) -> np.ndarray:
         raise ValueError("colour of 16 bits written as text is not read")
     image.fp.seek(tile.offset)  # type: ignore[attr-defined]
     n = 3 * image.width * image.height
-    values = np.frombuffer(image.fp.read(2 * n), ">u2")  # type: ignore[attr-defined]
-    if len(values) != n:
+    numbers = image.fp.read(2 * n)  # type: ignore[attr-defined]
+    if len(numbers) != 2 * n:
         raise ValueError("it is cut off")
-    return values.reshape(image.height, image.width, 3).astype(np.float32) / np.float32(most)
+    return np.frombuffer(numbers, ">u2").reshape(image.height, image.width, 3).astype(np.float32) / np.float32(most)
 
 
 def both_bytes(file: ImageFile, coded: str) -> np.ndarray:
