@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+import os
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, schema
+from invsmooth.core.console import printable
 from invsmooth.core.errors import ConfigError
 
 schema.register()
@@ -27,7 +29,7 @@ def app(cfg: DictConfig) -> None:
         write_one_table(cfg, folders, out)
         return
     report(folders, out, parallel=True)
-    print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
+    print(f"\nreport of the rows in {len(folders)} folders: {printable(out.resolve(), 5000)}")
 
 
 def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
@@ -41,12 +43,14 @@ def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
     if audits := [f for f in folders if not (f / NAMES[0]).is_file()]:
         raise ConfigError(f"table={cfg.table} is made of results.parquet, and {audits[0]} has none; narrow runs=")
     for path in write_robustness(folders, out, cfg.eps, None if cfg.cards is None else Path(cfg.cards)):
-        print(path.resolve())
+        print(printable(path.resolve(), 5000))
 
 
 def find_runs(pattern: str) -> list[Path]:
     """The run folders that a glob matches or that lie below. Raises: ConfigError: there is none."""
-    matches = [Path(p) for p in glob.glob(pattern, recursive=True)]
+    # A folder of that very name comes first: br[1] would match br1.
+    names = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
+    matches = [Path(p) for p in names]
     files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
     if not files:
         raise ConfigError(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from invsmooth.core.console import printable
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import AUDIT
 from invsmooth.records.rows import read_rows
@@ -37,7 +38,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     if audits := [f for f in folders if (f / AUDIT).is_file()]:
         written = report_audits(audits, out)
         for path in written:
-            print(path.resolve())
+            print(printable(path.resolve(), 5000))
         rest = [f for f in folders if f not in audits]
         return [*written, *(report(rest, out, parallel) if rest else [])]
     rows, declared = read_rows(folders)
@@ -61,7 +62,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
         page = write_page(rows, declared, out, [*written, artefacts[-1]], averages=averages, said=said)
         print_short(averages)
     for path in [*written, artefacts[-1], page]:
-        print(path.resolve())
+        print(printable(path.resolve(), 5000))
     return [*written, *artefacts, page]
 
 
