@@ -87,7 +87,7 @@ def deep_pixels(image: Image.Image) -> np.ndarray | str | None:
         return coded
     if coded == "LA;16B":
         raise ValueError("grey of 16 bits with alpha is not read: remove the alpha")
-    if image.format == "PPM" and image.mode == "RGB" and (most := largest(image)) > 255:
+    if image.format == "PPM" and image.mode == "RGB" and (most := largest(image)) > GREY_LEVELS:
         return binary_ppm(image, most)
     if image.mode.startswith("I"):
         return np.asarray(ImageOps.exif_transpose(image), dtype=np.float32) / np.float32(65535)
@@ -177,7 +177,7 @@ def header(file: ImageFile) -> Header:
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 raise ValueError("it has several frames: save the one that is meant in a file of its own")
             deep = image.mode.startswith("I") or image.mode == "F" or ";16" in raw_mode(image)
-            deep = deep or (image.format == "PPM" and image.mode == "RGB" and largest(image) > 255)
+            deep = deep or (image.format == "PPM" and image.mode == "RGB" and largest(image) > GREY_LEVELS)
             n = image.height * image.width * len(image.getbands())
             found = Header(image.height, image.width, n * (2 if deep else 1), not deep)
         if found.height * found.width > MOST_PIXELS:
