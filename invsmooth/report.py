@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import glob
-import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
@@ -23,8 +23,9 @@ def app(cfg: DictConfig) -> None:
     from invsmooth.reporting import report
 
     if OmegaConf.is_missing(cfg, "runs"):
-        raise ConfigError("runs has no value: give a glob of run folders, e.g. runs='outputs/cs_ord/*'")
-    folders, out = find_runs(str(cfg.runs)), Path(cfg.out)
+        raise ConfigError("runs has no value: give a glob of run folders, or a list, e.g. runs='outputs/cs_ord/*'")
+    runs = cfg.runs if OmegaConf.is_list(cfg.runs) else [cfg.runs]
+    folders, out = find_runs([str(r) for r in runs]), Path(cfg.out)
     if cfg.table is not None:
         write_one_table(cfg, folders, out)
         return
@@ -46,17 +47,20 @@ def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
         print(printable(path.resolve(), 5000))
 
 
-def find_runs(pattern: str) -> list[Path]:
-    """The run folders that a glob matches or that lie below. Raises: ConfigError: there is none."""
-    # A folder of that very name comes first: br[1] would match br1.
-    names = [pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True)
-    matches = [Path(p) for p in names]
-    files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
-    if not files:
-        raise ConfigError(
-            f"runs={pattern}: no {' or '.join(NAMES)} there or below ({len(matches)} paths match the glob)"
-        )
-    return sorted({f.parent for f in files})
+def find_runs(patterns: Sequence[str]) -> list[Path]:
+    """The run folders that any of the paths or globs matches or that lie below.
+    Raises: ConfigError: below one of them there is none."""
+    found = set[Path]()
+    for pattern in patterns:
+        # A folder may be called br[1].
+        matches = [Path(p) for p in ([pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True))]
+        files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
+        if not files:
+            raise ConfigError(
+                f"runs={pattern}: no {' or '.join(NAMES)} there or below ({len(matches)} paths match the glob)"
+            )
+        found |= {f.parent for f in files}
+    return sorted(found)
 
 
 def main() -> None:

@@ -44,6 +44,10 @@ def copy(run: Path, out: Path) -> None:
     (out / "run.json").write_text(kept + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main() -> None:
     for found in sorted(glob.glob(sys.argv[1])):
         copy(Path(found), Path(sys.argv[2]) / Path(found).name)
+
+
+if __name__ == "__main__":
+    main()

@@ -78,6 +78,8 @@ def test_table_has_a_line_for_each_image_and_radius(tmp_path: Path) -> None:
 
 def test_figure_has_a_line_for_each_image() -> None:
     certificate = made()
-    lines = certificate.plot().axes[0].lines
+    figure = certificate.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]  # what a notebook asks for
+    lines = figure.axes[0].lines
     assert len(lines) == 2
     np.testing.assert_allclose(lines[1].get_ydata(), certificate.bound[1].numpy())

@@ -56,8 +56,8 @@ def test_a_run_folder_of_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[
     folders = [tmp_path / name for name in ("br[1]", "br1", "a b,c=d $x$ <b>|", "new\nline\x1b[31m")]
     for k, folder in enumerate(folders):
         stored(folder, row(run_id=str(k)))
-    assert find_runs(str(folders[0])) == [folders[0]]
-    assert find_runs(str(tmp_path / "br*")) == sorted(folders[:2])
+    assert find_runs([str(folders[0])]) == [folders[0]]
+    assert find_runs([str(tmp_path / "br*")]) == sorted(folders[:2])
     out = tmp_path / "out\x1b[31m"
     report(folders, out)
     said = capsys.readouterr().out
