@@ -10,6 +10,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, schema
+from invsmooth.core.console import printable
 from invsmooth.core.errors import ConfigError
 
 schema.register()
@@ -29,7 +30,7 @@ def app(cfg: DictConfig) -> None:
         write_one_table(cfg, folders, out)
         return
     report(folders, out, parallel=True)
-    print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
+    print(f"\nreport of the rows in {len(folders)} folders: {printable(out.resolve(), 5000)}")
 
 
 def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
@@ -43,7 +44,7 @@ def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
     if audits := [f for f in folders if not (f / NAMES[0]).is_file()]:
         raise ConfigError(f"table={cfg.table} is made of results.parquet, and {audits[0]} has none; narrow runs=")
     for path in write_robustness(folders, out, cfg.eps, None if cfg.cards is None else Path(cfg.cards)):
-        print(path.resolve())
+        print(printable(path.resolve(), 5000))
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:

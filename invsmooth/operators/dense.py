@@ -9,7 +9,8 @@ from invsmooth.core.parameters import Count
 from invsmooth.core.rng import standard_normal
 from invsmooth.lipschitz.norms import matrix_norm
 from invsmooth.operators.base import LinearOperator
-from invsmooth.operators.block_gaussian import MatrixFile, measurements_per_block, read_matrix
+from invsmooth.operators.block_gaussian import measurements_per_block
+from invsmooth.operators.matrices import MatrixFile, read_matrix
 
 
 class Dense(LinearOperator):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from invsmooth.core.console import printable
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import AUDIT
 from invsmooth.reporting.artefacts import write_artefacts
@@ -37,7 +38,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     if audits := [f for f in folders if (f / AUDIT).is_file()]:
         written = report_audits(audits, out)
         for path in written:
-            print(path.resolve())
+            print(printable(path.resolve(), 5000))
         rest = [f for f in folders if f not in audits]
         return [*written, *(report(rest, out, parallel) if rest else [])]
     rows, declared, runs, damaged = sound_runs(folders)
@@ -60,7 +61,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
         page = write_page(rows, declared, out, [*written, artefacts[-1]], averages=averages, said=said)
         print_short(averages)
     for path in [*written, artefacts[-1], page]:
-        print(path.resolve())
+        print(printable(path.resolve(), 5000))
     if damaged:
         raise DamagedRuns(f"left out of the report, because it is damaged:{listed(damaged)}")
     return [*written, *artefacts, page]
