@@ -1,6 +1,6 @@
 """Small copies of run folders for docs/models/rows, from which the table of docs/robustness.md is made:
 
-    python -m tests.benchmarks.robustness_rows 'robustness/*' docs/models/rows
+    ``python -m tests.benchmarks.robustness_rows 'robustness/*' docs/models/rows``
 
 Of results.parquet what its certifiers and algorithms declare, compressed; config.yaml; of run.json what names no machine."""
 
