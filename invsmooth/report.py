@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import glob
+from collections.abc import Sequence
 from pathlib import Path
 
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, schema
+from invsmooth.core.console import printable
 from invsmooth.core.errors import ConfigError
 
 schema.register()
@@ -21,13 +23,14 @@ def app(cfg: DictConfig) -> None:
     from invsmooth.reporting import report
 
     if OmegaConf.is_missing(cfg, "runs"):
-        raise ConfigError("runs has no value: give a glob of run folders, e.g. runs='outputs/cs_ord/*'")
-    folders, out = find_runs(str(cfg.runs)), Path(cfg.out)
+        raise ConfigError("runs has no value: give a glob of run folders, or a list, e.g. runs='outputs/cs_ord/*'")
+    runs = cfg.runs if OmegaConf.is_list(cfg.runs) else [cfg.runs]
+    folders, out = find_runs([str(r) for r in runs]), Path(cfg.out)
     if cfg.table is not None:
         write_one_table(cfg, folders, out)
         return
     report(folders, out, parallel=True)
-    print(f"\nreport of the rows in {len(folders)} folders: {out.resolve()}")
+    print(f"\nreport of the rows in {len(folders)} folders: {printable(out.resolve(), 5000)}")
 
 
 def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
@@ -41,18 +44,23 @@ def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
     if audits := [f for f in folders if not (f / NAMES[0]).is_file()]:
         raise ConfigError(f"table={cfg.table} is made of results.parquet, and {audits[0]} has none; narrow runs=")
     for path in write_robustness(folders, out, cfg.eps, None if cfg.cards is None else Path(cfg.cards)):
-        print(path.resolve())
+        print(printable(path.resolve(), 5000))
 
 
-def find_runs(pattern: str) -> list[Path]:
-    """The run folders that a glob matches or that lie below. Raises: ConfigError: there is none."""
-    matches = [Path(p) for p in glob.glob(pattern, recursive=True)]
-    files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
-    if not files:
-        raise ConfigError(
-            f"runs={pattern}: no {' or '.join(NAMES)} there or below ({len(matches)} paths match the glob)"
-        )
-    return sorted({f.parent for f in files})
+def find_runs(patterns: Sequence[str]) -> list[Path]:
+    """The run folders that any of the paths or globs matches or that lie below.
+    Raises: ConfigError: below one of them there is none."""
+    found = set[Path]()
+    for pattern in patterns:
+        # A folder may be called br[1].
+        matches = [Path(p) for p in ([pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True))]
+        files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
+        if not files:
+            raise ConfigError(
+                f"runs={pattern}: no {' or '.join(NAMES)} there or below ({len(matches)} paths match the glob)"
+            )
+        found |= {f.parent for f in files}
+    return sorted(found)
 
 
 def main() -> None:

@@ -7,12 +7,16 @@ import sys
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
+import tifffile
 import torch
 
-from invsmooth.core.errors import CheckpointError
+from invsmooth.core.errors import CheckpointError, DataError
 from invsmooth.core.hashes import array_sha256
+from invsmooth.data import image_files, load, read_image
 from invsmooth.estimators import ISTANetPP, load_checkpoint
+from invsmooth.operators.matrices import read_matrix
 from invsmooth.records.certificate_files.format import checksum, read_record
 from invsmooth.verify import run
 from tests.certificate_files.made import make
@@ -76,6 +80,26 @@ def test_checkpoints(script, tmp_path: Path) -> None:
         assert str(error.value).startswith(f"{path} ")
         assert str(error.value).isprintable()
     assert not list(out.glob("RAN*"))
+
+
+def test_images_and_matrices(tmp_path: Path) -> None:
+    files = CASES / "files"
+    if not files.is_dir():
+        pytest.skip(f"needs the cases at {CASES}, which are not part of the project")
+    for name in ("t32_int_of_8bit.tif", "multi.tif", "anim.gif"):
+        with pytest.raises(DataError, match=name):
+            read_image(files / name)
+    assert read_image(files / "t12bit.tif").max() > 0.99
+    levels = tifffile.imread(files / "t16_white_is_zero.tif")
+    assert torch.equal(read_image(files / "t16_white_is_zero.tif")[0], 1 - torch.from_numpy(levels / np.float32(65535)))
+    for path in (*files.glob("*.npy"), *files.glob("*.mat")):
+        with pytest.raises(ValueError, match=path.name):
+            read_matrix(path)
+    read_matrix(files / "OK.MAT")
+    assert next(iter(image_files(files / "backslash.zip"))) == "set/0.png"
+    for name in ("deflate64.zip", "encrypted.zip"):
+        with pytest.raises(DataError, match=name):
+            load(image_files(files / name), tmp_path / "cache")
 
 
 def test_certificate_files(script, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

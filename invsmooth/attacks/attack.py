@@ -31,6 +31,10 @@ class AttackResult(Found):
     grad_evals: int  # gradients through the network for each image; one for each draw of a smoothed target
     network_evals: int  # forward passes for each image, those of the gradients included
 
+    def __repr__(self) -> str:
+        losses = ", ".join(f"{loss:.3g}" for loss in self.loss.tolist()[:8])
+        return f"<AttackResult: loss (MSE of each image) = {losses}; {self.grad_evals} gradients for each image>"
+
 
 def attack(
     search: Search, estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None = None, *, eps: float,
@@ -55,8 +59,8 @@ def attack(
         ValueError: eps is not in [0, inf), or the estimator is not differentiable in its input.
         PremiseError: see :func:`invsmooth.estimators.premises.checked`.
         NotFiniteError: the loss of an image is not finite."""
-    if not (eps >= 0 and math.isfinite(eps)):
-        raise ValueError(f"eps={eps} is not allowed; allowed: a finite number >= 0")
+    if isinstance(eps, str | list) or not (eps >= 0 and math.isfinite(eps)):
+        raise ValueError(f"eps={eps!r} is not allowed; allowed: a finite number >= 0")
     # Lightning's test loop runs in inference mode. Autograd refuses its tensors: leave the mode and
     # copy them.
     with torch.inference_mode(False), torch.enable_grad():
@@ -106,6 +110,8 @@ def in_float32(found: Found, objective: Objective) -> Found:
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
     check_tensor("x", x)
+    if x.ndim != 4:
+        raise PremiseError(f"x has shape {tuple(x.shape)}; give a batch of images, (B, C, H, W): x[None] adds an axis")
     with torch.no_grad():
         y = operator.A(x)
     if b is not None:

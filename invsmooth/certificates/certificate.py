@@ -30,6 +30,7 @@ class Settings:
     q: float
     simultaneous: str
     seed: int
+    parameters: tuple[tuple[str, Any], ...] = ()  # of the certifier: its threat, threshold, …
 
     def __str__(self) -> str:
         drawn = (
@@ -37,7 +38,8 @@ class Settings:
             if self.sigma is None
             else f", sigma = {self.sigma:g}, S = {self.n_samples}, confidence {self.confidence:g}"
         )
-        return f"{self.certifier} at eps = {', '.join(f'{e:g}' for e in self.eps)}{drawn}"
+        own = "".join(f", {name}={value}" for name, value in self.parameters)
+        return f"{self.certifier}{own} at eps = {', '.join(f'{e:g}' for e in self.eps)}{drawn}"
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,7 +90,8 @@ class Certificate:
         found = self.bound.reshape(len(self.bound), -1)
         several = "" if len(found) == 1 else f", first of {len(found)} images"
         bounds = ", ".join("none" if b != b else f"{b:.3g}" for b in found[0].tolist())
-        return f"<{type(self).__name__}: {self.settings or 'of an evaluation'}; bound (MSE{several}) = {bounds}>"
+        why = next((f" ({reason})" for reason in np.ravel(self.reason) if reason), "")
+        return f"<{type(self).__name__}: {self.settings or 'of an evaluation'}; bound (MSE{several}) = {bounds}{why}>"
 
     def to_frame(self) -> pd.DataFrame:
         """A line for each image and radius: image (its position), eps, what the certificate has for each radius as numbers
@@ -103,7 +106,8 @@ class Certificate:
         columns = {"image": np.repeat(np.arange(n_images), len(eps)), "eps": np.tile(eps, n_images), **grid}
         with np.errstate(divide="ignore"):
             columns["bound_psnr"] = -10 * np.log10(columns["bound"])
-        others = {k: v for k, v in asdict(self.settings).items() if k != "eps"}
+        others = {k: v for k, v in asdict(self.settings).items() if k not in ("eps", "parameters")}
+        others |= {k: v for k, v in self.settings.parameters if k not in columns}
         return pd.DataFrame(columns | {"sound": self.sound} | others)
 
     def on_grid(self, name: str) -> np.ndarray | None:
@@ -128,9 +132,9 @@ class Certificate:
 
     def plot(self) -> Figure:
         """The bound over eps, a line for each image: a matplotlib figure, which a notebook shows."""
-        from matplotlib.figure import Figure
+        from invsmooth.core.figures import ShownFigure
 
-        figure = Figure(layout="constrained")
+        figure = ShownFigure(layout="constrained")
         axes: Any = figure.subplots()
         for image, lines in self.to_frame().groupby("image"):
             axes.plot(lines["eps"], lines["bound"], marker="o", label=f"image {image}")

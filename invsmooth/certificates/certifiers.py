@@ -9,9 +9,11 @@ separates the two). What is bounded, as an MSE, is said by each certifier's modu
 from __future__ import annotations
 
 import math
+import numbers
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -77,6 +79,10 @@ def certify(
             estimator twice more for each batch."""
     given = {"threshold": threshold, "radius_of": radius_of, "n_centre": n_centre, "n_pred": n_pred, "threat": threat}
     chosen = as_certifier(certifier, given)
+    if ignored := [f"{k}={v!r}" for k, v in given.items() if v is not None and chosen.parameters.get(k) != v]:
+        takes = ", ".join(chosen.parameters) or "no parameters"
+        raise ValueError(f"certifier={chosen.name!r} has no use for {', '.join(ignored)}: it takes {takes}")
+    check_numbers(eps=eps, sigma=sigma, n_samples=n_samples)
     if chosen.smooths and (sigma is None or n_samples is None):
         raise ValueError(f"certifier={chosen.name!r} smooths: give sigma and n_samples")
     smoothing = Smoothing(
@@ -88,9 +94,22 @@ def certify(
         made = certify_all(watched, operator, y, [chosen], smoothing, eps=radii, x=x, image_keys=image_keys)[
             chosen.name
         ]
-    known = Settings(chosen.name, tuple(radii), sigma, smoothing.n_samples, confidence, q, simultaneous, seed)
+    own = tuple(sorted((k, v) for k, v in chosen.parameters.items() if v is not None))
+    known = Settings(chosen.name, tuple(radii), sigma, smoothing.n_samples, confidence, q, simultaneous, seed, own)
     found = replace(made, settings=known if chosen.smooths else replace(known, sigma=None, confidence=1.0))
     return found.at(0) if is_number(eps) else found
+
+
+def check_numbers(eps: Any, sigma: Any, n_samples: Any) -> None:
+    """Raises: ValueError: no numbers, as texts from a command line are."""
+    if isinstance(eps, str) or (isinstance(eps, Sequence) and any(isinstance(e, str) for e in eps)):
+        raise ValueError(f"eps={eps!r} is no number; give eps=0.1 or eps=[0.1, 0.2]")
+    if not (sigma is None or isinstance(sigma, numbers.Real)):
+        raise ValueError(
+            f"sigma={sigma!r} is no number; give the standard deviation in [0, 1] pixels, e.g. sigma=25/255"
+        )
+    if not (n_samples is None or isinstance(n_samples, numbers.Integral)):
+        raise ValueError(f"n_samples={n_samples!r} is no whole number")
 
 
 def certify_all(

@@ -45,7 +45,12 @@ def images_at(value: str) -> str:
     from invsmooth.data.files import is_zip
 
     if not (Path(value).is_dir() or is_zip(Path(value))):
-        raise ValueError("there is no such folder or zip archive; give one with images, or use data=bundled")
+        what = (
+            "this is a file; give the folder that it is in"
+            if Path(value).is_file()
+            else "there is no such folder or zip archive; give one with images"
+        )
+        raise ValueError(f"{what}, or use data=bundled")
     return value
 
 

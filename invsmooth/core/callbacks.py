@@ -49,9 +49,13 @@ def counting(estimator: Callable[..., Tensor], count: Callable[[int], None]) -> 
 
 @contextmanager
 def bar() -> Iterator[Progress]:
-    """A bar in a terminal or notebook."""
-    from rich.progress import Progress as Bar
+    """A bar in a terminal or notebook. (rich, which the commands use, needs ipywidgets in a notebook.)"""
+    from tqdm import tqdm
 
-    with Bar(transient=True) as shown:
-        task = shown.add_task("reconstructions")
-        yield lambda done, total: shown.update(task, completed=done, total=total)
+    with tqdm(desc="reconstructions", leave=False) as shown:
+
+        def show(done: int, total: int) -> None:
+            shown.total = total
+            shown.update(done - shown.n)
+
+        yield show

@@ -6,7 +6,6 @@ import argparse
 import hashlib
 import os
 import sys
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -19,6 +18,7 @@ from rich.table import Table
 from invsmooth.config.cli import fail
 from invsmooth.core.errors import DataError
 from invsmooth.core.redacted_logs import redact_logs
+from invsmooth.data.archives import UNREADABLE
 from invsmooth.data.decode import read_pixels
 from invsmooth.data.fetch import recorded_checksum
 from invsmooth.data.files import ImageFile
@@ -143,7 +143,7 @@ def differs(file: ImageFile, known: tuple[str, int] | None) -> str:
             return ""
         with file.open() as opened:
             return "" if sha256(opened) == known[0] else f"{file} differs from what was published"
-    except (OSError, zipfile.BadZipFile, DataError) as error:
+    except (*UNREADABLE, DataError) as error:
         return f"{file} cannot be read: {error}"
 
 

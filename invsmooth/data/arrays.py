@@ -9,6 +9,7 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -20,14 +21,16 @@ from rich.progress import track
 from torch import Tensor
 
 from invsmooth.core.errors import DataError
-from invsmooth.data.decode import is_8_bit, read_pixels, unit_scale
+from invsmooth.data.archives import MOST_EXPANSION
+from invsmooth.data.decode import header, is_8_bit, read_pixels, unit_scale
 from invsmooth.data.files import Files, ImageFile, digest
 
 log = logging.getLogger(__name__)
 
 # Size in bytes of a set that is decoded once and kept on the disk: smaller ones take less than two seconds.
 CACHED_FROM = 64 * 2**20
-VERSION = 1  # of the decoding; a higher number prepares all sets again
+MOST_UNCHECKED = 2**27  # bytes of pixels that files of any size may become
+VERSION = 2  # of the decoding; a higher number prepares all sets again
 WINDOW = 16  # images that are decoded in parallel
 
 
@@ -137,6 +140,7 @@ def decoded(files: Files, channels: int) -> Iterator[np.ndarray]:
         except DataError as error:
             return error
 
+    check_expansion(files)
     todo, errors = list(files.values()), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for start in range(0, len(todo), WINDOW):
@@ -147,6 +151,27 @@ def decoded(files: Files, channels: int) -> Iterator[np.ndarray]:
                     yield result
     if errors:
         raise DataError(f"{len(errors)} of {len(files)} images cannot be used:\n  " + "\n  ".join(errors))
+
+
+def check_expansion(files: Files) -> None:
+    """Raises: DataError: the headers promise so much more than the files hold that they are damaged, or meant to fill the
+    memory. Nothing is decoded for it."""
+    promised = dict[str, int]()
+    for name, file in files.items():
+        if file.pixels is None:
+            # One that has no header is named with all others that cannot be decoded.
+            with suppress(DataError):
+                promised[name] = header(file).n_bytes
+    of_archives = {f.path for f in files.values() if f.member is not None}
+    stored = sum(p.stat().st_size for p in of_archives)
+    stored = min(stored, sum(files[n].size() for n in promised if files[n].member is not None))
+    stored += sum(files[n].size() for n in promised if files[n].member is None)
+    if sum(promised.values()) > max(MOST_UNCHECKED, MOST_EXPANSION * stored):
+        largest = max(promised, key=lambda name: promised[name])
+        raise DataError(
+            f"{len(promised)} images of {stored} bytes would be {sum(promised.values())} bytes of pixels, {files[largest]} "
+            f"alone {promised[largest]}: images do not shrink so much. Leave out those that are not meant"
+        )
 
 
 def paths(files: Files) -> set[Path]:

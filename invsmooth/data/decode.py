@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
-import zipfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
+from invsmooth.core.console import printable
 from invsmooth.core.errors import DataError
 from invsmooth.core.units import GREY_LEVELS
 from invsmooth.data.files import ImageFile
+from invsmooth.data.tiff import Layout, TiffError, graded, is_tiff, layout
+from invsmooth.data.tiff import deep_pixels as tiff_pixels
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 
+FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM")
+"""Of Pillow, which reads files by their content: no others, of which one (EPS) runs a program."""
+MOST_PIXELS = 2**26
+"""Of one image: 8192×8192."""
+HEADERS = Lock()  # a filter of warnings belongs to the process
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Of red, green and blue (ITU-R 601), as Pillow's ``convert("L")`` weighs them."""
 
@@ -27,23 +37,97 @@ def read_pixels(file: ImageFile, channels: int = 1) -> np.ndarray:
     """An image of shape (H, W) with one channel, (3, H, W) with three (red, green, blue): uint8 levels, or float32 in
     [0, 1] if the file has more than 8 bits.
 
-    One channel: colour becomes luma. Three: grey is repeated. Alpha is dropped, palettes are looked up, an EXIF rotation is
-    applied. 16-bit grey keeps its 16 bits.
-    Raises: DataError: the file cannot be read as an image, or holds floats outside [0, 1]."""
+    One channel: colour becomes luma. Three: grey is repeated. Alpha is dropped, palettes are looked up, a rotation that the
+    file asks for is applied. More than 8 bits are kept. Black and white are those of the file's tags (docs/data.md).
+    Raises: DataError: the file cannot be read as an image, has several frames or no defined white, is too large, or holds
+        floats outside [0, 1]."""
     if file.pixels is not None and file.pixels.dtype != np.uint8:
         return in_channels(in_range(file.pixels, file, "float"), channels)
+    tiff = header(file).tiff
+    if tiff is not None and not tiff.is_8_bit:
+        return in_channels(in_range(deep_tiff(file, tiff), file, "TIFF"), channels)
     with opened(file) as image:
-        turned = ImageOps.exif_transpose(image)
-        if turned.mode.startswith("I"):
-            pixels = np.asarray(turned, dtype=np.float32) / np.float32(65535)
-        elif turned.mode == "F":
-            pixels = np.array(turned, dtype=np.float32)
-        elif channels == 1:
-            return np.array(turned.convert("L"))
-        else:
+        deep = deep_pixels(image)
+        if deep is None:
+            turned = ImageOps.exif_transpose(plain(image))
+            if channels == 1:
+                return np.array(turned.convert("L"))
             return np.ascontiguousarray(np.moveaxis(np.asarray(turned.convert("RGB")), -1, 0))
-        mode = turned.mode
-    return in_channels(in_range(pixels, file, mode), channels)
+        mode = image.mode
+    if isinstance(deep, str):  # of a colour image, whose other halves are to be read
+        deep = both_bytes(file, deep)
+    return in_channels(in_range(deep, file, mode), channels)
+
+
+def deep_tiff(file: ImageFile, tiff: Layout) -> np.ndarray:
+    """Floats of shape (H, W) or (H, W, 3) of a TIFF file with more than 8 bits."""
+    if tiff.by_tifffile:
+        with readable(file), file.open() as stream:
+            return tiff_pixels(stream, tiff)
+    # Grey with another compression or 12 bits: Pillow keeps the numbers as they are.
+    with opened(file) as image:
+        if tiff.samples != 1 or not (image.mode.startswith("I;16") or image.mode == "F"):
+            said = f"has {tiff.bits} bits in a form that is not read"
+            raise DataError(f"{file} {said}: save it without compression, or with Deflate")
+        values = np.asarray(ImageOps.exif_transpose(image))
+    return graded(values[..., None], tiff)
+
+
+def plain(image: Image.Image) -> Image.Image:
+    """With a palette's alpha apart: Pillow warns of it otherwise."""
+    has_alpha = image.mode == "P" and isinstance(image.info.get("transparency"), bytes)
+    return image.convert("RGBA") if has_alpha else image
+
+
+def deep_pixels(image: Image.Image) -> np.ndarray | str | None:
+    """Floats (H, W) or (H, W, 3) of an image with more than 8 bits that is no TIFF; of 16-bit colour in a PNG file what
+    :func:`both_bytes` needs; None: it has 8 bits. Raises: ValueError: it is not read."""
+    coded = raw_mode(image)
+    if image.format == "PNG" and coded in ("RGB;16B", "RGBA;16B"):
+        return coded
+    if coded == "LA;16B":
+        raise ValueError("grey of 16 bits with alpha is not read: remove the alpha")
+    if image.format == "PPM" and image.mode == "RGB" and (most := largest(image)) > GREY_LEVELS:
+        return binary_ppm(image, most)
+    if image.mode.startswith("I"):
+        return np.asarray(ImageOps.exif_transpose(image), dtype=np.float32) / np.float32(65535)
+    return np.array(image, dtype=np.float32) if image.mode == "F" else None
+
+
+def raw_mode(image: Image.Image) -> str:
+    """How the pixels are coded in the file, in Pillow's words."""
+    tiles = getattr(image, "tile", [])  # an array has none
+    args = tiles[0].args if tiles else ""
+    return str(args if isinstance(args, str) else args[0] if args else "")
+
+
+def largest(image: Image.Image) -> int:
+    """The number that is white in a PPM file."""
+    args = image.tile[0].args  # type: ignore[attr-defined]
+    return int(args[1]) if image.tile[0].codec_name.startswith("ppm") else int(GREY_LEVELS)  # type: ignore[attr-defined]
+
+
+def binary_ppm(image: Image.Image, most: int) -> np.ndarray:
+    tile = image.tile[0]  # type: ignore[attr-defined]
+    if tile.codec_name != "ppm":
+        raise ValueError("colour of 16 bits written as text is not read")
+    image.fp.seek(tile.offset)  # type: ignore[attr-defined]
+    n = 3 * image.width * image.height
+    numbers = image.fp.read(2 * n)  # type: ignore[attr-defined]
+    if len(numbers) != 2 * n:
+        raise ValueError("it is cut off")
+    return np.frombuffer(numbers, ">u2").reshape(image.height, image.width, 3).astype(np.float32) / np.float32(most)
+
+
+def both_bytes(file: ImageFile, coded: str) -> np.ndarray:
+    """16-bit colour (H, W, 3) of a PNG file. Pillow keeps one byte of each number: the first one in this coding, the second
+    where it is told that the bytes stand the other way round."""
+    halves = []
+    for order in (coded, coded.replace("16B", "16L")):
+        with opened(file) as image:
+            image.tile = [image.tile[0]._replace(args=order)]  # type: ignore[attr-defined]
+            halves.append(np.asarray(ImageOps.exif_transpose(image), dtype=np.float32)[..., :3])
+    return (halves[0] * 256 + halves[1]) / np.float32(65535)
 
 
 def in_range(pixels: np.ndarray, file: ImageFile, mode: str) -> np.ndarray:
@@ -59,35 +143,87 @@ def in_channels(pixels: np.ndarray, channels: int) -> np.ndarray:
     return np.repeat(pixels[None], 3, axis=0) if pixels.ndim == 2 else np.ascontiguousarray(np.moveaxis(pixels, -1, 0))
 
 
+@dataclass(frozen=True)
+class Header:
+    """What a file says of its image before anything is decoded."""
+
+    height: int  # before any rotation
+    width: int
+    n_bytes: int  # of the pixels, decoded
+    is_8_bit: bool  # whether read_pixels returns 8-bit levels
+    tiff: Layout | None = None
+
+
+def header(file: ImageFile) -> Header:
+    """Raises: DataError: the file has none, is too large, or has what is not read."""
+    if file.pixels is not None:
+        shape = file.pixels.shape
+        return Header(shape[0], shape[1], file.pixels.nbytes, file.pixels.dtype == np.uint8)
+    with readable(file), file.open(header=True) as stream:
+        if is_tiff(stream):
+            tiff = layout(stream)
+            found = Header(
+                tiff.height,
+                tiff.width,
+                tiff.height * tiff.width * tiff.samples * -(-tiff.bits // 8),
+                tiff.is_8_bit,
+                tiff,
+            )
+        else:
+            with HEADERS, warnings.catch_warnings():
+                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+                image = Image.open(stream, formats=FORMATS)
+            # The second picture of an MPO file, which cameras write as .jpg, is a preview or another view.
+            if image.format != "MPO" and getattr(image, "is_animated", False):
+                raise ValueError("it has several frames: save the one that is meant in a file of its own")
+            deep = image.mode.startswith("I") or image.mode == "F" or ";16" in raw_mode(image)
+            deep = deep or (image.format == "PPM" and image.mode == "RGB" and largest(image) > GREY_LEVELS)
+            n = image.height * image.width * len(image.getbands())
+            found = Header(image.height, image.width, n * (2 if deep else 1), not deep)
+        if found.height * found.width > MOST_PIXELS:
+            raise ValueError(f"{found.width}×{found.height} are more than {MOST_PIXELS} pixels: cut it into parts")
+        return found
+
+
 def is_8_bit(file: ImageFile) -> bool:
     """Whether :func:`read_pixels` returns 8-bit levels, by the file's header. Raises DataError: it has none."""
-    if file.pixels is not None:
-        return file.pixels.dtype == np.uint8
-    with opened(file) as image:
-        return not (image.mode.startswith("I") or image.mode == "F")
+    return header(file).is_8_bit
 
 
 def image_size(file: ImageFile) -> tuple[int, int]:
     """Height and width of an image before any rotation, by the file's header. Raises DataError: it has none."""
-    if file.pixels is not None:
-        return file.pixels.shape[0], file.pixels.shape[1]
-    with opened(file) as image:
-        return image.height, image.width
+    found = header(file)
+    return found.height, found.width
 
 
 @contextmanager
 def opened(file: ImageFile) -> Iterator[Image.Image]:
-    """The file as an image. Raises DataError: it cannot be opened, or (within the block) not decoded."""
+    """The file, which has a good :func:`header`, as an image.
+    Raises DataError: it cannot be opened, or (within the block) not decoded."""
     if file.pixels is not None:
         yield Image.fromarray(file.pixels)
         return
+    with readable(file), file.open() as stream, Image.open(stream, formats=FORMATS) as image:
+        yield image
+
+
+@contextmanager
+def readable(file: ImageFile) -> Iterator[None]:
+    """Raises DataError, which names the file, in place of any error of the block. Of damaged files the
+    decoders raise whatever they stumble over."""
     try:
-        with file.open() as stream, Image.open(stream) as image:
-            yield image
-    except (OSError, SyntaxError, ValueError, zipfile.BadZipFile, Image.DecompressionBombError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{file} cannot be read as an image: {error}") from error
+        yield
+    except DataError:
+        raise
+    except TiffError as error:
+        raise DataError(f"{file} {error}") from error
+    except UnidentifiedImageError as error:
+        raise DataError(
+            f"{file} cannot be read as an image: it is of none of the formats {', '.join(FORMATS)}"
+        ) from error
+    except Exception as error:
+        said = printable(error) or type(error).__name__
+        raise DataError(f"{file} cannot be read as an image: {said}") from error
 
 
 def unit_scale(pixels: np.ndarray) -> np.ndarray:

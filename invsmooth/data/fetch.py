@@ -20,7 +20,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from invsmooth.core.errors import DataError
-from invsmooth.data.files import check_archive
+from invsmooth.data.archives import check_archive
 from invsmooth.data.published import Published
 
 log = logging.getLogger(__name__)

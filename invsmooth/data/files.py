@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import stat
-import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 import numpy as np
 
+from invsmooth.core.console import printable
 from invsmooth.core.errors import DataError
+from invsmooth.data.archives import archive, members, open_member
+from invsmooth.data.archives import is_zip as is_zip
+from invsmooth.data.folders import files_below
 
 EXTENSIONS = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp", ".gif", ".webp", ".pgm", ".ppm"})
 
@@ -29,26 +29,34 @@ class ImageFile:
     sha256: str = ""  # of the array's pixels and shape
 
     def __str__(self) -> str:
-        return str(self.path) if self.member is None else f"{self.path}/{self.member}"
+        return printable(self.path if self.member is None else f"{self.path}/{self.member}", 10_000)
 
-    def open(self) -> IO[bytes]:
-        """The bytes of a file or member, seekable. Raises: OSError, zipfile.BadZipFile: it cannot be read."""
+    def open(self, header: bool = False) -> IO[bytes]:
+        """The bytes of a file or member, seekable. ``header``: of a member only those that are asked for are unpacked.
+        Raises: OSError, and what zipfile raises: it cannot be read. DataError: a member that is not to be unpacked."""
+        return self.path.open("rb") if self.member is None else open_member(self.path, self.member, header)
+
+    def size(self) -> int:
+        """In bytes, as stored: compressed in an archive, and 0 of an array."""
+        if self.pixels is not None:
+            return 0
+        state = self.path.stat()
         if self.member is None:
-            return self.path.open("rb")
-        return io.BytesIO(archive(self.path, self.path.stat().st_mtime_ns).read(self.member))
+            return state.st_size
+        return archive(self.path, state.st_mtime_ns).getinfo(self.member).compress_size
 
 
 Files = dict[str, ImageFile]  # by the name that the rows show
 
 
 def as_image_files(images: Mapping[str, Any], where: str) -> Files:
-    """Image files, paths and arrays as image files. Raises DataError: an array is no image."""
-    files: Files = {}
+    """Image files, paths and arrays as image files. Raises DataError: an array is no image, or two have one name."""
+    files: list[tuple[str, ImageFile]] = []
     for name, image in images.items():
         if isinstance(image, ImageFile):
-            files[name] = image
+            files.append((name, image))
         elif isinstance(image, str | Path):
-            files[name] = ImageFile(Path(image))
+            files.append((name, ImageFile(Path(image))))
         else:
             pixels = np.asarray(image)
             pixels = channels_last(pixels)
@@ -59,8 +67,8 @@ def as_image_files(images: Mapping[str, Any], where: str) -> Files:
                     "floats in [0, 1]"
                 )
             pixels = pixels if pixels.dtype == np.uint8 else pixels.astype(np.float32)
-            files[name] = ImageFile(Path(name), None, pixels, digest(pixels))
-    return files
+            files.append((name, ImageFile(Path(name), None, pixels, digest(pixels))))
+    return named(files, where)
 
 
 def channels_last(pixels: np.ndarray) -> np.ndarray:
@@ -76,62 +84,38 @@ def digest(pixels: np.ndarray) -> str:
     return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
 
 
-@lru_cache(maxsize=4)
-def archive(path: Path, changed: int) -> zipfile.ZipFile:
-    """An open archive, kept open so that its directory is read once. Another date of change opens it again."""
-    return zipfile.ZipFile(path)
-
-
-def is_zip(path: Path) -> bool:
-    return path.suffix.lower() == ".zip" and path.is_file()
-
-
 def image_files(root: str | Path) -> Files:
-    """The image files below a folder or in a zip archive, by their path below it and sorted, but no hidden ones.
-    Raises: DataError: no such folder or archive, no image in it, or an archive that cannot be trusted."""
+    """The image files below a folder or in a zip archive, by their names (:func:`named`) below it and sorted, but no hidden
+    ones. Links are followed.
+    Raises: DataError: no such folder or archive, no image in it, broken links, two files of one name, or an archive that
+        cannot be trusted."""
     root = Path(root)
     if is_zip(root):
-        found = {name: ImageFile(root, name) for name in members(root)}
+        found = [(name, ImageFile(root, member)) for name, member in members(root).items()]
     elif root.is_dir():
-        found = {p.relative_to(root).as_posix(): ImageFile(p) for p in root.rglob("*") if p.is_file()}
+        found = [(path.relative_to(root).as_posix(), ImageFile(path)) for path in files_below(root, is_image)]
     else:
-        raise DataError(f"there is no folder {root.absolute()}; set data.root to a folder of images, or data=bundled")
-    if images := {name: found[name] for name in sorted(found) if is_image(name)}:
-        return images
-    raise DataError(f"no image in {root.absolute()} (looked for {', '.join(sorted(EXTENSIONS))})")
+        where = printable(root.absolute())
+        raise DataError(f"there is no folder {where}; set data.root to a folder of images, or data=bundled")
+    if images := named(((name, file) for name, file in found if is_image(name)), printable(root.absolute())):
+        return {name: images[name] for name in sorted(images)}
+    looked = ", ".join(sorted(EXTENSIONS))
+    raise DataError(f"no image in {printable(root.absolute())} (looked for {looked})")
+
+
+def named(files: Iterable[tuple[str, ImageFile]], where: str) -> Files:
+    """Files by names that print on one line, in UTF-8: other characters and bytes as Python writes them (\\n, \\xff). Every
+    log, table, page and file of a run may then show them. Raises: DataError: two get the same name."""
+    found: Files = {}
+    for raw, file in files:
+        name = printable(raw.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace"), len(raw) * 4)
+        if name in found:
+            raise DataError(f"{where} has two images of the name {name!r}: rename one")
+        found[name] = file
+    return found
 
 
 def is_image(name: str) -> bool:
     path = PurePosixPath(name)
     hidden = any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
     return path.suffix.lower() in EXTENSIONS and not hidden
-
-
-def members(path: Path) -> list[str]:
-    """The names of the files in a zip archive.
-    Raises: DataError: it is no readable zip archive, or has members that point out of it: such an
-        archive is not to be trusted, though nothing is unpacked."""
-    try:
-        with zipfile.ZipFile(path) as opened:
-            infos = opened.infolist()
-    except (zipfile.BadZipFile, OSError) as error:
-        raise DataError(f"{path} cannot be read as a zip archive: {error}") from error
-    for info in infos:
-        member = PurePosixPath(info.filename.replace("\\", "/"))
-        is_link = stat.S_ISLNK(info.external_attr >> 16)
-        if is_link or member.is_absolute() or ".." in member.parts or (member.parts and ":" in member.parts[0]):
-            what = "a link" if is_link else "a path out of the archive"
-            raise DataError(f"{path} is not used: its member {info.filename!r} is {what}")
-    return [info.filename for info in infos if not info.is_dir()]
-
-
-def check_archive(path: Path) -> None:
-    """Raises: DataError: the archive is damaged (every member is read and its checksum compared) or cannot be trusted."""
-    members(path)
-    try:
-        with zipfile.ZipFile(path) as opened:
-            damaged = opened.testzip()
-    except (zipfile.BadZipFile, OSError, EOFError) as error:
-        raise DataError(f"{path} is a damaged zip archive: {error}") from error
-    if damaged is not None:
-        raise DataError(f"{path} is a damaged zip archive: {damaged} does not match its checksum")

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 
 from invsmooth.core.errors import DataError
-from invsmooth.data.files import Files, ImageFile, image_files, is_image, is_zip, members
+from invsmooth.data.archives import is_zip, members
+from invsmooth.data.files import Files, ImageFile, image_files, is_image
 from invsmooth.data.published import Published
 
 
@@ -57,8 +58,8 @@ def in_archive(data: Published, archive: Path, whole: bool) -> Files:
     """The files of ``data`` in a zip archive, below one of its folders or, with ``whole``, at the top."""
     ends = {PurePosixPath(f).name for f in data.folders}
     by_folder: dict[str, Files] = {}
-    for member in members(archive):
-        parts = PurePosixPath(member).parts
+    for name, member in members(archive).items():
+        parts = PurePosixPath(name).parts
         cuts = [k + 1 for k, part in enumerate(parts[:-1]) if part in ends]
         if cuts or whole:
             cut = cuts[-1] if cuts else 0

@@ -131,7 +131,12 @@ def checked(
     else:
         check_signature(estimator)
         check_mode(estimator)
-        known = Checked(estimator, operator, y)
+        try:
+            known = Checked(estimator, operator, y)
+        except RuntimeError as error:
+            if type(error) is not RuntimeError:  # an error of the estimator's own
+                raise
+            raise PremiseError(f"the estimator fails on y: {error}{hint(estimator, y)}") from error
         if alone:
             check_alone(known)
     assert known.image_shape is not None
@@ -140,6 +145,16 @@ def checked(
     if known.y.shape[1:] != y.shape[1:] and known is estimator:
         raise PremiseError(f"y has shape {tuple(y.shape)}; the estimator was checked with {tuple(known.y.shape)}")
     return known
+
+
+def hint(estimator: Any, y: Tensor) -> str:
+    """What is often the cause."""
+    weight = next(estimator.parameters(), y) if isinstance(estimator, nn.Module) else y
+    if weight.dtype != y.dtype:
+        return f". Its weights are {weight.dtype}, and y is {y.dtype}: give y.to({weight.dtype})"
+    if weight.device != y.device:
+        return f". Its weights are on {weight.device}, and y on {y.device}: give y.to('{weight.device}')"
+    return f". y has shape {tuple(y.shape)}; measurements of a batch of images (B, C, H, W) are needed"
 
 
 def check_tensor(name: str, value: Any) -> None:

@@ -3,28 +3,17 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
-from typing import Annotated
 
 import numpy as np
 import torch
-from pydantic import AfterValidator
 from torch import Tensor
 from torch.nn import functional as F
 
 from invsmooth.core.parameters import Count
 from invsmooth.core.rng import generator_for
 from invsmooth.lipschitz.norms import matrix_norm
+from invsmooth.operators.matrices import MatrixFile, read_matrix
 from invsmooth.operators.sized import SizedOperator
-
-
-def existing(path: str | Path) -> str | Path:
-    if not Path(path).is_file():
-        raise ValueError("there is no such file (a .npy or .mat file is expected)")
-    return path
-
-
-MatrixFile = Annotated[str | Path, AfterValidator(existing)]
 
 
 class BlockGaussian(SizedOperator):
@@ -41,8 +30,8 @@ class BlockGaussian(SizedOperator):
         seed: of Phi; the matrix depends on (seed, ratio, block) alone.
         matrix: Phi itself, shape (m, block²), as an array or as a path to a .npy or .mat file (the one 2-d array in it).
             Its rows need not be orthonormal. m must be the one that ``ratio`` gives.
-    Raises: ValueError: ratio outside (0, 1], block < 1, or a matrix of the wrong shape.
-        FileNotFoundError: no file at the matrix path."""
+    Raises: ValueError: ratio outside (0, 1], block < 1, or a matrix that cannot be used (:func:`.read_matrix`) or of the
+        wrong shape. FileNotFoundError: no file at the matrix path."""
 
     name = "block_gaussian"
     phi: Tensor
@@ -95,21 +84,3 @@ def orthonormal_rows(m: int, n: int, seed: int) -> Tensor:
     q, r = torch.linalg.qr(torch.from_numpy(gaussian))
     # QR leaves the signs of the columns to the library; fixing them makes Phi the same on every machine.
     return (q * r.diagonal().sign()).T.float().contiguous()
-
-
-def read_matrix(matrix: np.ndarray | Tensor | str | Path) -> Tensor:
-    if isinstance(matrix, str | Path):
-        if not (path := Path(matrix)).is_file():
-            raise FileNotFoundError(f"operator.matrix={matrix}: there is no such file (expected a .npy or .mat file)")
-        if path.suffix == ".npy":
-            matrix = np.load(path, allow_pickle=False)
-        elif path.suffix == ".mat":
-            from scipy.io import loadmat
-
-            arrays = [v for k, v in loadmat(path).items() if not k.startswith("__") and np.ndim(v) == 2 and v.size > 1]
-            if len(arrays) != 1:
-                raise ValueError(f"operator.matrix={matrix}: holds {len(arrays)} matrices, but just one is expected")
-            matrix = arrays[0]
-        else:
-            raise ValueError(f"operator.matrix={matrix}: the file name has to end in .npy or .mat")
-    return torch.as_tensor(matrix).to(torch.float32)

@@ -103,7 +103,9 @@ class DeepInv(LinearOperator):
 
     def refuse(self, x: Tensor) -> None:
         name, wanted = type(self.made).__name__, self.image_shape
-        raise ValueError(f"physics {name} is for images of shape {wanted}, not {tuple(x.shape[1:])}: see data.crop")
+        raise ValueError(
+            f"physics {name} is for images of shape {wanted}, not {tuple(x.shape[1:])}: set data.crop and task.patch_size"
+        )
 
     def lifted(self, x: Tensor) -> Tensor:
         """Real images as those of the physics."""

@@ -9,7 +9,8 @@ from invsmooth.core.parameters import Count
 from invsmooth.core.rng import standard_normal
 from invsmooth.lipschitz.norms import matrix_norm
 from invsmooth.operators.base import LinearOperator
-from invsmooth.operators.block_gaussian import MatrixFile, measurements_per_block, read_matrix
+from invsmooth.operators.block_gaussian import measurements_per_block
+from invsmooth.operators.matrices import MatrixFile, read_matrix
 
 
 class Dense(LinearOperator):
@@ -45,7 +46,8 @@ class Dense(LinearOperator):
     def A(self, x: Tensor) -> Tensor:
         if x.shape[-2:] != (self.side, self.side):
             wanted = f"{self.side}×{self.side}"
-            raise ValueError(f"the operator is for images of {wanted} pixels, not {tuple(x.shape[-2:])}: see data.crop")
+            remedy = "set data.crop and task.patch_size"
+            raise ValueError(f"the operator is for images of {wanted} pixels, not {tuple(x.shape[-2:])}: {remedy}")
         return x.flatten(2) @ self.phi.T
 
     def A_adjoint(self, y: Tensor) -> Tensor:

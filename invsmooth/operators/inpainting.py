@@ -11,7 +11,7 @@ from torch import Tensor
 from invsmooth.core.parameters import Count
 from invsmooth.core.rng import generator_for
 from invsmooth.operators.base import LinearOperator
-from invsmooth.operators.block_gaussian import MatrixFile
+from invsmooth.operators.matrices import MatrixFile, read_matrix
 
 
 class Inpainting(LinearOperator):
@@ -22,7 +22,7 @@ class Inpainting(LinearOperator):
         ratio: share of the measured pixels, in (0, 1]: round(ratio · H · W) random ones, which (seed, H, W) determines.
         seed: of these.
         mask: the measured pixels in place of random ones, for images of this size alone: an array (H, W), true or not 0
-            where measured, or the path of a .npy file with it. ``ratio`` has to be its share, to 1 %.
+            where measured, or the path of a .npy or .mat file. ``ratio`` has to be its share, to 1 %.
     Raises: ValueError: ratio outside (0, 1], a mask of another share, or, in ``A``, an image of another size."""
 
     name = "inpainting"
@@ -57,7 +57,8 @@ class Inpainting(LinearOperator):
         if self.measured is not None:
             if self.measured.shape != size:
                 raise ValueError(
-                    f"the mask is of {tuple(self.measured.shape)} pixels, the image of {size}: see data.crop"
+                    f"the mask is of {tuple(self.measured.shape)} pixels, the image of {size}: set data.crop and "
+                    "task.patch_size"
                 )
             return self.measured.to(x)
         if size not in self.made:
@@ -72,7 +73,7 @@ def random_mask(height: Count, width: Count, ratio: float, seed: int) -> Tensor:
 
 
 def read_mask(mask: np.ndarray | Tensor | str | Path) -> Tensor:
-    found = torch.as_tensor(np.load(mask, allow_pickle=False) if isinstance(mask, str | Path) else mask)
+    found = read_matrix(mask, "operator.mask") if isinstance(mask, str | Path) else torch.as_tensor(mask)
     if found.ndim != 2 or not bool((found != 0).any()):
         raise ValueError(
             f"the mask has shape {tuple(found.shape)}; an array (H, W) with some measured pixels is expected"

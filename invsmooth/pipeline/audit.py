@@ -25,6 +25,7 @@ from invsmooth.lipschitz.constants import THREATS, in_float64
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import build, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
+from invsmooth.pipeline.folder_name import check_folder_name
 from invsmooth.records import audits
 from invsmooth.records.origin import read_origin
 from invsmooth.records.run_record import recorded
@@ -42,6 +43,7 @@ def audit(cfg: DictConfig, folder: Path) -> list[str]:
     Raises: ConfigError, CheckpointError, DataError: before any work. PremiseError: nothing can be searched here."""
     validate_nodes(cfg, Audit)
     check_machine(cfg)
+    check_folder_name(folder)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains=False)

@@ -47,6 +47,7 @@ from invsmooth.operators.measurement import Measured, Setting
 from invsmooth.pipeline import build, keys, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator, keep_network, kept_network
 from invsmooth.pipeline.floors import floors
+from invsmooth.pipeline.folder_name import check_folder_name
 from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
 from invsmooth.records.origin import Origin, read_origin
 from invsmooth.records.run_record import recorded
@@ -88,6 +89,7 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     validate(cfg)
     check_machine(cfg)
     matplotlib.rcdefaults()  # figures are ours, not those of a matplotlibrc that is lying about
+    check_folder_name(folder)
     fix_scale(cfg, trains)
     if cfg.trainer.num_threads is not None:
         torch.set_num_threads(cfg.trainer.num_threads)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
+LONGEST = 100  # bytes of an image's name in the name of a file
 KINDS = ("clean", "measured", "reconstructed", "attacked", "median", "certified")
 
 
@@ -32,8 +33,11 @@ def as_picture(image: Tensor) -> Tensor:
 
 
 def setting_name(image: str, ratio: float, sigma_b: float) -> str:
-    """Of an image in a measurement setting: a safe file name, different for different images."""
+    """Of an image in a measurement setting: a safe file name, different for different images, of less than 150 bytes."""
     safe = re.sub(r"[^\w.-]+", "_", image)
-    if safe != image:  # a/b and a_b are two images
-        safe += "-" + hashlib.sha256(image.encode()).hexdigest()[:8]
+    digest = hashlib.sha256(image.encode("utf-8", "backslashreplace")).hexdigest()
+    if len(safe.encode()) > LONGEST:  # file systems take 255 bytes; the rest is for what follows
+        safe = f"{safe.encode()[:LONGEST].decode(errors='ignore')}-{digest[:16]}"
+    elif safe != image:  # a/b and a_b are two images
+        safe += f"-{digest[:8]}"
     return f"{safe}_ratio{ratio:g}_b{sigma_b:g}"

@@ -159,32 +159,25 @@ def replace_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary)
 
 
-def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
+def read_rows(folders: Sequence[Path], damaged: dict[Path, str] | None = None) -> tuple[pd.DataFrame, Declared]:
     """The rows of several run folders, each row once, with its run's folder as column ``folder``;
-    and the declarations.
-    Raises: ValueError: a file without declarations, or one that lacks columns."""
+    and the declarations. ``damaged``: files that cannot be used are left out and noted there, with the reason.
+    Raises: ValueError: a file that cannot be used, without ``damaged``; or no file is left."""
     tables, declared = [], Declared()
-    adapter = TypeAdapter(Declared)  # once: to make it takes as long as to read a file
-    declarations: dict[bytes, tuple[Declared, set[str]]] = {}  # the files of a sweep have the same ones
+    declarations: dict[bytes, Declared] = {}  # the files of a sweep have the same ones
     for folder in sorted(folders):
-        path = folder / "results.parquet"
-        table = pq.ParquetFile(path).read()  # read_table takes twice as long for a small file
-        said = (table.schema.metadata or {}).get(METADATA, b"")
-        if said not in declarations:
-            try:
-                own = adapter.validate_json(said)
-            except ValidationError as error:
-                undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
-                raise ValueError(f"{undeclared}; run that evaluation again") from error
-            declarations[said] = own, set(own.schema.names)
-        own, needed = declarations[said]
-        for column in (c for c in LATER if c not in table.column_names):
-            table = table.append_column(column, pa.nulls(len(table), TEXT))
-        if missing := needed - set(table.column_names):
-            raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+        try:
+            table, own = read_file(folder / "results.parquet", declarations)
+        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+            if damaged is None:
+                raise
+            damaged[folder / "results.parquet"] = str(error).splitlines()[0]
+            continue
         declared |= own
         names = pa.array([str(folder)] * len(table), TEXT)
         tables.append(table.replace_schema_metadata().append_column("folder", names))
+    if not tables:
+        raise ValueError("no rows: " + "; ".join(f"{path}: {why}" for path, why in (damaged or {}).items()))
     columns = [*declared.schema.names, "folder"]
     rows = pa.concat_tables(tables, promote_options="default").select(columns)
     frame = rows.to_pandas(types_mapper={WHOLE: pd.Int64Dtype()}.get, strings_to_categorical=True)
@@ -193,3 +186,30 @@ def read_rows(folders: Sequence[Path]) -> tuple[pd.DataFrame, Declared]:
     frame = frame.astype(dict.fromkeys(texts, object))
     # A sweep's own file repeats the rows of its jobs. Theirs, which come later, lie by their pictures.
     return frame.drop_duplicates(list(KEY), keep="last", ignore_index=True), declared
+
+
+def read_file(path: Path, declarations: dict[bytes, Declared]) -> tuple[pa.Table, Declared]:
+    """The rows of a file. ``declarations``: what was read before, by the metadata that say it.
+    Raises: OSError, ValueError: it cannot be read, declares nothing, or lacks columns or their types."""
+    table = pq.ParquetFile(path).read()  # read_table takes twice as long for a small file
+    said = (table.schema.metadata or {}).get(METADATA, b"")
+    if said not in declarations:
+        try:
+            declarations[said] = ADAPTER.validate_json(said)
+        except ValidationError as error:
+            undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
+            raise ValueError(f"{undeclared}; run that evaluation again") from error
+    own = declarations[said]
+    for column in (c for c in LATER if c not in table.column_names):
+        table = table.append_column(column, pa.nulls(len(table), TEXT))
+    if missing := set(own.schema.names) - set(table.column_names):
+        raise ValueError(f"{path} lacks the columns {', '.join(sorted(missing))}")
+    kinds = {field.name: field.type for field in table.schema}
+    if wrong := [f.name for f in own.schema if kinds[f.name] != f.type]:
+        raise ValueError(f"{path} has columns of other types than invsmooth writes: {', '.join(wrong)}")
+    if not len(table):
+        raise ValueError(f"{path} has no rows")
+    return table, own
+
+
+ADAPTER = TypeAdapter(Declared)  # once: to make it takes as long as to read a file

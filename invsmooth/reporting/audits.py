@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import read_audits
 from invsmooth.reporting.figures.frontier import frontier_figure
-from invsmooth.reporting.saving import save
+from invsmooth.reporting.saving import draw
 from invsmooth.reporting.tables.grid import MISSING
 from invsmooth.reporting.tables.writers import row
 
@@ -35,7 +36,7 @@ def report_audits(folders: Sequence[Path], out: Path) -> list[Path]:
     lines = [row(line) for line in cells(audits)]
     header = [row(list(COLUMNS.values())), "|" + " --- |" * len(COLUMNS)]
     write_text(out / "audit.md", "\n".join([TITLE, *header, *lines]))
-    figures = save(frontier_figure(audits, frontiers), out / "frontier") if len(frontiers) else []
+    figures = draw(partial(frontier_figure, audits, frontiers), out / "frontier") if len(frontiers) else []
     return [out / "audit.md", *figures]
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from invsmooth.core.declarations import AlgorithmDeclaration
+from invsmooth.core.errors import ConfigError
 from invsmooth.records.rows import KEY, Declared
 from invsmooth.reporting.runs import Run, Settings, read_run
 
@@ -25,9 +26,18 @@ THREAT, SIGNAL = "threat", "signal"
 NETWORK = ["folder", "task", "algo", "estimator_sha256"]  # the columns that identify the network of a row
 
 
-def read_runs(rows: pd.DataFrame) -> dict[str, Run]:
-    """The runs of the rows, by folder."""
-    return {folder: read_run(Path(folder)) for folder in sorted(rows["folder"].unique())}
+def read_runs(rows: pd.DataFrame, damaged: dict[Path, str] | None = None) -> dict[str, Run]:
+    """The runs of the rows, by folder. ``damaged``: those that cannot be used are left out and noted there.
+    Raises: ConfigError: one cannot be used, without ``damaged``."""
+    runs: dict[str, Run] = {}
+    for folder in sorted(rows["folder"].unique()):
+        try:
+            runs[folder] = read_run(Path(folder))
+        except ConfigError as error:
+            if damaged is None:
+                raise
+            damaged[Path(folder)] = str(error)
+    return runs
 
 
 def with_methods(rows: pd.DataFrame, runs: Mapping[str, Run]) -> pd.DataFrame:

@@ -58,11 +58,11 @@ class Run:
 
 
 def read_run(folder: Path) -> Run:
-    """Raises: ConfigError: config.yaml is no YAML mapping, or metrics.csv no CSV."""
-    config, metrics = read_config(folder), read_metrics(folder)
+    """Raises: ConfigError: config.yaml is no YAML mapping, run.json no record, or metrics.csv no table of numbers."""
+    config, metrics, parameters = read_config(folder), read_metrics(folder), read_parameters(folder)
     if config is None:
-        return Run(folder, None, None, None, **metrics)
-    evaluation, parameters = chosen(config, EVALUATION, NOT_EVALUATION), read_parameters(folder)
+        return Run(folder, None, None, None, **metrics, parameters=parameters)
+    evaluation = chosen(config, EVALUATION, NOT_EVALUATION)
     return Run(folder, config, trained_with(folder, config), evaluation, **metrics, parameters=parameters)
 
 
@@ -87,11 +87,14 @@ def read_config(folder: Path) -> Settings | None:
         read = yaml.load(path.read_bytes(), LOADER)
     except OSError:
         return None
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a number of thousands of digits
         raise ConfigError(f"{path} is no YAML: {str(error).splitlines()[0]}; leave the run out of runs=") from error
     if not isinstance(read, dict):
         raise ConfigError(f"{path} is no config: it holds no keys; leave the run out of runs=")
-    return dict(flat(read))
+    try:
+        return dict(flat(read))
+    except RecursionError as error:
+        raise ConfigError(f"{path} contains itself; leave the run out of runs=") from error
 
 
 def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -104,12 +107,28 @@ def flat(config: Mapping[Any, Any], prefix: str = "") -> Iterator[tuple[str, Any
 
 def read_parameters(folder: Path) -> int | None:
     """Of run.json; None where there is none, or it does not say."""
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = record.get("parameters") if isinstance(record, dict) else None
+    found = read_record(folder).get("parameters")
     return found if isinstance(found, int) else None
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """run.json; empty where there is none. Raises: ConfigError: it is no record of a run."""
+    path = folder / "run.json"
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"), parse_constant=no_constant)
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, RecursionError) as error:
+        raise ConfigError(f"{path} is no record of a run: {error}; leave the run out of runs=") from error
+    groups = [record.get(group) or {} for group in ("versions", "git")] if isinstance(record, dict) else [None]
+    if not all(isinstance(group, dict) for group in groups):
+        raise ConfigError(f"{path} is no record of a run; leave the run out of runs=")
+    found: dict[str, Any] = record
+    return found
+
+
+def no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def read_metrics(folder: Path) -> dict[str, Any]:
@@ -119,7 +138,10 @@ def read_metrics(folder: Path) -> dict[str, Any]:
         logged = pd.read_csv(folder / "metrics.csv", usecols=lambda column: column in wanted)
     except (FileNotFoundError, pd.errors.EmptyDataError):
         return {}
-    except (pd.errors.ParserError, UnicodeDecodeError) as error:
+    except (pd.errors.ParserError, UnicodeDecodeError, OSError) as error:
         raise ConfigError(f"{folder / 'metrics.csv'} is no CSV: {error}; leave the run out of runs=") from error
     found = {name: logged[column].dropna() for name, column in METRICS.items() if column in logged}
+    if texts := [METRICS[name] for name, values in found.items() if not pd.api.types.is_numeric_dtype(values)]:
+        what = f"{folder / 'metrics.csv'} has no numbers in the columns {', '.join(texts)}"
+        raise ConfigError(f"{what}; leave the run out of runs=")
     return {name: float(v.max() if name == "memory" else v.median()) for name, v in found.items() if len(v)}

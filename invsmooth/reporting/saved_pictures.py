@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from invsmooth.records.pictures import picture_file
+from invsmooth.records.pictures import KINDS, picture_file
 
 CELL = ["folder", "image", "ratio", "sigma_b", "eps", "sigma"]  # the columns that name a file of pictures
 
@@ -39,5 +41,37 @@ def quality(psnr: float, ssim: float, between: str = ", ") -> str:
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
-    with np.load(path) as pictures:
-        return dict(pictures)
+    """The arrays of a file; none where it is damaged (:func:`why_damaged`)."""
+    try:
+        return checked(path)
+    except DAMAGE:
+        return {}
+
+
+def why_damaged(path: Path) -> str:
+    """What is wrong with a file of pictures; "" if nothing is."""
+    try:
+        checked(path)
+    except DAMAGE as error:
+        return str(error).splitlines()[0] if str(error) else type(error).__name__
+    return ""
+
+
+DAMAGE = (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error)
+
+
+def checked(path: Path) -> dict[str, np.ndarray]:
+    """Raises: one of DAMAGE: it cannot be read, or is not what a run writes."""
+    with np.load(path) as file:
+        pictures = dict(file)
+    images = [pictures[k] for k in KINDS if k in pictures]
+    ends = [pictures[k] for k in ("lower", "upper") if k in pictures]
+    shapes = {array.shape for array in (*images, *ends)}
+    sizes = {shape[:2] for shape in shapes}
+    if len(sizes) > 1 or not all(len(s) == 2 or (len(s) == 3 and s[2] == 3) for s in shapes):
+        raise ValueError(f"arrays of shapes {sorted(shapes)}, which are no pictures of one image")
+    if any(array.dtype != np.uint8 for array in images) or any(array.dtype.kind != "f" for array in ends):
+        raise ValueError("arrays of other types than a run writes")
+    if len(ends) == 1 or (ends and "label" not in pictures):
+        raise ValueError("intervals without both ends and a label")
+    return pictures

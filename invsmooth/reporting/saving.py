@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 
+from matplotlib import rc_context
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 DPI = 150
 Make = Callable[[], Figure]
@@ -44,7 +47,7 @@ class Saver:
             # The last first: the other processes started with the first.
             for future, make, path in reversed(self.underway) if kind is None else ():
                 if future.cancel():
-                    save(make(), path)
+                    draw(make, path)
         finally:
             self.threads.shutdown(cancel_futures=True)
             self.pool.shutdown()
@@ -57,7 +60,7 @@ class Saver:
         They are there when the block has ended. ``make`` goes to another process: a partial of a
         function, whose arguments are far smaller than the figure."""
         if self.pool is None:
-            return save(make(), path)
+            return draw(make, path)
         self.underway.append((self.threads.submit(draw_in, self.pool, make, path), make, path))
         return files_of(path)
 
@@ -67,7 +70,10 @@ def draw_in(pool: ProcessPoolExecutor, make: Make, path: Path) -> list[Path]:
 
 
 def draw(make: Make, path: Path) -> list[Path]:
-    return save(make(), path)
+    # Whatever the user's matplotlibrc has: names of images and methods are no LaTeX.
+    with rc_context({"text.usetex": False}), warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # of names in other scripts; a box is drawn
+        return save(make(), path)
 
 
 def processes_for(n_rows: int) -> int:
@@ -82,6 +88,11 @@ def files_of(path: Path) -> list[Path]:
 def save(figure: Figure, path: Path) -> list[Path]:
     """Write ``path``.png and ``path``.pdf, each all or nothing."""
     figure.set_dpi(DPI)
+    # The labels have no formulas, but names may have dollar signs. (The ticks get theirs when they are drawn.)
+    for text in figure.findobj(Text):
+        assert isinstance(text, Text)
+        if "$" in text.get_text():
+            text.set_parse_math(False)
     # Of an empty label nobody sees the place, which takes as long to find as to lay out the ticks.
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if not axis.label.get_text()):
         axis.set_label_coords(0.5, 0.5)

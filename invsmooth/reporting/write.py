@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
+from invsmooth.core.console import printable
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import AUDIT
-from invsmooth.records.rows import read_rows
 from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.audits import report_audits
 from invsmooth.reporting.averages import PANEL, Averages
+from invsmooth.reporting.damage import DamagedRuns, listed, sound_runs
 from invsmooth.reporting.figures.certificate import certificate_figure
 from invsmooth.reporting.figures.psnr import psnr_figure
 from invsmooth.reporting.figures.truth import has_curves, truth_figure
 from invsmooth.reporting.figures.visual import visual_figure
-from invsmooth.reporting.methods import read_runs, with_methods
+from invsmooth.reporting.methods import with_methods
 from invsmooth.reporting.notes import choice_note, notes
 from invsmooth.reporting.page.html import write_page
 from invsmooth.reporting.psnr_curves import has_psnr, psnr_curves
@@ -33,15 +34,14 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     print a short table and the paths; of audits among them audit.md and the frontier. ``parallel``: many figures
     are drawn by several processes, for which ``__main__`` is imported again. Returns: the files written.
 
-    Raises: ConfigError: a run's config.yaml or metrics.csv cannot be read."""
+    Raises: DamagedRuns: after all that, folders or files that were left out. ConfigError: no run can be used."""
     if audits := [f for f in folders if (f / AUDIT).is_file()]:
         written = report_audits(audits, out)
         for path in written:
-            print(path.resolve())
+            print(printable(path.resolve(), 5000))
         rest = [f for f in folders if f not in audits]
         return [*written, *(report(rest, out, parallel) if rest else [])]
-    rows, declared = read_rows(folders)
-    runs = read_runs(rows)
+    rows, declared, runs, damaged = sound_runs(folders)
     averages = Averages(with_methods(rows, runs), declared)
     rows = averages.rows
     out.mkdir(parents=True, exist_ok=True)
@@ -61,7 +61,9 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
         page = write_page(rows, declared, out, [*written, artefacts[-1]], averages=averages, said=said)
         print_short(averages)
     for path in [*written, artefacts[-1], page]:
-        print(path.resolve())
+        print(printable(path.resolve(), 5000))
+    if damaged:
+        raise DamagedRuns(f"left out of the report, because it is damaged:{listed(damaged)}")
     return [*written, *artefacts, page]
 
 

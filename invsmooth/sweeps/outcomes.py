@@ -21,6 +21,9 @@ OUTPUT_SUBDIR = ".hydra"  # where Hydra writes the overrides of a job, in its fo
 OVERRIDES = f"{OUTPUT_SUBDIR}/overrides.yaml"
 DIED = "died and left no error: killed, out of memory, or its machine is gone"
 
+UNWRITTEN: dict[Path, dict[str, Any]] = {}
+"""Errors of jobs of this process that their disk has no room for, by folder."""
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -37,14 +40,17 @@ class Outcome:
 
 
 def write_failure(folder: Path, error: BaseException, exit_code: int) -> None:
-    """Write the error of a job to its folder. It counts whatever run.json says."""
-    failed = {"error": f"{type(error).__name__}: {error}", "exit_code": exit_code}
-    write_text(folder / FAILED, json.dumps(redact(failed), indent=2))
+    """Write the error of a job to its folder. It counts whatever run.json says. On a full disk this process remembers it."""
+    failed = redact({"error": f"{type(error).__name__}: {error}", "exit_code": exit_code})
+    UNWRITTEN[folder.resolve()] = failed
+    write_text(folder / FAILED, json.dumps(failed, indent=2))
+    del UNWRITTEN[folder.resolve()]
 
 
 def clear_failure(folder: Path) -> None:
     """A job that starts (again) has not failed, and is not lost."""
     (folder / FAILED).unlink(missing_ok=True)
+    UNWRITTEN.pop(folder.resolve(), None)
     shutil.rmtree(folder.with_name(f"{job_number(folder)}_lost"), ignore_errors=True)
 
 
@@ -65,7 +71,7 @@ def outcomes(sweep: Path) -> list[Outcome]:
 
 def outcome(folder: Path) -> Outcome:
     overrides = shlex.join(redact([str(o) for o in OmegaConf.load(folder / OVERRIDES)]))
-    if failed := read_json(folder / FAILED):
+    if failed := UNWRITTEN.get(folder.resolve()) or read_json(folder / FAILED):
         return Outcome(folder, overrides, failed["error"], failed["exit_code"])
     record = read_json(folder / "run.json")  # empty if the job died before it wrote any
     finished = record.get("status") == "finished"

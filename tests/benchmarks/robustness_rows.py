@@ -1,6 +1,6 @@
 """Small copies of run folders for docs/models/rows, from which the table of docs/robustness.md is made:
 
-    python -m tests.benchmarks.robustness_rows 'robustness/*' docs/models/rows
+    ``python -m tests.benchmarks.robustness_rows 'robustness/*' docs/models/rows``
 
 Of results.parquet what its certifiers and algorithms declare, compressed; config.yaml; of run.json what names no machine."""
 
@@ -44,6 +44,10 @@ def copy(run: Path, out: Path) -> None:
     (out / "run.json").write_text(kept + "\n", encoding="utf-8")
 
 
-if __name__ == "__main__":
+def main() -> None:
     for found in sorted(glob.glob(sys.argv[1])):
         copy(Path(found), Path(sys.argv[2]) / Path(found).name)
+
+
+if __name__ == "__main__":
+    main()

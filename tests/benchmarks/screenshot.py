@@ -24,7 +24,7 @@ def screenshot(pattern: str, out: Path) -> None:
     """The page's upper part beside a comparison of pictures, where there are some."""
     with tempfile.TemporaryDirectory() as name, browser() as chrome:
         folder = Path(name)
-        runs = make_runs(folder / "runs", size=160) if pattern == "synthetic" else find_runs(pattern)
+        runs = make_runs(folder / "runs", size=160) if pattern == "synthetic" else find_runs([pattern])
         path = write_page(*read_rows(runs), folder)
         tab = chrome.new_page(viewport={"width": WIDTH, "height": HEIGHT}, color_scheme="light")
         tab.goto(f"file://{path}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -38,7 +39,7 @@ def test_it_knows_its_settings() -> None:
     assert alone.eps == (0.1,)
     sure = made("lipschitz", sigma=None, n_samples=None).settings
     assert sure is not None
-    assert (sure.sigma, sure.confidence, str(sure)) == (None, 1.0, "lipschitz at eps = 0.05, 0.1, 3")
+    assert (sure.sigma, sure.confidence, str(sure)) == (None, 1.0, "lipschitz, threat=signal at eps = 0.05, 0.1, 3")
 
 
 def test_repr_is_one_line_with_the_bounds() -> None:
@@ -49,7 +50,7 @@ def test_repr_is_one_line_with_the_bounds() -> None:
         "<Certificate: discrepancy at eps = 0.05, 0.1, 3, sigma = 0.1, S = 100, confidence 0.99; bound"
     )
     assert f"first of 2 images) = {first:.3g}," in said
-    assert said.endswith(", none>")
+    assert re.search(r", none \(no certificate: eps/sigma = 30 is above .*\)>$", said)
     assert "\n" not in said
     assert repr(made("mean", eps=0.1)).startswith("<MeanCertificate: mean at eps = 0.1,")
 
@@ -78,6 +79,28 @@ def test_table_has_a_line_for_each_image_and_radius(tmp_path: Path) -> None:
 
 def test_figure_has_a_line_for_each_image() -> None:
     certificate = made()
-    lines = certificate.plot().axes[0].lines
+    figure = certificate.plot()
+    assert figure._repr_png_().startswith(b"\x89PNG")  # type: ignore[attr-defined]  # what a notebook asks for
+    lines = figure.axes[0].lines
     assert len(lines) == 2
     np.testing.assert_allclose(lines[1].get_ydata(), certificate.bound[1].numpy())
+
+
+def test_the_threat_is_said_and_cannot_be_given_to_others() -> None:
+    """A certificate for attacks on the signal, given out as one for attacks on the measurement, would be false."""
+    certificate = made("lipschitz", sigma=None, n_samples=None, threat="measurement")
+    assert "threat=measurement" in repr(certificate)
+    assert set(certificate.to_frame()["threat"]) == {"measurement"}
+    for certifier, given in (("mean", {"threat": "measurement"}), ("discrepancy", {"threshold": 0.1})):
+        with pytest.raises(ValueError, match=f"certifier='{certifier}' has no use for"):
+            made(certifier, **given)
+
+
+@pytest.mark.parametrize(("given", "message"), [
+    ({"eps": "0.1"}, "eps='0.1' is no number"), ({"eps": ["0.1"]}, "is no number"),
+    ({"sigma": "25"}, "sigma='25' is no number"),
+    ({"n_samples": 50.0}, "n_samples=50.0 is no whole number"),
+])  # fmt: skip
+def test_what_is_no_number_is_refused(given: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(message)):
+        made(**given)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from invsmooth.cache import Remember, not_kept
-from invsmooth.certificates import Certificate, Smoothing
+from invsmooth.certificates import Certificate, Smoothing, certify
 from invsmooth.certificates import certify_all as certify_together
 from invsmooth.certificates.by_name import as_certifier
 
@@ -24,3 +24,9 @@ def certify_all(
         estimator, operator, y, chosen, Smoothing(sigma=sigma, **settings), eps=eps, x=x, image_keys=image_keys,
         remember=remember,
     )  # fmt: skip
+
+
+def certify_any(*of: Any, certifier: str, **settings: Any) -> Certificate:
+    """settings: of ``certify``, and parameters of certifiers, of which this one takes its own."""
+    given = {name: settings.pop(name) for name in PARAMETERS if name in settings}
+    return certify(*of, certifier=as_certifier(certifier, given), **settings)

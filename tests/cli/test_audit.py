@@ -70,7 +70,7 @@ def custom(name: str) -> list[str]:
 
 
 def rows() -> pd.DataFrame:
-    return read_audits(find_runs("outputs"))[0]
+    return read_audits(find_runs(["outputs"]))[0]
 
 
 def test_a_lying_estimator_is_refuted(run: Callable[..., int], capsys: pytest.CaptureFixture[str]) -> None:
@@ -78,7 +78,7 @@ def test_a_lying_estimator_is_refuted(run: Callable[..., int], capsys: pytest.Ca
     (row,) = rows().to_dict("records")
     assert (row["verdict"], row["declared"], row["threat"]) == ("refuted", 1.2, "measurement")
     assert 1.49 < row["found"] <= 1.5
-    (folder,) = find_runs("outputs")
+    (folder,) = find_runs(["outputs"])
     files = {p.relative_to(folder).as_posix() for p in folder.rglob("*") if p.is_file()}
     expected = {"audit.parquet", "frontier.parquet", "pairs.pt", "worst.png", "run.json", "config.yaml"}
     assert expected | {"report/audit.md", "report/frontier.png"} <= files
@@ -109,7 +109,7 @@ def test_ours_and_the_report_of_several_audits(run: Callable[..., int], tmp_path
     assert run("-m", *SMALL, *lipnet, "operator.sigma_b=5,15") == 0
     assert run(*SMALL, "estimator=matched_filter", "operator.sigma_b=5", "report=false") == 0
     assert sorted(rows()["verdict"]) == ["proven", "proven", "proven"]
-    files = report(find_runs("outputs"), tmp_path / "report")
+    files = report(find_runs(["outputs"]), tmp_path / "report")
     assert {p.name for p in files} == {"audit.md", "frontier.png", "frontier.pdf"}
     lines = (tmp_path / "report" / "audit.md").read_text(encoding="utf-8").splitlines()
     assert sum("invsmooth.estimators" in line for line in lines) == 3
@@ -126,7 +126,7 @@ def test_ours_and_the_report_of_several_audits(run: Callable[..., int], tmp_path
         (["estimator=custom", "estimator._target_=user_nets.No"], "user_nets.No"),
         (["data=folder", "data.root=nowhere"], "nowhere"),
         (["operator.ratio=0.5"], "operator.ratio=0.5 is not allowed"),
-        ([*custom("Net"), "data.crop=5"], "data.crop=5"),
+        ([*custom("Net"), "data.crop=5000"], "data.crop=5000"),
     ],
 )
 def test_mistakes(run: Callable[..., int], capsys: pytest.CaptureFixture[str], arguments: list[str], said: str) -> None:

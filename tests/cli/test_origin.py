@@ -87,7 +87,12 @@ def test_an_evaluation_says_what_was_trained(trained: Path, tmp_path: Path) -> N
         assert (row["task"], row["algo"], row["estimator"]) == ("own", "mine", "invsmooth.estimators.ISTANetPP")
     assert (again["psnr_clean"], again["ratio"], again["bound"]) == (first["psnr_clean"], 0.3, first["bound"])
     config = OmegaConf.load(tmp_path / "run" / "config.yaml")
-    assert config.estimator == {"_target_": "invsmooth.estimators.ISTANetPP", "n_phases": 1, "channels": 2}
+    assert config.estimator == {
+        "_target_": "invsmooth.estimators.ISTANetPP",
+        "n_phases": 1,
+        "channels": 2,
+        "image_channels": 1,
+    }
     assert (config.task.name, config.algo.name, config.operator.train_ratio) == ("own", "mine", 0.3)
     assert config.operator.matrix == str(trained / MATRIX)
     scales = [first["scale"], again["scale"], config.scale, OmegaConf.load(trained / "run" / "config.yaml").scale]

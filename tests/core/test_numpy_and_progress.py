@@ -88,3 +88,4 @@ def test_a_callback_can_end_the_work() -> None:
 
 def test_a_bar(capsys: pytest.CaptureFixture[str]) -> None:
     certify(Ridge(0.1), Identity(), X, **FEW, progress=True)
+    assert "reconstructions" in capsys.readouterr().err

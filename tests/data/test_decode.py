@@ -10,8 +10,9 @@ from PIL import Image
 
 from invsmooth.core.errors import DataError
 from invsmooth.data import image_files, read_image
+from invsmooth.data.archives import check_archive, members
 from invsmooth.data.decode import centre_crop, image_size, is_8_bit, read_pixels
-from invsmooth.data.files import ImageFile, check_archive, members
+from invsmooth.data.files import ImageFile
 from tests.data.pictures import GREY, save
 
 

@@ -21,6 +21,7 @@ from tests.secrets.net import TOKEN
 REPOSITORY = Path(__file__).parents[2]
 ARGUMENTS = [
     "task=cs_small", "estimator._target_=tests.secrets.net.Net", "~estimator.n_phases", "~estimator.channels",
+    "~estimator.image_channels",
     "task.batch_size=8", "task.n_iter=1", "trainer.max_steps=2", "trainer.num_threads=1", "trainer.progress_bar=false",
     "data.limit=1", "data.crop=33", "operator.ratio=0.3", "operator.train_ratio=0.3", "attack.eps=0.05",
     "certify.n_samples=60", "report=false",

@@ -92,10 +92,15 @@ def draw_intervals(figure: Figure, place: Axes, pictures: Mapping[str, np.ndarra
     place.set_xlabel(f"median {np.median(width):.3f}, pixels in [0, 1]\n{label}", fontsize=6)
 
 
+def shortened(name: str) -> str:
+    """At most 32 characters: a longer name would leave no room for the picture."""
+    return name if len(name) <= 32 else f"{name[:16]}…{name[-15:]}"
+
+
 def caption(row: pd.Series, kind: str, certifier: CertifierDeclaration) -> str:
     """PSNR and SSIM of a picture; for a certifier of one image, how far its last can move."""
     if kind == "clean":
-        return str(row["image"])
+        return shortened(str(row["image"]))
     if kind == "certified" and not certifier.ranked and pd.notna(row["bound"]):
         return f"moves ≤ {row['bound']:.1e} (MSE)"
     column = {"measured": "measured", "reconstructed": "clean"}.get(kind, kind)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from invsmooth.reporting.averages import PLACE, Averages, grouped
 from invsmooth.reporting.columns import certifiers, clause, columns, meaning, taken_at
 from invsmooth.reporting.methods import in_order, with_labels
 from invsmooth.reporting.psnr_curves import KINDS, picked_note, psnr_curves, words
+from invsmooth.reporting.runs import read_record
 
 DIGITS = 7  # of the numbers embedded; results.parquet has all of them
 FEW = 4  # a column is embedded as distinct values and their positions if these are so many times fewer
@@ -111,10 +111,7 @@ def plain_value(value: Any) -> Any:
 
 def run(name: str, folder: Path) -> dict[str, Any]:
     """The record of a run (run.json), without paths of the machine."""
-    try:
-        record = json.loads((folder / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        record = {}
+    record = read_record(folder)
     own: dict[str, Any] = {key: record.get(key) for key in ("status", "seed")}
     for group, keys in {"versions": ("invsmooth", "torch"), "git": ("commit", "changed")}.items():
         own |= {key: (record.get(group) or {}).get(key) for key in keys}
