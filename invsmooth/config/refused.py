@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import sys
@@ -16,6 +15,11 @@ from invsmooth.config import cli
 from invsmooth.core.devices import in_sweep
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import missing_folders, try_to_write
+
+try:
+    import fcntl
+except ImportError:  # Windows: without this lock
+    fcntl = None  # type: ignore[assignment]
 
 OWNED = "INVSMOOTH_RUN_FOLDER"
 """Of this process and those that it starts: the folder that they write to together."""
@@ -51,7 +55,7 @@ class Beginning:
         """One process at a time writes to a run folder; the system frees the lock when the process ends. (The processes that
         one run starts on several devices belong to it.) A file system without locks lets both write.
         Raises: ConfigError: another process does."""
-        if os.environ.get(OWNED) == str(folder.absolute()):
+        if fcntl is None or os.environ.get(OWNED) == str(folder.absolute()):
             return
         folder.mkdir(parents=True, exist_ok=True)
         self.descriptor = os.open(folder, os.O_RDONLY)
