@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import sys
@@ -81,6 +82,7 @@ class Beginning:
         if (folder / STARTED).exists():
             return
         hydra = HydraConfig.get()
+        close_logs(folder)
         for name in {str(hydra.output_subdir), f"{hydra.job.name}.log"} - self.held:
             shutil.rmtree(folder / name, ignore_errors=True)
             with suppress(OSError):
@@ -88,6 +90,14 @@ class Beginning:
         with suppress(OSError):  # not empty
             for made in self.made:
                 made.rmdir()
+
+
+def close_logs(folder: Path) -> None:
+    """Log files in a folder: they would be opened again by the next message."""
+    for handler in logging.getLogger().handlers[:]:
+        if isinstance(handler, logging.FileHandler) and Path(handler.baseFilename).parent == folder.absolute():
+            logging.getLogger().removeHandler(handler)
+            handler.close()
 
 
 BEGINNING = Beginning()

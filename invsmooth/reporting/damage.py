@@ -52,7 +52,7 @@ def impossible_values(rows: pd.DataFrame, declared: Declared) -> dict[str, str]:
         "sigma": sigma.notna() & ~(np.isfinite(sigma) & (sigma >= 0)),
         "sigma_b": ~(np.isfinite(rows["sigma_b"]) & (rows["sigma_b"] >= 0)),
         "ratio": ~(rows["ratio"] > 0),
-        "n_samples": rows["n_samples"].isna() | (rows["n_samples"] < 0).fillna(False),
+        "n_samples": (rows["n_samples"] < 0).fillna(False),
         "bound": rows["bound"] < 0,
         "units": ~rows["units"].isin([unit.value for unit in Units]),
         "certifier": ~rows["certifier"].isin(list(declared.certifiers)),

@@ -104,7 +104,9 @@ def test_complex_measurements_become_pairs() -> None:
 
 
 def test_sizes_are_refused() -> None:
-    with pytest.raises(ValueError, match=r"is for images of shape \(1, 4, 4\), not \(1, 5, 4\): see data.crop"):
+    with pytest.raises(
+        ValueError, match=r"is for images of shape \(1, 4, 4\), not \(1, 5, 4\): set data.crop and task"
+    ):
         DeepInv(described("Matrix")).A(torch.zeros(1, 1, 5, 4))
 
 
