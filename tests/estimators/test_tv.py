@@ -141,3 +141,9 @@ def test_errors(noisy: Tensor) -> None:
     for bad in ({"lam": 0.0}, {"tolerance": 0.0}, {"max_iter": 0}):
         with pytest.raises(ValueError, match=str(next(iter(bad)))):
             TV(**bad)
+
+
+def test_each_channel_is_solved_to_the_tolerance() -> None:
+    """So three channels together to sqrt(3) times it."""
+    found = TV(0.05, tolerance=0.01).inexactness(Identity(), torch.zeros(1, 3, 8, 8), 0.0)
+    assert found >= 3**0.5 * 0.01

@@ -81,6 +81,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "rows: no declarations": (rows(lambda table: table.replace_schema_metadata()), "does not declare"),
     "rows: inf": (column("eps", np.inf), "eps = inf"),
     "rows: negative": (column("sigma", -5.0), "sigma = -5.0"),
+    "rows: negative radius": (column("eps", -1.0), "eps = -1.0"),
     "rows: units": (column("units", "bogus"), "units = bogus"),
     "rows: certifier": (column("certifier", "bogus"), "certifier = bogus"),
     "config: no mapping": (text("config.yaml", "- a\n"), "config.yaml is no config"),
