@@ -90,7 +90,8 @@ class Certificate:
         found = self.bound.reshape(len(self.bound), -1)
         several = "" if len(found) == 1 else f", first of {len(found)} images"
         bounds = ", ".join("none" if b != b else f"{b:.3g}" for b in found[0].tolist())
-        why = next((f" ({reason})" for reason in np.ravel(self.reason) if reason), "")
+        reasons = [str(reason) for reason in np.ravel(self.reason)]
+        why = f" ({reasons[0]})" if all(reasons) else ""  # where there is no bound at all
         return f"<{type(self).__name__}: {self.settings or 'of an evaluation'}; bound (MSE{several}) = {bounds}{why}>"
 
     def to_frame(self) -> pd.DataFrame:
