@@ -76,7 +76,8 @@ def check_answers(estimator: nn.Module, operator: LinearOperator, data: ImageDat
     :func:`check_channels`.) What else is wrong with it is said where it happens.
 
     Raises: ConfigError: a layer of the network does not take images of these channels, or of this size."""
-    if is_ours(type(getattr(estimator, "method", estimator))):
+    own = getattr(estimator, "method", estimator)  # an adapter holds the user's network so
+    if is_ours(type(own)):
         return
     size = min(sizes_of(data), key=lambda size: size[0] * size[1])
     y = operator.A(torch.zeros(1, data.channels, *size))
@@ -87,5 +88,4 @@ def check_answers(estimator: nn.Module, operator: LinearOperator, data: ImageDat
         if type(error) is not RuntimeError or not any(word in str(error) for word in OF_SHAPES):
             return
         what = f"the measurement (shape {tuple(y.shape)}) of an image of {data.channels} channels, {size[0]}×{size[1]}"
-        name = type(getattr(estimator, "method", estimator)).__name__
-        raise ConfigError(f"estimator: {name} fails on {what}, see data.channels: {error}") from error
+        raise ConfigError(f"estimator: {type(own).__name__} fails on {what}, see data.channels: {error}") from error
