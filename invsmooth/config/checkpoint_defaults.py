@@ -18,8 +18,8 @@ from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.config.parts import options, packaged
 from invsmooth.config.schema import OPEN
+from invsmooth.core.checkpoints import checkpoint_file
 from invsmooth.core.errors import CheckpointError, ConfigError
-from invsmooth.records.checkpoints import checkpoint_file
 from invsmooth.records.origin import GROUPS, Origin, gone, names_file, read_origin
 
 _refused: list[Exception] = []  # why the job that this process begins takes nothing over

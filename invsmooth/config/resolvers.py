@@ -6,8 +6,8 @@ from omegaconf import OmegaConf
 
 from invsmooth.config.job_folder import job_label, token
 from invsmooth.config.scale import by_algo, by_scale
+from invsmooth.core.checkpoints import root
 from invsmooth.core.devices import accelerator, gpu_count
-from invsmooth.records.checkpoints import root
 
 
 def register() -> None:

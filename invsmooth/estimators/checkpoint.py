@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invsmooth.core.checkpoints import checkpoint_file
 from invsmooth.core.errors import CheckpointError
 from invsmooth.core.trust import make_module, refused
 from invsmooth.estimators.adapters import adapted_to_y
@@ -21,7 +22,6 @@ from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.fill import SPARE, at_most, check_fit, check_tensors, filled, outlined
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.weights import ADAPTED, SUFFIX, read_safetensors
-from invsmooth.records.checkpoints import checkpoint_file
 
 # What a checkpoint needs, beside the estimator, for a training to go on from it.
 OF_A_TRAINING: dict[str, type] = {

@@ -24,11 +24,11 @@ from invsmooth.config import parts
 from invsmooth.config.checkpoint_defaults import CheckpointDefaults
 from invsmooth.config.schema import OPEN
 from invsmooth.config.validate import validate
+from invsmooth.core.checkpoints import checkpoint_file
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.operators import Identity
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import run as pipeline
-from invsmooth.records.checkpoints import checkpoint_file
 from invsmooth.records.origin import Origin, read_origin
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]

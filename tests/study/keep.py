@@ -11,8 +11,8 @@ from pathlib import Path
 
 import torch
 
+from invsmooth.core.checkpoints import BEST
 from invsmooth.core.files import replaced
-from invsmooth.records.checkpoints import BEST
 from tests.benchmarks.robustness_rows import copy
 from tests.study.rows import STAGES, STUDY
 
