@@ -17,7 +17,7 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
 from invsmooth.core.bars import InnerBar
 from invsmooth.core.memory import switched_off
@@ -28,6 +28,7 @@ from invsmooth.core.signals import SIGNALS, Interrupted
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.fastest import is_faster, kernels, key_of, once
 from invsmooth.operators import LinearOperator
+from invsmooth.records.curve import Curve
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.kept_trainings import BEST, LAST, UNDERWAY, Training
 from invsmooth.training.stop_after import StopAfterBatches
@@ -103,7 +104,7 @@ def train_in(cached: Training, fit: Fit) -> None:
     elif fit.shard.rank == 0:
         cached.clear()
     if fit.shard.rank == 0:
-        curve = CSVLogger(cached.folder, cached.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
+        curve = Curve(cached.metrics / str(time.time_ns()), flush_every=1)
         loggers = [*loggers, curve]
     with SIGNALS.saying(partial(how_to_go_on, cached.checkpoints, cached=True)):
         run_trainer(fit, cached.checkpoints, loggers, last)
