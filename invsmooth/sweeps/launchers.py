@@ -23,7 +23,7 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.sweeps.outcomes import job_number, outcomes, write_lost
+from invsmooth.sweeps.outcomes import outcomes, write_lost
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Joblib(Wrapper):
         except TerminatedWorkerError as error:
             log.error("a worker died; the other jobs go on. %s", str(error).strip())
         jobs = dict(enumerate(job_overrides, initial_job_idx))
-        started = {job_number(o.folder): o for o in outcomes(self.sweep)}
+        started = {o.number: o for o in outcomes(self.sweep)}
         if not started.keys() & jobs.keys():
             raise TerminatedWorkerError("the workers die before they start a job")
         last = max(started.keys() & jobs.keys())

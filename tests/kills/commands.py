@@ -9,11 +9,10 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -92,11 +91,10 @@ class InNewPython(Running):
         self.popen.wait()
 
 
-@dataclass
 class Command:
     """One that trains, in a run folder of its own each time."""
 
-    name: ClassVar[str] = "train"
+    name = "train"
     arguments: tuple[str, ...] = SMALL
 
     def prepare(self, folder: Path) -> None:
@@ -122,10 +120,10 @@ class InOneFolder(Command):
 
 class Sweep(Command):
     name = "sweep"
-    swept = ("--multirun", "algo=ord,jcb", "certify.sigma=12,25")
+    arguments = ("--multirun", *SMALL, "algo=ord,jcb", "certify.sigma=12,25")
 
     def start(self, folder: Path) -> Running:
-        return Running("train", (*self.swept, *SMALL), folder)
+        return Running("train", self.arguments, folder)
 
     def result(self, folder: Path) -> Result:
         sweep = max((folder / "outputs" / "sweeps").iterdir())
@@ -137,13 +135,14 @@ class JoblibSweep(Sweep):
     name = "sweep with joblib"
 
     def start(self, folder: Path) -> Running:
-        return InNewPython("train", (*self.swept, *SMALL, "launcher=joblib", "hydra.launcher.n_jobs=2"), folder)
+        return InNewPython("train", (*self.arguments, "launcher=joblib", "hydra.launcher.n_jobs=2"), folder)
 
 
-@dataclass
 class Report(Command):
-    name: ClassVar[str] = "report"
-    runs: list[Path] = field(default_factory=list)
+    name = "report"
+
+    def __init__(self) -> None:
+        self.runs: list[Path] = []
 
     def prepare(self, folder: Path) -> None:
         """The runs, once."""
@@ -163,10 +162,11 @@ class Report(Command):
         return files_below(folder / "report")
 
 
-@dataclass
 class Fetch(Command):
-    name: ClassVar[str] = "fetch"
-    published: Published = field(default_factory=lambda: Published("", (), (), {}, "", ""))
+    name = "fetch"
+
+    def __init__(self, published: Published) -> None:
+        self.published = published
 
     def start(self, folder: Path) -> Running:
         return Running("data", ("prepare", "set12", "--root", "sets"), folder, published=self.published)
@@ -198,8 +198,8 @@ def commands() -> Iterator[list[Command]]:
         started.join()
         report = Report()
         yield [
-            Command(), Sweep(), report, Fetch(published=loose),
-            InOneFolder(), JoblibSweep(), report, FetchArchive(published=zipped),
+            Command(), Sweep(), report, Fetch(loose),
+            InOneFolder(), JoblibSweep(), report, FetchArchive(zipped),
         ]  # fmt: skip
 
 
@@ -225,9 +225,6 @@ def files_below(folder: Path) -> dict[str, str]:
     """The hash of each file with a final name."""
     paths = [p for p in folder.rglob("*") if p.is_file() and p.suffix not in (".tmp", ".lock") and p.name != ".lock"]
     return {p.relative_to(folder).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(paths)}
-
-
-Difference = Callable[[Result, Result], str]
 
 
 def difference(one: Result, other: Result) -> str:
