@@ -7,6 +7,7 @@ import io
 from pathlib import Path
 from typing import Any
 
+from lightning.fabric.loggers.logger import rank_zero_experiment
 from lightning.pytorch.core.saving import save_hparams_to_yaml
 from lightning.pytorch.loggers import CSVLogger
 from lightning.pytorch.loggers.csv_logs import ExperimentWriter
@@ -50,7 +51,8 @@ class Curve(CSVLogger):
         super().__init__(folder, name="", version="", flush_logs_every_n_steps=flush_every)
 
     @property
-    def experiment(self) -> ExperimentWriter:
+    @rank_zero_experiment
+    def experiment(self) -> Any:
         if self._experiment is None:
             self._experiment = WholeFile(self.log_dir)
         return self._experiment

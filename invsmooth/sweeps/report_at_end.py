@@ -73,6 +73,7 @@ class ReportAtSweepEnd(Callback):
         if config.hydra.mode != RunMode.MULTIRUN:
             redact_hydra_files(config)
             return
+        launchers.end_with_parent()
         sweep = jobs.sweep_folder(config)
         redact_hydra_files(config, sweep)
         jobs.begin_job(config)

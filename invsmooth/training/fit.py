@@ -20,6 +20,7 @@ from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
 from lightning.pytorch.loggers import Logger
 
 from invsmooth.core.bars import InnerBar
+from invsmooth.core.errors import CheckpointError
 from invsmooth.core.memory import switched_off
 from invsmooth.core.obey import ObeySignals
 from invsmooth.core.processes import agree
@@ -90,7 +91,11 @@ def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
             record = {"folder": str(cached.folder), "taken_over": taken_over}
             if fit.shard.rank == 0:
                 cached.copy_to(fit.folder / "checkpoints")
-    best = next(p for n in (BEST, LAST) if (p := checkpoints / n).is_file())
+    best = next((p for n in (BEST, LAST) if (p := checkpoints / n).is_file()), None)
+    if best is None:
+        raise CheckpointError(
+            f"resume={fit.resume}: nothing was left to train; evaluate it with invsmooth.evaluate ckpt="
+        )
     fit.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     return record
 
