@@ -37,6 +37,7 @@ log = logging.getLogger(__name__)
 
 WATCH = "parent"  # name of a thread
 UNTIL_CANCELLED = 3.0  # seconds
+UNTIL_ENDED = 5.0
 
 
 class Wrapper(Launcher):
@@ -93,6 +94,8 @@ def end_with_parent() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
         os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(UNTIL_ENDED)
+        os._exit(128 + signal.SIGTERM)  # loky's worker would wait for more work
 
     threading.Thread(target=watch, daemon=True, name=WATCH).start()
 

@@ -23,8 +23,8 @@ SWEEP = (
 )  # fmt: skip
 
 
-def sweep(folder: Path, *overrides: str) -> tuple[int, str]:
-    done = forked("evaluate", *SWEEP, *overrides, cwd=folder, env=ENVIRONMENT, timeout=120)
+def sweep(folder: Path, *overrides: str, **environment: str) -> tuple[int, str]:
+    done = forked("evaluate", *SWEEP, *overrides, cwd=folder, env=ENVIRONMENT | environment, timeout=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, done.stdout + done.stderr
 
@@ -71,3 +71,12 @@ def test_two_jobs_in_one_folder(tmp_path: Path) -> None:
     assert "hydra.sweep.subdir=same: job 0 has this folder, too" in said
     assert [*pd.read_parquet(tmp_path / "out" / "same" / "results.parquet")["seed"]] == [0]
     assert json.loads((tmp_path / "out" / "same" / "run.json").read_text())["status"] == "finished"
+
+
+def test_each_job_has_a_run_of_its_own(tmp_path: Path) -> None:
+    """Where the environment names one W&B run for all."""
+    pytest.importorskip("wandb")
+    code, said = sweep(tmp_path, "seed=0,1", "logger=wandb", WANDB_RUN_ID="mine", WANDB_MODE="offline")
+    assert code == 0, said
+    assert sorted(p.name for p in tmp_path.rglob("*.wandb")) == ["run-mine-0.wandb", "run-mine-1.wandb"]
+    assert "WANDB_RUN_ID=mine is set" in said
