@@ -62,8 +62,9 @@ def truncated(path: Path, checkpoint: Path) -> None:
 def one_bit(path: Path, checkpoint: Path) -> None:
     """Of the weights."""
     content = bytearray(checkpoint.read_bytes())
-    weight = next(iter(torch.load(checkpoint, weights_only=True)["state_dict"].values()))
-    content[content.index(weight.numpy().tobytes())] ^= 1
+    weights = torch.load(checkpoint, weights_only=True)["state_dict"].values()
+    bias = next(w for w in weights if w.ndim == 1 and len(w) > 1 and bool((w != 0).all()))
+    content[content.index(bias.numpy().tobytes())] ^= 1
     path.write_bytes(content)
 
 

@@ -132,10 +132,14 @@ class Sweep(Command):
 
 
 class JoblibSweep(Sweep):
+    """Two jobs at once: each worker takes seconds to start."""
+
     name = "sweep with joblib"
 
     def start(self, folder: Path) -> Running:
-        return InNewPython("train", (*self.arguments, "launcher=joblib", "hydra.launcher.n_jobs=2"), folder)
+        return InNewPython(
+            "train", (*self.arguments, "certify.sigma=25", "launcher=joblib", "hydra.launcher.n_jobs=2"), folder
+        )
 
 
 class Report(Command):

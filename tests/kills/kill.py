@@ -61,8 +61,12 @@ def kill(command: Command, whole: Undisturbed, folder: Path, draw: random.Random
     if code != 0:
         again.kill(alone=False)
         wrong.append(f"started again it ended with {code}: {said(folder)}")
-    elif differs := difference(command.result(folder), whole.result):
-        wrong.append(differs)
+    else:
+        try:
+            differs = difference(command.result(folder), whole.result)
+        except OSError as error:
+            differs = f"a file is missing: {error}"
+        wrong += [differs] if differs else []
     wrong += list(half_written(folder))
     if not wrong:
         shutil.rmtree(folder)

@@ -1,4 +1,4 @@
-"""A few of ``make kills``, and whether it would see what is wrong."""
+"""A few of ``make kills`` (of sweeps: tests/sweeps/test_resume.py), and whether it would see what is wrong."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def known() -> Iterator[dict[str, Command]]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["train in one folder", "sweep", "report", "fetch an archive"])
+@pytest.mark.parametrize("name", ["train", "train in one folder", "report", "fetch an archive"])
 def test_killed_and_started_again(known: dict[str, Command], name: str, tmp_path: Path) -> None:
     whole = undisturbed(known[name], tmp_path / "undisturbed")
     done = kill(known[name], whole, tmp_path / "killed", random.Random(f"0 {name}"))
