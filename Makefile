@@ -13,7 +13,7 @@ DOCS_STAMP := .venv-docs/installed
 DEEPINV_STAMP := .venv-deepinv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray test-deepinv fuzz kills lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii clean
+.PHONY: help setup demo test test-fast test-ray test-deepinv fuzz kills lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii study study-report clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -127,6 +127,17 @@ overview: $(STAMP) ## draw docs/images/overview.png: NET=FILE IMAGE=FILE MATRIX=
 radii: $(STAMP) ## draw docs/images/radii.png: DATA=FOLDER of data sets MATRIX=FILE (more than an hour)
 	@test -d "$(DATA)" -a -f "$(MATRIX)" || { echo "error: give DATA=FOLDER of train400, bsd68 and set11, MATRIX=phi_0_10_1089.mat"; exit 2; }
 	PYTHON=$(BIN)/python sh docs/models/radii.sh "$(DATA)" "$(MATRIX)"
+
+study: $(STAMP) ## train and evaluate the networks of docs/study.md: DATA=FOLDER of data sets (many hours; it goes on where it stopped)
+	@test -d "$(DATA)" || { echo "error: give DATA=FOLDER of train400, bsd68, set11, set12"; exit 2; }
+	for seed in 0 1 2; do PYTHON=$(BIN)/python sh docs/study/train.sh "$(DATA)" denoise $$seed || exit; done
+	PYTHON=$(BIN)/python sh docs/study/train.sh "$(DATA)" cs 0
+	PYTHON=$(BIN)/python sh docs/study/evaluate.sh "$(DATA)" denoise 0 1 2
+	PYTHON=$(BIN)/python sh docs/study/evaluate.sh "$(DATA)" cs 0
+	$(BIN)/python -m tests.study.keep
+
+study-report: $(STAMP) ## tables and figures of docs/study.md from the committed rows (a minute)
+	$(BIN)/python -m tests.study.report
 
 clean: ## remove environments, caches and site/; keep outputs/
 	rm -rf .venv .venv-ray .venv-docs .venv-deepinv site .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist *.egg-info

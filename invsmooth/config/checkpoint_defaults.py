@@ -19,6 +19,7 @@ from omegaconf.errors import OmegaConfBaseException
 from invsmooth.config.parts import options, packaged
 from invsmooth.config.schema import OPEN
 from invsmooth.core.errors import CheckpointError, ConfigError
+from invsmooth.records.checkpoints import checkpoint_file
 from invsmooth.records.origin import GROUPS, Origin, gone, names_file, read_origin
 
 _refused: list[Exception] = []  # why the job that this process begins takes nothing over
@@ -52,8 +53,13 @@ class CheckpointDefaults(ConfigLoaderImpl):
         """Raises: ConfigError, CheckpointError: something in the checkpoint cannot be taken over."""
         compose, more = super().load_configuration, (run_mode, *args)
         config = compose(config_name, overrides, *more, **options)
-        # A multirun as a whole takes nothing over: each of its jobs comes here.
-        origin = None if run_mode is RunMode.MULTIRUN else origin_of(config)
+        if run_mode is RunMode.MULTIRUN:  # as a whole it takes nothing over: each of its jobs comes here
+            return config
+        given_ckpt = ckpt_of(config)
+        ckpt = None if given_ckpt is None else str(checkpoint_file(given_ckpt))
+        if ckpt != given_ckpt:  # a run folder
+            config.ckpt = ckpt
+        origin = None if ckpt is None else read_origin(ckpt)
         if origin is None:
             return config
         chosen = self.compute_defaults_list(config_name, overrides, run_mode).overrides.override_choices
@@ -68,6 +74,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
                 raise ConfigError(f"ckpt={origin.path} {said} which {group} it was trained with; give {group}=NAME")
         if wanted:
             config = compose(config_name, [*(f"{g}={o}" for g, o in wanted.items()), *overrides], *more, **options)
+            if ckpt != given_ckpt:
+                config.ckpt = ckpt
         given = {o.key_or_group for o in OverridesParser.create().parse_overrides(overrides)}
         choices = config.hydra.runtime.choices
         for group, name in origin.names.items():  # task.name, algo.name; that of another chosen option stays
@@ -97,8 +105,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
             return ConfigLoaderImpl(self.config_search_path).load_sweep_config(master_config, sweep_overrides)
 
 
-def origin_of(config: DictConfig) -> Origin | None:
-    """Raises: ConfigError: ``ckpt`` is no path. CheckpointError: something in the file is wrong."""
+def ckpt_of(config: DictConfig) -> str | None:
+    """Raises: ConfigError: ``ckpt`` is no path."""
     hydra_config = HydraConfig.instance()
     outer = hydra_config.cfg
     try:
@@ -109,11 +117,9 @@ def origin_of(config: DictConfig) -> Origin | None:
         ckpt = OmegaConf.select(config, "ckpt", throw_on_missing=False)
     finally:
         hydra_config.cfg = outer
-    if ckpt is None:
-        return None
-    if not isinstance(ckpt, str):
+    if ckpt is not None and not isinstance(ckpt, str):
         raise ConfigError(f"ckpt={ckpt} is not allowed; allowed: the path of one checkpoint")
-    return read_origin(ckpt)
+    return ckpt
 
 
 def take_operator(config: DictConfig, origin: Origin, given: Collection[str], chosen: bool) -> None:

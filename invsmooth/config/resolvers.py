@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import os
-
 from omegaconf import OmegaConf
 
 from invsmooth.config.job_folder import job_label, token
 from invsmooth.config.scale import by_algo, by_scale
 from invsmooth.core.devices import accelerator, gpu_count
-
-
-def root() -> str:
-    """Where ``outputs`` is: INVSMOOTH_ROOT, or the current folder if it is not set, or empty."""
-    return os.environ.get("INVSMOOTH_ROOT") or "."
+from invsmooth.records.checkpoints import root
 
 
 def register() -> None:

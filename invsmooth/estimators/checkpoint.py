@@ -21,6 +21,7 @@ from invsmooth.estimators.dpdnn import DPDNN
 from invsmooth.estimators.fill import SPARE, at_most, check_fit, check_tensors, filled, outlined
 from invsmooth.estimators.istanetpp import ISTANetPP
 from invsmooth.estimators.weights import ADAPTED, SUFFIX, read_safetensors
+from invsmooth.records.checkpoints import checkpoint_file
 
 # What a checkpoint needs, beside the estimator, for a training to go on from it.
 OF_A_TRAINING: dict[str, type] = {
@@ -44,11 +45,13 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
     imported only if it is trusted (:mod:`invsmooth.core.trust`), and its memory is taken only once the weights fit.
 
     Args:
+        path: the file; a run folder, of which the best weights are taken; or the name of one in ``outputs``.
         trust: dotted names of modules whose classes the file may name, beside ``invsmooth`` and ``torch.nn``.
     Raises: FileNotFoundError: there is no such file.
         CheckpointError: the file cannot be read, holds something else, names a class that is not trusted, or weights
             that do not fit or are not finite."""
-    return estimator_in(read(Path(path)), Path(path), trust)
+    file = checkpoint_file(path)
+    return estimator_in(read(file), file, trust)
 
 
 def read(path: Path) -> Mapping[Any, Any]:

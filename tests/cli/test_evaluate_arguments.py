@@ -28,6 +28,7 @@ from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.operators import Identity
 from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline import run as pipeline
+from invsmooth.records.checkpoints import checkpoint_file
 from invsmooth.records.origin import Origin, read_origin
 
 QUIET = ["hydra/job_logging=none", "hydra/hydra_logging=none"]
@@ -149,6 +150,29 @@ def test_however_the_checkpoint_is_given(
     checkpoint(tmp_path / file)
     monkeypatch.setenv("CK", str(tmp_path / file))
     check_taken_over(composed(argument, *experiment(tmp_path, "ckpt: best.ckpt")))
+
+
+@pytest.mark.parametrize("given", ["outputs/study/net", "study/net"])
+def test_a_run_folder_and_its_name_in_outputs(tmp_path: Path, run: Any, given: str) -> None:
+    """Of a run folder the best weights."""
+    folder = tmp_path / "outputs" / "study" / "net" / "checkpoints"
+    folder.mkdir(parents=True)
+    file = checkpoint(folder / "best.ckpt")
+    cfg = composed(f"ckpt={given}")
+    check_taken_over(cfg)
+    assert (tmp_path / cfg.ckpt).samefile(file)
+    jobs = run("-m", f"ckpt={given},outputs/study/net/checkpoints/best.ckpt")
+    assert len({Path(cfg.ckpt).absolute() for cfg, _ in jobs}) == 1
+    for cfg, _ in jobs:
+        check_taken_over(cfg)
+
+
+def test_a_folder_that_is_there_is_no_name_in_outputs(tmp_path: Path) -> None:
+    (tmp_path / "outputs" / "net" / "checkpoints").mkdir(parents=True)
+    checkpoint(tmp_path / "outputs" / "net" / "checkpoints" / "best.ckpt")
+    assert checkpoint_file("net") == Path("outputs/net/checkpoints/best.ckpt")
+    (tmp_path / "net").mkdir()
+    assert checkpoint_file("net") == Path("net")
 
 
 def experiment(folder: Path, text: str) -> list[str]:

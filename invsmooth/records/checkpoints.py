@@ -1,0 +1,21 @@
+"""Where the weights are that ``ckpt=`` and :func:`invsmooth.load_checkpoint` are given."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+BEST = Path("checkpoints") / "best.ckpt"
+
+
+def root() -> str:
+    """Where ``outputs`` is: INVSMOOTH_ROOT, or the current folder if it is not set, or empty."""
+    return os.environ.get("INVSMOOTH_ROOT") or "."
+
+
+def checkpoint_file(given: str | Path) -> Path:
+    """A path as it is; for a run folder, the best weights in it. What does not exist, such as ``study/cs_ord``,
+    may name a run folder in ``outputs``."""
+    path = Path(given)
+    folder = path if os.path.lexists(path) else Path(root(), "outputs", path)
+    return folder / BEST if os.path.isfile(folder / BEST) else path

@@ -1,0 +1,45 @@
+"""The committed rows of the study, with the names of its networks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from invsmooth.records.rows import read_rows
+
+STUDY = Path(__file__).parents[2] / "outputs" / "study"
+NETWORKS = ("ord", "ord_matched", "jcb", "adv", "smt_adv", "smt_grad", "smt_grad25")
+STAGES = ("test", "validation", "certified", "certifiers", "attacked_smoothed", "draws", "proven", "published")
+SETTINGS = {"denoise": "sigma_b", "cs": "ratio"}  # what makes a task harder
+
+
+def read(stage: str, folder: Path = STUDY / "rows") -> pd.DataFrame:
+    """The rows of one stage. ``network``: ``denoise_adv_seed1`` without task and seed; ``eps256``: the norm on
+    256×256 pixels that changes each pixel as much; ``setting``: sigma_b or m/n."""
+    found = [with_names(run) for run in sorted((folder / stage).iterdir()) if (run / "results.parquet").is_file()]
+    return pd.concat(found, ignore_index=True)
+
+
+def with_names(run: Path) -> pd.DataFrame:
+    rows, _ = read_rows([run])
+    config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
+    task, _, name = run.name.partition("_")
+    network, _, seed = name.partition("_seed")
+    side = config["data"]["crop"] or 256
+    return rows.assign(
+        task=task, network=network, train_seed=int(seed or 0), eps256=(rows["eps"] * 256 / side).round(2),
+        setting=rows[SETTINGS[task]],
+    )  # fmt: skip
+
+
+def by_image(rows: pd.DataFrame, column: str) -> pd.DataFrame:
+    """``column`` for images × networks: the mean over the training seeds, for each image."""
+    return rows.pivot_table(index="image", columns="network", values=column, aggfunc="mean")
+
+
+def unsmoothed(rows: pd.DataFrame) -> pd.DataFrame:
+    """One row for each cell without smoothing: what does not depend on sigma, once."""
+    first = rows["sigma"].dropna().min()
+    return rows[rows["sigma"].isna() | (rows["sigma"] == first)]

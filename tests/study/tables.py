@@ -1,0 +1,131 @@
+"""The study's tables, from its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from tests.study.claims import CELL, PAPERS, Claim, at_best, cells, line
+from tests.study.rows import NETWORKS, by_image, unsmoothed
+
+
+def markdown(header: Sequence[str], lines: Iterable[Sequence[object]]) -> str:
+    text = [header, ["---"] * len(header), *lines]
+    return "\n".join("| " + " | ".join(map(str, one)) + " |" for one in text) + "\n"
+
+
+def claims_table(claims: Sequence[Claim]) -> str:
+    """One line for each claim. The span: smallest and largest mean difference over its cells."""
+    lines = []
+    for claim in claims:
+        holds, fails = claim.counts
+        found = [one.difference for one in claim.lines]
+        span = f"{min(found):+.2f} … {max(found):+.2f} {claim.lines[0].unit}"
+        lines.append([claim.text, claim.source, f"**{claim.verdict}**", f"{holds} / {fails} of {len(found)}", span])
+    return markdown(["claim", "section", "verdict", "cells for / against", "differences"], lines)
+
+
+def claim_lines(claims: Sequence[Claim]) -> str:
+    lines = [
+        [claim.text, one.where, f"{one.difference:+.2f}", f"[{one.low:+.2f}, {one.high:+.2f}]", one.unit]
+        for claim in claims for one in claim.lines
+    ]  # fmt: skip
+    return markdown(["claim", "cell", "difference", "95 %", "unit"], lines)
+
+
+def at_sigma(cell: pd.DataFrame, sigmas: pd.Series) -> pd.DataFrame:
+    """Images × networks, each network smoothed with its own sigma of ``sigmas``; 0: not smoothed."""
+    plain = by_image(unsmoothed(cell), "psnr_attacked")
+    return pd.DataFrame({
+        network: plain[network] if sigma == 0
+        else by_image(cell[(cell["sigma"] == sigma) & (cell["network"] == network)], "psnr_median")[network]
+        for network, sigma in sigmas.items()
+    })  # fmt: skip
+
+
+def best_sigma(cell: pd.DataFrame) -> pd.Series:
+    """For each network the sigma of the largest mean PSNR, 0 where that is without smoothing."""
+    mean = cell.groupby(["network", "sigma"])["psnr_median"].mean().unstack()
+    mean.insert(0, 0.0, unsmoothed(cell).groupby("network")["psnr_attacked"].mean())
+    return mean.idxmax(axis=1)
+
+
+def robustness_table(rows: pd.DataFrame, validation: pd.DataFrame) -> str:
+    """Each network in each cell: attacked, smoothed at the sigma chosen on validation images and at the best one of
+    the test images, and its paired difference to ord."""
+    chosen = dict(iter(validation.groupby(CELL)))
+    lines = []
+    for key, cell in rows[rows["eps"] > 0].groupby(CELL):
+        if key not in chosen:
+            continue
+        plain, sigmas, oracle = by_image(unsmoothed(cell), "psnr_attacked"), best_sigma(chosen[key]), best_sigma(cell)
+        smooth, best = at_sigma(cell, sigmas), at_sigma(cell, oracle)
+        for network in (n for n in NETWORKS if n in smooth):
+            to_ord = "" if network == "ord" else interval(plain[network] - plain["ord"])
+            smooth_to_ord = "" if network == "ord" else interval(smooth[network] - smooth["ord"])
+            lines.append([
+                *(f"{k:g}" if isinstance(k, float) else k for k in key), network, f"{plain[network].mean():.2f}", to_ord,
+                f"{smooth[network].mean():.2f} ({sigmas[network]:g})", smooth_to_ord,
+                f"{best[network].mean():.2f} ({oracle[network]:g})",
+            ])  # fmt: skip
+    header = ["task", "σ_b, m/n", "ε", "network", "attacked", "− ord", "smoothed (σ)", "− ord", "at the best σ"]
+    return markdown(header, lines)
+
+
+def interval(differences: pd.Series) -> str:
+    found = line("", differences)
+    return f"{found.difference:+.2f} [{found.low:+.2f}, {found.high:+.2f}]"
+
+
+def clean_table(rows: pd.DataFrame) -> str:
+    lines = []
+    for where, cell in cells(rows, attacked=False):
+        clean = by_image(unsmoothed(cell), "psnr_clean")
+        for network in (n for n in NETWORKS if n in clean):
+            lines.append([where, network, f"{clean[network].mean():.2f}",
+                          "" if network == "ord" else interval(clean[network] - clean["ord"])])  # fmt: skip
+    return markdown(["setting", "network", "clean", "− ord"], lines)
+
+
+def noise_table(certified: pd.DataFrame) -> str:
+    """Question 3: what a network keeps when it is smoothed, and what error and mean then certify at eps = 0.1."""
+    lines = []
+    for (task, setting, sigma), cell in certified[certified["sigma"].notna()].groupby(["task", "setting", "sigma"]):
+        at = {eps: cell[cell["eps"] == eps] for eps in (0.0, 0.1)}
+        for network in (n for n in NETWORKS if n in set(cell["network"])):
+            own = {eps: one[one["network"] == network] for eps, one in at.items()}
+            error, mean = (own[0.1][own[0.1]["certifier"] == c] for c in ("error", "mean"))
+            lines.append([
+                task, f"{setting:g}", f"{sigma:g}", network, f"{own[0.0]['psnr_clean'].mean():.2f}",
+                f"{own[0.0][own[0.0]['certifier'] == 'error']['psnr_median'].mean():.2f}",
+                f"{error['certified_psnr'].mean():.2f}", f"{mean['bound'].mean():.2e}",
+                f"{mean['certified_psnr_mean'].mean():.2f}",
+            ])  # fmt: skip
+    header = ["task", "σ_b, m/n", "σ", "network", "clean", "smoothed", "`error`, ε = 0.1", "bound of `mean`, ε = 0.1",
+              "PSNR of `mean`, ε = 0.1"]  # fmt: skip
+    return markdown(header, lines)
+
+
+def draws_table(draws: pd.DataFrame) -> str:
+    """The paper's Table 4."""
+    lines = [
+        [task, f"{setting:g}", f"{eps:g}", f"{sigma:g}", n, f"{one['psnr_median'].mean():.3f}",
+         f"{one['psnr_certified'].mean():.3f}", f"{one['discrepancy_certified'].mean():.3e}", f"{one['seconds'].mean():.2f}"]
+        for (task, setting, eps, sigma, n), one in draws.groupby(["task", "setting", "eps256", "sigma", "n_samples"])
+    ]  # fmt: skip
+    return markdown(
+        ["task", "σ_b, m/n", "ε", "σ", "S", "median", "draw of rank K", "discrepancy, as published", "seconds"], lines
+    )
+
+
+__all__ = [
+    "PAPERS",
+    "at_best",
+    "claim_lines",
+    "claims_table",
+    "clean_table",
+    "draws_table",
+    "noise_table",
+    "robustness_table",
+]
