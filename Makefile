@@ -13,7 +13,7 @@ DOCS_STAMP := .venv-docs/installed
 DEEPINV_STAMP := .venv-deepinv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray test-deepinv fuzz lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii study study-report clean
+.PHONY: help setup demo test test-fast test-ray test-deepinv fuzz kills lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii study study-report clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -76,6 +76,9 @@ package: $(STAMP) ## wheel and source archive, in dist/; install each afresh and
 
 fuzz: $(STAMP) ## 2,000 random overrides, 40 of them run: FUZZ_SEED=1 draws others (five minutes)
 	FUZZ_COUNT=2000 FUZZ_RUNS=40 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 0 --timeout 1200 tests/fuzz
+
+kills: $(STAMP) ## kill train, sweep, report and fetch 50 times: KILLS_SEED=1 draws other moments (a quarter of an hour)
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.kills
 
 lint: $(STAMP) ## ruff and mypy
 	$(BIN)/ruff check .

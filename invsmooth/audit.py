@@ -24,6 +24,7 @@ def task(cfg: DictConfig) -> None:
     cli.prepare_process()
     folder = Path(HydraConfig.get().runtime.output_dir)
     with leaving_nothing(folder):
+        sweep.raise_refused()
         checkpoint_defaults.raise_refused()
         refuted = audit(cfg, folder)
     if refuted and in_sweep():  # the other jobs go on

@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth.config import cli, schema
 from invsmooth.core.console import printable
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.signals import SIGNALS
 
 schema.register()
 
@@ -29,7 +30,8 @@ def app(cfg: DictConfig) -> None:
     if cfg.table is not None:
         write_one_table(cfg, folders, out)
         return
-    report(folders, out, parallel=True)
+    with SIGNALS.saying(lambda: "the same command writes all again; what is there is whole"):
+        report(folders, out, parallel=True)
     print(f"\nreport of the rows in {len(folders)} folders: {printable(out.resolve(), 5000)}")
 
 

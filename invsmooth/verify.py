@@ -13,6 +13,7 @@ from pathlib import Path
 from rich.console import Console
 
 from invsmooth.core.console import printable
+from invsmooth.core.signals import going_on
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import CertificateFileError, Record, find_files, read_record
 
@@ -36,7 +37,8 @@ MOST_LINES = 20
 def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a letter gets its number
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run(arguments))
+    with going_on("nothing was written; the same command checks all files again"):
+        sys.exit(run(arguments))
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

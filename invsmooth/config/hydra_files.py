@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.core.files import write_bytes
 from invsmooth.core.redact import redact
 
 
-def redact_hydra_files(config: DictConfig) -> None:
+def redact_hydra_files(config: DictConfig, sweep: Path | None = None) -> None:
+    """Those of a run, and of the ``sweep`` that it is a job of."""
     hydra = config.hydra
-    if hydra.mode == RunMode.MULTIRUN:
-        redact_yaml(Path(hydra.sweep.dir) / "multirun.yaml")
+    if sweep is not None:
+        redact_yaml(sweep / "multirun.yaml")
     if hydra.get("output_subdir"):
         redact_folder(Path(hydra.runtime.output_dir) / hydra.output_subdir)
 

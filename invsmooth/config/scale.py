@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from invsmooth.config.job_folder import swept_keys
 from invsmooth.core.devices import resolved
@@ -64,7 +66,10 @@ def begin_sweep(config: DictConfig) -> None:
 def kept_in(sweep: Path) -> str | None:
     """The scale of the sweep that was started in this folder before."""
     path = sweep / "multirun.yaml"
-    found = OmegaConf.select(OmegaConf.load(path), "scale") if path.is_file() else None
+    try:
+        found = OmegaConf.select(OmegaConf.load(path), "scale") if path.is_file() else None
+    except (OSError, ValueError, YAMLError, OmegaConfBaseException):  # Hydra was killed as it wrote it
+        return None
     return found if found in (PAPER, SMALL) else None
 
 

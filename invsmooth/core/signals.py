@@ -31,6 +31,7 @@ from typing import Any, NoReturn
 
 OBEYED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 UNTIL_HELD_NO_LONGER = 1.5
+UNTIL_CHILDREN_ENDED = 2.5
 UNTIL_RAISED = 3.5
 UNTIL_ENDED = 20.0
 
@@ -154,10 +155,14 @@ class Obedience:
                 child.send_signal(number)
         # Lightning watches them, and would kill this process, which still has to save, when they end.
         self.children.clear()
-        for own in multiprocessing.active_children():
-            if not own.daemon and own.pid is not None:  # daemons (loaders of data) end with this process
-                with contextlib.suppress(OSError):
-                    os.kill(own.pid, signal.SIGTERM)
+        told = [p for p in multiprocessing.active_children() if not p.daemon and p.pid is not None]
+        for own in told:  # daemons (loaders of data) end with this process
+            with contextlib.suppress(OSError):
+                os.kill(own.pid or 0, signal.SIGTERM)
+        # joblib would kill its workers, which still have to save.
+        until = time.monotonic() + UNTIL_CHILDREN_ENDED
+        while any(p.is_alive() for p in told) and time.monotonic() < until:
+            time.sleep(0.05)
 
     def watch(self, reads: int, writes: int) -> None:
         while self.pipe == (reads, writes):
@@ -192,6 +197,20 @@ class Obedience:
 
 SIGNALS = Obedience()
 os.register_at_fork(after_in_child=SIGNALS.forget)
+
+
+@contextmanager
+def going_on(how: str) -> Iterator[None]:
+    """A command whose work is the block: a signal ends it with its exit code, and the line that says ``how`` to go on."""
+    SIGNALS.install()
+    try:
+        with SIGNALS.saying(lambda: how):
+            yield
+    except Interrupted as stop:
+        leave(stop)
+    finally:
+        if SIGNALS.pending is None:
+            SIGNALS.uninstall()
 
 
 def leave(stop: Interrupted) -> NoReturn:

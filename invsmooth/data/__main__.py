@@ -18,6 +18,7 @@ from rich.table import Table
 from invsmooth.config.cli import fail
 from invsmooth.core.errors import DataError
 from invsmooth.core.redacted_logs import redact_logs
+from invsmooth.core.signals import going_on
 from invsmooth.data.archives import UNREADABLE
 from invsmooth.data.decode import read_pixels
 from invsmooth.data.fetch import recorded_checksum
@@ -33,12 +34,11 @@ USES = {"train": "training", "test": "validation and test"}
 def main() -> None:
     redact_logs()
     arguments = parse()
-    try:
-        arguments.action(arguments.names or list(published_sets()), arguments.root or default_root(), arguments)
-    except DataError as error:
-        sys.exit(fail(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
+    with going_on("the same command goes on; what is fetched stays"):
+        try:
+            arguments.action(arguments.names or list(published_sets()), arguments.root or default_root(), arguments)
+        except DataError as error:
+            sys.exit(fail(error))
 
 
 def parse() -> argparse.Namespace:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeR
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, wait_exponential
 
 from invsmooth.core.errors import DataError
+from invsmooth.core.files import write_text
 from invsmooth.data.archives import check_archive
 from invsmooth.data.published import Published
 
@@ -62,6 +64,8 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
     pooch.get_logger().setLevel(logging.WARNING)
     partial = folder / ".partial"
     partial.mkdir(exist_ok=True)
+    for left in (p for p in partial.iterdir() if re.fullmatch(r"tmp\w+", p.name)):  # pooch's, of a killed process
+        left.unlink()
     log.info("fetching %s: %d files to %s", data.name, len(names), folder.absolute())
     columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
     with Progress(*columns, TimeRemainingColumn()) as progress, requests.Session() as session:
@@ -90,8 +94,9 @@ def download(data: Published, names: list[str], folder: Path, mirror: str | None
                     whole.unlink()
                     raise
                 if checksum is None:
-                    with (folder / RECORD).open("a", encoding="utf-8") as record:
-                        record.write(f"{pooch.file_hash(str(whole))} {name}\n")
+                    record = folder / RECORD
+                    said = record.read_text(encoding="utf-8") if record.is_file() else ""
+                    write_text(record, f"{said}{pooch.file_hash(str(whole))} {name}")
             os.replace(whole, folder / name)
     with suppress(OSError):  # a part of another archive may still be there
         partial.rmdir()
@@ -187,6 +192,9 @@ class Resuming:
             raise DataError(f"{answer.url} cannot be fetched: the server sends a web page instead of the file")
         if answer.status_code == 206:
             return have
+        self.part.unlink(
+            missing_ok=True
+        )  # before the validator: a kill in between must not join two versions of a file
         validator = answer.headers.get("ETag") or answer.headers.get("Last-Modified")
         if validator and not validator.startswith("W/"):  # a weak one does not promise the same bytes
             self.validator.write_text(validator, encoding="utf-8")

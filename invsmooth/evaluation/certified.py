@@ -15,6 +15,7 @@ from invsmooth.cache import Remember
 from invsmooth.certificates import Certificate, certify_all
 from invsmooth.certificates.certifier import Certifier, Smoothing
 from invsmooth.checks.truth import Attacked, TruthCheck
+from invsmooth.core.files import replaced
 from invsmooth.core.units import grey_or_none, to_grey_levels
 from invsmooth.estimators.premises import Checked
 from invsmooth.evaluation.attacked import AttackedImages
@@ -99,7 +100,8 @@ class Violation:
         name = setting_name(self.row["image"], self.row["ratio"], self.row["sigma_b"])
         path = folder / "violations" / f"{number}_{name}.pt"
         path.parent.mkdir(parents=True, exist_ok=True)
-        torch.save(dict(self.evidence), path)
+        with replaced(path) as temporary:
+            torch.save(dict(self.evidence), temporary)
         return path
 
 

@@ -11,11 +11,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
 from invsmooth.core.errors import ConfigError
 from invsmooth.loggers.description import COMMON, Description, describe
 from invsmooth.loggers.evaluation import Evaluation, gather
+from invsmooth.records.curve import Curve
 
 __all__ = ["RunLogger", "build_loggers", "close_loggers", "describe", "log_evaluation"]
 
@@ -35,7 +36,7 @@ def build_loggers(settings: Mapping[str, Any], folder: Path, description: Descri
 
     Raises: ConfigError: the logger's package is not installed, or its server cannot be reached.
     """
-    loggers: list[Logger] = [CSVLogger(folder, name="", version="")]
+    loggers: list[Logger] = [Curve(folder)]
     name, own = f"{__name__}.{settings['name']}_run", {k: v for k, v in settings.items() if k not in COMMON}
     if find_spec(name) is not None:
         try:

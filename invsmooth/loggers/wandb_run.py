@@ -14,10 +14,12 @@ from typing import Any
 import pandas as pd
 import requests
 import wandb
+from hydra.core.hydra_config import HydraConfig
 from lightning.pytorch.loggers import WandbLogger
 from lightning.pytorch.utilities import rank_zero_only
 from PIL import Image
 
+from invsmooth.core.devices import in_sweep
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.loggers.charts import Chart
@@ -78,7 +80,7 @@ def build(
             run = wandb.init(
                 project=redact(project), entity=redact(entity), dir=folder, mode=choose_mode(mode, init_timeout),
                 name=description.name, group=description.group, job_type=description.job_type, tags=description.tags,
-                notes=description.note or None, config=description.config, reinit="create_new",
+                notes=description.note or None, config=description.config, reinit="create_new", id=own_id(),
                 settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
             )  # fmt: skip
     except BaseException as error:
@@ -93,6 +95,16 @@ def build(
     for names in ("train/*", "val/*"):
         run.define_metric(names, step_metric="train/batch")
     return WandbRun(run, folder, project, log_model, environment)
+
+
+def own_id() -> str | None:
+    """The id of the run of a job, where WANDB_RUN_ID would give all jobs of a sweep one run; None: W&B chooses."""
+    given = os.environ.get("WANDB_RUN_ID")
+    if not given or not in_sweep():
+        return None
+    own = f"{given}-{HydraConfig.get().job.num}"
+    log.info("WANDB_RUN_ID=%s is set: this job of the sweep is the W&B run %s, for each has one of its own", given, own)
+    return own
 
 
 def choose_mode(wanted: str | None, timeout: float) -> Any:

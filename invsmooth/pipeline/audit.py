@@ -17,6 +17,7 @@ from invsmooth.checks.lipschitz_verdict import REFUTED, is_proven, verdict
 from invsmooth.config.machine import check_machine
 from invsmooth.config.schema import Audit
 from invsmooth.config.validate import validate_nodes
+from invsmooth.core.files import replaced
 from invsmooth.core.units import to_grey_levels
 from invsmooth.data.datamodule import WholeImages
 from invsmooth.estimators.frozen import state_sha256
@@ -121,7 +122,8 @@ def write(
     for number, line in enumerate(rows):
         line["number"] = number
     audits.write_audit(folder, rows, curves)
-    torch.save([one.evidence for one in found], folder / audits.PAIRS)
+    with replaced(folder / audits.PAIRS) as temporary:
+        torch.save([one.evidence for one in found], temporary)
     titles = [f"m/n = {line['ratio']:g}, {line['threat']}: {line['found']:.4g}, {line['verdict']}" for line in rows]
     save(perturbation_figure([(t, one.pictures) for t, one in zip(titles, found, strict=True)]), folder / "worst")
     for sentence in filter(None, map(said, rows)):

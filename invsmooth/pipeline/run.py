@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 import math
 import sys
@@ -29,7 +28,6 @@ from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
 from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32, starts_processes
 from invsmooth.core.errors import ConfigError
-from invsmooth.core.files import write_text
 from invsmooth.core.obey import ObeySignals
 from invsmooth.core.processes import alone, start_processes
 from invsmooth.core.shards import Shard
@@ -50,10 +48,11 @@ from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.folder_name import check_folder_name
 from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
 from invsmooth.records.origin import Origin, read_origin
-from invsmooth.records.run_record import recorded
+from invsmooth.records.run_record import note_interruption, recorded
 from invsmooth.reporting import report
 from invsmooth.training.backbone import ReconstructionModule
 from invsmooth.training.fit import Fit, train
+from invsmooth.training.going_on import check_going_on
 from invsmooth.training.kept_trainings import Training
 
 log = logging.getLogger(__name__)
@@ -131,13 +130,6 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     print(f"\nrun folder: {folder.resolve()}")
 
 
-def note_interruption(folder: Path, name: str) -> None:
-    """In run.json, for a process that is ended while it cannot do so itself (:mod:`invsmooth.core.signals`)."""
-    path = folder / "run.json"
-    record = json.loads(path.read_text(encoding="utf-8"))
-    write_text(path, json.dumps(record | {"status": "interrupted", "error": f"Interrupted: {name}"}, indent=2))
-
-
 def fix_scale(cfg: DictConfig, trains: bool) -> None:
     """The config, and so all records, have the scale that was chosen.
     Raises: ConfigError: a training without a scale."""
@@ -181,6 +173,8 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     premises.check_sizes([s.operator for s in settings], data)
     premises.check_answers(estimator, settings[0].operator, data)
     module = build.build_module(cfg, estimator) if trains else None
+    if module is not None and cfg.resume is not None:
+        check_going_on(Path(cfg.resume), module, data.patches, build.trainer_settings(cfg.trainer))
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store, trained_at)

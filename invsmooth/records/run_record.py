@@ -52,6 +52,13 @@ def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]
         write_text(path, json.dumps(redact(record), indent=2))
 
 
+def note_interruption(folder: Path, name: str) -> None:
+    """In run.json, for a process that is ended while it cannot do so itself (:mod:`invsmooth.core.signals`)."""
+    path = folder / "run.json"
+    record = json.loads(path.read_text(encoding="utf-8"))
+    write_text(path, json.dumps(record | {"status": "interrupted", "error": f"Interrupted: {name}"}, indent=2))
+
+
 def version(package: str) -> str | None:
     try:
         return metadata.version(package)

@@ -16,6 +16,8 @@ from matplotlib.backends.backend_pdf import FigureCanvasPdf
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
+from invsmooth.core.files import replaced
+
 DPI = 150
 Make = Callable[[], Figure]
 MANY_ROWS = 10_000
@@ -97,10 +99,9 @@ def save(figure: Figure, path: Path) -> list[Path]:
     for axis in (axis for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) if not axis.label.get_text()):
         axis.set_label_coords(0.5, 0.5)
     for final, write in zip(files_of(path), (as_png, as_pdf), strict=True):
-        temporary = final.with_name(f".{path.name}.{os.getpid()}{final.suffix}")
-        write(figure, temporary)
+        with replaced(final) as temporary:
+            write(figure, temporary)
         figure.set_layout_engine("none")  # the layout of the first file serves the second, too
-        os.replace(temporary, final)
     return files_of(path)
 
 

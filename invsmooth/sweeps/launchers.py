@@ -5,11 +5,17 @@ they are of it (:func:`register`)."""
 
 from __future__ import annotations
 
+import json
 import logging
+import multiprocessing
+import os
 import shutil
+import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from pkgutil import resolve_name
@@ -23,9 +29,15 @@ from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.sweeps.outcomes import job_number, outcomes, write_lost
+from invsmooth.core.signals import SIGNALS, Interrupted
+from invsmooth.records.run_record import note_interruption
+from invsmooth.sweeps.outcomes import outcomes, write_lost
 
 log = logging.getLogger(__name__)
+
+WATCH = "parent"  # name of a thread
+UNTIL_CANCELLED = 3.0  # seconds
+UNTIL_ENDED = 5.0
 
 
 class Wrapper(Launcher):
@@ -56,6 +68,38 @@ class Wrapper(Launcher):
         return found
 
 
+@contextmanager
+def jobs_end_too(sweep: Path, cancel: Callable[[], None] = lambda: None) -> Iterator[None]:
+    """If this process is interrupted in the block, ``cancel`` ends its jobs in others; those that could not say so
+    themselves are noted as interrupted."""
+    try:
+        yield
+    except Interrupted as stop:
+        with suppress(Exception):  # the interruption is what counts
+            cancel()
+        for folder in (o.folder for o in outcomes(sweep)):
+            with suppress(OSError, ValueError):
+                if json.loads((folder / "run.json").read_text(encoding="utf-8"))["status"] == "running":
+                    note_interruption(folder, str(stop))
+        raise
+
+
+def end_with_parent() -> None:
+    """A worker ends when the command that started it is gone (killed: it could not say so)."""
+    if multiprocessing.parent_process() is None or any(t.name == WATCH for t in threading.enumerate()):
+        return
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(UNTIL_ENDED)
+        os._exit(128 + signal.SIGTERM)  # loky's worker would wait for more work
+
+    threading.Thread(target=watch, daemon=True, name=WATCH).start()
+
+
 def no_result() -> JobReturn:
     return JobReturn(status=JobStatus.COMPLETED)
 
@@ -71,12 +115,13 @@ class Joblib(Wrapper):
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         try:
-            results: Sequence[JobReturn] = self.wrapped.launch(job_overrides, initial_job_idx)
+            with jobs_end_too(self.sweep):
+                results: Sequence[JobReturn] = self.wrapped.launch(job_overrides, initial_job_idx)
             return results
         except TerminatedWorkerError as error:
             log.error("a worker died; the other jobs go on. %s", str(error).strip())
         jobs = dict(enumerate(job_overrides, initial_job_idx))
-        started = {job_number(o.folder): o for o in outcomes(self.sweep)}
+        started = {o.number: o for o in outcomes(self.sweep)}
         if not started.keys() & jobs.keys():
             raise TerminatedWorkerError("the workers die before they start a job")
         last = max(started.keys() & jobs.keys())
@@ -116,7 +161,18 @@ class Submitit(Wrapper):
         arguments = [(list(o), "hydra.sweep.dir", number, str(number), Singleton.get_state()) for number, o in pairs]
         jobs = executor.map_array(self.wrapped, *zip(*arguments, strict=True))
         waits = [lambda job=job: job.results()[0] for job in jobs]
-        return self.results(waits, (FailedJobError, UncompletedJobError), job_overrides, initial_job_idx)
+        with jobs_end_too(self.sweep, partial(self.cancel, jobs)):
+            return self.results(waits, (FailedJobError, UncompletedJobError), job_overrides, initial_job_idx)
+
+    def cancel(self, jobs: Sequence[Any]) -> None:
+        """End the jobs. Those of SLURM only for Ctrl-C: they outlive a login node that closes the terminal."""
+        if self.wrapped._EXECUTOR == "slurm" and SIGNALS.pending != signal.SIGINT:
+            return
+        for job in jobs:
+            job.cancel(check=False)
+        until = time.monotonic() + UNTIL_CANCELLED
+        while self.wrapped._EXECUTOR == "local" and time.monotonic() < until and not all(job.done() for job in jobs):
+            time.sleep(0.05)
 
 
 class Ray(Wrapper):

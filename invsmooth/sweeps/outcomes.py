@@ -12,9 +12,11 @@ from typing import Any
 
 from hydra.core.utils import filter_overrides
 from omegaconf import OmegaConf
+from yaml import YAMLError
 
 from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
+from invsmooth.sweeps.jobs import Note, notes
 
 FAILED = "failed.json"
 OUTPUT_SUBDIR = ".hydra"  # where Hydra writes the overrides of a job, in its folder
@@ -33,31 +35,36 @@ class Outcome:
     overrides: str  # as one command line
     error: str = ""  # "" for a job that finished
     exit_code: int = 0  # 0 finished, 2 a user error, 1 anything else
+    number: int = -1
 
     @property
     def died(self) -> bool:
         return self.error == DIED
 
 
+def failure(error: BaseException, exit_code: int) -> dict[str, Any]:
+    return dict(redact({"error": f"{type(error).__name__}: {error}", "exit_code": exit_code}))
+
+
 def write_failure(folder: Path, error: BaseException, exit_code: int) -> None:
     """Write the error of a job to its folder. It counts whatever run.json says. On a full disk this process remembers it."""
-    failed = redact({"error": f"{type(error).__name__}: {error}", "exit_code": exit_code})
+    failed = failure(error, exit_code)
     UNWRITTEN[folder.resolve()] = failed
     write_text(folder / FAILED, json.dumps(failed, indent=2))
     del UNWRITTEN[folder.resolve()]
 
 
-def clear_failure(folder: Path) -> None:
-    """A job that starts (again) has not failed, and is not lost."""
+def clear_failure(folder: Path, lost: Path | None = None) -> None:
+    """A job that starts (again) has not failed, and is not lost (in the folder of that name)."""
     (folder / FAILED).unlink(missing_ok=True)
     UNWRITTEN.pop(folder.resolve(), None)
-    shutil.rmtree(folder.with_name(f"{job_number(folder)}_lost"), ignore_errors=True)
+    shutil.rmtree(lost or folder.with_name(f"{job_number(folder)}_lost"), ignore_errors=True)
 
 
 def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseException) -> None:
     """Write the error of a job that never started (cancelled in the queue) to ``NUMBER_lost``."""
     told: list[str] = redact(filter_overrides(overrides))
-    if not any(job_number(o.folder) == number or o.overrides == shlex.join(told) for o in outcomes(sweep)):
+    if not any(o.number == number or o.overrides == shlex.join(told) for o in outcomes(sweep)):
         folder = sweep / f"{number}_lost"
         (folder / OUTPUT_SUBDIR).mkdir(parents=True, exist_ok=True)
         write_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(told)))
@@ -65,28 +72,40 @@ def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseEx
 
 
 def outcomes(sweep: Path) -> list[Outcome]:
-    folders = [p.parents[1] for p in sweep.glob(f"*/{OVERRIDES}")]
-    return [outcome(f) for f in sorted(folders, key=lambda f: (job_number(f), f.name))]
+    """Of all jobs that noted themselves (:mod:`invsmooth.sweeps.jobs`), and of those that did not come so far."""
+    found = list(notes(sweep))
+    noted = {n.folder.resolve() for n in found}
+    others = [p.parents[1] for p in sweep.glob(f"*/{OVERRIDES}") if p.parents[1].resolve() not in noted]
+    found += [Note(job_number(folder), folder, noted_by_hydra(folder)) for folder in others]
+    return [outcome(note) for note in sorted(found, key=lambda n: (n.number, n.folder.name))]
 
 
-def outcome(folder: Path) -> Outcome:
-    overrides = shlex.join(redact([str(o) for o in OmegaConf.load(folder / OVERRIDES)]))
-    if failed := UNWRITTEN.get(folder.resolve()) or read_json(folder / FAILED):
-        return Outcome(folder, overrides, failed["error"], failed["exit_code"])
+def noted_by_hydra(folder: Path) -> list[str]:
+    try:
+        return [str(o) for o in OmegaConf.load(folder / OVERRIDES)]
+    except (OSError, ValueError, YAMLError):  # of a job that was killed as Hydra wrote it
+        return []
+
+
+def outcome(note: Note) -> Outcome:
+    folder, overrides = note.folder, shlex.join(redact(note.overrides))
+    if failed := note.failed or UNWRITTEN.get(folder.resolve()) or read_json(folder / FAILED):
+        return Outcome(folder, overrides, str(failed.get("error", DIED)), failed.get("exit_code", 1), note.number)
     record = read_json(folder / "run.json")  # empty if the job died before it wrote any
-    finished = record.get("status") == "finished"
-    return Outcome(folder, overrides) if finished else Outcome(folder, overrides, record.get("error", DIED), 1)
+    error = "" if record.get("status") == "finished" else str(record.get("error", DIED))
+    return Outcome(folder, overrides, error, 1 if error else 0, note.number)
 
 
 def read_json(path: Path) -> dict[str, Any]:
+    """Empty if there is none, or a damaged one."""
     try:
         return dict(json.loads(path.read_text(encoding="utf-8")))
-    except FileNotFoundError:
+    except (OSError, ValueError, TypeError):
         return {}
 
 
 def job_number(folder: Path) -> int:
-    """The number at the start of a folder's name; -1 if ``hydra.sweep.subdir`` has none."""
+    """The number at the start of a folder's name; -1 if it has none."""
     number = folder.name.split("_")[0]
     return int(number) if number.isdigit() else -1
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import sys
 from collections.abc import Sequence
@@ -12,7 +13,7 @@ from typing import Any, ClassVar
 from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, scale
 from invsmooth.config.hydra_files import redact_folder, redact_hydra_files, redact_yaml
@@ -22,8 +23,20 @@ from invsmooth.core.errors import ConfigError
 from invsmooth.core.redact import redact
 from invsmooth.evaluation.job_plan import FILE as PLAN
 from invsmooth.evaluation.job_plan import print_plans, read_plan
-from invsmooth.sweeps import launchers
-from invsmooth.sweeps.outcomes import OUTPUT_SUBDIR, Outcome, clear_failure, exit_code, outcomes, summary, write_failure
+from invsmooth.sweeps import jobs, launchers
+from invsmooth.sweeps.jobs import raise_refused
+from invsmooth.sweeps.outcomes import (
+    OUTPUT_SUBDIR,
+    Outcome,
+    clear_failure,
+    exit_code,
+    failure,
+    outcomes,
+    summary,
+    write_failure,
+)  # fmt: skip
+
+__all__ = ["ReportAtSweepEnd", "conclude_broken", "raise_refused"]
 
 log = logging.getLogger(__name__)
 
@@ -46,19 +59,26 @@ class ReportAtSweepEnd(Callback):
         # Where these values are swept, the jobs refuse them (invsmooth.config.validate).
         if starts_processes(config.trainer.strategy, config.trainer.devices):
             sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
-        if config.hydra.output_subdir != OUTPUT_SUBDIR:  # outcomes reads the overrides of the jobs there
-            found = f"hydra.output_subdir={config.hydra.output_subdir}"
-            sys.exit(cli.fail(ConfigError(f"{found} is not allowed in a multirun; allowed: {OUTPUT_SUBDIR}")))
         try:
             scale.begin_sweep(config)
+            jobs.begin_sweep(config)
         except ConfigError as error:
             sys.exit(cli.fail(error))
         ReportAtSweepEnd.running = config
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:
-        redact_hydra_files(config)
-        if config.hydra.mode == RunMode.MULTIRUN:
-            clear_failure(Path(config.hydra.runtime.output_dir))
+        if OmegaConf.select(config, "hydra.job.chdir"):  # else each job would have a cache of its own, and no data
+            os.chdir(config.hydra.runtime.cwd)
+            log.info("hydra.job.chdir=true: relative paths are those of %s all the same", config.hydra.runtime.cwd)
+        if config.hydra.mode != RunMode.MULTIRUN:
+            redact_hydra_files(config)
+            return
+        launchers.end_with_parent()
+        sweep = jobs.sweep_folder(config)
+        redact_hydra_files(config, sweep)
+        jobs.begin_job(config)
+        if jobs.Own.refused is None:
+            clear_failure(Path(config.hydra.runtime.output_dir), sweep / f"{config.hydra.job.num}_lost")
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:
         """In the job's process: note its error, and hide it from Hydra, which would end all."""
@@ -69,7 +89,8 @@ class ReportAtSweepEnd(Callback):
         error = known or job_return._return_value
         log.error("job failed: %s", cli.message(error), exc_info=None if known else error)
         try:
-            write_failure(Path(config.hydra.runtime.output_dir), error, 2 if known else 1)
+            if not jobs.note_refusal(config, failure(error, 2 if known else 1)):
+                write_failure(Path(config.hydra.runtime.output_dir), error, 2 if known else 1)
         except OSError:  # a full disk: the error is in the log, and run.json does not say that the job finished
             log.exception("the failure could not be noted")
         job_return.status, job_return.return_value = JobStatus.COMPLETED, None
@@ -94,10 +115,10 @@ def conclude(config: DictConfig) -> int:
     ended = outcomes(folder)
     for outcome in ended:
         if outcome.died:  # maybe before on_job_start
-            redact_folder(outcome.folder / OUTPUT_SUBDIR)
+            redact_folder(outcome.folder / (config.hydra.get("output_subdir") or OUTPUT_SUBDIR))
     redact_yaml(folder / "multirun.yaml")
     if not ended:
-        log.error("no job left a folder in %s: hydra.sweep.subdir has to be one folder name for each job", folder)
+        log.error("0 of 0 jobs finished: no job of the sweep has begun in %s", folder)
         return 1
     if config.get("sweep") == "plan":  # an audit has no such key
         return conclude_plan(folder, ended)

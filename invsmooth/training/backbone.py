@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from invsmooth.core.declarations import AlgorithmDeclaration
 from invsmooth.core.errors import ConfigError, DivergedError
+from invsmooth.core.files import replaced
 from invsmooth.core.memory import keep_memory
 from invsmooth.core.rng import generator_for, standard_normal
 from invsmooth.data.datamodule import NamedImages
@@ -148,7 +149,8 @@ class ReconstructionModule(L.LightningModule):
     def diverged(self, what: str, x: Tensor, b: Tensor, operator: LinearOperator) -> DivergedError:
         """Save the batch at which the loss is not finite; the error names the file."""
         path = Path(self.trainer.default_root_dir) / f"bad_batch_{self.batches_seen}.pt"
-        torch.save({"x": x, "b": b, "ratio": operator.ratio, "state_dict": self.estimator.state_dict()}, path)
+        with replaced(path) as temporary:
+            torch.save({"x": x, "b": b, "ratio": operator.ratio, "state_dict": self.estimator.state_dict()}, temporary)
         return DivergedError(
             f"{what} at batch {self.batches_seen}, saved with the weights as {path}; lower task.learning_rate, or set "
             "trainer.gradient_clip_val"

@@ -17,9 +17,10 @@ from typing import Any
 import lightning as L
 import torch
 from lightning.pytorch.callbacks import EMAWeightAveraging, ModelCheckpoint
-from lightning.pytorch.loggers import CSVLogger, Logger
+from lightning.pytorch.loggers import Logger
 
 from invsmooth.core.bars import InnerBar
+from invsmooth.core.errors import CheckpointError
 from invsmooth.core.memory import switched_off
 from invsmooth.core.obey import ObeySignals
 from invsmooth.core.processes import agree
@@ -28,6 +29,7 @@ from invsmooth.core.signals import SIGNALS, Interrupted
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.fastest import is_faster, kernels, key_of, once
 from invsmooth.operators import LinearOperator
+from invsmooth.records.curve import Curve
 from invsmooth.training import ReconstructionModule
 from invsmooth.training.kept_trainings import BEST, LAST, UNDERWAY, Training
 from invsmooth.training.stop_after import StopAfterBatches
@@ -89,7 +91,11 @@ def train(fit: Fit, cached: Training | None) -> dict[str, Any]:
             record = {"folder": str(cached.folder), "taken_over": taken_over}
             if fit.shard.rank == 0:
                 cached.copy_to(fit.folder / "checkpoints")
-    best = next(p for n in (BEST, LAST) if (p := checkpoints / n).is_file())
+    best = next((p for n in (BEST, LAST) if (p := checkpoints / n).is_file()), None)
+    if best is None:
+        raise CheckpointError(
+            f"resume={fit.resume}: nothing was left to train; evaluate it with invsmooth.evaluate ckpt="
+        )
     fit.module.load_state_dict(torch.load(best, map_location="cpu", weights_only=True)["state_dict"])
     return record
 
@@ -103,7 +109,7 @@ def train_in(cached: Training, fit: Fit) -> None:
     elif fit.shard.rank == 0:
         cached.clear()
     if fit.shard.rank == 0:
-        curve = CSVLogger(cached.folder, cached.metrics.name, str(time.time_ns()), flush_logs_every_n_steps=1)
+        curve = Curve(cached.metrics / str(time.time_ns()), flush_every=1)
         loggers = [*loggers, curve]
     with SIGNALS.saying(partial(how_to_go_on, cached.checkpoints, cached=True)):
         run_trainer(fit, cached.checkpoints, loggers, last)

@@ -247,3 +247,10 @@ def test_rows_of_an_earlier_version_have_no_scale(tmp_path: Path) -> None:
     assert list(rows.loc[rows["run_id"] == "new", "scale"]) == ["small"]
     assert rows.loc[rows["run_id"] == "old", "scale"].isna().all()
     assert read_rows([tmp_path / "old"])[0]["scale"].isna().all()
+
+
+@pytest.mark.parametrize("content", ["", "scale: [", "scale: paper\n  x", "- a", "\x00"])
+def test_a_damaged_multirun_file_has_no_scale(content: str, tmp_path: Path) -> None:
+    """Hydra writes it in place, and may be killed meanwhile."""
+    (tmp_path / "multirun.yaml").write_text(content)
+    assert scale.kept_in(tmp_path) is None

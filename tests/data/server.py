@@ -23,6 +23,7 @@ class Server:
         requests: (path, Range header) of every request.
         etag: whether it tells an ETag.
         delay: seconds before each answer.
+        pause: seconds after each 32 kB of an answer.
     """
 
     files: dict[str, bytes] = field(default_factory=dict)
@@ -30,6 +31,7 @@ class Server:
     requests: list[tuple[str, str | None]] = field(default_factory=list)
     etag: bool = True
     delay: float = 0.0
+    pause: float = 0.0
     url: str = ""
 
     def served(self, path: str) -> int:
@@ -83,7 +85,9 @@ class Handler(BaseHTTPRequestHandler):
             self.close_connection = True
             self.connection.close()
             return
-        self.wfile.write(body)
+        for start in range(0, len(body), 2**15):
+            self.wfile.write(body[start : start + 2**15])
+            time.sleep(self.behaviour.pause)
 
     def log_message(self, *arguments: object) -> None:
         pass

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -34,7 +33,8 @@ def job(root: Path, name: str, status: str | None, error: BaseException | None =
 
 
 def ending(root: Path, mode: RunMode = RunMode.MULTIRUN) -> DictConfig:
-    hydra = {"sweep": {"dir": str(root)}, "mode": mode, "runtime": {"output_dir": str(root / "0_a")}}
+    hydra = {"sweep": {"dir": str(root)}, "mode": mode, "runtime": {"output_dir": str(root / "0_a")},
+             "job": {"num": 0}, "overrides": {"task": ["algo=adv", "attack.eps=[0,1]"]}}  # fmt: skip
     return OmegaConf.create({"report": True, "sweep": "run", "hydra": hydra})
 
 
@@ -108,7 +108,6 @@ def test_a_job_that_was_lost_before_it_began(tmp_path: Path, capsys: pytest.Capt
 @pytest.mark.parametrize("launcher_fails", [False, True])
 def test_a_sweep_whose_launcher_fails_is_concluded_all_the_same(launcher_fails: bool, tmp_path: Path) -> None:
     config = OmegaConf.merge(ending(tmp_path), {"trainer": {"strategy": "auto", "devices": 1}})
-    config.hydra.output_subdir = ".hydra"
     sweep.conclude_broken()
     ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
     assert sweep.conclude_broken() is None  # no job started
@@ -122,11 +121,12 @@ def test_a_sweep_whose_launcher_fails_is_concluded_all_the_same(launcher_fails: 
 
 @pytest.mark.parametrize(("strategy", "devices", "refused"), [("ddp", 2, True), ("ddp", 1, False), ("auto", -1, True)])
 def test_distributed_jobs_are_refused_before_any_work(
-    strategy: str, devices: int, refused: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+    strategy: str, devices: int, refused: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     monkeypatch.setattr(ReportAtSweepEnd, "running", None)
     trainer = {"strategy": strategy, "devices": devices}
-    config = OmegaConf.create({"trainer": trainer, "hydra": {"output_subdir": ".hydra"}})
+    config = OmegaConf.create({"trainer": trainer, "hydra": {"sweep": {"dir": str(tmp_path)}}})
     if not refused:
         ReportAtSweepEnd().on_multirun_start(config)
         return
@@ -134,20 +134,6 @@ def test_distributed_jobs_are_refused_before_any_work(
         ReportAtSweepEnd().on_multirun_start(config)
     assert end.value.code == 2
     assert "Either trainer.devices=1" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("subdir", ["conf", None])
-def test_a_multirun_whose_jobs_could_not_be_found_is_refused(
-    subdir: str | None, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """What each job was is read from .hydra in its folder."""
-    monkeypatch.setattr(ReportAtSweepEnd, "running", None)
-    hydra = SimpleNamespace(output_subdir=subdir)
-    config = SimpleNamespace(trainer=SimpleNamespace(strategy="auto", devices=1), hydra=hydra)
-    with pytest.raises(SystemExit) as end:
-        ReportAtSweepEnd().on_multirun_start(config)  # type: ignore[arg-type]
-    assert end.value.code == 2
-    assert f"hydra.output_subdir={subdir} is not allowed in a multirun; allowed: .hydra" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("what", ["run", "plan"])
