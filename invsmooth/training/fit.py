@@ -141,6 +141,8 @@ class SaveUnderway(L.Callback):
     def on_train_batch_end(self, trainer: L.Trainer, pl_module: L.LightningModule, *_: Any) -> None:
         assert isinstance(pl_module, ReconstructionModule)
         if SIGNALS.pending is not None:
+            # Lightning logs a batch only later: the curve would lack it.
+            trainer._logger_connector.update_train_step_metrics()
             self.save_alone(trainer, {})
             SIGNALS.stop()
         # The next batch will probably take as long as this one. It is finished first.

@@ -10,13 +10,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import lightning as L
+import pandas as pd
 import pytest
 import torch
 
 from invsmooth.core.signals import SIGNALS, Interrupted
+from invsmooth.records.curve import Curve
 from invsmooth.training import fit as fitting
 from invsmooth.training.fit import SaveUnderway, how_to_go_on
 from invsmooth.training.kept_trainings import UNDERWAY
+from invsmooth.training.stop_after import StopAfterBatches
 from invsmooth.training.watch import TrainingWatch
 from tests.core.test_progress import FakeClock
 from tests.training.toys import SETTINGS, Gain, data, module, trainer
@@ -124,6 +128,28 @@ def interrupted(folder: Path, name: str, batch: int, passes: int, monkeypatch: p
     with pytest.raises(Interrupted):
         runner.fit(trained, datamodule=data())
     return trained
+
+
+@pytest.mark.parametrize("batch", [2, 3])
+def test_the_curve_of_an_interrupted_training_has_every_batch_that_is_kept(tmp_path: Path, batch: int) -> None:
+    """A signal that comes in the middle of a short batch waits for its end."""
+
+    class Signal(L.Callback):
+        def on_train_batch_start(self, trainer: L.Trainer, module: Any, *_: Any) -> None:
+            if module.batches_seen == batch:
+                SIGNALS.pending = signal.SIGTERM
+
+    runner = L.Trainer(
+        accelerator="cpu", max_epochs=10, logger=Curve(tmp_path, flush_every=1), log_every_n_steps=1,
+        enable_progress_bar=False, enable_checkpointing=False, enable_model_summary=False,
+        callbacks=[Signal(), SaveUnderway(tmp_path / UNDERWAY), StopAfterBatches(9)],
+    )  # fmt: skip
+    with pytest.raises(Interrupted):
+        runner.fit(module("Ord", **SETTINGS["Ord"]), datamodule=data())
+    seen = torch.load(tmp_path / UNDERWAY, weights_only=True)["batches_seen"]
+    curve = pd.read_csv(tmp_path / "metrics.csv")
+    assert seen == batch + 1
+    assert list(curve["train/batch"]) == list(range(1, seen + 1))
 
 
 def resumed_equals_whole(folder: Path, name: str) -> None:
