@@ -62,6 +62,7 @@ function fillGallery(data, found, most) {
   byId("gallery").replaceChildren(...found.slice(0, most).map((k) => thumbnail(data, k)));
   if (found.length > most) {
     byId("gallery").append(el("button", { type: "button", onclick: () => fillGallery(data, found, Infinity) }, `Show all ${found.length}`));
+    byId("gallery").lastChild.addEventListener("click", () => byId("gallery").children[most]?.focus());
   }
 }
 
@@ -69,6 +70,6 @@ function thumbnail(data, k) {
   const cell = data.pictures.cells[k], { algo, image } = data.columns;
   const kind = ["median", "reconstructed", "clean"].find((name) => name in cell.kinds);
   return el("button", { type: "button", class: "thumb", "data-picture": k, onclick: () => openPicture(data, k) },
-    el("img", { src: source(data, cell, kind), alt: "", loading: "lazy" }),
+    el("img", { src: source(data, cell, kind), alt: "" }),
     el("b", {}, algo[cell.row]), el("span", {}, image[cell.row]), el("span", { class: "hint" }, quality(data, cell, kind)));
 }
