@@ -7,6 +7,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,8 @@ def clear_failure(folder: Path) -> None:
 def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseException) -> None:
     """Write the error of a job that never started (cancelled in the queue) to ``NUMBER_lost``."""
     told: list[str] = redact(filter_overrides(overrides))
-    if not any(job_number(o.folder) == number or o.overrides == shlex.join(told) for o in outcomes(sweep)):
+    known = sweep.glob(f"*/{OVERRIDES}")
+    if not any(job_number(p.parents[1]) == number or command_line(p) == shlex.join(told) for p in known):
         folder = sweep / f"{number}_lost"
         (folder / OUTPUT_SUBDIR).mkdir(parents=True, exist_ok=True)
         write_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(told)))
@@ -69,8 +71,18 @@ def outcomes(sweep: Path) -> list[Outcome]:
     return [outcome(f) for f in sorted(folders, key=lambda f: (job_number(f), f.name))]
 
 
+def command_line(path: Path) -> str:
+    """The overrides of a job as one command line. A file is read once: all of hundreds of jobs may be lost at a time."""
+    return command_line_at(path, path.stat().st_mtime_ns)
+
+
+@cache
+def command_line_at(path: Path, mtime_ns: int) -> str:
+    return shlex.join(redact([str(o) for o in OmegaConf.load(path)]))
+
+
 def outcome(folder: Path) -> Outcome:
-    overrides = shlex.join(redact([str(o) for o in OmegaConf.load(folder / OVERRIDES)]))
+    overrides = command_line(folder / OVERRIDES)
     if failed := UNWRITTEN.get(folder.resolve()) or read_json(folder / FAILED):
         return Outcome(folder, overrides, failed["error"], failed["exit_code"])
     record = read_json(folder / "run.json")  # empty if the job died before it wrote any

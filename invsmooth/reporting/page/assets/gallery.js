@@ -49,12 +49,12 @@ function picturesOf(data, view) {
 function drawGallery(data, view) {
   const found = picturesOf(data, view);
   const where = `ε = ${shown(view.chosen.eps)}${view.chosen.sigma === null ? "" : `, σ = ${shown(view.chosen.sigma)}`}`;
-  const said = [found.length ? `${plural(found.length, "set")} of pictures kept at ${where}. Click one to compare.` : `No pictures kept at ${where}.`];
+  const said = [found.length ? `${plural(found.length, "set")} of pictures kept at ${where}.` : `No pictures kept at ${where}.`];
   const others = new Set(found.map((k) => data.columns.certifier[data.pictures.cells[k].row]).filter((c) => c !== view.chosen.certifier));
   if (others.size) said.push(`Runs keep the pictures of their first certifier: ${[...others].join(", ")}.`);
   const { left_out: out, cells, max_bytes: most } = data.pictures;
   if (out) said.push(`Left out of this page: ${out} of ${plural(out + cells.length, "set")} of pictures, beyond ${Math.round(most / 2 ** 20)} MiB; they are in the run folders.`);
-  byId("pictures-note").textContent = said.join(" ");
+  byId("pictures-note").replaceChildren(said.join(" "), el("span", { class: "screen" }, found.length ? " Click one to compare." : ""));
   fillGallery(data, found, FIRST);
 }
 

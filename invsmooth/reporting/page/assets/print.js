@@ -12,6 +12,8 @@ function startPrint(data) {
   table.screen = table.page;
   table.page = 0;
   drawCurves(data, drawn);
+  // uPlot draws a little later, when Firefox has already taken the page.
+  for (const box of document.querySelectorAll(".plot")) box.plot.batch(() => {});
   drawBody(data);
 }
 

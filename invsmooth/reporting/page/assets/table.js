@@ -58,6 +58,12 @@ function drawHead(data) {
     el("button", { type: "button", onclick: () => sortBy(data, name) }, label(name), el("span", { class: "arrow", "aria-hidden": "true" }))));
   const filters = table.names.map((name) => el("td", {}, filterInput(data, name)));
   byId("rows-table").tHead.replaceChildren(el("tr", {}, ...titles), el("tr", { class: "filters" }, ...filters));
+  byId("rows-table").tHead.addEventListener("focusin", wholeInSight);
+}
+
+// Browsers let what has the focus stand half beyond the edge.
+function wholeInSight(event) {
+  if (event.target.matches(":focus-visible")) event.target.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function filterInput(data, name) {
