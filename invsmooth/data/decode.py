@@ -8,7 +8,7 @@ from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import RLock
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -270,7 +270,10 @@ def read_image(path: str | Path, channels: int = 1) -> Tensor:
     return pixels if channels == 3 else pixels[None]
 
 
-def centre_crop(image: Tensor, size: int | None) -> Tensor:
+Pixels = TypeVar("Pixels", "Tensor", np.ndarray)
+
+
+def centre_crop(image: Pixels, size: int | None) -> Pixels:
     """The central ``size`` × ``size`` pixels of an image (…, H, W); a side that is shorter stays whole. None: no crop."""
     if size is None:
         return image
