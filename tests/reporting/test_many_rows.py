@@ -8,9 +8,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from invsmooth.records.rows import count_rows
 from invsmooth.reporting.averages import Averages
 from invsmooth.reporting.page.carried import carried
 from invsmooth.reporting.page.html import write_page
+from invsmooth.reporting.tables.overview import print_short
 from tests.reporting.declared import DECLARED
 from tests.reporting.made import row, stored
 from tests.reporting.test_html_page import embedded, frame
@@ -84,3 +86,21 @@ def test_the_number_of_group_operations_does_not_depend_on_the_rows(
             write_page(rows, DECLARED, tmp_path, averages=Averages(rows, DECLARED), most_rows=60)
         counts.append(len(calls))
     assert counts[2] <= counts[0] * 1.2
+
+
+def test_the_terminal_shows_the_first_lines(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    averages = Averages(many(tmp_path, {"a": 1, "b": 1, "c": 1}), DECLARED)
+    print_short(averages)
+    assert "lines; table.md has all" not in capsys.readouterr().out
+    monkeypatch.setattr("invsmooth.reporting.tables.overview.MOST_SHORT", 2)
+    print_short(averages)
+    assert "The first 2 of 3 lines; table.md has all." in capsys.readouterr().out
+
+
+def test_rows_are_counted_without_reading_them(tmp_path: Path) -> None:
+    stored(tmp_path / "a", row(), row(eps=0.2))
+    (tmp_path / "b").mkdir()
+    (tmp_path / "b" / "results.parquet").write_bytes(b"damaged")
+    assert count_rows([tmp_path / "a", tmp_path / "b", tmp_path / "none"]) == 2
