@@ -291,7 +291,7 @@ def line(name: str, found: Mapping[str, Mapping[str, Any]]) -> str:
 
 def table(kept: Mapping[str, Any]) -> str:
     lines = [line(name, kept["steps"][name]) for name in STEPS if name in kept["steps"]]
-    return "\n".join([f"`make load`, {kept['about']}.", "", "| | exponent | |", "| --- | --- | --- |", *lines])
+    return "\n".join(["`make load`:", f"{kept['about']}.", "", "| | exponent | |", "| --- | --- | --- |", *lines])
 
 
 def main() -> None:
