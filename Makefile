@@ -13,7 +13,7 @@ DOCS_STAMP := .venv-docs/installed
 DEEPINV_STAMP := .venv-deepinv/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-fast test-ray test-deepinv fuzz kills lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published docs gallery package gpu counterexample overview radii study study-report clean
+.PHONY: help setup demo test test-fast test-ray test-deepinv fuzz kills lint bench bench-commands bench-certify bench-data bench-training bench-report bench-scale bench-published load docs gallery package gpu counterexample overview radii study study-report clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -106,6 +106,9 @@ bench-report: $(STAMP) ## time the report on 500 runs (two minutes)
 
 bench-scale: $(STAMP) ## time and memory over jobs, images and rows; the plan of 10⁶ cells (ten minutes)
 	$(BIN)/python -m tests.benchmarks.scale
+
+load: $(STAMP) ## 10 000 images, 500 jobs, 100 megapixels, 10⁶ rows and their page in browsers (half an hour)
+	$(BIN)/python -m tests.benchmarks.load --write
 
 bench-published: $(STAMP) ## try to break certificates of a published ISTA-Net++: NET=FILE IMAGES=FOLDER (an hour)
 	@test -f "$(NET)" -a -d "$(IMAGES)" || { echo "error: give NET=net_params_….pkl and IMAGES=FOLDER_OF_SET11"; exit 2; }

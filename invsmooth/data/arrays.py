@@ -9,7 +9,6 @@ import os
 import shutil
 from collections.abc import Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from torch import Tensor
 
 from invsmooth.core.errors import DataError
 from invsmooth.data.archives import MOST_EXPANSION
-from invsmooth.data.decode import header, is_8_bit, read_pixels, unit_scale
+from invsmooth.data.decode import centre_crop, is_8_bit, n_bytes, read_pixels, unit_scale
 from invsmooth.data.files import Files, ImageFile, digest
 
 log = logging.getLogger(__name__)
@@ -31,7 +30,8 @@ log = logging.getLogger(__name__)
 CACHED_FROM = 64 * 2**20
 MOST_UNCHECKED = 2**27  # bytes of pixels that files of any size may become
 VERSION = 2  # of the decoding; a higher number prepares all sets again
-WINDOW = 16  # images that are decoded in parallel
+WINDOW = 16  # images that are decoded in parallel, and
+WINDOW_BYTES = 2**26  # of their pixels together, unless one alone has more
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,12 @@ class ImageArrays:
     def __len__(self) -> int:
         return len(self.names)
 
-    def image(self, i: int) -> Tensor:
-        """Image i, shape (channels, H, W), float32 in [0, 1]."""
+    def image(self, i: int, crop: int | None = None) -> Tensor:
+        """Image i, or its central ``crop`` × ``crop`` pixels, shape (channels, H, W), float32 in [0, 1]."""
         height, width = self.shapes[i]
         flat = self.pixels[self.offsets[i] : self.offsets[i] + self.channels * height * width]
-        return torch.from_numpy(unit_scale(flat).reshape(self.channels, height, width))
+        # Cut first: of a large image only the crop becomes floats.
+        return torch.from_numpy(unit_scale(centre_crop(flat.reshape(self.channels, height, width), crop)))
 
     def without(self, sha256: Collection[str]) -> ImageArrays:
         keep = [i for i, digest in enumerate(self.sha256) if digest not in sha256]
@@ -78,7 +79,7 @@ def in_memory(images: Mapping[str, np.ndarray], channels: int = 1) -> ImageArray
     arrays = list(images.values())
     eight_bit = all(a.dtype == np.uint8 for a in arrays)
     flat = [(a if eight_bit else unit_scale(a)).ravel() for a in arrays]
-    pixels = np.concatenate(flat) if flat else np.empty(0, np.uint8)
+    pixels = np.concatenate(flat) if len(flat) > 1 else flat[0] if flat else np.empty(0, np.uint8)
     return described(tuple(images), [a.shape[-2:] for a in arrays], pixels, [digest(a) for a in arrays], channels)
 
 
@@ -140,11 +141,10 @@ def decoded(files: Files, channels: int) -> Iterator[np.ndarray]:
         except DataError as error:
             return error
 
-    check_expansion(files)
-    todo, errors = list(files.values()), []
+    sizes, errors = check_expansion(files), []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for start in range(0, len(todo), WINDOW):
-            for result in pool.map(attempt, todo[start : start + WINDOW]):
+        for window in windows(files, sizes):
+            for result in pool.map(attempt, window):
                 if isinstance(result, DataError):
                     errors.append(str(result))
                 elif not errors:
@@ -153,15 +153,24 @@ def decoded(files: Files, channels: int) -> Iterator[np.ndarray]:
         raise DataError(f"{len(errors)} of {len(files)} images cannot be used:\n  " + "\n  ".join(errors))
 
 
-def check_expansion(files: Files) -> None:
-    """Raises: DataError: the headers promise so much more than the files hold that they are damaged, or meant to fill the
-    memory. Nothing is decoded for it."""
-    promised = dict[str, int]()
+def windows(files: Files, sizes: Mapping[str, int]) -> Iterator[list[ImageFile]]:
+    """The files in order, in parts of at most :data:`WINDOW` images and :data:`WINDOW_BYTES` of pixels, but at least one."""
+    window, n_bytes = list[ImageFile](), 0
     for name, file in files.items():
-        if file.pixels is None:
-            # One that has no header is named with all others that cannot be decoded.
-            with suppress(DataError):
-                promised[name] = header(file).n_bytes
+        if window and (len(window) == WINDOW or n_bytes + sizes.get(name, 0) > WINDOW_BYTES):
+            yield window
+            window, n_bytes = [], 0
+        window.append(file)
+        n_bytes += sizes.get(name, 0)
+    if window:
+        yield window
+
+
+def check_expansion(files: Files) -> dict[str, int]:
+    """Bytes of the pixels of each file that has a header. Raises: DataError: the headers promise so much more than the
+    files hold that they are damaged, or meant to fill the memory. Nothing is decoded for it."""
+    # One that has no header is named with all others that cannot be decoded.
+    promised = {name: found for name, file in files.items() if file.pixels is None and (found := n_bytes(file))}
     of_archives = {f.path for f in files.values() if f.member is not None}
     stored = sum(p.stat().st_size for p in of_archives)
     stored = min(stored, sum(files[n].size() for n in promised if files[n].member is not None))
@@ -172,6 +181,7 @@ def check_expansion(files: Files) -> None:
             f"{len(promised)} images of {stored} bytes would be {sum(promised.values())} bytes of pixels, {files[largest]} "
             f"alone {promised[largest]}: images do not shrink so much. Leave out those that are not meant"
         )
+    return promised
 
 
 def paths(files: Files) -> set[Path]:

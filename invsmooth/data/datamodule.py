@@ -15,7 +15,6 @@ from torch.utils.data import DataLoader, Dataset, Subset
 from invsmooth.core.errors import DataError
 from invsmooth.core.shards import ALL, Shard
 from invsmooth.data.arrays import ImageArrays
-from invsmooth.data.decode import centre_crop
 from invsmooth.data.patches import BatchNumbers, PatchBatches
 from invsmooth.metrics import SSIM_WINDOW
 
@@ -55,7 +54,7 @@ class WholeImages(Dataset[NamedImages]):
         return len(self.images)
 
     def __getitem__(self, i: int) -> NamedImages:
-        return NamedImages([self.images.names[i]], centre_crop(self.images.image(i), self.crop)[None])
+        return NamedImages([self.images.names[i]], self.images.image(i, self.crop)[None])
 
 
 class ImageDataModule(L.LightningDataModule):

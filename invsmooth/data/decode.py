@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from threading import Lock
-from typing import TYPE_CHECKING
+from threading import RLock
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -26,9 +26,10 @@ if TYPE_CHECKING:
 
 FORMATS = ("PNG", "JPEG", "TIFF", "BMP", "DIB", "GIF", "WEBP", "PPM")
 """Of Pillow, which reads files by their content: no others, of which one (EPS) runs a program."""
-MOST_PIXELS = 2**26
-"""Of one image: 8192×8192."""
-HEADERS = Lock()  # a filter of warnings belongs to the process
+MOST_PIXELS = 2**27
+"""Of one image: 11585×11585. Pillow's own limit is a third higher."""
+LARGE = 2**26  # pixels; fewer than Pillow warns of
+FILTERS = RLock()  # filters of warnings belong to the process
 LUMA = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 """Of red, green and blue (ITU-R 601), as Pillow's ``convert("L")`` weighs them."""
 
@@ -50,8 +51,8 @@ def read_pixels(file: ImageFile, channels: int = 1) -> np.ndarray:
         deep = deep_pixels(image)
         if deep is None:
             turned = ImageOps.exif_transpose(plain(image))
-            if channels == 1:
-                return np.array(turned.convert("L"))
+            if channels == 1:  # a large image is not copied without need
+                return np.array(turned if turned.mode == "L" else turned.convert("L"))
             return np.ascontiguousarray(np.moveaxis(np.asarray(turned.convert("RGB")), -1, 0))
         mode = image.mode
     if isinstance(deep, str):  # of a colour image, whose other halves are to be read
@@ -126,8 +127,12 @@ def both_bytes(file: ImageFile, coded: str) -> np.ndarray:
     for order in (coded, coded.replace("16B", "16L")):
         with opened(file) as image:
             image.tile = [image.tile[0]._replace(args=order)]  # type: ignore[attr-defined]
-            halves.append(np.asarray(ImageOps.exif_transpose(image), dtype=np.float32)[..., :3])
-    return (halves[0] * 256 + halves[1]) / np.float32(65535)
+            halves.append(np.asarray(ImageOps.exif_transpose(image))[..., :3])
+    whole = halves[0].astype(np.float32)
+    whole *= 256
+    whole += halves[1]
+    whole /= np.float32(65535)
+    return whole
 
 
 def in_range(pixels: np.ndarray, file: ImageFile, mode: str) -> np.ndarray:
@@ -170,9 +175,7 @@ def header(file: ImageFile) -> Header:
                 tiff,
             )
         else:
-            with HEADERS, warnings.catch_warnings():
-                warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-                image = Image.open(stream, formats=FORMATS)
+            image = with_header(stream)
             # The second picture of an MPO file, which cameras write as .jpg, is a preview or another view.
             if image.format != "MPO" and getattr(image, "is_animated", False):
                 raise ValueError("it has several frames: save the one that is meant in a file of its own")
@@ -183,6 +186,13 @@ def header(file: ImageFile) -> Header:
         if found.height * found.width > MOST_PIXELS:
             raise ValueError(f"{found.width}×{found.height} are more than {MOST_PIXELS} pixels: cut it into parts")
         return found
+
+
+def n_bytes(file: ImageFile) -> int:
+    """Of the decoded pixels, by the file's header; 0 if it has none, which whoever decodes it finds."""
+    with suppress(DataError):
+        return header(file).n_bytes
+    return 0
 
 
 def is_8_bit(file: ImageFile) -> bool:
@@ -203,8 +213,25 @@ def opened(file: ImageFile) -> Iterator[Image.Image]:
     if file.pixels is not None:
         yield Image.fromarray(file.pixels)
         return
-    with readable(file), file.open() as stream, Image.open(stream, formats=FORMATS) as image:
-        yield image
+    with readable(file), file.open() as stream, with_header(stream) as image:
+        # Pillow warns when it decodes some formats, too. So large images are decoded one at a time.
+        large = image.width * image.height > LARGE
+        with without_warning() if large else nullcontext():
+            yield image
+
+
+def with_header(stream: IO[bytes]) -> Image.Image:
+    """An image of which nothing is decoded yet."""
+    with without_warning():
+        return Image.open(stream, formats=FORMATS)
+
+
+@contextmanager
+def without_warning() -> Iterator[None]:
+    """:data:`MOST_PIXELS` is the limit here, not Pillow's warning of large images."""
+    with FILTERS, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        yield
 
 
 @contextmanager
@@ -243,7 +270,10 @@ def read_image(path: str | Path, channels: int = 1) -> Tensor:
     return pixels if channels == 3 else pixels[None]
 
 
-def centre_crop(image: Tensor, size: int | None) -> Tensor:
+Pixels = TypeVar("Pixels", "Tensor", np.ndarray)
+
+
+def centre_crop(image: Pixels, size: int | None) -> Pixels:
     """The central ``size`` × ``size`` pixels of an image (…, H, W); a side that is shorter stays whole. None: no crop."""
     if size is None:
         return image

@@ -81,7 +81,9 @@ def channels_last(pixels: np.ndarray) -> np.ndarray:
 
 
 def digest(pixels: np.ndarray) -> str:
-    return hashlib.sha256(repr(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+    found = hashlib.sha256(repr(pixels.shape).encode())
+    found.update(np.ascontiguousarray(pixels).data)  # not a copy
+    return found.hexdigest()
 
 
 def image_files(root: str | Path) -> Files:

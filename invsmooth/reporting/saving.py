@@ -7,6 +7,7 @@ import os
 import warnings
 from collections.abc import Callable
 from concurrent.futures import Future, ProcessPoolExecutor, ThreadPoolExecutor
+from importlib import import_module
 from pathlib import Path
 from types import TracebackType
 
@@ -38,6 +39,9 @@ class Saver:
         # A pool of processes takes some figures in advance, which nobody else can draw then. One of threads does not.
         self.threads = ThreadPoolExecutor(max(1, n_processes - 1))
         self.underway: list[tuple[Future[list[Path]], Make, Path]] = []
+        for _ in range(n_processes - 1 if self.pool else 0):
+            assert self.pool is not None
+            self.pool.submit(start)  # it imports while this process reads rows
 
     def __enter__(self) -> Saver:
         return self
@@ -65,6 +69,12 @@ class Saver:
             return draw(make, path)
         self.underway.append((self.threads.submit(draw_in, self.pool, make, path), make, path))
         return files_of(path)
+
+
+def start() -> None:
+    """Import what draws."""
+    for name in ("certificate", "comparison", "methods", "psnr", "truth", "visual"):
+        import_module(f"invsmooth.reporting.figures.{name}")
 
 
 def draw_in(pool: ProcessPoolExecutor, make: Make, path: Path) -> list[Path]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from invsmooth.core.console import printable
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import AUDIT
+from invsmooth.records.rows import count_rows
 from invsmooth.reporting.artefacts import write_artefacts
 from invsmooth.reporting.audits import report_audits
 from invsmooth.reporting.averages import PANEL, Averages
@@ -41,13 +42,13 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
             print(printable(path.resolve(), 5000))
         rest = [f for f in folders if f not in audits]
         return [*written, *(report(rest, out, parallel) if rest else [])]
-    rows, declared, runs, damaged = sound_runs(folders)
-    averages = Averages(with_methods(rows, runs), declared)
-    rows = averages.rows
-    out.mkdir(parents=True, exist_ok=True)
-    few = rows[rows.groupby(PANEL, dropna=False, sort=True).ngroup() < MOST]  # in the order of the table
-    shown = averages if len(few) == len(rows) else Averages(few, declared)
-    with Saver(processes_for(len(rows)) if parallel else 1) as saver:
+    with Saver(processes_for(count_rows(folders)) if parallel else 1) as saver:
+        rows, declared, runs, damaged = sound_runs(folders)
+        averages = Averages(with_methods(rows, runs), declared)
+        rows = averages.rows
+        out.mkdir(parents=True, exist_ok=True)
+        few = rows[rows.groupby(PANEL, dropna=False, sort=True).ngroup() < MOST]  # in the order of the table
+        shown = averages if len(few) == len(rows) else Averages(few, declared)
         drawn = [file for name, make in figures(shown).items() for file in saver.save(make, out / name)]
         said = notes(rows, declared)
         beside = list(said)

@@ -7,6 +7,7 @@ import shlex
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def clear_failure(folder: Path, lost: Path | None = None) -> None:
 def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseException) -> None:
     """Write the error of a job that never started (cancelled in the queue) to ``NUMBER_lost``."""
     told: list[str] = redact(filter_overrides(overrides))
-    if not any(o.number == number or o.overrides == shlex.join(told) for o in outcomes(sweep)):
+    if not any(n.number == number or shlex.join(redact(n.overrides)) == shlex.join(told) for n in jobs_of(sweep)):
         folder = sweep / f"{number}_lost"
         (folder / OUTPUT_SUBDIR).mkdir(parents=True, exist_ok=True)
         write_text(folder / OVERRIDES, OmegaConf.to_yaml(OmegaConf.create(told)))
@@ -72,19 +73,28 @@ def write_lost(sweep: Path, number: int, overrides: Sequence[str], error: BaseEx
 
 
 def outcomes(sweep: Path) -> list[Outcome]:
-    """Of all jobs that noted themselves (:mod:`invsmooth.sweeps.jobs`), and of those that did not come so far."""
+    return [outcome(note) for note in sorted(jobs_of(sweep), key=lambda n: (n.number, n.folder.name))]
+
+
+def jobs_of(sweep: Path) -> list[Note]:
+    """All jobs that noted themselves (:mod:`invsmooth.sweeps.jobs`), and those that did not come so far."""
     found = list(notes(sweep))
     noted = {n.folder.resolve() for n in found}
-    others = [p.parents[1] for p in sweep.glob(f"*/{OVERRIDES}") if p.parents[1].resolve() not in noted]
-    found += [Note(job_number(folder), folder, noted_by_hydra(folder)) for folder in others]
-    return [outcome(note) for note in sorted(found, key=lambda n: (n.number, n.folder.name))]
+    others = [p for p in sweep.glob(f"*/{OVERRIDES}") if p.parents[1].resolve() not in noted]
+    return found + [Note(job_number(p.parents[1]), p.parents[1], noted_by_hydra(p)) for p in others]
 
 
-def noted_by_hydra(folder: Path) -> list[str]:
+def noted_by_hydra(path: Path) -> list[str]:
+    """A file is read once: all of hundreds of jobs may be lost at a time."""
     try:
-        return [str(o) for o in OmegaConf.load(folder / OVERRIDES)]
+        return read_overrides(path, path.stat().st_mtime_ns)
     except (OSError, ValueError, YAMLError):  # of a job that was killed as Hydra wrote it
         return []
+
+
+@cache
+def read_overrides(path: Path, mtime_ns: int) -> list[str]:
+    return [str(o) for o in OmegaConf.load(path)]
 
 
 def outcome(note: Note) -> Outcome:

@@ -15,6 +15,7 @@ from invsmooth.core.units import PAPER_LABEL
 from invsmooth.reporting.averages import PLACE, Averages, grouped
 from invsmooth.reporting.columns import certifiers, clause, columns, meaning, taken_at
 from invsmooth.reporting.methods import in_order, with_labels
+from invsmooth.reporting.page.carried import WHOLE
 from invsmooth.reporting.psnr_curves import KINDS, picked_note, psnr_curves, words
 from invsmooth.reporting.runs import read_record
 
@@ -23,17 +24,21 @@ FEW = 4  # a column is embedded as distinct values and their positions if these 
 UNITS = {"MSE": "MSE (pixels in [0, 1])", "dB": "PSNR (dB)"}  # labels of axes
 
 
-def page_data(rows: pd.DataFrame, averages: Averages, said: Sequence[str], links: Sequence[str]) -> dict[str, Any]:
+def page_data(
+    rows: pd.DataFrame, averages: Averages, said: Sequence[str], links: Sequence[str], part: pd.Index | None = None
+) -> dict[str, Any]:
     """Everything that the page shows but the pictures. ``rows`` are numbered from 0; ``averages``: of
-    them; ``said``: notes."""
+    them; ``said``: notes; ``part``: the rows that the page carries, if not all."""
     declared = averages.declared
     known = columns(declared)
     names = [c for c in rows if c not in ("folder", "label", "method")]
     labelled = with_labels(rows)
     shown = labelled.assign(algo=labelled["label"], method=labelled["label"])
     folders = rows[["run_id", "folder"]].drop_duplicates().itertuples(index=False, name=None)
+    own = shown if part is None else shown.loc[part]
     return {
-        "count": len(rows), "digits": DIGITS, "columns": [column(shown[name]) for name in names],
+        "count": len(own), "digits": DIGITS, "columns": [column(own[name]) for name in names],
+        "left_out": left_out(rows, own),
         "labels": {name: [with_unit(c), meaning(c), c.digits] for name, c in known.items()},
         "certifiers": [certifier_data(c, known) for c in certifiers(declared, rows["certifier"])],
         "algorithms": in_order(shown.assign(algo=rows["algo"]), declared),
@@ -42,6 +47,14 @@ def page_data(rows: pd.DataFrame, averages: Averages, said: Sequence[str], links
         "notes": list(said), "paper_label": PAPER_LABEL,
         "files": [{"name": link, "href": quote(link)} for link in links],
     }  # fmt: skip
+
+
+def left_out(rows: pd.DataFrame, part: pd.DataFrame) -> dict[str, Any] | None:
+    """How much the page lacks; None: nothing."""
+    if len(part) == len(rows):
+        return None
+    n_images, n_shown = (len(of[["task", "dataset", "image"]].drop_duplicates()) for of in (rows, part))
+    return {"rows": len(rows), "images": n_images, "shown_images": n_shown, "file": WHOLE}
 
 
 def overview(averages: Averages, labelled: pd.DataFrame) -> list[dict[str, Any]]:

@@ -16,6 +16,7 @@ from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Table
 
 PSNR = [f"psnr_{of}" for of in ("measured", "clean", "attacked", "noise", "median", "certified")]
 FLOOR = ["psnr_floor", "floor_confidence"]
+MOST_SHORT = 100  # lines on the terminal
 LEGEND = (
     "Means over the images; of certified values, over the images that have a certificate (column certified). ε: l2 norm "
     "over one whole image, pixels in [0, 1]. σ, σ_b: 8-bit grey levels; σ –: without smoothing, so for every σ. PSNR in dB; "
@@ -100,10 +101,13 @@ def print_short(averages: Averages) -> None:
 
     header, lines = short(averages)
     title = "PSNR in dB, means over the images. Per σ (grey levels; –: without smoothing): PSNR smoothed (certificate)"
-    table = Terminal(title=title, caption=unit_note(averages.rows) or None)
+    said = [unit_note(averages.rows)]
+    if len(lines) > MOST_SHORT:  # nobody reads more there, and to lay them out takes seconds
+        said.append(f"The first {MOST_SHORT} of {len(lines)} lines; table.md has all.")
+    table = Terminal(title=title, caption=" ".join(filter(None, said)) or None)
     for name in header:
         table.add_column(name, justify="left" if name in ("task", "algo", "certifier") else "right", no_wrap=True)
-    for line in lines:
+    for line in lines[:MOST_SHORT]:
         table.add_row(*line)
     console = Console()
     # A pipe or a log has no width of its own: 80 columns would cut the numbers.

@@ -98,5 +98,5 @@ function chooser(view, name, onChange) {
     setState("picture", null);
     onChange();
   });
-  return el("label", {}, el("span", {}, label(name)), select);
+  return el("label", {}, el("span", {}, label(name)), select, el("b", { class: "paper" }, select.selectedOptions[0]?.textContent ?? ""));
 }

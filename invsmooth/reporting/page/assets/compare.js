@@ -88,7 +88,10 @@ function tools(data, cell, redraw) {
   const at = shownNow.indexOf(data.pictures.cells.indexOf(cell));
   const go = (step, text, id) => el("button", {
     type: "button", id, disabled: at < 0 || !(at + step in shownNow),
-    onclick: () => { openPicture(data, shownNow[at + step]); byId(id).focus(); },
+    onclick: () => {
+      openPicture(data, shownNow[at + step]);
+      byId(byId(id).disabled ? (step > 0 ? "previous" : "next") : id).focus();
+    },
   }, text);
   return el("div", { class: "tools" }, el("label", {}, el("span", {}, "zoom "), select), go(-1, "Previous", "previous"), go(1, "Next", "next"));
 }

@@ -29,24 +29,47 @@ function filtered(data, rows, names, text, filters) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   let found = rows;
   for (const [name, wanted] of filters) {
-    const keep = columnFilter(wanted, data.kinds[name]), values = data.columns[name];
+    const keep = remembered(columnFilter(wanted, data.kinds[name])), values = data.columns[name];
     found = found.filter((i) => keep(values[i]));
   }
   if (!words.length) return found;
-  const texts = names.map((name) => [name, data.columns[name]]);
-  return found.filter((i) => {
-    const whole = texts.map(([name, values]) => shown(values[i], name)).join("\n").toLowerCase();
-    return words.every((word) => whole.includes(word));
-  });
+  // A word has no space, so it stands in one cell.
+  for (const word of words) {
+    const tests = names.map((name) => [data.columns[name], remembered((value) => shown(value, name).toLowerCase().includes(word))]);
+    found = found.filter((i) => tests.some(([values, has]) => has(values[i])));
+  }
+  return found;
+}
+
+// A test that is made once for each value: columns of very many rows have few.
+function remembered(test) {
+  const known = new Map();
+  return (value) => {
+    let found = known.get(value);
+    if (found === undefined) known.set(value, found = test(value));
+    return found;
+  };
 }
 
 // In the order of one column; what has no value is last either way, equal rows stay in their order.
 function sorted(data, rows, name, descending) {
   if (!name) return rows;
-  const values = data.columns[name], sign = descending ? -1 : 1;
+  const values = data.columns[name], ranks = ranksOf(data, name), sign = descending ? -1 : 1;
   const missing = (value) => value === null || value === "";
   const known = rows.filter((i) => !missing(values[i])), rest = rows.filter((i) => missing(values[i]));
-  return [...known.sort((i, j) => sign * inOrder(values[i], values[j]) || i - j), ...rest];
+  return known.sort((i, j) => sign * (ranks[i] - ranks[j]) || i - j).concat(rest);
+}
+
+// The place of each row's value among the values of a column. Texts are compared once for each, which is slow.
+function ranksOf(data, name) {
+  data.ranks ??= {};
+  if (!data.ranks[name]) {
+    const values = data.columns[name], places = new Map();
+    for (const value of new Set(values)) places.set(value, 0);
+    [...places.keys()].sort(inOrder).forEach((value, place) => places.set(value, place));
+    data.ranks[name] = Int32Array.from(values, (value) => places.get(value));
+  }
+  return data.ranks[name];
 }
 
 function csv(data, rows, names) {

@@ -49,12 +49,12 @@ function picturesOf(data, view) {
 function drawGallery(data, view) {
   const found = picturesOf(data, view);
   const where = `ε = ${shown(view.chosen.eps)}${view.chosen.sigma === null ? "" : `, σ = ${shown(view.chosen.sigma)}`}`;
-  const said = [found.length ? `${plural(found.length, "set")} of pictures kept at ${where}. Click one to compare.` : `No pictures kept at ${where}.`];
+  const said = [found.length ? `${plural(found.length, "set")} of pictures kept at ${where}.` : `No pictures kept at ${where}.`];
   const others = new Set(found.map((k) => data.columns.certifier[data.pictures.cells[k].row]).filter((c) => c !== view.chosen.certifier));
   if (others.size) said.push(`Runs keep the pictures of their first certifier: ${[...others].join(", ")}.`);
   const { left_out: out, cells, max_bytes: most } = data.pictures;
   if (out) said.push(`Left out of this page: ${out} of ${plural(out + cells.length, "set")} of pictures, beyond ${Math.round(most / 2 ** 20)} MiB; they are in the run folders.`);
-  byId("pictures-note").textContent = said.join(" ");
+  byId("pictures-note").replaceChildren(said.join(" "), el("span", { class: "screen" }, found.length ? " Click one to compare." : ""));
   fillGallery(data, found, FIRST);
 }
 
@@ -62,6 +62,7 @@ function fillGallery(data, found, most) {
   byId("gallery").replaceChildren(...found.slice(0, most).map((k) => thumbnail(data, k)));
   if (found.length > most) {
     byId("gallery").append(el("button", { type: "button", onclick: () => fillGallery(data, found, Infinity) }, `Show all ${found.length}`));
+    byId("gallery").lastChild.addEventListener("click", () => byId("gallery").children[most]?.focus());
   }
 }
 
@@ -69,6 +70,6 @@ function thumbnail(data, k) {
   const cell = data.pictures.cells[k], { algo, image } = data.columns;
   const kind = ["median", "reconstructed", "clean"].find((name) => name in cell.kinds);
   return el("button", { type: "button", class: "thumb", "data-picture": k, onclick: () => openPicture(data, k) },
-    el("img", { src: source(data, cell, kind), alt: "", loading: "lazy" }),
+    el("img", { src: source(data, cell, kind), alt: "" }),
     el("b", {}, algo[cell.row]), el("span", {}, image[cell.row]), el("span", { class: "hint" }, quality(data, cell, kind)));
 }

@@ -1,6 +1,8 @@
 "use strict";
 // Puts the page together: rows in, everything drawn; drawn again when the choice, the hash or the colour scheme changes.
 
+let drawn = null; // the view that is shown
+
 function drawHeader(data) {
   const all = Array.from({ length: data.count }, (_, i) => i), { columns } = data;
   const images = new Set(all.map((i) => JSON.stringify([columns.dataset[i], columns.image[i]]))).size;
@@ -16,13 +18,26 @@ function drawHeader(data) {
   const headers = ["run", "folder", "how it ended", "seed", "invsmooth", "torch", "commit", "uncommitted changes"];
   byId("runs").replaceChildren(plainTable(headers, data.runs.map((run) => [
     run.run_id, run.folder, run.status, run.seed, run.invsmooth, run.torch, run.commit, run.changed].map((value) => shown(value)))));
+  if (data.left_out) drawPartial(data, data.left_out);
   byId("notes").replaceChildren(...data.notes.map((note) => el("p", {}, note)),
     el("p", { class: "hint" }, `Numbers on this page have ${data.digits} significant digits; results.parquet has all of them.`));
 }
 
+// What a page of very many rows lacks.
+function drawPartial(data, { rows, images, shown_images: some, file }) {
+  byId("partial").hidden = false;
+  byId("partial").replaceChildren(
+    `This page carries ${data.count.toLocaleString("en")} of ${plural(rows, "row")}, of ${some.toLocaleString("en")} of ${plural(images, "image")}: more would make it slow. ` +
+    "The panels over ε and σ, the pictures and the rows below are of these. PSNR over ε, table.md and tables/ are of all. All rows: ",
+    el("a", { href: encodeURIComponent(file) }, file));
+}
+
 function drawAll(data) {
   const view = resolve(data);
+  drawn = view;
   drawChoosers(view, () => drawAll(data));
+  // What gets the focus is not to lie under the choosers, which stay at the top.
+  document.documentElement.style.scrollPaddingTop = `${byId("choose").offsetHeight + 12}px`;
   const warning = unsoundness(data, view);
   for (const place of document.querySelectorAll(".unsound")) {
     place.hidden = !warning;
@@ -57,6 +72,8 @@ async function main() {
   start();
   window.addEventListener("hashchange", start);
   window.addEventListener("resize", zoom);
+  window.addEventListener("beforeprint", () => startPrint(data));
+  window.addEventListener("afterprint", () => endPrint(data));
   window.matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawAll(data));
   document.documentElement.dataset.ready = "yes";
 }

@@ -38,7 +38,7 @@ function drawTools(data, view) {
     check("all", `every ε and σ of the setting (${plural(view.setting.length, "row")})`, redraw),
     check("columns", "all columns", redraw),
     el("button", { type: "button", id: "export", onclick: () => exportCsv(data) }, "Export these rows as CSV"),
-    el("span", { id: "table-count", role: "status" }),
+    el("span", { id: "table-count", role: "status" }), el("span", { id: "table-paper", class: "paper" }),
   );
 }
 
@@ -58,6 +58,12 @@ function drawHead(data) {
     el("button", { type: "button", onclick: () => sortBy(data, name) }, label(name), el("span", { class: "arrow", "aria-hidden": "true" }))));
   const filters = table.names.map((name) => el("td", {}, filterInput(data, name)));
   byId("rows-table").tHead.replaceChildren(el("tr", {}, ...titles), el("tr", { class: "filters" }, ...filters));
+  byId("rows-table").tHead.addEventListener("focusin", wholeInSight);
+}
+
+// Browsers let what has the focus stand half beyond the edge.
+function wholeInSight(event) {
+  if (event.target.matches(":focus-visible")) event.target.scrollIntoView({ block: "nearest", inline: "nearest" });
 }
 
 function filterInput(data, name) {
@@ -89,12 +95,21 @@ function drawBody(data) {
     else head.removeAttribute("aria-sort");
     head.querySelector(".arrow").textContent = mine ? (down ? " ▼" : " ▲") : "";
   }
-  const last = Math.max(0, Math.ceil(table.rows.length / PAGE) - 1);
+  const size = closed ? PRINTED : PAGE, last = Math.max(0, Math.ceil(table.rows.length / size) - 1);
   table.page = Math.min(table.page, last);
-  const page = table.rows.slice(table.page * PAGE, (table.page + 1) * PAGE);
+  const page = table.rows.slice(table.page * size, (table.page + 1) * size);
   byId("rows-table").tBodies[0].replaceChildren(...page.map((i) => tableRow(data, i)));
   byId("table-count").textContent = `${table.rows.length.toLocaleString("en")} of ${plural(table.all.length, "row")}`;
+  byId("table-paper").textContent = onPaper(page.length, filters);
   drawPages(data, last);
+}
+
+// What the fields of the page say that paper does not have.
+function onPaper(n, filters) {
+  const kept = [...(state.get("q") ? [`rows with the words ${state.get("q")}`] : []), ...filters.map(([name, text]) => `${label(name)}: ${text}`)];
+  const sort = state.get("sort") ? [`sorted by ${label(state.get("sort"))}${state.has("down") ? ", downwards" : ""}`] : [];
+  const part = n < table.rows.length ? [`the first ${plural(n, "row")} only`] : [];
+  return [...kept, ...sort, ...part].join("; ");
 }
 
 function tableRow(data, i) {
@@ -110,8 +125,14 @@ function tableRow(data, i) {
 }
 
 function drawPages(data, last) {
-  const go = (page) => () => { table.page = page; drawBody(data); };
-  const button = (text, page, off) => el("button", { type: "button", onclick: go(page), disabled: off }, text);
+  // The buttons are new ones: the focus goes to the same one, or to the first that can be used.
+  const go = (page, text) => () => {
+    table.page = page;
+    drawBody(data);
+    const all = [...byId("table-pages").querySelectorAll("button:enabled")];
+    (all.find((one) => one.textContent === text) || all[0])?.focus();
+  };
+  const button = (text, page, off) => el("button", { type: "button", onclick: go(page, text), disabled: off }, text);
   byId("table-pages").hidden = last === 0;
   byId("table-pages").replaceChildren(
     button("First", 0, table.page === 0), button("Previous", table.page - 1, table.page === 0),
