@@ -26,7 +26,9 @@ def by_scale(paper: Any, small: Any, *, _root_: DictConfig) -> Any:
 
 
 def by_algo(default: Any, others: Mapping[str, Any], *, _root_: DictConfig) -> Any:
-    """The entry of ``others`` for the algorithm of the run."""
+    """The entry of ``others`` for the algorithm of the run. Raises: ConfigError: ``others`` has no entries."""
+    if not isinstance(others, Mapping):
+        raise ConfigError(f"by_algo of {default} and {others}: give a value, and values by algorithm, {{adv: 4000}}")
     return others.get(OmegaConf.select(_root_, "algo.name"), default)
 
 
