@@ -40,6 +40,8 @@ def write(cfg: DictConfig) -> None:
             write_one_table(cfg, folders, out)
             return
         report(folders, out, parallel=True)
+    except BrokenPipeError:  # of what is printed
+        raise
     except OSError as error:
         where = f" ({printable(error.filename, 300)})" if error.filename else ""
         raise ConfigError(

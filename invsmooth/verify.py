@@ -16,6 +16,7 @@ from rich.console import Console
 from invsmooth.core.arguments import Parser, module, whole
 from invsmooth.core.console import printable
 from invsmooth.core.parameters import MOST
+from invsmooth.core.pipes import until_closed
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
 from invsmooth.records.certificate_files.format import (
     CertificateFileError,
@@ -47,7 +48,9 @@ MOST_LINES = 20
 def main(arguments: Sequence[str] | None = None) -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal that cannot show a letter gets its number
         sys.stdout.reconfigure(errors="backslashreplace")
-    sys.exit(run(arguments))
+    with until_closed():
+        code = run(arguments)
+    sys.exit(code)
 
 
 def run(arguments: Sequence[str] | None = None) -> int:

@@ -22,6 +22,7 @@ from invsmooth.config.renamed import renamed
 from invsmooth.core.console import printable
 from invsmooth.core.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
 from invsmooth.core.memory import keep_memory
+from invsmooth.core.pipes import leave_pipe, until_closed
 from invsmooth.core.redact import redact_text
 from invsmooth.core.redacted_logs import redact_logs
 from invsmooth.core.signals import SIGNALS, Interrupted, leave
@@ -34,8 +35,13 @@ USER_ERRORS = (
 
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
     """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143, 130 or 129 after
-    SIGTERM, Ctrl-C or SIGHUP; 1, with a stack trace, for a bug. ``after_error`` may return another
-    one."""
+    SIGTERM, Ctrl-C or SIGHUP; 141, and silence, where nobody reads the output any more; 1, with a
+    stack trace, for a bug. ``after_error`` may return another one."""
+    with until_closed():
+        run_to_end(app, after_error)
+
+
+def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -> None:
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter gets its number
@@ -58,9 +64,8 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
-    except BrokenPipeError:  # who read the output has enough: --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except BrokenPipeError:  # until_closed ends it
+        raise
     except Exception as error:
         known = mistake(error)
         if known is None:
@@ -106,6 +111,8 @@ def one_message() -> Iterator[None]:
     """A mistake of the user ends the command here: for an Exception Hydra would print its overrides, too."""
     try:
         yield
+    except BrokenPipeError:
+        leave_pipe()
     except Exception as error:
         known = mistake(error)
         if known is None:

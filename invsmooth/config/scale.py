@@ -38,6 +38,8 @@ def scale_of(config: DictConfig) -> str | None:
     given = OmegaConf.select(config, "scale")
     if given != AUTO:
         return None if given is None else str(given)
+    if not isinstance(config.trainer, DictConfig):
+        raise ConfigError(f"trainer={config.trainer} is not allowed; choose an option, trainer=OPTION: auto, cpu, gpu")
     return of_sweep(config) or (PAPER if uses_gpu(config.trainer.accelerator) else SMALL)
 
 

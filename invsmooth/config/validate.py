@@ -68,6 +68,9 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
                 continue
             yield from part_errors(name, node[key], group)
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
+            if not isinstance(node[key], DictConfig):  # an interpolation that gives something else
+                yield f"{name}={parts.shown(node[key])} is not allowed: it has keys of its own, {name}.KEY=VALUE"
+                continue
             yield from node_errors(value, kind, f"{name}.")
         elif key not in node:
             continue

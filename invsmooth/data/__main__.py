@@ -18,6 +18,7 @@ from rich.table import Table
 from invsmooth.config.cli import fail
 from invsmooth.core.arguments import Parser, address, folder
 from invsmooth.core.errors import DataError
+from invsmooth.core.pipes import until_closed
 from invsmooth.core.redacted_logs import redact_logs
 from invsmooth.data.archives import UNREADABLE
 from invsmooth.data.decode import read_pixels
@@ -33,7 +34,11 @@ USES = {"train": "training", "test": "validation and test"}
 
 def main() -> None:
     redact_logs()
-    arguments = parse()
+    with until_closed():
+        run(parse())
+
+
+def run(arguments: argparse.Namespace) -> None:
     try:
         names = list(dict.fromkeys(arguments.names)) or list(published_sets())
         arguments.action(names, arguments.root or default_root(), arguments)

@@ -83,7 +83,7 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
     except InstantiationException as error:
-        if ours(error):  # a bug, which the user cannot mend
+        if ours(error) and None not in cfg.estimator.values():  # a bug, which the user cannot mend
             raise
         raise ConfigError(f"estimator: {error.__cause__ or error}") from error
     if not isinstance(estimator, nn.Module):
