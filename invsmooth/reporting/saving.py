@@ -98,7 +98,11 @@ def save(figure: Figure, path: Path) -> list[Path]:
         axis.set_label_coords(0.5, 0.5)
     for final, write in zip(files_of(path), (as_png, as_pdf), strict=True):
         temporary = final.with_name(f".{path.name}.{os.getpid()}{final.suffix}")
-        write(figure, temporary)
+        try:
+            write(figure, temporary)
+        except BaseException:  # a full disk
+            temporary.unlink(missing_ok=True)
+            raise
         figure.set_layout_engine("none")  # the layout of the first file serves the second, too
         os.replace(temporary, final)
     return files_of(path)
