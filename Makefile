@@ -74,7 +74,7 @@ package: $(STAMP) ## wheel and source archive, in dist/; install each afresh and
 	$(BIN)/python -m build --outdir dist .
 	$(PYTHON) tests/packaging/install.py --constraint constraints.txt dist/*.whl dist/*.tar.gz
 
-fuzz: $(STAMP) ## 2,000 random overrides, 40 of them run: FUZZ_SEED=1 draws others (five minutes)
+fuzz: $(STAMP) ## 2,000 random overrides, 40 of them run: FUZZ_SEED=1 draws others (ten minutes)
 	FUZZ_COUNT=2000 FUZZ_RUNS=40 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 0 --timeout 1200 tests/fuzz
 
 kills: $(STAMP) ## kill train, sweep, report and fetch 50 times: KILLS_SEED=1 draws other moments (a quarter of an hour)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import glob
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,8 +11,10 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, schema
+from invsmooth.config.schema import Report
 from invsmooth.core.console import printable
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.files import try_to_write
 from invsmooth.core.signals import SIGNALS
 
 schema.register()
@@ -21,28 +24,52 @@ NAMES = ("results.parquet", "audit.parquet")
 
 @hydra.main(version_base="1.3", config_path="conf", config_name="report")
 def app(cfg: DictConfig) -> None:
+    with cli.one_message():
+        write(cfg)
+
+
+def write(cfg: DictConfig) -> None:
+    """Raises: ConfigError: a value that is not allowed, no run folder, or an output folder that cannot be written."""
     from invsmooth.reporting import report
 
-    if OmegaConf.is_missing(cfg, "runs"):
-        raise ConfigError("runs has no value: give a glob of run folders, or a list, e.g. runs='outputs/cs_ord/*'")
+    check(cfg)
     runs = cfg.runs if OmegaConf.is_list(cfg.runs) else [cfg.runs]
-    folders, out = find_runs([str(r) for r in runs]), Path(cfg.out)
-    if cfg.table is not None:
-        write_one_table(cfg, folders, out)
-        return
-    with SIGNALS.saying(lambda: "the same command writes all again; what is there is whole"):
-        report(folders, out, parallel=True)
+    folders, out = find_runs(list(runs)), Path(cfg.out)
+    try:
+        try_to_write(out)
+        if cfg.table is not None:
+            write_one_table(cfg, folders, out)
+            return
+        with SIGNALS.saying(lambda: "the same command writes all again; what is there is whole"):
+            report(folders, out, parallel=True)
+    except BrokenPipeError:  # of what is printed
+        raise
+    except OSError as error:
+        where = f" ({printable(error.filename, 300)})" if error.filename else ""
+        raise ConfigError(
+            f"out={out} cannot be written: {error.strerror or error}{where}; give another folder"
+        ) from error
     print(f"\nreport of the rows in {len(folders)} folders: {printable(out.resolve(), 5000)}")
 
 
-def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
-    """Raises: ConfigError: no such table, no such folder of cards, or what the table refuses."""
-    from invsmooth.reporting.robustness import write_robustness
+def check(cfg: DictConfig) -> None:
+    """Raises: ConfigError: with every mistake that was found."""
+    from invsmooth.config.validate import node_errors
 
-    if cfg.table != "robustness":
-        raise ConfigError(f"table={cfg.table} is not allowed; allowed: robustness, or null for the whole report")
+    if OmegaConf.is_missing(cfg, "runs") or cfg.runs is None:
+        raise ConfigError("runs has no value: give a glob of run folders, or a list, e.g. runs='outputs/cs_ord/*'")
+    if errors := list(node_errors(cfg, Report)):
+        raise ConfigError("\n".join(errors))
+    if cfg.table is None and (ignored := [k for k, v in (("eps", 1.0), ("cards", None)) if cfg[k] != v]):
+        raise ConfigError(f"{ignored[0]}={cfg[ignored[0]]} has no effect without table=robustness")
     if cfg.cards is not None and not Path(cfg.cards).is_dir():
         raise ConfigError(f"cards={cfg.cards} is no folder")
+
+
+def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
+    """Raises: ConfigError: what the table refuses."""
+    from invsmooth.reporting.robustness import write_robustness
+
     if audits := [f for f in folders if not (f / NAMES[0]).is_file()]:
         raise ConfigError(f"table={cfg.table} is made of results.parquet, and {audits[0]} has none; narrow runs=")
     for path in write_robustness(folders, out, cfg.eps, None if cfg.cards is None else Path(cfg.cards)):
@@ -55,7 +82,7 @@ def find_runs(patterns: Sequence[str]) -> list[Path]:
     found = set[Path]()
     for pattern in patterns:
         # A folder may be called br[1].
-        matches = [Path(p) for p in ([pattern] if Path(pattern).exists() else glob.glob(pattern, recursive=True))]
+        matches = [Path(p) for p in ([pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True))]
         files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
         if not files:
             raise ConfigError(

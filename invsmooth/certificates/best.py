@@ -63,7 +63,7 @@ class Best(WithoutDraws):
         raise ValueError("certifier='best' combines certificates of others: Best().combine(…)")
 
     def combines(self, other: Certifier) -> bool:
-        return "psnr" in other.declared.curves and other.declared.at != "cell"
+        return has_psnr(other) and on_the_signal(other)
 
     def combine(self, parts: Sequence[tuple[Certifier, Certificate]]) -> BestCertificate:
         import torch
@@ -100,6 +100,22 @@ class Best(WithoutDraws):
     def record(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         assert isinstance(certificate, BestCertificate)
         return {"parts": list(certificate.parts), "radii": [{"best_of": str(name)} for name in certificate.best_of[i]]}
+
+
+def has_psnr(certifier: Certifier) -> bool:
+    return "psnr" in certifier.declared.curves and certifier.declared.at != "cell"
+
+
+def on_the_signal(certifier: Certifier) -> bool:
+    """A bound for attacks on the measurement is about other attacks: among the others it would be no bound."""
+    return certifier.parameters.get("threat") in (None, "signal")
+
+
+def left_out(certifiers: Sequence[Certifier]) -> list[str]:
+    """A line for each certifier that ``best`` does not take, though it certifies a PSNR."""
+    names = [c.name for c in certifiers if has_psnr(c) and not on_the_signal(c)]
+    said = "its bounds are for attacks on the measurement, the others' for attacks on the signal"
+    return [f"{n} is left out of best: {said}" for n in names if any(isinstance(c, Best) for c in certifiers)]
 
 
 def smallest(errors: Sequence[float]) -> int | None:

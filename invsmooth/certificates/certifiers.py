@@ -29,7 +29,7 @@ from invsmooth.core.callbacks import Progress, told
 from invsmooth.core.numpy_too import numpy_too
 from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.estimators.premises import checked
+from invsmooth.estimators.premises import checked, warn_of_grey_levels
 from invsmooth.operators.base import Operator
 
 
@@ -94,6 +94,8 @@ def certify(
         made = certify_all(watched, operator, y, [chosen], smoothing, eps=radii, x=x, image_keys=image_keys)[
             chosen.name
         ]
+    if x is None:  # which is looked at with the other premises
+        warn_of_grey_levels("the reconstructions have", made.shown)
     own = tuple(sorted((k, v) for k, v in chosen.parameters.items() if v is not None))
     known = Settings(chosen.name, tuple(radii), sigma, smoothing.n_samples, confidence, q, simultaneous, seed, own)
     found = replace(made, settings=known if chosen.smooths else replace(known, sigma=None, confidence=1.0))

@@ -134,12 +134,19 @@ class Lipschitz(Deterministic):
         from invsmooth.core.errors import NoConstant
         from invsmooth.lipschitz.constants import inexactness, operator_norm_bound, positive
 
+        why = ""
         if self.threat == "signal" and eps > 0:
             try:
                 eps *= operator_norm_bound(f.operator)  # radius in the space of y
-            except NoConstant:
-                eps = math.inf
-        return positive("the inexactness", inexactness(f.estimator, f.operator, y, eps))
+            except NoConstant as error:
+                eps, why = math.inf, str(error)
+        found = inexactness(f.estimator, f.operator, y, eps)
+        if why and not math.isfinite(found):
+            raise NoConstant(
+                "the estimator is computed by a solver, whose error grows with the attack on y, and how large that is "
+                f"nobody knows: {why}"
+            )
+        return positive("the inexactness", found)
 
     def row(self, certificate: Certificate, i: int, units: Units) -> dict[str, Any]:
         from invsmooth.metrics import mse_to_psnr

@@ -10,16 +10,19 @@ import re
 import sys
 import traceback
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 
+from invsmooth.config.hydra_errors import check_options, ours, reworded
 from invsmooth.config.renamed import renamed
 from invsmooth.core.console import printable
 from invsmooth.core.errors import CheckpointError, ConfigError, DataError, DivergedError, PremiseError, ScratchError
 from invsmooth.core.memory import keep_memory
+from invsmooth.core.pipes import leave_pipe, until_closed
 from invsmooth.core.redact import redact_text
 from invsmooth.core.redacted_logs import redact_logs
 from invsmooth.core.signals import SIGNALS, Interrupted, leave
@@ -32,8 +35,13 @@ USER_ERRORS = (
 
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
     """Run a Hydra app. Exit codes: 2, with one message, for a user's mistake; 143, 130 or 129 after
-    SIGTERM, Ctrl-C or SIGHUP; 1, with a stack trace, for a bug. ``after_error`` may return another
-    one."""
+    SIGTERM, Ctrl-C or SIGHUP; 141, and silence, where nobody reads the output any more; 1, with a
+    stack trace, for a bug. ``after_error`` may return another one."""
+    with until_closed():
+        run_to_end(app, after_error)
+
+
+def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -> None:
     # Hydra then hands its errors to us instead of printing and exiting with 1.
     os.environ.setdefault("HYDRA_FULL_ERROR", "1")
     for stream in (sys.stdout, sys.stderr):  # a terminal that cannot show a letter gets its number
@@ -47,6 +55,7 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
     SIGNALS.install()
     SIGNALS.go_on = lambda: "the same command goes on with what is cached"
     try:
+        check_options(sys.argv[1:])
         app()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -55,9 +64,8 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
     except SystemExit as stop:
         # Lightning ends with exit code 0 when it is terminated.
         sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
-    except BrokenPipeError:  # who read the output has enough: --help | head
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(141)
+    except BrokenPipeError:  # until_closed ends it
+        raise
     except Exception as error:
         known = mistake(error)
         if known is None:
@@ -71,9 +79,11 @@ def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda:
 
 def mistake(error: BaseException) -> BaseException | None:
     """The error to show, if the user can mend it; else None."""
+    if isinstance(error, (HydraException, OmegaConfBaseException)) and ours(error):
+        return None
     if isinstance(error, USER_ERRORS):
         return error
-    if from_hydra(error):
+    if from_hydra(error) and not ours(error):
         return ConfigError(f"the command line cannot be read: {error}")
     full_or_read_only = (
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR,
@@ -94,6 +104,20 @@ def from_hydra(error: BaseException) -> bool:
     composing = any(name.startswith(readers) for name in names)
     kinds = (ValueError, TypeError, AttributeError, RecursionError, LookupError, ArithmeticError)
     return composing and isinstance(error, kinds)
+
+
+@contextmanager
+def one_message() -> Iterator[None]:
+    """A mistake of the user ends the command here: for an Exception Hydra would print its overrides, too."""
+    try:
+        yield
+    except BrokenPipeError:
+        leave_pipe()
+    except Exception as error:
+        known = mistake(error)
+        if known is None:
+            raise
+        sys.exit(fail(known))
 
 
 def prepare_process() -> None:
@@ -124,11 +148,11 @@ def fail(error: BaseException) -> int:
 
 
 def message(error: BaseException) -> str:
-    text, cause = str(error).strip(), str(error.__cause__ or "").strip()
-    if not isinstance(error, HydraException):
+    text = str(error).strip()
+    if not isinstance(error, (HydraException, OmegaConfBaseException)):
         return text
-    if new := renamed(f"{error} {error.__cause__}"):
+    if isinstance(error, HydraException) and (new := renamed(f"{error} {error.__cause__}")):
         return new
     if missing := re.search(r"hydra/launcher/(joblib|ray|(submitit)_(?:local|slurm))\b", text):
         return f"the launcher {missing[1]} is not installed: pip install -e '.[{missing[2] or missing[1]}]'"
-    return text if cause in text else f"{text}\n{cause}"  # Hydra's messages often have the point in their cause
+    return reworded(error)

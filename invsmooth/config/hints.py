@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field
 
+from invsmooth.core.arguments import ADDRESS, is_address
 from invsmooth.core.parameters import LARGEST_RATIO, NotNegative
 from invsmooth.records.origin import A_NAME, is_name
 
@@ -77,6 +78,19 @@ def devices(value: Any) -> Any:
     return value
 
 
+def paths(value: Any) -> Any:
+    """A text, or a list of texts, none empty and all such that the system takes them as names."""
+    values = value if isinstance(value, list) else [value]
+    assert values
+    assert all(isinstance(v, str) and v and "\0" not in v for v in values)
+    return value
+
+
+def address(value: str) -> str:
+    assert not value or is_address(value)
+    return value
+
+
 def one_of(*names: str) -> Any:
     """In place of ``Literal``, which OmegaConf does not know."""
     return Field(pattern=rf"^({'|'.join(names)})$", description=", ".join(names))
@@ -122,5 +136,12 @@ Tags = Annotated[
 ]
 Modules = Annotated[list[str], AfterValidator(modules), Field(description="a list of modules: trust=[my_package]")]
 Folder = Annotated[str, Field(min_length=1, description="a folder")]
+Paths = Annotated[
+    Any,
+    AfterValidator(paths),
+    Field(description="a path or glob of run folders, or a list of such: runs='outputs/cs_ord/*'"),
+]
+NewFolder = Annotated[str, AfterValidator(paths), Field(description="the path of a folder")]
+Address = Annotated[str, AfterValidator(address), Field(description=ADDRESS)]
 Joint = Literal["none", "bonferroni"]
 Certifiers = Annotated[str | list[str], AfterValidator(distinct)]

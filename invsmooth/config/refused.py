@@ -16,6 +16,7 @@ from invsmooth.config import cli
 from invsmooth.core.devices import in_sweep
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import missing_folders, try_to_write
+from invsmooth.core.pipes import leave_pipe
 
 try:
     import fcntl
@@ -109,6 +110,10 @@ def leaving_nothing(folder: Path) -> Iterator[None]:
     without the run folder unless the work had begun. (A sweep reports on the errors of its jobs.)"""
     try:
         yield
+    except BrokenPipeError:  # nobody reads the output; Hydra would go on with the next job
+        with suppress(OSError):
+            BEGINNING.undo(folder)
+        leave_pipe()
     except Exception as error:
         known = cli.mistake(error)
         if known is None or in_sweep():

@@ -28,7 +28,9 @@ def by_scale(paper: Any, small: Any, *, _root_: DictConfig) -> Any:
 
 
 def by_algo(default: Any, others: Mapping[str, Any], *, _root_: DictConfig) -> Any:
-    """The entry of ``others`` for the algorithm of the run."""
+    """The entry of ``others`` for the algorithm of the run. Raises: ConfigError: ``others`` has no entries."""
+    if not isinstance(others, Mapping):
+        raise ConfigError(f"by_algo of {default} and {others}: give a value, and values by algorithm, {{adv: 4000}}")
     return others.get(OmegaConf.select(_root_, "algo.name"), default)
 
 
@@ -38,6 +40,8 @@ def scale_of(config: DictConfig) -> str | None:
     given = OmegaConf.select(config, "scale")
     if given != AUTO:
         return None if given is None else str(given)
+    if not isinstance(config.trainer, DictConfig):
+        raise ConfigError(f"trainer={config.trainer} is not allowed; choose an option, trainer=OPTION: auto, cpu, gpu")
     return of_sweep(config) or (PAPER if uses_gpu(config.trainer.accelerator) else SMALL)
 
 

@@ -70,7 +70,9 @@ class DataKeys:
     val: str = MISSING  # validated on: the name of a set, or holdout
     test: Annotated[dict[str, Any], TEST_DATA] = field(default_factory=TEST_DATA.node)
     root: hints.Images | None = None  # has the sets; null: the cache folder, to which they are fetched
-    mirror: str | None = "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
+    mirror: hints.Address | None = (
+        "${oc.env:INVSMOOTH_MIRROR,null}"  # replaces scheme and host of the published addresses
+    )
     limit: Count | None = None  # use only the first so many images of each split
     channels: hints.Channels = 1  # 1: grey, 3: colour; evaluate: those of the checkpoint unless given
     crop: Count | None = TEST_CROP  # side of the central crop that is tested on; null: whole images
@@ -261,12 +263,12 @@ class Audit:
 class Report:
     """``python -m invsmooth.report``."""
 
-    runs: Any = None
-    out: str = MISSING
+    runs: hints.Paths = None
+    out: hints.NewFolder = MISSING
     # robustness: only the table of networks, clean, attacked and certified under one protocol. null: the whole report.
     table: Annotated[str, hints.one_of("robustness")] | None = None
     eps: NotNegative = 1.0  # by whose certified PSNR table=robustness is ordered
-    cards: str | None = None  # folder with the model cards that table=robustness names
+    cards: hints.NewFolder | None = None  # folder with the model cards that table=robustness names
 
 
 def register() -> None:

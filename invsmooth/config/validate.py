@@ -67,6 +67,9 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
                 yield f"{name}={parts.shown(node[key])} is not allowed; choose an option, {group.folder}=OPTION: {options}"
                 continue
             yield from part_errors(name, node[key], group)
+        elif dataclasses.is_dataclass(hint) and key in node and not isinstance(node[key], DictConfig):
+            # an interpolation that gives something else
+            yield f"{name}={parts.shown(node[key])} is not allowed: it has keys of its own, {name}.KEY=VALUE"
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
         elif key not in node:

@@ -15,6 +15,10 @@ class CheckpointError(ValueError):
     """A file that holds no estimator of a known format."""
 
 
+class NotTrusted(CheckpointError):
+    """A class that only a file names, of a module that the user does not."""
+
+
 class PremiseError(ValueError):
     """An estimator, operator or tensor that breaks an assumption of certificates or attacks."""
 

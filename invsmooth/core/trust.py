@@ -10,7 +10,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from invsmooth.core.console import printable
-from invsmooth.core.errors import CheckpointError
+from invsmooth.core.errors import CheckpointError, NotTrusted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -100,13 +100,13 @@ def covered(name: str, trust: Sequence[str]) -> bool:
     return any(name == t or name.startswith(f"{t}.") for t in trust)
 
 
-def not_trusted(target: str, defined: str, source: Path, part: str) -> CheckpointError:
+def not_trusted(target: str, defined: str, source: Path, part: str) -> NotTrusted:
     module = defined.rpartition(".")[0] or defined
     where = target if target == defined else f"{target} (which is {defined})"
-    return refused(source, (
+    return NotTrusted(str(refused(source, (
         f"names the class {where}, and what only a file names is not imported. If you trust the module {module}, name it, "
         f"too: trust=[{module}] or {part}._target_={target} (train, evaluate), --trust {module} (verify), "
-        f"load_checkpoint(..., trust=['{module}'])"))  # fmt: skip
+        f"load_checkpoint(..., trust=['{module}'])"))))  # fmt: skip
 
 
 def refused(source: Path, text: str) -> CheckpointError:

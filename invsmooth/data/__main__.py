@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import urlsplit
@@ -16,7 +16,9 @@ from rich.progress import track
 from rich.table import Table
 
 from invsmooth.config.cli import fail
+from invsmooth.core.arguments import Parser, address, folder
 from invsmooth.core.errors import DataError
+from invsmooth.core.pipes import until_closed
 from invsmooth.core.redacted_logs import redact_logs
 from invsmooth.core.signals import going_on
 from invsmooth.data.archives import UNREADABLE
@@ -33,17 +35,21 @@ USES = {"train": "training", "test": "validation and test"}
 
 def main() -> None:
     redact_logs()
-    arguments = parse()
-    with going_on("the same command goes on; what is fetched stays"):
-        try:
-            arguments.action(arguments.names or list(published_sets()), arguments.root or default_root(), arguments)
-        except DataError as error:
-            sys.exit(fail(error))
+    with going_on("the same command goes on; what is fetched stays"), until_closed():
+        run(parse())
 
 
-def parse() -> argparse.Namespace:
+def run(arguments: argparse.Namespace) -> None:
+    try:
+        names = list(dict.fromkeys(arguments.names)) or list(published_sets())
+        arguments.action(names, arguments.root or default_root(), arguments)
+    except DataError as error:
+        sys.exit(fail(error))
+
+
+def parse(given: Sequence[str] | None = None) -> argparse.Namespace:
     what = "List the published data sets, fetch and prepare, or check them."
-    parser = argparse.ArgumentParser(prog="python -m invsmooth.data", description=what)
+    parser = Parser(prog="python -m invsmooth.data", description=what)
     actions = parser.add_subparsers(required=True, metavar="list|prepare|verify")
     for name, action, what in (
         ("list", list_sets, "show the data sets and where they are"),
@@ -53,11 +59,11 @@ def parse() -> argparse.Namespace:
         sub = actions.add_parser(name, help=what, description=what)
         sub.add_argument("names", nargs="*", metavar="NAME", type=known, help=", ".join(published_sets()))
         default = f"folder of the data sets (default: INVSMOOTH_DATA, or {default_root()})"
-        sub.add_argument("--root", type=Path, help=default)
+        sub.add_argument("--root", type=folder, help=default)
         mirror_help = "address that replaces the published host"
-        sub.add_argument("--mirror", default=os.environ.get("INVSMOOTH_MIRROR"), help=mirror_help)
+        sub.add_argument("--mirror", type=address, default=os.environ.get("INVSMOOTH_MIRROR"), help=mirror_help)
         sub.set_defaults(action=action)
-    return parser.parse_args()
+    return parser.parse_args(given)
 
 
 def known(name: str) -> str:

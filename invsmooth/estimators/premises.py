@@ -31,6 +31,7 @@ SAME = {torch.float64: 1e-8, torch.float32: 1e-3}
 SAME_COARSE = 8  # the same for coarser answers, in spacings of their type
 LINEAR = {torch.float64: 1e-9, torch.float32: 1e-5}  # relative l2 distance of A(u + v) and A(u) + A(v)
 LINEAR_ON_GPU = 2e-3  # convolutions on a GPU round as TF32 does
+UNLIKELY = 10.0  # mean of |x| of images in [0, 1]; that of grey levels is some 100
 LEVELS_OF_NOISE = 1000  # the least standard deviation of the noise, in spacings of the measurements' numbers
 DEPENDS_ON_MODE = (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd, nn.RReLU)
 
@@ -126,6 +127,7 @@ def checked(
     check_tensor("y", y)
     if x is not None:
         check_tensor("x", x)
+        warn_of_grey_levels("x has", x)
     if isinstance(estimator, Checked) and estimator.operator is operator:
         known = estimator
     else:
@@ -145,6 +147,17 @@ def checked(
     if known.y.shape[1:] != y.shape[1:] and known is estimator:
         raise PremiseError(f"y has shape {tuple(y.shape)}; the estimator was checked with {tuple(known.y.shape)}")
     return known
+
+
+def warn_of_grey_levels(what: str, images: Tensor) -> None:
+    """Images of 0 to 255, with eps and sigma for [0, 1], would be attacked and certified at next to nothing."""
+    if float(images.abs().mean()) > UNLIKELY:
+        low, high = float(images.min()), float(images.max())
+        warnings.warn(
+            f"{what} values from {low:.4g} to {high:.4g}; images in [0, 1] are expected, and eps and sigma are on that "
+            "scale: divide grey levels by 255",
+            stacklevel=4,
+        )
 
 
 def hint(estimator: Any, y: Tensor) -> str:

@@ -17,6 +17,7 @@ from torch import nn
 from invsmooth.attacks import Target
 from invsmooth.config import parts
 from invsmooth.config.certifiers import build_certifiers
+from invsmooth.config.hydra_errors import ours
 from invsmooth.config.parts import as_list
 from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
@@ -82,6 +83,8 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
     except InstantiationException as error:
+        if ours(error) and None not in cfg.estimator.values():  # a bug, which the user cannot mend
+            raise
         raise ConfigError(f"estimator: {error.__cause__ or error}") from error
     if not isinstance(estimator, nn.Module):
         found = f"estimator._target_={cfg.estimator._target_} is a {type(estimator).__name__}"

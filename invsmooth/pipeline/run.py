@@ -22,6 +22,7 @@ from omegaconf import DictConfig
 from torch import nn
 
 from invsmooth.cache import Store, content_key
+from invsmooth.certificates.best import left_out
 from invsmooth.config import scale
 from invsmooth.config.machine import check_machine
 from invsmooth.config.validate import validate
@@ -98,6 +99,8 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
         log.warning("some cells have no certificate (smoothed all the same):")
         for line in impossible:
             log.warning("  %s", line)
+    for line in left_out(parts.evaluation.certifiers):
+        log.warning(line)
     if cfg.sweep == "plan":
         plan(parts, folder, started)
         return

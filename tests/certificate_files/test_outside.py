@@ -38,8 +38,12 @@ def test_they_hold_up_with_trust_and_are_refused_without(path: Path, capsys: pyt
     assert findings(record, path, TRUST) == []
     assert rerun(record, path, None, None, trust=TRUST) == []
     assert run([str(path), "--trust", TRUST[0], "--rerun"]) == 0
-    assert run([str(path)]) == 2
-    assert f"--trust {TRUST[0]}" in capsys.readouterr().out
+    capsys.readouterr()
+    assert run([str(path)]) == 3
+    out = capsys.readouterr().out
+    assert f"--trust {TRUST[0]}" in out
+    assert f"NOT CHECKED  {path}" in out
+    assert "1 files, 0 hold up with 0 certificates, 0 do not, 1 not checked" in out
 
 
 def test_lies_about_them_are_found(path: Path) -> None:

@@ -74,7 +74,7 @@ def test_no_room_for_the_draws_is_said(tmp_path: Path, monkeypatch: pytest.Monke
     (path,) = make(tmp_path, "mean")[:1]
     monkeypatch.setitem(draw_buffer.KEPT_BYTES, "cpu", 0)
     monkeypatch.setenv("TMPDIR", str(tmp_path / "absent"))
-    assert run([str(path), "--rerun"]) == 2
+    assert run([str(path), "--rerun"]) == 3
     assert "cannot be redrawn: the draws" in " ".join(capsys.readouterr().out.split())
 
 
@@ -126,10 +126,10 @@ def test_other_weights_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert run([path, "--rerun", "--ckpt", str(same)]) == 0
     assert run([path, "--rerun", "--ckpt", str(other)]) == 2
     assert "estimator.sha256: these are other weights than those that were certified" in capsys.readouterr().out
-    assert run([path, "--rerun", "--ckpt", str(tmp_path / "none.ckpt")]) == 2
+    assert run([path, "--rerun", "--ckpt", str(tmp_path / "none.ckpt")]) == 3
     assert "give the weights with --ckpt PATH" in capsys.readouterr().out
     (tmp_path / "run" / "checkpoints" / "best.ckpt").unlink()
-    assert run([path, "--rerun"]) == 2
+    assert run([path, "--rerun"]) == 3
     assert run([path]) == 0
 
 
@@ -329,7 +329,7 @@ def test_more_draws_than_are_plausible_are_not_made(tmp_path: Path, kind: str, c
     ):
         rerun(record, path, None, None)
     honest = make(tmp_path / "honest", kind)[0]
-    assert run([str(honest), "--rerun", "--max-draws", "20"]) == 2
+    assert run([str(honest), "--rerun", "--max-draws", "20"]) == 3
     assert "--rerun makes at most 20" in capsys.readouterr().out
 
 

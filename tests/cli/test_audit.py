@@ -121,7 +121,7 @@ def test_ours_and_the_report_of_several_audits(run: Callable[..., int], tmp_path
         (["audit.n_images=0"], "audit.n_images=0 is not allowed; allowed: a whole number >= 1"),
         (["audit.threat=noise"], "audit.threat=noise is not allowed; allowed: measurement, signal, both"),
         (["audit.claim=-1"], "audit.claim=-1"),
-        (["attack.eps=1"], "Key 'attack' not in 'Audit'"),
+        (["attack.eps=1"], "attack.eps is no key of the config"),
         (["ckpt=none.ckpt"], "none.ckpt"),
         (["estimator=custom", "estimator._target_=user_nets.No"], "user_nets.No"),
         (["data=folder", "data.root=nowhere"], "nowhere"),

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import io
 import random
 import traceback
 from collections.abc import Iterator
@@ -17,10 +18,14 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, OmegaConf
 
+from invsmooth import verify
 from invsmooth.config import cli, schema
+from invsmooth.config.hydra_errors import check_options
 from invsmooth.config.schema import Audit
 from invsmooth.config.validate import validate, validate_nodes
+from invsmooth.core.errors import ConfigError
 from invsmooth.core.units import to_unit_scale
+from invsmooth.data import __main__ as data
 
 BASES: tuple[tuple[str, ...], ...] = (
     ("train", "task=cs_small"),
@@ -35,6 +40,7 @@ BASES: tuple[tuple[str, ...], ...] = (
     ("evaluate", "estimator=tv", "operator=dense"),
     ("evaluate", "estimator=wavelet", "operator=fourier"),
     ("audit", "estimator=lipnet_small"),
+    ("report", "runs=nowhere"),
 )
 """Command and options; each key of them is drawn."""
 TINY = (
@@ -51,11 +57,32 @@ VALUES = (
     "日本語", "'\\t'", "'a\\x00b'", "'$(touch made)'", "'../../made'", "[]", "[1]", "[1,1]", "[[1]]", "[null]",
     "[nan]", "[true]", "['a','']", "{}", "{a:1}", "[{a:1}]", "{_target_:os.system}",
     "{_target_:builtins.print}", "'???'", "${bogus}", "${oc.env:NOT_SET}", "${oc.env:HOME}",
-    "${hydra:runtime.cwd}", "${seed}", "${task}", "${now:%Y}", "${oc.create:{a:1}}", "${bogus:1}", "/dev/null",
+    "${hydra:runtime.cwd}",
+    "${by_scale:1}", "${by_algo:1,2}", "${on_patch:a,b,c}",
+    "${seed}", "${task}", "${now:%Y}", "${oc.create:{a:1}}", "${bogus:1}", "/dev/null",
     "/etc/passwd", "/", ".", "1_000", "0x10", "1e", "--1", "'" + "x" * 5000 + "'",
     "[" + ",".join(map(str, range(3000))) + "]", "[" * 40 + "]" * 40, "1" * 400, "0." + "0" * 400 + "1",
 )  # fmt: skip
 """What somebody may write, or a script that fails."""
+
+
+ARGUMENTS = {
+    "verify": ("nowhere", "--rerun", "--ckpt", "--trust", "--max-draws", "--chunk-size", "--max", "-x", "--", "*.json"),
+    "data": ("list", "verify", "prepare", "set11", "--root", "--mirror", "--roto", "list set11", "-", "--"),
+    "train": (
+        "--multirun",
+        "-m",
+        "--cfg",
+        "job",
+        "--config-name",
+        "--config-dir",
+        "--info",
+        "--package",
+        "--run",
+        "--",
+    ),
+}
+"""Words of the command lines that :class:`argparse.ArgumentParser` reads."""
 
 
 def leaves(node: Any, prefix: str = "") -> Iterator[str]:
@@ -112,6 +139,12 @@ class Fuzz:
                 )
         return mutated(key, value, self.draw)
 
+    def argument(self) -> tuple[str, list[str]]:
+        """A command without Hydra, or the options of a Hydra command, and arguments for it."""
+        command, words = self.draw.choice(tuple(ARGUMENTS.items()))
+        drawn = [self.draw.choice((*words, *VALUES)) for _ in range(self.draw.choice((0, 1, 2, 3)))]
+        return command, [f"{word}={self.draw.choice(VALUES)}" if self.draw.random() < 0.3 else word for word in drawn]
+
     def examine(self, number: int, overrides: list[str]) -> tuple[str, str]:
         """Whether it is "refused" or "allowed", and the message; "trace" and the stack trace for a mistake of ours."""
         base, config = self.bases[number]
@@ -128,10 +161,34 @@ class Fuzz:
         return "allowed", ""
 
 
+def examine_arguments(command: str, arguments: list[str]) -> tuple[str, str]:
+    """As :meth:`Fuzz.examine`, up to where the work begins."""
+    said = io.StringIO()
+    parse = {"verify": verify.parse, "data": data.parse, "train": check_options}[command]
+    try:
+        with contextlib.redirect_stderr(said), contextlib.redirect_stdout(io.StringIO()):
+            parse(arguments)
+    except ConfigError as error:
+        return "refused", str(error)
+    except SystemExit as stop:  # 0: --help, --version
+        one = len(said.getvalue().splitlines()) == 1 and said.getvalue().startswith("error: ")
+        return ("refused" if stop.code == 0 or (stop.code == 2 and one) else "trace"), said.getvalue()
+    except Exception:
+        return "trace", traceback.format_exc()
+    return "allowed", ""
+
+
 def check(command: str, config: DictConfig) -> None:
     """All that a run checks before it looks at images."""
+    from invsmooth import report
     from invsmooth.pipeline import build
 
+    if command == "report":
+        report.check(config)
+        patterns = list(config.runs) if OmegaConf.is_list(config.runs) else [config.runs]
+        with contextlib.suppress(ConfigError):  # few patterns match a run; a whole disk is not searched
+            report.find_runs([p for p in patterns if p != "/"])
+        return
     validate_nodes(config, Audit) if command == "audit" else validate(config)
     build.plain(config)
     build.trainer_settings(config.trainer)

@@ -10,7 +10,7 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 
 from invsmooth.config import parts
-from tests.fuzz.overrides import BASES, Fuzz, commands
+from tests.fuzz.overrides import BASES, Fuzz, commands, examine_arguments
 from tests.processes import forked
 
 pytestmark = pytest.mark.slow
@@ -37,6 +37,17 @@ def traces(seed: int, count: int) -> list[str]:
 def test_overrides_are_refused_with_a_message_or_allowed(tmp_path: Path) -> None:
     found = traces(seed=int(os.environ.get("FUZZ_SEED", "0")), count=int(os.environ.get("FUZZ_COUNT", "300")))
     assert not found, "\n\n".join(found)
+    assert not [*tmp_path.iterdir()]
+
+
+def test_arguments_are_refused_with_a_message_or_allowed(tmp_path: Path) -> None:
+    """Of verify and data, and the options of Hydra's commands."""
+    fuzz, found = Fuzz(int(os.environ.get("FUZZ_SEED", "0"))), dict[str, list[tuple[str, list[str], str]]]()
+    for _ in range(int(os.environ.get("FUZZ_COUNT", "300"))):
+        command, arguments = fuzz.argument()
+        how, said = examine_arguments(command, arguments)
+        found.setdefault(how, []).append((command, arguments, said[-500:]))
+    assert found.keys() == {"refused", "allowed"}, found.get("trace")
     assert not [*tmp_path.iterdir()]
 
 

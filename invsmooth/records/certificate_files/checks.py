@@ -14,7 +14,7 @@ from invsmooth.records.certificate_files import fields
 from invsmooth.records.certificate_files.arithmetic import differences, expected, settings_of
 from invsmooth.records.certificate_files.combined import expected_of_parts
 from invsmooth.records.certificate_files.fields import out_of_range
-from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, read_arrays
+from invsmooth.records.certificate_files.format import CertificateFileError, Record, checksum, not_checked, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of, class_of, own_fields
 
 
@@ -45,6 +45,17 @@ def findings(record: Record, path: Path, trust: Sequence[str] = ()) -> list[str]
         except (ValueError, ArithmeticError, IndexError) as error:
             found.append(f"{where}: cannot be recomputed: {error}")
     return found + list(array_errors(record, path, trust))
+
+
+def untrusted(record: Record, path: Path, trust: Sequence[str] = ()) -> set[str]:
+    """Of the findings those that say that a certifier's module is not trusted: the file may be right."""
+    found = set()
+    for i, certificate in enumerate(record["certificates"] if isinstance(record.get("certificates"), list) else ()):
+        try:
+            class_of(certificate if isinstance(certificate, dict) else {}, path, trust)
+        except CertificateFileError as error:
+            found |= {f"certificates[{i}].{error}"} if not_checked(error) else set()
+    return found
 
 
 def settings_of_kind(kind: type[Certifier]) -> dict[str, Range]:

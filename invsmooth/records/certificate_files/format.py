@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import numpy as np
 
+from invsmooth.core.errors import NotTrusted, ScratchError
 from invsmooth.core.files import replaced, write_bytes
 
 FORMAT, VERSION = "invsmooth certificates", 2
@@ -29,6 +30,17 @@ Record = dict[str, Any]
 
 class CertificateFileError(ValueError):
     """A file that is no certificate file, or not one that this version reads."""
+
+
+class NotChecked(CertificateFileError):
+    """What the user did not allow, or give: the weights, so many draws. The file may be right."""
+
+
+def not_checked(error: BaseException | None) -> bool:
+    """Whether an error, or what it comes from, says that something was not given."""
+    while error is not None and not isinstance(error, NotChecked | NotTrusted | ScratchError | FileNotFoundError):
+        error = error.__cause__
+    return error is not None
 
 
 def checksum(record: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ from invsmooth.operators.rebuild import check_nested, operator_class, our_operat
 from invsmooth.records.certificate_files.arithmetic import differences, settings_of
 from invsmooth.records.certificate_files.checks import message, name_of
 from invsmooth.records.certificate_files.fields import MOST_DRAWS
-from invsmooth.records.certificate_files.format import CertificateFileError, Record, read_arrays
+from invsmooth.records.certificate_files.format import CertificateFileError, NotChecked, Record, read_arrays
 from invsmooth.records.certificate_files.parts import certifier_of
 from invsmooth.records.certificate_files.record import certificate_record
 
@@ -59,7 +59,7 @@ def rerun(
     for i, (certifier, certificate) in enumerate(zip(certifiers, record["certificates"], strict=True)):
         if (n_draws := certifier.n_draws(settings_again(certifier, certificate))) > most_draws:
             many = f"{name_of(record, i)}: has {n_draws} draws, and --rerun makes at most {most_draws}"
-            raise CertificateFileError(f"{many}; allow more with --max-draws")
+            raise NotChecked(f"{many}; allow more with --max-draws")
     estimator, operator = rebuild_estimator(record, path, checkpoint, trust), rebuild_operator(record, path, trust)
     arrays = read_arrays(path.with_name(record["measurements"]["file"]))
     found = []
@@ -96,7 +96,7 @@ def rebuild_estimator(record: Record, path: Path, checkpoint: str | None, trust:
     else:
         recorded = described["checkpoint"]
         if checkpoint is None and recorded is None:
-            raise CertificateFileError("estimator.checkpoint: none was recorded; give the weights with --ckpt PATH")
+            raise NotChecked("estimator.checkpoint: none was recorded; give the weights with --ckpt PATH")
         # A path within the run folder is relative to the file.
         weights = path.parent / recorded if checkpoint is None else Path(checkpoint)
         try:

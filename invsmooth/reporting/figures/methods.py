@@ -93,6 +93,7 @@ def curve_figure(panels: Sequence[Panel], anywhere: set[str], declared: Declared
             say_if_empty(place, MISSING if own.empty else NONE)
         share_x(places, cells["eps"])
         places[-1].set_xlabel("ε, l2 norm over one image", fontsize=8)
+    share_y([place for places in grid for place in places if place.containers])
     return finished(figure, grid, styles, tuple(used))
 
 
@@ -135,6 +136,13 @@ def share_x(places: Sequence[Axes], values: pd.Series) -> None:
     """All plots of a panel from 0 to the largest value."""
     for place in places:
         place.set_xlim(-0.04 * values.max(), 1.04 * values.max() or 1)
+
+
+def share_y(places: Sequence[Axes]) -> None:
+    """One range for plots of the same quantity, so that they can be compared."""
+    limits = [place.get_ylim() for place in places]
+    for place in places:
+        place.set_ylim(min(low for low, _ in limits), max(high for _, high in limits))
 
 
 def say_if_empty(place: Axes, word: str) -> None:

@@ -40,7 +40,7 @@ def psnr_figure(averages: Averages, points: pd.DataFrame) -> Figure:
     per_line = min(PER_LINE, len(panels))
     n_lines = -(-len(panels) // per_line)
     figure = Figure(figsize=(3.2 + 5.2 * per_line, 1.6 + 4 * n_lines), layout="constrained")
-    axes = figure.subplots(n_lines, per_line, squeeze=False)
+    axes = figure.subplots(n_lines, per_line, squeeze=False, sharey=True)  # so that panels can be compared
     for place in axes.flat[len(panels) :]:
         place.set_visible(False)
     limits = min(RANGE[0], points["eps"].min()), max(RANGE[1], points["eps"].max())
