@@ -31,6 +31,7 @@ USER_ERRORS = (
     ConfigError, DataError, CheckpointError, DivergedError, PremiseError, ScratchError, HydraException,
     OmegaConfBaseException,
 )  # fmt: skip
+GO_ON = "Finished results are cached: the same command goes on from there"
 
 
 def run(app: Callable[[], None], after_error: Callable[[], int | None] = lambda: None) -> None:
@@ -52,9 +53,9 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
     if not (conf / "train.yaml").is_file():
         sys.exit(fail(ConfigError(f"{conf} has no configs: in a checkout it is a symbolic link to conf/; make it one")))
     prepare_process()
-    SIGNALS.install()
-    SIGNALS.go_on = lambda: "the same command goes on with what is cached"
     try:
+        SIGNALS.install()
+        SIGNALS.go_on = lambda: "the same command goes on with what is cached"
         check_options(sys.argv[1:])
         app()
     except KeyboardInterrupt:
@@ -87,14 +88,33 @@ def mistake(error: BaseException) -> BaseException | None:
         return ConfigError(f"the command line cannot be read: {error}")
     full_or_read_only = (
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR,
+        errno.ESTALE, errno.EIO,
     )  # fmt: skip
+    if lost := gone(error):
+        return lost
+    if (isinstance(error, RuntimeError) and str(error) == "can't start new thread") or (
+        isinstance(error, BlockingIOError) and error.errno == errno.EAGAIN
+    ):
+        return ConfigError(f"this machine lets the user start no more threads or processes (ulimit -u). {GO_ON}")
     if not isinstance(error, OSError) or error.errno not in full_or_read_only:
         return None
     where = f" ({error.filename})" if error.filename else ""
     return ConfigError(
         f"the outputs cannot be written: {error.strerror}{where}; free some space, or set INVSMOOTH_ROOT (or cache=FOLDER) "
-        "to a folder that can be written. Finished results are cached: the same command goes on from there"
+        f"to a folder that can be written. {GO_ON}"
     )
+
+
+def gone(error: BaseException, *folders: Path) -> ConfigError | None:
+    """The message for an error of a system call, if the current folder or one of these does not exist any more."""
+    try:
+        here = os.getcwd()
+    except FileNotFoundError:
+        here = None
+    lost = "the current folder" if here is None else next((str(f) for f in folders if not f.is_dir()), None)
+    if lost is None or not isinstance(error, OSError):
+        return None
+    return ConfigError(f"{lost} is gone: it was removed or unmounted while the command ran. {GO_ON}")
 
 
 def from_hydra(error: BaseException) -> bool:

@@ -115,7 +115,10 @@ def leaving_nothing(folder: Path) -> Iterator[None]:
             BEGINNING.undo(folder)
         leave_pipe()
     except Exception as error:
-        known = cli.mistake(error)
+        lost = cli.gone(error, folder)
+        known = lost or cli.mistake(error)
+        if lost is not None and in_sweep():
+            raise lost from error
         if known is None or in_sweep():
             raise
         code = cli.fail(known)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import subprocess
+import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
+from invsmooth.config.cli import mistake
 from tests.fuzz.overrides import TINY
 from tests.processes import forked
 
@@ -80,3 +85,49 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert code == 2
     assert "another run writes to this folder" in said
     assert not [*(tmp_path / "run").iterdir()]
+
+
+@pytest.mark.parametrize("what", ["run", "."])
+def test_a_folder_that_vanishes_during_a_run(what: str, tmp_path: Path) -> None:
+    """Unmounted, or removed by another program: one message."""
+    here = tmp_path / "here"
+    here.mkdir()
+    watch = (
+        "import pathlib, shutil, time\n"
+        f"begun, lost = pathlib.Path({str(here / 'run' / 'metrics.csv')!r}), pathlib.Path({str(here / what)!r})\n"
+        "end = time.monotonic() + 100\n"
+        "while not begun.exists() and time.monotonic() < end: time.sleep(0.05)\n"
+        "shutil.rmtree(lost, ignore_errors=True)\n"
+    )
+    remover = subprocess.Popen([sys.executable, "-c", watch])
+    code, said = train(here, "hydra.run.dir=run", "task.n_patches=6000", "trainer.max_steps=3000")
+    remover.wait()
+    assert code == 2, said
+    assert "is gone: it was removed or unmounted" in said
+    assert "Traceback" not in said
+    assert not (here / "run").exists()
+
+
+def test_what_the_system_refuses_is_said_in_words() -> None:
+    for error in (RuntimeError("can't start new thread"), BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))):
+        assert "(ulimit -u)" in str(mistake(error))
+    assert "the outputs cannot be written: Stale file handle" in str(
+        mistake(OSError(errno.ESTALE, os.strerror(errno.ESTALE)))
+    )
+    assert mistake(RuntimeError("another one")) is None
+    assert mistake(FileNotFoundError(errno.ENOENT, "of a bug", "file")) is None
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="the system has no affinity to CPUs")
+def test_the_rows_of_one_cpu_are_those_of_many(tmp_path: Path) -> None:
+    found = []
+    for name, cpus in (("one", {min(os.sched_getaffinity(0))}), ("all", os.sched_getaffinity(0))):
+        before = os.sched_getaffinity(0)
+        os.sched_setaffinity(0, cpus)  # the command inherits it
+        try:
+            code, said = train(tmp_path, f"hydra.run.dir={name}", "trainer.num_threads=null", "attack.eps=[0,0.1]")
+        finally:
+            os.sched_setaffinity(0, before)
+        assert code == 0, said
+        found.append(pd.read_parquet(tmp_path / name / "results.parquet").drop(columns="seconds"))
+    pd.testing.assert_frame_equal(*found, rtol=1e-4, atol=1e-6)
