@@ -8,7 +8,6 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,9 +26,10 @@ def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     return cells[np.array(has, dtype=bool)]  # a list without elements would choose columns
 
 
-def file_names(*key: Any) -> list[str]:
+def file_names(image: str, *cell: float) -> list[str]:
     """Of the file of pictures of a cell (CELL without the folder): as it is written, and as earlier versions wrote it."""
-    return [picture_file(Path(), *key, earlier).name for earlier in (False, True)]
+    ratio, sigma_b, eps, sigma = cell
+    return [picture_file(Path(), image, ratio, sigma_b, eps, sigma, earlier).name for earlier in (False, True)]
 
 
 def picture_of(row: pd.Series) -> Path:
