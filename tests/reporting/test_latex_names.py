@@ -15,15 +15,16 @@ from tests.reporting.test_names import NAMES
 
 HOSTILE = (
     *NAMES, r"$\frac{1}{2}$", r"_^&%_{}#~\\", r"\input{/etc/passwd}", r"\end{tabular}", "new\nline\n\npage\f", "esc\x1b[31m",
-    "\u202eright\u200f", "**bold** [link](url) `code`", "bad\udcff", "[1cm]", "*", "* [2em]", "$σ$", "σ$", "$$", "$σσ$$ε", "\\$",
-    "\\\\", "%", "10⁻³$10⁴", "a & b", "nul\0", "~",
+    "\u202eright\u200f", "**bold** [link](url) `code`", "bad\udcff", "[1cm]", "*", "* [2em]", "$σ$", "σ$", "$$",
+    "$σσ$$ε", "\\$", "\\\\", "%", "10⁻³$10⁴", "a & b", "nul\0", "~",
 )  # fmt: skip
 SIGNS = {v: k for k, v in ESCAPES.items()}
 LETTERS = {v.strip(): k for k, v in MATH.items()}
 POWERS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 TOKEN = re.compile(
     "|".join(
-        [r"(?P<math>(?<!\\)\$[^$]+\$)", "(?P<sign>" + "|".join(re.escape(s) for s in sorted(SIGNS, key=len, reverse=True)) + ")",
+        [r"(?P<math>(?<!\\)\$[^$]+\$)",
+         f"(?P<sign>{'|'.join(re.escape(s) for s in sorted(SIGNS, key=len, reverse=True))})",
          r"(?P<guard>\{\})", r"(?P<plain>[^\\{}$&#^_~%\x00-\x1f\x7f-\x9f\ud800-\udfff\u200e\u200f\u202a-\u202e])"]
     )
 )  # fmt: skip
