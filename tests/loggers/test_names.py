@@ -29,13 +29,14 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def evaluated(folder: Path, images: Path, logger: str, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def evaluated(folder: Path, images: Path, logger: str, monkeypatch: pytest.MonkeyPatch, *more: str) -> list[str]:
     """The names of the images in the rows."""
     monkeypatch.setattr("invsmooth.loggers.gallery.GALLERIES", len(IMAGES))
-    settings = ["data/test=folder", f"data.test.root={images}", "data.limit=null", "trainer.max_steps=1", "attack.eps=[0.05]",
+    settings = ["data/test=folder", f"data.test.root={images}", "data.limit=null", "trainer.max_steps=1",
+                "attack.eps=[0.05]",
                 "certify.sigma=25", "certify.n_samples=2", f"certify.pictures={len(IMAGES)}", "certify.files=true",
                 "certify.certifiers=[error]", "report=false"]  # fmt: skip
-    run(folder, f"logger={logger}", *(["logger.mode=offline"] if logger == "wandb" else []), *settings)
+    run(folder, f"logger={logger}", *(["logger.mode=offline"] if logger == "wandb" else []), *settings, *more)
     names = list(read(folder)["image"])
     assert len(names) == len(set(names)) == len(IMAGES)
     assert all(name.isprintable() or "\u0301" in name for name in names)
@@ -52,9 +53,10 @@ def test_wandb(name: str, images: Path, tmp_path: Path, monkeypatch: pytest.Monk
     for variable in [n for n in os.environ if n.startswith("WANDB_")]:
         monkeypatch.delenv(variable)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    names = evaluated(tmp_path / name, images, "wandb", monkeypatch)
+    names = evaluated(tmp_path / name, images, "wandb", monkeypatch, f"task.name={'t' * 80}", "logger.tags=[mine]")
     (found,) = offline_runs(tmp_path / name)
     assert found.run.display_name == f"{tmp_path.name}/{name}"
+    assert {"mine", "t" * 63 + "…"} < set(found.run.tags)
     assert found.exit_code == 0
     table = found.table("rows")
     at = table["columns"].index("image")
