@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -70,26 +70,35 @@ def write_one_table(cfg: DictConfig, folders: list[Path], out: Path) -> None:
     """Raises: ConfigError: what the table refuses."""
     from invsmooth.reporting.robustness import write_robustness
 
-    if audits := [f for f in folders if not (f / NAMES[0]).is_file()]:
+    if audits := [f for f in folders if not os.path.isfile(f / NAMES[0])]:
         raise ConfigError(f"table={cfg.table} is made of results.parquet, and {audits[0]} has none; narrow runs=")
     for path in write_robustness(folders, out, cfg.eps, None if cfg.cards is None else Path(cfg.cards)):
         print(printable(path.resolve(), 5000))
 
 
 def find_runs(patterns: Sequence[str]) -> list[Path]:
-    """The run folders that any of the paths or globs matches or that lie below.
+    """The run folders that any of the paths or globs matches or that lie below; and folders that may not be read, which
+    the report names.
     Raises: ConfigError: below one of them there is none."""
     found = set[Path]()
     for pattern in patterns:
         # A folder may be called br[1].
         matches = [Path(p) for p in ([pattern] if os.path.exists(pattern) else glob.glob(pattern, recursive=True))]
-        files = {f for m in matches for name in NAMES for f in ([m] if m.name == name else m.rglob(name))}
-        if not files:
+        folders = {f for m in matches for f in ([m.parent] if m.name in NAMES else folders_below(m))}
+        if not folders:
             raise ConfigError(
                 f"runs={pattern}: no {' or '.join(NAMES)} there or below ({len(matches)} paths match the glob)"
             )
-        found |= {f.parent for f in files}
+        found |= folders
     return sorted(found)
+
+
+def folders_below(path: Path) -> Iterator[Path]:
+    unread = list[OSError]()
+    for folder, inner, names in os.walk(path, onerror=unread.append):
+        if not set(NAMES).isdisjoint((*inner, *names)):
+            yield Path(folder)
+    yield from (Path(error.filename) for error in unread if isinstance(error, PermissionError))
 
 
 def main() -> None:

@@ -33,7 +33,7 @@ class Store:
         return self.folder / kind / key[:2] / key
 
     def has(self, kind: str, key: str) -> bool:
-        return self.folder is not None and self.path(kind, key).is_file()
+        return self.folder is not None and os.path.isfile(self.path(kind, key))  # False also without permission
 
     def get(self, kind: str, key: str, drop: bool = True) -> bytes | None:
         """What :meth:`put` stored, or None. A damaged entry is dropped with a warning, unless not

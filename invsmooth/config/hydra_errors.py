@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.config.parts import did_you_mean
+from invsmooth.core.console import printable
 from invsmooth.core.errors import ConfigError
 
 TYPES = {
@@ -36,7 +37,13 @@ NOISE = (
 
 
 def check_options(arguments: Sequence[str]) -> None:
-    """Raises: ConfigError: an option that Hydra does not have, ``--multrun``, or one without its value."""
+    """Raises: ConfigError: an option that Hydra does not have, ``--multrun``, or one without its value; bytes that are no
+    UTF-8, which no config file can hold."""
+    if wrong := [a for a in arguments if re.search("[\ud800-\udfff]", a)]:
+        raise ConfigError(
+            f"the argument {short(printable(wrong[0]))} has bytes that are no UTF-8; rename the file or folder, or make a "
+            "link with another name to it (ln -s)"
+        )
     parser = get_args_parser()
 
     def refuse(text: str) -> NoReturn:

@@ -10,6 +10,7 @@ from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Any
 
 from invsmooth.core.console import printable
+from invsmooth.core.deepinv_install import because_missing
 from invsmooth.core.errors import CheckpointError, NotTrusted
 
 if TYPE_CHECKING:
@@ -89,7 +90,8 @@ def resolve_trusted(
     try:
         found = resolve_name(target)
     except Exception as error:  # whatever happens while a module is imported
-        raise refused(source, f"needs the {part} class {target}, which cannot be imported: {said(error)}") from error
+        why = f"{said(error)}{because_missing(error)}"
+        raise refused(source, f"needs the {part} class {target}, which cannot be imported: {why}") from error
     defined = f"{getattr(found, '__module__', '')}.{getattr(found, '__qualname__', '')}"
     if not covered(defined, (*ALWAYS, *trust)):
         raise not_trusted(target, defined, source, part)

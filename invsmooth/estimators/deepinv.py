@@ -9,10 +9,11 @@ from weakref import WeakKeyDictionary
 
 from torch import Tensor, nn
 
+from invsmooth.core.deepinv_install import INSTALL
 from invsmooth.core.errors import PremiseError
 from invsmooth.core.parameters import NotNegative
 from invsmooth.operators.base import LinearOperator, Operator, as_operator
-from invsmooth.operators.deepinv import INSTALL, DeepInv, is_physics
+from invsmooth.operators.deepinv import DeepInv, is_physics
 
 
 class DeepInvModel(nn.Module):

@@ -29,6 +29,7 @@ from invsmooth.loggers.evaluation import Evaluation
 log = logging.getLogger(__name__)
 
 TABLE_LIMIT = 10_000  # rows of the table; W&B shows no more, and the artefact has all
+LONGEST_TAG = 64  # characters
 SAME = {"dryrun": "offline", "run": "online"}  # old values of the environment variable WANDB_MODE
 OFFLINE = "use logger.mode=offline, and `wandb sync` later (docs/logging.md)"
 
@@ -79,8 +80,9 @@ def build(
         with redacted_arguments():
             run = wandb.init(
                 project=redact(project), entity=redact(entity), dir=folder, mode=choose_mode(mode, init_timeout),
-                name=description.name, group=description.group, job_type=description.job_type, tags=description.tags,
-                notes=description.note or None, config=description.config, reinit="create_new", id=own_id(),
+                name=description.name, group=description.group, job_type=description.job_type,
+                tags=allowed(description.tags), notes=description.note or None,
+                config=description.config, reinit="create_new", id=own_id(),
                 settings=wandb.Settings(init_timeout=init_timeout, finish_timeout=finish_timeout),
             )  # fmt: skip
     except BaseException as error:
@@ -95,6 +97,11 @@ def build(
     for names in ("train/*", "val/*"):
         run.define_metric(names, step_metric="train/batch")
     return WandbRun(run, folder, project, log_model, environment)
+
+
+def allowed(tags: Sequence[str]) -> list[str]:
+    """As W&B takes them: not empty, not longer than LONGEST_TAG. The config has the whole names."""
+    return list(dict.fromkeys(tag if len(tag) <= LONGEST_TAG else f"{tag[: LONGEST_TAG - 1]}…" for tag in tags if tag))
 
 
 def own_id() -> str | None:

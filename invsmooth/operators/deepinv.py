@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.cache.parts import class_path
+from invsmooth.core.deepinv_install import INSTALL, if_missing
 from invsmooth.core.hashes import array_sha256
 from invsmooth.core.parameters import Positive
 from invsmooth.lipschitz.constants import in_float64
@@ -33,7 +34,6 @@ from invsmooth.operators.deepinv_norms import (
 
 log = logging.getLogger(__name__)
 
-INSTALL = "pip install 'invsmooth[deepinv]' (docs/deepinv.md)"
 IGNORED = "are ignored"  # how deepinv says that a physics has no such parameter
 NOT_LINEAR = "is not linear (no LinearPhysics); attacks and certificates need a linear A"
 
@@ -238,7 +238,8 @@ def made(description: Mapping[str, Any], seed: int) -> Any:
     Raises: ValueError: its class cannot be imported, or refuses its parameters."""
     target = str(description.get("_target_", "???"))
     if target == "???":
-        raise ValueError("operator.physics._target_ has no value; give a class, as deepinv.physics.Inpainting")
+        no_value = "operator.physics._target_ has no value; give a class, as deepinv.physics.Inpainting"
+        raise ValueError(f"{no_value}{if_missing()}")
     with torch.random.fork_rng(devices=[]), warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         torch.manual_seed(seed)

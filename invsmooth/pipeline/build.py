@@ -12,6 +12,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import MissingMandatoryValue
 from torch import nn
 
 from invsmooth.attacks import Target
@@ -21,6 +22,7 @@ from invsmooth.config.hydra_errors import ours
 from invsmooth.config.parts import as_list
 from invsmooth.config.scale import scale_of
 from invsmooth.config.schema import OPEN
+from invsmooth.core.deepinv_install import because_missing, if_missing
 from invsmooth.core.devices import devices_of_job
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.redact import redact
@@ -82,7 +84,12 @@ def build_estimator(cfg: DictConfig, trains: bool) -> nn.Module:
         return load_checkpoint(cfg.ckpt, trust=trust)
     try:
         estimator = instantiate(cfg.estimator, _convert_="all")
+    except MissingMandatoryValue as error:
+        hint = if_missing() if str(cfg.estimator._target_).endswith(".DeepInvModel") else ""
+        raise ConfigError(f"{error.full_key} has no value; give a class{hint}") from error
     except InstantiationException as error:
+        if hint := because_missing(error):
+            raise ConfigError(f"estimator: {', '.join(targets(plain(cfg.estimator)))} cannot be made{hint}") from error
         if ours(error) and None not in cfg.estimator.values():  # a bug, which the user cannot mend
             raise
         raise ConfigError(f"estimator: {error.__cause__ or error}") from error

@@ -74,8 +74,11 @@ SCHEMA = pa.schema(
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
 METADATA = b"invsmooth"  # Key of the declarations in the metadata of a file
+VERSION_KEY, VERSION = b"invsmooth.rows", 1
+"""Key and value of the version of the rows, in the metadata. It grows where an older invsmooth would misread a file; a
+new column does not change it. Earlier files have none."""
 
-LATER = ("scale",)  # Columns that files of earlier versions lack; null there
+LATER = ("scale", "precision")  # Columns that files of earlier versions lack; null there
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")  # Columns that identify a row
 
@@ -91,14 +94,17 @@ class Declared:
     @cached_property  # the files of hundreds of runs are compared with it
     def schema(self) -> pa.Schema:
         """SCHEMA, then the declared columns, with the declarations as metadata, and of each column its description and unit.
-        Raises: ValueError: two declarations give one column two types."""
+        Raises: ValueError: two declarations give one column two types, or an unknown kind."""
         found = {f.name: f.type for f in SCHEMA}
         for certifier in sorted(self.certifiers.values(), key=lambda c: (c.order, c.name)):
             for column in certifier.columns:
+                if column.kind not in TYPES:
+                    one = f"certifier {certifier.name} declares the column {column.name} as {column.kind!r}"
+                    raise ValueError(f"{one}, which is none of {', '.join(TYPES)}")
                 if found.setdefault(column.name, TYPES[column.kind]) != TYPES[column.kind]:
                     one = f"certifier {certifier.name} declares the column {column.name} as {column.kind}"
                     raise ValueError(f"{one}, but elsewhere it is {found[column.name]}; give it another name")
-        metadata = {METADATA: json.dumps(dataclasses.asdict(self)).encode()}
+        metadata = {METADATA: json.dumps(dataclasses.asdict(self)).encode(), VERSION_KEY: str(VERSION).encode()}
         return pa.schema([described(*item, self) for item in found.items()], metadata=metadata)
 
     def __or__(self, other: Declared) -> Declared:
@@ -167,9 +173,11 @@ def read_rows(folders: Sequence[Path], damaged: dict[Path, str] | None = None) -
     Raises: ValueError: a file that cannot be used, without ``damaged``; or no file is left."""
     tables, declared = [], Declared()
     declarations: dict[bytes, Declared] = {}  # the files of a sweep have the same ones
+    kinds: dict[str, pa.DataType] = {}
     for folder in sorted(folders):
         try:
             table, own = read_file(folder / "results.parquet", declarations)
+            check_kinds(folder / "results.parquet", own, kinds)
         except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
             if damaged is None:
                 raise
@@ -200,16 +208,22 @@ def count_rows(folders: Iterable[Path]) -> int:
 
 
 def read_file(path: Path, declarations: dict[bytes, Declared]) -> tuple[pa.Table, Declared]:
-    """The rows of a file. ``declarations``: what was read before, by the metadata that say it.
-    Raises: OSError, ValueError: it cannot be read, declares nothing, or lacks columns or their types."""
+    """The rows of a file. ``declarations``: what was read before, by the metadata that say it. Columns that nothing
+    declares are dropped by :func:`read_rows`.
+    Raises: OSError, ValueError: it cannot be read, is of a newer version, declares nothing, or lacks columns or their
+    types."""
     table = pq.ParquetFile(path).read()  # read_table takes twice as long for a small file
-    said = (table.schema.metadata or {}).get(METADATA, b"")
+    metadata = table.schema.metadata or {}
+    check_version(path, metadata.get(VERSION_KEY))
+    said = metadata.get(METADATA, b"")
     if said not in declarations:
         try:
             declarations[said] = ADAPTER.validate_json(said)
         except ValidationError as error:
             undeclared = f"{path} does not declare its certifiers: another version of invsmooth wrote it"
-            raise ValueError(f"{undeclared}; run that evaluation again") from error
+            gone = sorted(set(SCHEMA.names) - set(table.column_names))
+            lacks = f", which lacks the columns {', '.join(gone)}" if gone else ""
+            raise ValueError(f"{undeclared}{lacks}; run that evaluation again") from error
     own = declarations[said]
     for column in (c for c in LATER if c not in table.column_names):
         table = table.append_column(column, pa.nulls(len(table), TEXT))
@@ -221,6 +235,25 @@ def read_file(path: Path, declarations: dict[bytes, Declared]) -> tuple[pa.Table
     if not len(table):
         raise ValueError(f"{path} has no rows")
     return table, own
+
+
+def check_version(path: Path, said: bytes | None) -> None:
+    """Raises: ValueError: the version of the rows, as the metadata say it, is none that this invsmooth reads."""
+    version = VERSION if said is None else int(said) if said.isdigit() and len(said) < 10 else 0
+    if version > VERSION:
+        newer = f"{path} has rows of version {version}, made by a newer invsmooth"
+        raise ValueError(f"{newer}; this one reads up to version {VERSION}: upgrade")
+    if version < 1:
+        raise ValueError(f"{path} has rows of version {said!r:.40}, which no invsmooth writes")
+
+
+def check_kinds(path: Path, declared: Declared, kinds: dict[str, pa.DataType]) -> None:
+    """Note the types of a file's columns in ``kinds``. Raises: ValueError: an earlier file has another one."""
+    for column in declared.schema:
+        if kinds.get(column.name, column.type) != column.type:
+            here = f"{path} has the column {column.name} as {column.type}, others as {kinds[column.name]}"
+            raise ValueError(f"{here}: two versions of a certifier; report them apart")
+    kinds.update({column.name: column.type for column in declared.schema})
 
 
 ADAPTER = TypeAdapter(Declared)  # once: to make it takes as long as to read a file

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -21,12 +22,22 @@ def with_pictures(rows: pd.DataFrame) -> pd.DataFrame:
     there = {f: {path.name for path in (Path(f) / "pictures").glob("*.npz")} for f in rows["folder"].unique()}
     cells = rows.drop_duplicates(CELL)
     cells = cells[cells["folder"].map({folder: bool(names) for folder, names in there.items()}).astype(bool)]
-    has = [picture_file(Path(), *key).name in there[folder] for folder, *key in cells[CELL].itertuples(index=False)]
+    has = [not there[folder].isdisjoint(file_names(*key)) for folder, *key in cells[CELL].itertuples(index=False)]
     return cells[np.array(has, dtype=bool)]  # a list without elements would choose columns
 
 
+def file_names(image: str, *cell: float) -> list[str]:
+    """Of the file of pictures of a cell (CELL without the folder): as it is written, and as earlier versions wrote it."""
+    ratio, sigma_b, eps, sigma = cell
+    return [picture_file(Path(), image, ratio, sigma_b, eps, sigma, earlier).name for earlier in (False, True)]
+
+
 def picture_of(row: pd.Series) -> Path:
-    return picture_file(Path(row["folder"]), *row[CELL[1:]])
+    now, earlier = file_names(*row[CELL[1:]])
+    folder = picture_file(Path(row["folder"]), *row[CELL[1:]]).parent
+    # By the names that are there: some file systems would take another image's file for it.
+    found = earlier if not (folder / now).exists() and folder.is_dir() and earlier in os.listdir(folder) else now
+    return folder / found
 
 
 def interval_width(pictures: Mapping[str, np.ndarray]) -> np.ndarray:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -36,7 +37,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     are drawn by several processes, for which ``__main__`` is imported again. Returns: the files written.
 
     Raises: DamagedRuns: after all that, folders or files that were left out. ConfigError: no run can be used."""
-    if audits := [f for f in folders if (f / AUDIT).is_file()]:
+    if audits := [f for f in folders if os.path.isfile(f / AUDIT)]:
         written = report_audits(audits, out)
         for path in written:
             print(printable(path.resolve(), 5000))

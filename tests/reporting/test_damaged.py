@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from invsmooth.core.errors import ConfigError
+from invsmooth.report import find_runs
 from invsmooth.reporting import report
 from invsmooth.reporting.damage import DamagedRuns, listed, sound_runs
 from tests.reporting.made import keep_pictures, row, stored
@@ -52,6 +54,11 @@ def retyped(table: pa.Table) -> pa.Table:
     return table.set_column(at, "eps", pa.array(["abc"] * len(table)))
 
 
+def a_link_to_nothing(folder: Path) -> None:
+    (folder / "results.parquet").unlink()
+    (folder / "results.parquet").symlink_to("gone.parquet")
+
+
 def truncated(folder: Path) -> None:
     path = folder / "results.parquet"
     path.write_bytes(path.read_bytes()[:3000])
@@ -75,6 +82,7 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], str]] = {
     "rows: empty file": (text("results.parquet", ""), "results.parquet"),
     "rows: truncated": (truncated, "results.parquet"),
     "rows: a folder": (a_folder, "results.parquet"),
+    "rows: a link to nothing": (a_link_to_nothing, "results.parquet"),
     "rows: none": (rows(lambda table: table.slice(0, 0)), "has no rows"),
     "rows: other columns": (rows(lambda table: table.drop_columns(["eps", "bound"])), "lacks the columns bound, eps"),
     "rows: other types": (rows(retyped), "other types than invsmooth writes: eps"),
@@ -158,3 +166,22 @@ def test_the_rows_of_a_damaged_job_are_in_its_sweep(tmp_path: Path) -> None:
     rows, _, _, damaged = sound_runs([sweep, job])
     assert set(rows["folder"]) == {str(sweep)}
     assert list(damaged) == [job]
+
+
+def test_a_folder_that_may_not_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    good, bad = run_folder(tmp_path / "good", run_id="good"), run_folder(tmp_path / "bad", run_id="bad")
+    listing, read = os.scandir, pq.ParquetFile
+
+    def refused(path: Any, original: Any) -> Any:  # as for a user who is not root
+        if bad in (Path(path), *Path(path).parents):
+            raise PermissionError(13, "Permission denied", os.fspath(path))
+        return original(path)
+
+    monkeypatch.setattr(os, "scandir", lambda path: refused(path, listing))
+    monkeypatch.setattr(pq, "ParquetFile", lambda path: refused(path, read))
+    assert find_runs([str(tmp_path)]) == [bad, good]
+    rows, _, _, damaged = sound_runs(find_runs([str(tmp_path / "*")]))
+    assert set(rows["run_id"]) == {"good"}
+    assert "Permission denied" in damaged[bad / "results.parquet"]
+    with pytest.raises(ConfigError, match="none of the runs can be used"):
+        sound_runs(find_runs([str(bad)]))

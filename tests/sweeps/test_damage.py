@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -63,6 +64,10 @@ def objects() -> bytes:
     return buffer.getvalue()
 
 
+def cut(suffix: str) -> Callable[[Files], Files]:
+    return lambda files: {k: v[: len(v) // 2] if k.endswith(suffix) else v for k, v in files.items()}
+
+
 CHANGES: dict[str, Callable[[Files], Files]] = {
     "no rows": lambda files: {k: v for k, v in files.items() if k != ROWS},
     "rows are garbage": lambda files: files | {ROWS: b"garbage"},
@@ -80,6 +85,7 @@ CHANGES: dict[str, Callable[[Files], Files]] = {
     "no certificate": each(".json", b"garbage"),
     "another JSON": each(".json", b'["estimator", "operator"]'),
     "objects": each(".npz", objects()),
+    "rows cut off": cut(".parquet"), "arrays cut off": cut(".npz"), "a certificate cut off": cut(".json"),
 }  # fmt: skip
 
 
@@ -105,6 +111,52 @@ def test_what_is_no_entry_of_ours_is_computed_again(
     assert not Path("/tmp/invsmooth-escaped").exists()
     assert {p.name for p in run.folder.iterdir()} == {"1", "cache", "some.ckpt"}
     assert not (folder / "checkpoints").exists()
+
+
+def a_folder(path: Path) -> None:
+    path.unlink()
+    (path / "below").mkdir(parents=True)
+    (path / "below" / "file").touch()
+
+
+def a_loop(path: Path) -> None:
+    path.unlink()
+    path.symlink_to(path.name)
+
+
+PLACES: dict[str, Callable[[Path], object]] = {
+    "empty": lambda path: path.write_bytes(b""), "cut off": lambda path: path.write_bytes(path.read_bytes()[:-100]),
+    "folder": a_folder, "loop": a_loop, "not allowed": lambda path: path.chmod(0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_every_entry_is_damaged_and_computed_again(
+    run: Runs, computed: tuple[Path, pd.DataFrame], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+    place: str,
+) -> None:  # fmt: skip
+    """Those of attacks and draws, too."""
+    entries = [p for p in (run.folder / "cache").rglob("*") if p.is_file() and p.parent.parent.name != "trainings"]
+    assert {"cells", "attack", "errors"} == {p.parent.parent.name for p in entries}
+    for path in entries:
+        PLACES[place](path)
+    read, closed = Path.read_bytes, {p: p.lstat().st_ino for p in entries}
+
+    def refuses(self: Path) -> bytes:  # for a test that runs as root
+        if self in closed and os.path.lexists(self) and self.lstat().st_ino == closed[self]:
+            raise PermissionError(13, "Permission denied")
+        return read(self)
+
+    if place == "not allowed":
+        monkeypatch.setattr(Path, "read_bytes", refuses)
+    folder = run(*GRID)
+    pd.testing.assert_frame_equal(rows(folder), computed[1])
+    counts = json.loads((folder / "run.json").read_text())["cells"]
+    assert counts["cells computed"] == 1
+    assert not [name for name in counts if name.endswith("cached")]
+    assert all(f"{path} is damaged" in caplog.text for path in entries)
+    again = run(*GRID)
+    assert json.loads((again / "run.json").read_text())["cells"] == {"cells cached": 1}
 
 
 def test_an_entry_that_is_ours_is_used(run: Runs, computed: tuple[Path, pd.DataFrame]) -> None:

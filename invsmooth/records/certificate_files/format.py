@@ -24,6 +24,8 @@ FORMAT, VERSION = "invsmooth certificates", 2
 FOLDER = "certificates"  # Within a run folder
 MOST_BYTES, MOST_DIGITS, MOST_LEVELS = 2**29, 20, 32
 """Of a file: its size, the digits of a whole number, objects and lists within each other."""
+SOON_READ = 10**6
+"""Characters of a file that are parsed whatever they are."""
 
 Record = dict[str, Any]
 
@@ -77,13 +79,17 @@ def read_record(path: Path) -> Record:
     Raises: CertificateFileError: no file, no JSON, no certificate file, or of another version."""
     try:
         if not os.path.isfile(path):
-            raise CertificateFileError("there is no such file")
+            raise CertificateFileError(why_no_file(path))
         if (size := path.stat().st_size) > MOST_BYTES:
             too_large = f"is too large for a certificate file: {size} bytes"
             raise CertificateFileError(f"{too_large}, at most {MOST_BYTES} are read")
         text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CertificateFileError(f"cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
         raise CertificateFileError(f"cannot be read as text: {error}") from error
+    if len(text) > SOON_READ and FORMAT not in text:  # before minutes of garbage are parsed
+        raise CertificateFileError(f"is no certificate file (its format is not {FORMAT!r})")
     try:
         parsers: dict[str, Any] = {"parse_constant": refuse, "parse_float": finite, "parse_int": short_integer}
         record = json.loads(text, object_pairs_hook=once, **parsers)
@@ -100,6 +106,14 @@ def read_record(path: Path) -> Record:
     if version != VERSION or isinstance(version, bool):
         raise CertificateFileError(f"has format version {version!r}; this invsmooth reads version {VERSION}")
     return record
+
+
+def why_no_file(path: Path) -> str:
+    """Of what is no file that ends. Raises: OSError: a folder that may not be read."""
+    if path.is_dir():
+        os.listdir(path)
+        return "is a folder, no file"
+    return f"is a link to {os.readlink(path)}, which is not there" if path.is_symlink() else "there is no such file"
 
 
 def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -187,6 +201,14 @@ def find_files(patterns: Iterable[str]) -> list[Path]:
 
 
 def files_of(path: Path) -> list[Path]:
-    """Of a folder: those in a folder ``certificates``, or else all .json files right in it."""
-    below = [f for f in sorted(path.rglob("*.json")) if f.resolve().parent.name == FOLDER] if path.is_dir() else [path]
-    return below or sorted(path.glob("*.json"))
+    """Of a folder: what ends in .json in a folder ``certificates``, or else right in it; and folders that may not be
+    read. All of it is named later, also what is no file: links to nothing, folders."""
+    if not path.is_dir():
+        return [path]
+    below, unread = list[Path](), list[OSError]()
+    for folder, inner, names in os.walk(path, onerror=unread.append):
+        if FOLDER in (os.path.basename(os.path.abspath(folder)), os.path.basename(os.path.realpath(folder))):
+            below += [Path(folder, name) for name in (*names, *inner) if name.endswith(".json")]
+        if FOLDER in inner and Path(folder, FOLDER).is_symlink():  # which os.walk does not follow
+            below += Path(folder, FOLDER).glob("*.json")
+    return sorted([*below, *(Path(error.filename) for error in unread)]) or sorted(path.glob("*.json"))

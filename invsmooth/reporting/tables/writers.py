@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from invsmooth.core.console import printable
 from invsmooth.reporting.tables.grid import Block, Entry, Table
 
 MATH = {"σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}",
@@ -28,6 +29,7 @@ SIGNS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 SYMBOLS = [rf"\b{re.escape(sign)}\b" if sign[0].isalpha() else re.escape(sign) for sign in MATH if len(sign) > 1]
 SINGLE = f"[{''.join(sign for sign in MATH if len(sign) == 1)}]"
 TOKEN = re.compile("|".join([POWER, *SYMBOLS, SINGLE, "."]), re.DOTALL)
+NEXT_TO = re.compile(r"(?<!\\)\$\$")  # one sign of mathematics after another; \$$ is a dollar before one
 
 
 def text_of(cell: str | Entry) -> str:
@@ -52,8 +54,13 @@ def headings(block: Block) -> list[tuple[str, str]]:
 
 
 def row(cells: Sequence[str]) -> str:
-    # A bar would end the cell.
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    # A bar would end the cell, a new line the table.
+    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+
+
+def one_line(text: str) -> str:
+    """Without new lines and other characters that control a terminal or stop LaTeX."""
+    return printable("".join(" " if c.isspace() else c for c in text), len(text))
 
 
 def letter(number: int, table: Table) -> str:
@@ -75,7 +82,7 @@ def latex(table: Table) -> str:
 def latex_block(block: Block) -> list[str]:
     """The tabular environment."""
     labels = [not any(isinstance(line[k], Entry) for line in block.lines) for k in range(len(block.header))]
-    pairs = [(escape(above), escape(name)) for above, name in headings(block)]
+    pairs = [(escape(above), guarded(name)) for above, name in headings(block)]
     spanned = any(above for above, _ in pairs)
     columns = pd.MultiIndex.from_tuples(pairs) if spanned else pd.Index([name for _, name in pairs])
     frame = pd.DataFrame([[guarded(text_of(cell)) for cell in line] for line in block.lines], columns=columns)
@@ -85,8 +92,9 @@ def latex_block(block: Block) -> list[str]:
 
 
 def guarded(text: str) -> str:
-    """A line that starts with [ would be taken for the argument of the \\\\ before it."""
-    return f"{{}}{escape(text)}" if text.startswith("[") else escape(text)
+    """A line that starts with [ or * would be taken for the argument of the \\\\ or the rule before it."""
+    escaped = escape(text)
+    return f"{{}}{escaped}" if escaped.startswith(("[", "*")) else escaped
 
 
 def rules(above: Sequence[str]) -> str:
@@ -101,7 +109,7 @@ def rules(above: Sequence[str]) -> str:
 
 def escape(text: str) -> str:
     """Text for LaTeX: signs of mathematics as such, special characters escaped."""
-    return TOKEN.sub(latex_token, text).replace("$$", " ")
+    return NEXT_TO.sub(" ", TOKEN.sub(latex_token, one_line(text)))
 
 
 def latex_token(match: re.Match[str]) -> str:
