@@ -30,6 +30,7 @@ PASS = (
     "cert_raw_deep3.json",
 )
 """Copies of the file itself: what they change is not in a file of ours."""
+SAID = {0: "ok   ", 2: "WRONG", 3: "NOT CHECKED"}
 HARMLESS = ("ov_", "rce_", "s_f64")
 """Whose network is a good one; what is wrong with them is not for load_checkpoint."""
 
@@ -112,7 +113,8 @@ def test_certificate_files(script, tmp_path: Path, capsys: pytest.CaptureFixture
             code = run([str(path), *options])
             text = capsys.readouterr().out
             assert text.replace("\n", "").isprintable()
-            assert f"{'WRONG' if code else 'ok   '}  {path}: " in text
+            assert f"{SAID[code]}  {path}: " in text
             assert "cannot be checked" not in text
-        assert code == 2 or path.name in PASS
+        # 3: right in itself, but its weights are not there to draw again, or their class is not trusted.
+        assert code == 2 or path.name in PASS or (code == 3 and "the file alone holds" in text)
     assert not list(out.glob("RAN*"))
