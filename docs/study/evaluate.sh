@@ -14,7 +14,7 @@ evaluate() { # STAGE NAME OVERRIDES
   stage=$1 name=$2
   shift 2
   case " ${STAGES:-$stage} " in *" $stage "*) ;; *) return 0 ;; esac # STAGES="test proven": these alone, in a process of its own
-  test -f "$work/rows/$stage/$name/results.parquet" || "$python" -m invsmooth.evaluate trainer.num_threads=${THREADS:-1} \
+  grep -qs finished "$work/rows/$stage/$name/run.json" || "$python" -m invsmooth.evaluate trainer.num_threads=${THREADS:-1} \
     trainer.progress_bar=false operator.noise_seed=0 certify.pictures=0 certify.files=false report=false \
     hydra.run.dir="$work/rows/$stage/$name" "$@"
 }

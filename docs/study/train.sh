@@ -36,7 +36,7 @@ esac
 train() { # NAME OPTIMISER_STEPS OVERRIDES: into $work/NAME
   name=$1 patches=$(($2 * batch))
   shift 2
-  test -f "$work/$name/results.parquet" || "$python" -m invsmooth.train $common $own task.n_patches=$patches \
+  grep -qs finished "$work/$name/run.json" || "$python" -m invsmooth.train $common $own task.n_patches=$patches \
     hydra.run.dir="$work/$name" "$@"
 }
 

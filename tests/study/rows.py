@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -27,6 +28,7 @@ def with_names(run: Path) -> pd.DataFrame:
     config = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))
     task, _, name = run.name.partition("_")
     network, _, seed = name.partition("_seed")
+    network = re.sub(r"_\d+$", "", network)  # tv_10, of sigma_b = 10; ord_50, of 50 draws
     side = config["data"]["crop"] or 256
     return rows.assign(
         task=task, network=network, train_seed=int(seed or 0), eps256=(rows["eps"] * 256 / side).round(2),

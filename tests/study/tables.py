@@ -107,6 +107,44 @@ def noise_table(certified: pd.DataFrame) -> str:
     return markdown(header, lines)
 
 
+def guarantees_table(proven: pd.DataFrame, test: pd.DataFrame) -> str:
+    """Question 2: estimators with a proven constant, and the trained networks that have none, at the same images."""
+    lines = []
+    for (task, setting), own in proven.groupby(["task", "setting"]):
+        radii = sorted(own.loc[own["eps"] > 0, "eps256"].unique())
+        paper = [e for e in radii if e in set(test["eps256"])]
+        for name, mine in own.groupby("network"):
+            at = mine.groupby("eps256")[["psnr_attacked", "certified_psnr_lipschitz"]].mean()
+            cells = [f"{at.loc[e, 'psnr_attacked']:.2f}, {at.loc[e, 'certified_psnr_lipschitz']:.2f}" for e in radii]
+            lines.append([task, f"{setting:g}", name, f"{mine['psnr_clean'].mean():.2f}", *cells])
+        here = unsmoothed(test[(test["task"] == task) & (test["setting"] == setting)])
+        for name in (n for n in NETWORKS if n in set(here["network"])):
+            mine = here[here["network"] == name]
+            at = mine.groupby("eps256")["psnr_attacked"].mean()
+            cells = [f"{at[e]:.2f}, none" if e in paper else "–" for e in radii]
+            lines.append([task, f"{setting:g}", name, f"{mine['psnr_clean'].mean():.2f}", *cells])
+    header = ["task", "σ_b, m/n", "network", "clean", *(f"ε = {e:g}: attacked, certified" for e in radii)]
+    return markdown(header, lines)
+
+
+def targets_table(attacked: pd.DataFrame, test: pd.DataFrame) -> str:
+    """PSNR of the smoothed network under attacks on itself, and under those on the network without smoothing."""
+    lines = []
+    for (task, setting, eps, sigma), cell in attacked[attacked["eps"] > 0].groupby([*CELL, "sigma"]):
+        same = test[
+            (test["task"] == task) & (test["setting"] == setting) & (test["eps256"] == eps) & (test["sigma"] == sigma)
+            & test["image"].isin(cell["image"])
+        ]  # fmt: skip
+        own, base = by_image(cell, "psnr_median"), by_image(same, "psnr_median")
+        for network in (n for n in NETWORKS if n in own):
+            lines.append([
+                task, f"{setting:g}", f"{eps:g}", f"{sigma:g}", network, f"{base[network].mean():.2f}",
+                f"{own[network].mean():.2f}", interval(own[network] - base[network]),
+            ])  # fmt: skip
+    header = ["task", "σ_b, m/n", "ε", "σ", "network", "attack on f", "on the smoothed f", "difference"]
+    return markdown(header, lines)
+
+
 def draws_table(draws: pd.DataFrame) -> str:
     """The paper's Table 4."""
     lines = [

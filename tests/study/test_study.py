@@ -1,0 +1,72 @@
+"""docs/study.md and its tables follow from the committed rows."""
+
+from __future__ import annotations
+
+import random
+import re
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from tests.study import report
+from tests.study.rows import STUDY, read
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAPERS = {"28.49", "25.18", "23.40"}  # best values of the paper's table 1(a)
+TABLES = (DOCS / "study" / "tables.md").read_text(encoding="utf-8")
+
+
+def lines_of(section: str) -> list[dict[str, str]]:
+    """A table, a dict for each line; of two columns with the same name the second has a 2."""
+    text = TABLES.split(f"## {section}\n")[1].split("\n## ")[0]
+    header, _, *body = (re.split(r"\s*\|\s*", line.strip("| ")) for line in text.splitlines() if line.startswith("|"))
+    names = [name if name not in header[:k] else f"{name} 2" for k, name in enumerate(header)]
+    return [dict(zip(names, line, strict=False)) for line in body]
+
+
+def means(task: str, network: str, setting: float, eps: float) -> pd.DataFrame:
+    """By hand, without the code of the tables: attacked and smoothed PSNR for each sigma, each image counted once."""
+    found = []
+    for run in STUDY.glob(f"rows/test/{task}_{network}_seed*"):
+        side = yaml.safe_load((run / "config.yaml").read_text(encoding="utf-8"))["data"]["crop"]
+        rows = pd.read_parquet(run / "results.parquet")
+        column = rows["sigma_b"] if task == "denoise" else rows["ratio"]
+        found.append(rows[(column == setting) & ((rows["eps"] * 256 / side).round(2) == eps)])
+    images = pd.concat(found).groupby(["sigma", "image"])[["psnr_attacked", "psnr_median"]].mean()
+    return images.groupby("sigma").mean()
+
+
+@pytest.mark.parametrize("line", random.Random(0).sample(lines_of("Attacked and smoothed"), 10), ids=str)
+def test_ten_lines_of_the_table(line: dict[str, str]) -> None:
+    by_sigma = means(line["task"], line["network"], float(line["σ_b, m/n"]), float(line["ε"]))
+    attacked = by_sigma["psnr_attacked"].iloc[0]
+    assert line["attacked"] == f"{attacked:.2f}"
+    for column in ("smoothed (σ)", "at the best σ"):
+        shown, sigma = re.fullmatch(r"(\S+) \((\S+)\)", line[column]).groups()  # type: ignore[union-attr]
+        assert shown == f"{attacked if sigma == '0' else by_sigma['psnr_median'][float(sigma)]:.2f}"
+    assert float(line["at the best σ"].split()[0]) == pytest.approx(
+        max(attacked, by_sigma["psnr_median"].max()), abs=0.006
+    )
+
+
+def test_the_tables_are_those_of_the_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "OUT", tmp_path)
+    monkeypatch.setattr(report, "draw", lambda *_: [])
+    report.main()
+    assert (tmp_path / "tables.md").read_text(encoding="utf-8") == TABLES
+
+
+def test_every_number_of_the_page_is_in_the_tables() -> None:
+    text = (DOCS / "study.md").read_text(encoding="utf-8").split("## Results")[1].split("## Limits")[0]
+    assert {n for n in re.findall(r"\d+\.\d\d\b", text) if n not in TABLES} == PAPERS
+    assert TABLES.split("## Claims\n\n")[1].split("\n\n")[0] in text
+
+
+def test_each_network_has_its_weights_and_each_row_its_network() -> None:
+    kept = {
+        pd.read_parquet(f, columns=["estimator_sha256"])["estimator_sha256"][0] for f in STUDY.glob("*/results.parquet")
+    }
+    assert set(read("test")["estimator_sha256"]) <= kept
+    assert sum(f.stat().st_size for f in STUDY.rglob("*") if f.is_file()) < 30_000_000
