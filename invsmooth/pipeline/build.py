@@ -230,7 +230,8 @@ def build_evaluation(cfg: DictConfig, n_images: int) -> Evaluation:
     for certifier in evaluation.certifiers:
         if certifier.declared.at == "cell" and not evaluation.parts_of(certifier):
             others = f"certify.certifiers={','.join(names)}: {certifier.name} combines certificates of others"
-            raise ConfigError(f"{others}, and none of these has one of the kind; add error, mean or lipschitz")
+            signal = "add error, mean, or lipschitz with certify.threat=signal"
+            raise ConfigError(f"{others}, for attacks on the signal, and none of these has one; {signal}")
         for sigma in evaluation.levels:
             try:
                 certifier.check(evaluation.each(certifier, sigma))

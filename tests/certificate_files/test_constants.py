@@ -52,7 +52,7 @@ def sealed(record: Record) -> Record:
 ALL = ("error", "mean", "lipschitz", "best")
 VARIANTS: list[tuple[tuple[str, ...], dict[str, Any]]] = [
     (("lipschitz",), {}),
-    (("lipschitz", "best"), {"threat": "measurement"}),
+    (("lipschitz",), {"threat": "measurement"}),
     (ALL, {"net": {"scale": 0.5, "rho": 0.125}}),
     (ALL, {"units": Units.paper}),
     (ALL, {"over_eps": "bonferroni", "over_sigma": "bonferroni", "n_images": 3, "over_images": "bonferroni"}),
