@@ -35,7 +35,7 @@ def test_two_certifiers_of_one_name_are_refused() -> None:
 
 def test_best_needs_something_to_choose_from() -> None:
     cfg = config("certify=best", "certify.certifiers=[discrepancy,best]")
-    with pytest.raises(ConfigError, match="best combines certificates of others, and none of these has one"):
+    with pytest.raises(ConfigError, match="best combines certificates of others, for attacks on the signal, and none"):
         build_evaluation(cfg, 1)
     evaluation = build_evaluation(config("certify=best"), 1)
     assert [c.name for c in evaluation.parts_of(evaluation.certifiers[-1])] == ["error", "mean", "lipschitz"]

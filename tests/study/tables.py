@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import pandas as pd
 
 from tests.study.claims import CELL, PAPERS, Claim, at_best, cells, line
@@ -143,6 +144,21 @@ def targets_table(attacked: pd.DataFrame, test: pd.DataFrame) -> str:
             ])  # fmt: skip
     header = ["task", "σ_b, m/n", "ε", "σ", "network", "attack on f", "on the smoothed f", "difference"]
     return markdown(header, lines)
+
+
+def certifiers_table(rows: pd.DataFrame) -> str:
+    """The bounds of all certifiers that smooth, MSE. discrepancy, mean and center: how far an attack moves the result;
+    error: its error; radius: the ε up to which the error is below the threshold."""
+    lines = []
+    for (task, setting, network, certifier), own in rows.groupby(["task", "setting", "network", "certifier"]):
+        eps = sorted(e for e in own["eps"].unique() if e > 0)
+        if certifier == "radius":
+            found = own["certified_eps"].mean()
+            cells = ["none" if np.isnan(found) else f"{found:.3f}"] * len(eps)
+        else:
+            cells = [f"{own.loc[own['eps'] == e, 'bound'].mean():.2e}" for e in eps]
+        lines.append([task, f"{setting:g}", network, f"`{certifier}`", *cells])
+    return markdown(["task", "σ_b, m/n", "network", "certifier", *(f"ε = {e:g}" for e in eps)], lines)
 
 
 def draws_table(draws: pd.DataFrame) -> str:
