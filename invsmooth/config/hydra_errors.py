@@ -34,16 +34,21 @@ NOISE = (
     "Config search path:",
     "provider=",
 )
+ONE_OPTION = "algo|attack|certify|data|data/test|estimator|launcher|logger|operator|task|trainer"
+"""Groups of the config. Of a list of options Hydra would compose all, one over the other."""
 
 
 def check_options(arguments: Sequence[str]) -> None:
     """Raises: ConfigError: an option that Hydra does not have, ``--multrun``, or one without its value; bytes that are no
-    UTF-8, which no config file can hold."""
+    UTF-8, which no config file can hold; a list of options for one group."""
     if wrong := [a for a in arguments if re.search("[\ud800-\udfff]", a)]:
         raise ConfigError(
             f"the argument {short(printable(wrong[0]))} has bytes that are no UTF-8; rename the file or folder, or make a "
             "link with another name to it (ln -s)"
         )
+    for found in filter(None, (re.fullmatch(rf"({ONE_OPTION})=\[(.*,.*)\]", a) for a in arguments)):
+        group, options = found[1], found[2].replace(" ", "")
+        raise ConfigError(f"{found[0]}: {group} has one option; for a run of each: --multirun {group}={options}")
     parser = get_args_parser()
 
     def refuse(text: str) -> NoReturn:

@@ -58,6 +58,12 @@ def test_one_short_message(override: str, said: str, monkeypatch: pytest.MonkeyP
     assert len(cli.message(known).splitlines()) == 1
 
 
+def test_several_options_of_one_group() -> None:
+    with pytest.raises(ConfigError, match=r"algo has one option; for a run of each: --multirun algo=ord,adv$"):
+        check_options(["algo=[ord, adv]", "seed=1"])
+    check_options(["--multirun", "attack.eps=[0,1]", "algo=ord,adv", "operator.ratio=[0.1,0.3]"])
+
+
 def test_several_values_without_multirun() -> None:
     known = cli.mistake(error_of("algo=ord,adv"))
     assert known is not None
