@@ -55,7 +55,7 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
     prepare_process()
     try:
         SIGNALS.install()
-        SIGNALS.go_on = lambda: "the same command goes on with what is cached"
+        SIGNALS.go_on = lambda: "the same command begins again; what is cached is reused"
         check_options(sys.argv[1:])
         app()
     except KeyboardInterrupt:

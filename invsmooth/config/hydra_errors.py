@@ -55,6 +55,8 @@ def check_options(arguments: Sequence[str]) -> None:
         found = re.search(r"(?:unrecognized arguments: |ambiguous option: )(\S+)", text)
         known = [o for o in parser._option_string_actions if o.startswith("--")]
         hint = did_you_mean(found[1].split("=")[0], known) if found else ""
+        if found and "=" in found[1] and not found[1].startswith("-"):
+            hint = "; options such as --multirun stand before all key=value, or after them"
         raise ConfigError(
             f"the command line cannot be read: {text}{hint}; --help shows the keys, --hydra-help the options"
         )

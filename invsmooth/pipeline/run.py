@@ -27,6 +27,7 @@ from invsmooth.config import scale
 from invsmooth.config.machine import check_machine
 from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
+from invsmooth.core.checkpoints import checkpoint_file
 from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.obey import ObeySignals
@@ -86,6 +87,8 @@ def evaluate_checkpoint(cfg: DictConfig, folder: Path) -> None:
 def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     """Every error that can be known beforehand is raised before the first network evaluation."""
     started = time.perf_counter()
+    if isinstance(cfg.ckpt, str):  # a training's; of an evaluation it is known before the config is composed
+        cfg.ckpt = str(checkpoint_file(cfg.ckpt))
     validate(cfg)
     check_machine(cfg)
     matplotlib.rcdefaults()  # figures are ours, not those of a matplotlibrc that is lying about
@@ -151,6 +154,17 @@ def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
     return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
 
 
+def check_same_algorithm(cfg: DictConfig) -> None:
+    """Raises: ConfigError: ``resume`` is of a training with another algorithm."""
+    origin = read_origin(cfg.resume)
+    before = None if origin is None else origin.names.get("algo")
+    if before not in (None, cfg.algo.name):
+        raise ConfigError(
+            f"resume={cfg.resume} is of a training with algo.name={before}, not {cfg.algo.name}: give the algorithm that it "
+            "began with; to start from its weights, give ckpt= instead of resume="
+        )
+
+
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or does not fit."""
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains)
@@ -177,6 +191,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     premises.check_answers(estimator, settings[0].operator, data)
     module = build.build_module(cfg, estimator) if trains else None
     if module is not None and cfg.resume is not None:
+        check_same_algorithm(cfg)
         check_going_on(Path(cfg.resume), module, data.patches, build.trainer_settings(cfg.trainer))
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))

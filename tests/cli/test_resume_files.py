@@ -133,3 +133,16 @@ def test_a_whole_one_goes_on(checkpoint: Path, tmp_path: Path) -> None:
     assert code == 0, said
     went_on = torch.load(tmp_path / "run" / "run" / "checkpoints" / "last.ckpt", weights_only=True)
     assert went_on["batches_seen"] == 4
+
+
+def test_another_algorithm_does_not_go_on(checkpoint: Path, tmp_path: Path) -> None:
+    code, said = train(tmp_path / "b", "algo=adv_small", f"resume={checkpoint}", "trainer.max_epochs=2")
+    assert code == 2
+    assert "is of a training with algo.name=ord, not adv: give the algorithm that it began with" in said
+    assert not (tmp_path / "b" / "outputs").exists()
+
+
+def test_a_training_starts_from_a_run_folder(checkpoint: Path, tmp_path: Path) -> None:
+    code, said = train(tmp_path / "c", f"ckpt={checkpoint.parents[1]}", "trainer.max_epochs=1", "hydra.run.dir=run")
+    assert code == 0, said
+    assert "best.ckpt" in (tmp_path / "c" / "run" / "config.yaml").read_text()

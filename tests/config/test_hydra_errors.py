@@ -127,3 +127,8 @@ def test_a_bug_while_a_config_is_read_is_no_mistake_of_the_user() -> None:
         with pytest.raises(TypeError) as error:
             outer["g"]()  # type: ignore[operator]
         assert (cli.mistake(error.value) is None) == bug
+
+
+def test_the_place_of_an_option() -> None:
+    with pytest.raises(ConfigError, match="options such as --multirun stand before all key=value, or after them"):
+        check_options(["task=cs", "--multirun", "seed=0,1"])
