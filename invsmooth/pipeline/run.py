@@ -54,7 +54,7 @@ from invsmooth.records.run_record import note_interruption, recorded
 from invsmooth.reporting import report
 from invsmooth.training.backbone import ReconstructionModule
 from invsmooth.training.fit import Fit, train
-from invsmooth.training.going_on import check_going_on
+from invsmooth.training.going_on import check_algorithm, check_going_on
 from invsmooth.training.kept_trainings import Training
 
 log = logging.getLogger(__name__)
@@ -154,17 +154,6 @@ def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
     return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
 
 
-def check_same_algorithm(cfg: DictConfig) -> None:
-    """Raises: ConfigError: ``resume`` is of a training with another algorithm."""
-    origin = read_origin(cfg.resume)
-    before = None if origin is None else origin.names.get("algo")
-    if before not in (None, cfg.algo.name):
-        raise ConfigError(
-            f"resume={cfg.resume} is of a training with algo.name={before}, not {cfg.algo.name}: give the algorithm that it "
-            "began with; to start from its weights, give ckpt= instead of resume="
-        )
-
-
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     """Raises: ConfigError, CheckpointError, DataError: a part cannot be built, or does not fit."""
     settings, estimator = build.build_settings(cfg.operator), build.build_estimator(cfg, trains)
@@ -191,7 +180,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     premises.check_answers(estimator, settings[0].operator, data)
     module = build.build_module(cfg, estimator) if trains else None
     if module is not None and cfg.resume is not None:
-        check_same_algorithm(cfg)
+        check_algorithm(cfg.resume, cfg.algo.name)
         check_going_on(Path(cfg.resume), module, data.patches, build.trainer_settings(cfg.trainer))
     evaluation = build.build_evaluation(cfg, data.n_tested)
     store = Store(None if cfg.cache is None else Path(cfg.cache))

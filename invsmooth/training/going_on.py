@@ -14,12 +14,24 @@ import lightning as L
 from packaging.version import Version
 from torch import Tensor
 
-from invsmooth.core.errors import CheckpointError
+from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.trust import refused
 from invsmooth.data.datamodule import PatchSettings
 from invsmooth.estimators.checkpoint import read
+from invsmooth.records.origin import read_origin
 from invsmooth.training.backbone import ReconstructionModule
 from invsmooth.training.fit import KeepBest, TrainerSettings
+
+
+def check_algorithm(resume: str, algo: str) -> None:
+    """Raises: ConfigError: ``resume`` is of a training with another algorithm."""
+    origin = read_origin(resume)
+    before = None if origin is None else origin.names.get("algo")
+    if before not in (None, algo):
+        raise ConfigError(
+            f"resume={resume} is of a training with algo.name={before}, not {algo}: give the algorithm that it began with; "
+            "to start from its weights, give ckpt= instead of resume="
+        )
 
 
 def check_going_on(path: Path, module: ReconstructionModule, patches: PatchSettings, settings: TrainerSettings) -> None:
