@@ -43,6 +43,9 @@ def test_ten_lines_of_the_table(line: dict[str, str]) -> None:
     by_sigma = means(line["task"], line["network"], float(line["σ_b, m/n"]), float(line["ε"]))
     attacked = by_sigma["psnr_attacked"].iloc[0]
     assert line["attacked"] == f"{attacked:.2f}"
+    if line["network"] != "ord":
+        ord_ = means(line["task"], "ord", float(line["σ_b, m/n"]), float(line["ε"]))["psnr_attacked"].iloc[0]
+        assert float(line["− ord"].split()[0]) == pytest.approx(attacked - ord_, abs=0.006)
     for column in ("smoothed (σ)", "at the best σ"):
         shown, sigma = re.fullmatch(r"(\S+) \((\S+)\)", line[column]).groups()  # type: ignore[union-attr]
         assert shown == f"{attacked if sigma == '0' else by_sigma['psnr_median'][float(sigma)]:.2f}"
