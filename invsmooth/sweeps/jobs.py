@@ -17,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
+from invsmooth.core.signals import SIGNALS
 
 NOTES = ".jobs"
 CACHE = "sweep"  # in the root's cache, which Hydra copies from a sweep to its jobs, in whatever process they run
@@ -39,7 +40,9 @@ class Own:
 
 
 def begin_sweep(config: DictConfig) -> None:
-    """Tell the jobs where this command has the sweep's folder. A sweep that is started again has new jobs."""
+    """Tell the jobs where this command has the sweep's folder, and the user how an interrupted sweep goes on. A sweep
+    that is started again has new jobs."""
+    SIGNALS.go_on = lambda: "the same command goes on; what its jobs cached is reused"
     folder = Path(config.hydra.sweep.dir).absolute()
     OmegaConf.get_cache(config)[CACHE]["folder"] = str(folder)
     shutil.rmtree(folder / NOTES, ignore_errors=True)

@@ -100,8 +100,8 @@ def show(tab: Tab, page: Path, hash_: str = "") -> None:
     until(lambda: tab.run("return document.documentElement.dataset.ready === 'yes'"))
 
 
-def until(holds: Callable[[], Any], seconds: float = 60.0) -> None:
+def until(holds: Callable[[], Any], seconds: float = 60.0, otherwise: str = "it did not happen") -> None:
     end = time.monotonic() + seconds
     while not holds():
-        assert time.monotonic() < end, "it did not happen"
+        assert time.monotonic() < end, otherwise
         time.sleep(0.05)
