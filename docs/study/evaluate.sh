@@ -21,13 +21,14 @@ evaluate() { # STAGE NAME OVERRIDES
 
 case $task in
   denoise) # 64×64: ε = 5, 10, 15 of 256×256 are 1.25, 2.5, 3.75
-    images="data=bsd68 data.root=$work/sets data.crop=64" limit=20 validation="data.crop=64"
+    crop=64 images="data=bsd68 data.root=$work/sets" limit=20 validation=10 some=8 few=4
     eps=0,1.25,2.5,3.75 sigma=5,10,15,20 settings="operator.sigma_b=[2,10]" ;;
-  cs) # 99×99: ε = 1, 3, 5, 7 of 256×256 are 0.387, 1.16, 1.934, 2.707
-    images="data=set11 data.root=$work/sets data.crop=99" limit=11 validation="data.crop=99"
-    eps=0,0.387,1.16,1.934,2.707 sigma=3,10,20,35 settings="operator.ratio=[0.1,0.3]" ;;
+  cs) # 66×66: ε = 1, 3, 5, 7 of 256×256 are 0.258, 0.773, 1.289, 1.805
+    crop=66 images="data=set11 data.root=$work/sets" limit=11 validation=5 some=4 few=2
+    eps=0,0.258,0.773,1.289,1.805 sigma=3,10,20,35 settings="operator.ratio=[0.1,0.3]" ;;
   *) echo "error: TASK is denoise or cs, not $task"; exit 2 ;;
 esac
+images="$images data.crop=$crop"
 # As published: the discrepancy's certificate divides ε by σ in grey levels. It holds for no ‖ξ‖ ≤ ε; the PSNR does not need it.
 smooth="attack.eps=[$eps] attack.check_samples=0 certify=discrepancy certify.sigma=[$sigma] certify.n_samples=24
   certificate.units=paper"
@@ -40,16 +41,22 @@ for seed in "$@"; do
     name=${task}_${network}_seed$seed
     evaluate test $name ckpt=$work/$name seed=$seed $images data.limit=$limit $smooth $settings
   done
+  test "$task" = denoise && for level in 2 10; do
+    name=denoise_ord${level}_seed$seed
+    evaluate test $name ckpt=$work/$name seed=$seed $images data.limit=$limit $smooth operator.sigma_b=$level
+    evaluate validation $name ckpt=$work/$name seed=$seed data=folder data.root=$work/train400/val data.crop=$crop \
+      data.limit=$validation $smooth operator.sigma_b=$level
+  done
   test "$seed" = 0 || continue
   for network in ord ord_matched jcb adv smt_adv smt_grad smt_grad25; do
     name=${task}_${network}_seed0 ckpt="ckpt=$work/${task}_${network}_seed0 seed=0"
     # The σ to smooth with, from images that are neither trained on nor tested on.
-    evaluate validation $name $ckpt data=folder data.root=$work/train400/val $validation data.limit=10 $smooth $settings
-    evaluate certified $name $ckpt $images data.limit=4 $certificates certify.certifiers=[error,mean] $settings
+    evaluate validation $name $ckpt data=folder data.root=$work/train400/val data.crop=$crop data.limit=$validation $smooth $settings
+    evaluate certified $name $ckpt $images data.limit=$few $certificates certify.certifiers=[error,mean] $settings
   done
   for network in ord adv smt_adv smt_grad; do # attacks on the smoothed network, at one σ
     name=${task}_${network}_seed0 ckpt="ckpt=$work/${task}_${network}_seed0 seed=0"
-    evaluate attacked_smoothed $name $ckpt $images data.limit=8 $smooth $settings certify.sigma=10 attack.target=median \
+    evaluate attacked_smoothed $name $ckpt $images data.limit=$some $smooth $settings certify.sigma=10 attack.target=median \
       attack.n_samples=8 attack.n_iter=10
   done
   for network in ord smt_grad25; do # every certifier that smooths; discrepancy draws anew for each ε

@@ -1,6 +1,7 @@
 #!/bin/sh
 # The trainings of the study (docs/study.md): make study DATA=FOLDER of train400, bsd68, set11, set12 and imagenet.
-# Every network of a task and seed starts from one ordinary training and takes the same number of optimiser steps.
+# Every network of a task and seed starts from one ordinary training and takes the same number of optimiser steps, of 32
+# patches each.
 # A second run goes on where the first one was stopped: finished trainings are in outputs/cache.
 #   sh docs/study/train.sh FOLDER TASK SEED …
 set -eu
@@ -27,16 +28,17 @@ fi
 common="task=${task}_small data=folder data.root=$split data/test=bundled task.epochs=1 trainer.num_threads=$threads trainer.progress_bar=false
   data.val_crop=132 data.crop=33 attack.eps=[0] attack.check_samples=0 certify.sigma=[12] certify.n_samples=1
   certify.files=false certify.pictures=0 report=false"
+batch=32
 case $task in
-  denoise) batch=32 own="operator.sigma_b=15" ;;
-  cs) batch=64 own="operator=block_gaussian operator.ratio=[0.1,0.3] operator.train_ratio=[0.1,0.2,0.3,0.4,0.5]" ;;
+  denoise) own="operator.sigma_b=15" ;;
+  cs) own="operator=block_gaussian operator.ratio=[0.1,0.3] operator.train_ratio=[0.1,0.2,0.3,0.4,0.5]" ;;
   *) echo "error: TASK is denoise or cs, not $task"; exit 2 ;;
 esac
 
-train() { # NAME OPTIMISER_STEPS OVERRIDES: into $work/NAME
+train() { # NAME BATCHES OVERRIDES: into $work/NAME
   name=$1 patches=$(($2 * batch))
   shift 2
-  grep -qs finished "$work/$name/run.json" || "$python" -m invsmooth.train $common $own task.n_patches=$patches \
+  grep -qs finished "$work/$name/run.json" || "$python" -m invsmooth.train $common $own task.n_patches=$patches task.batch_size=$batch \
     hydra.run.dir="$work/$name" "$@"
 }
 
@@ -49,7 +51,9 @@ case $task in
 esac
 for seed in "$@"; do
   name() { echo "${task}_$1_seed$seed"; }
+  test "$task" = denoise || batch=64
   train "$(name start)" 1500 algo=ord seed=$seed
+  batch=32
   fine="ckpt=$work/$(name start)/checkpoints/last.ckpt task.learning_rate=5e-4 seed=$seed"
   train "$(name ord)" 150 algo=ord $fine
   train "$(name adv)" 150 algo=adv_small $fine
@@ -58,4 +62,9 @@ for seed in "$@"; do
   train "$(name jcb)" 150 algo=jcb $fine
   train "$(name smt_grad25)" 25 algo=smt_grad_small algo.sigma=25 $fine
   train "$(name ord_matched)" 1800 algo=ord $fine # as many network evaluations as smt_adv
+  test "$task" = denoise || continue
+  for sigma_b in 2 10; do # trained at the noise of the test, not at 15
+    train "$(name ord$sigma_b)" 450 algo=ord operator.sigma_b=$sigma_b operator.train_sigma_b=$sigma_b \
+      ckpt=$work/$(name ord) task.learning_rate=5e-4 seed=$seed
+  done
 done

@@ -28,7 +28,7 @@ from invsmooth.reporting.saving import Make, Saver, processes_for
 from invsmooth.reporting.tables.overview import overview, print_short
 from invsmooth.reporting.tables.writers import markdown
 
-MOST = 8  # settings in a figure: more would be unreadable, and take minutes
+MOST = 6  # settings in a figure: more would be unreadable, and take minutes
 
 
 def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[Path]:

@@ -46,7 +46,8 @@ What they are for, and what was found with them: [docs/study.md](../../docs/stud
 python -m invsmooth.evaluate ckpt=study/denoise_smt_adv data=bsd68 data.root=MY_SETS
 ```
 
-- **What**: the small DPDNN of `task=denoise_small`; `lmmse`: the linear estimator of 8×8 blocks.
+- **What**: the small networks of `task=denoise_small` (DPDNN) and `task=cs_small` (ISTA-Net++);
+  `lmmse`: the linear estimator.
 - **Trained on** 380 images of Train400 (180×180, grey). Faces, text, medical images and other
   sensors are not in it. `config.yaml` in each folder has every setting, `metrics.csv` the curve.
 - **Selection**: none; the weights are those after the last batch.
@@ -82,12 +83,10 @@ def finished(run: Path) -> bool:
 
 
 def main() -> None:
-    kept = []
     for run in sorted(WORK.iterdir()):
         if finished(run) and "_start_" not in run.name:
-            kept.append(STUDY / run.name.removesuffix("_seed0"))
-            keep_network(run, kept[-1])
-    write_text(STUDY / "README.md", CARD + card(kept))
+            keep_network(run, STUDY / run.name.removesuffix("_seed0"))
+    write_text(STUDY / "README.md", CARD + card(sorted(f for f in STUDY.iterdir() if (f / BEST).is_file())))
     for stage in STAGES:
         for run in sorted((WORK / "rows" / stage).glob("*")):
             if finished(run):

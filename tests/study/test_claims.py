@@ -22,8 +22,8 @@ def rows(
     """PSNR by functions of (network, eps) and (network, setting, eps, sigma), and a spread of 2 dB between the images."""
     noise = np.random.default_rng(0)
     found = []
-    for network in NETWORKS:
-        for setting in (2.0, 10.0):
+    for network in (*NETWORKS, "ord2", "ord10"):
+        for setting in {"ord2": (2.0,), "ord10": (10.0,)}.get(network, (2.0, 10.0)):
             for k, image in enumerate(IMAGES):
                 for eps in EPS:
                     plain = attacked(network, eps) + 2 * k + noise.normal(0, 0.05)
@@ -38,7 +38,7 @@ def rows(
 
 
 def papers(network: str) -> float:
-    return {"ord": 0.0, "ord_matched": 0.1, "jcb": 0.2, "adv": 0.4, "smt_adv": 1.0, "smt_grad": 0.7}[network]
+    return {"ord": 0.0, "ord_matched": 0.1, "jcb": 0.2, "adv": 0.4, "smt_adv": 1.0, "smt_grad": 0.7}.get(network, 0.0)
 
 
 def as_the_paper_says() -> pd.DataFrame:
