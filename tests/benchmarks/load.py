@@ -189,43 +189,16 @@ def report_of_rows(folder: Path, n: int) -> str:
     return reported(rows_of(folder, n), folder / f"report-rows-{n}")
 
 
-ACTIONS = {
-    "sort": "document.querySelector('th[data-name=psnr_clean] button').click()",
-    "sort by text": "document.querySelector('th[data-name=image] button').click()",
-    "every ε and σ": "document.getElementById('check-all').click()",
-    "sort all": "document.querySelector('th[data-name=psnr_clean] button').click()",
-    "choose": "const s = document.querySelector('#choosers select:last-of-type'); s.selectedIndex = 1;"
-              "s.dispatchEvent(new Event('change', { bubbles: true }))",
-}  # fmt: skip
-FILTER = {"filter": ("[data-filter=psnr_clean]", ">= 30"), "search": ("#search", "image 00001")}
-
-
-COUNT = "return document.getElementById('table-count').textContent"
-CHANGE = "const f = document.querySelector(arguments[0]); f.value = arguments[1]; f.dispatchEvent(new Event('input'))"
-
-
 def in_a_browser(name: str) -> Callable[[Path, int], str]:
-    """Milliseconds of one action each, until it is drawn; of the page of a report of rows."""
+    """The page of a report of rows."""
 
     def run(folder: Path, n: int) -> str:
-        from tests.reporting.tabs import a_tab, show, until
+        from tests.reporting.page_times import actions
 
         page = folder / f"report-rows-{n}" / "index.html"
         if not page.is_file():
             report_of_rows(folder, n)
-        with a_tab(name) as tab:
-            started = time.perf_counter()
-            show(tab, page)
-            took = {"open": 1000 * (time.perf_counter() - started)}
-            for what, code in ACTIONS.items():
-                timed = f"const t = performance.now(); (() => {{ {code} }})(); document.body.offsetHeight;"
-                took[what] = tab.run(f"{timed} return performance.now() - t")
-            for what, (field, text) in FILTER.items():
-                before, started = tab.run(COUNT), time.perf_counter()
-                tab.run(CHANGE, field, text)
-                until(lambda before=before: tab.run(COUNT) != before)
-                took[what] = 1000 * (time.perf_counter() - started)
-        return ", ".join(f"{what} {ms:.0f}" for what, ms in took.items()) + " ms"
+        return ", ".join(f"{what} {ms:.0f}" for what, ms in actions(name, page).items()) + " ms"
 
     return run
 
@@ -281,7 +254,8 @@ def line(name: str, found: Mapping[str, Mapping[str, Any]]) -> str:
     step, taken = STEPS[name], {int(size): values for size, values in found.items()}
     slope = ""
     if step.grows and len(taken) > 2:
-        slope = f"{exponent(marginal({n: t['cpu'] for n, t in taken.items()})):.2f}"
+        more = marginal({n: t["cpu"] for n, t in taken.items()})
+        slope = f"{exponent(more):.2f}" if min(more.values()) > 0 else "none seen"
     each = "; ".join(
         f"{'' if len(taken) == 1 or name in ('large', 'crop') else f'{n:,}: '}{t['seconds']:.1f} s, {t['cpu']:.1f} CPU s, "
         f"{t['mebibytes']:.0f} MiB{', ' * bool(t['note'])}{t['note']}" for n, t in taken.items()
@@ -316,17 +290,9 @@ def main() -> None:
             kept["steps"][name] = {}
             for size in STEPS[name].quick if options.quick else STEPS[name].sizes:
                 MADE.get(name, lambda *_: None)(folder, size)
-                asked = [
-                    sys.executable,
-                    "-m",
-                    "tests.benchmarks.load",
-                    "--folder",
-                    str(folder),
-                    "--one",
-                    name,
-                    str(size),
-                ]
-                done = subprocess.run(asked, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
+                asked = ["--folder", str(folder), "--one", name, str(size)]
+                own_process = [sys.executable, "-m", "tests.benchmarks.load", *asked]
+                done = subprocess.run(own_process, cwd=ROOT, stdout=subprocess.PIPE, check=True, text=True)
                 kept["steps"][name][str(size)] = json.loads(done.stdout.splitlines()[-1])
             print(line(name, kept["steps"][name]), flush=True)
             if not options.quick:
