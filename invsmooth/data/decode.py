@@ -136,7 +136,9 @@ def both_bytes(file: ImageFile, coded: str) -> np.ndarray:
 
 
 def in_range(pixels: np.ndarray, file: ImageFile, mode: str) -> np.ndarray:
-    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+    if n := int((~np.isfinite(pixels)).sum()):
+        raise DataError(f"{file} has {n} pixel values that are nan or infinite: replace them, or leave the image out")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
         raise DataError(f"{file} has pixel values outside [0, 1] ({mode} image): rescale it first")
     return pixels
 

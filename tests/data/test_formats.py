@@ -125,7 +125,9 @@ def test_floats(tmp_path: Path, kind: type) -> None:
     close(tiff(tmp_path / "c.tif", colour, photometric="rgb"), colour.astype(float), 3)
     for bad in (np.nan, np.inf, 1.5, -0.1):
         values[3, 4] = bad
-        with pytest.raises(DataError, match=r"bad\.tif has pixel values outside \[0, 1\]"):
+        outside = r"pixel values outside \[0, 1\] \(.*\): rescale"
+        said = outside if np.isfinite(bad) else "1 pixel values that are nan or infinite: replace them"
+        with pytest.raises(DataError, match=rf"bad\.tif has {said}"):
             read_pixels(ImageFile(tiff(tmp_path / "bad.tif", values)))
 
 
