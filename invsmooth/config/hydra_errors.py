@@ -158,6 +158,8 @@ def no_value(key: str, value: str, cause: str) -> str:
 
 def several(argument: str) -> str:
     key, _, values = argument.partition("=")
+    if key == "runs":  # of a report, which has no --multirun
+        return f"{short(argument)} has several values: a list of runs is 'runs=[{short(values)}]'"
     return (
         f"{short(argument)} has several values: add --multirun to run each; a list is {key}=[{short(values)}]; a text "
         f"with commas has two pairs of quotes: '{key}=\"{short(values)}\"'"

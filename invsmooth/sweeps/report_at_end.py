@@ -112,6 +112,10 @@ class ReportAtSweepEnd(Callback):
 def check_folders(config: DictConfig, *, sweeps: bool) -> None:
     """Raises: ConfigError: a folder that is given for the other mode, or that of a run for a sweep."""
     given = [str(o) for o in OmegaConf.select(config, "hydra.overrides.hydra") or ()]
+    if wrong := [
+        o for o in given if o in ("hydra.run.dir=", "hydra.sweep.dir=")
+    ]:  # of a shell variable that is not set
+        raise ConfigError(f"{wrong[0]} is empty; give a folder, or leave it away")
     if sweeps and (wrong := [o for o in given if o.startswith("hydra.run.dir=")]):
         raise ConfigError(
             f"{wrong[0]} has no effect beside --multirun; write hydra.sweep.dir=FOLDER, the folder of the whole sweep"

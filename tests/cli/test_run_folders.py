@@ -77,6 +77,7 @@ def test_the_rows_of_a_finished_sweep_stay(tmp_path: Path) -> None:
         (("--multirun", "algo=ord,bogus", "hydra.sweep.dir=new/sweep"), "algo=bogus is not allowed"),
         (("--multirun", "seed=0,bogus"), "seed=bogus is not allowed"),
         (("--multirun", "seed=0,1", "hydra.run.dir=new"), "hydra.run.dir=new has no effect beside --multirun"),
+        (("hydra.run.dir=",), "hydra.run.dir= is empty; give a folder"),
         (("hydra.sweep.dir=new",), "hydra.sweep.dir=new has no effect without --multirun"),
         (("--multirun", "seed=0,1", "hydra.sweep.dir=run"), "hydra.sweep.dir=run is the folder of a run"),
     ],
