@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import glob
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hydra
+from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, schema
@@ -26,6 +29,20 @@ NAMES = ("results.parquet", "audit.parquet")
 def app(cfg: DictConfig) -> None:
     with cli.one_message():
         write(cfg)
+
+
+class RefuseSweep(Callback):
+    """The jobs would all write to ``out``. Hydra turns an Exception of a callback into a warning."""
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        sys.exit(
+            cli.fail(
+                ConfigError(
+                    "report has no --multirun: its jobs would overwrite each other's files in out. runs=[A,B] reports on "
+                    "several runs together; for a report of each call it with an out= of its own"
+                )
+            )
+        )
 
 
 def write(cfg: DictConfig) -> None:

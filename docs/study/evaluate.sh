@@ -37,7 +37,7 @@ certificates="attack.eps=[$small] attack.check_samples=0 certify.sigma=[12,25] c
 proven="attack.eps=[$small,${eps#0,}] attack.check_samples=0 certify=lipschitz"
 
 for seed in "$@"; do
-  for network in ord ord_matched jcb adv smt_adv smt_grad smt_grad25; do
+  for network in ord smt_grad jcb adv smt_adv smt_grad25 ord_matched; do
     name=${task}_${network}_seed$seed
     evaluate test $name ckpt=$work/$name seed=$seed $images data.limit=$limit $smooth $settings
   done
@@ -48,7 +48,7 @@ for seed in "$@"; do
       data.limit=$validation $smooth operator.sigma_b=$level
   done
   test "$seed" = 0 || continue
-  for network in ord ord_matched jcb adv smt_adv smt_grad smt_grad25; do
+  for network in ord smt_grad jcb adv smt_adv smt_grad25 ord_matched; do
     name=${task}_${network}_seed0 ckpt="ckpt=$work/${task}_${network}_seed0 seed=0"
     # The σ to smooth with, from images that are neither trained on nor tested on.
     evaluate validation $name $ckpt data=folder data.root=$work/train400/val data.crop=$crop data.limit=$validation $smooth $settings

@@ -40,7 +40,7 @@ ONE_OPTION = "algo|attack|certify|data|data/test|estimator|launcher|logger|opera
 
 def check_options(arguments: Sequence[str]) -> None:
     """Raises: ConfigError: an option that Hydra does not have, ``--multrun``, or one without its value; bytes that are no
-    UTF-8, which no config file can hold; a list of options for one group."""
+    UTF-8, which no config file can hold; a list of options for one group, null, or keys."""
     if wrong := [a for a in arguments if re.search("[\ud800-\udfff]", a)]:
         raise ConfigError(
             f"the argument {short(printable(wrong[0]))} has bytes that are no UTF-8; rename the file or folder, or make a "
@@ -49,6 +49,8 @@ def check_options(arguments: Sequence[str]) -> None:
     for found in filter(None, (re.fullmatch(rf"({ONE_OPTION})=\[(.*,.*)\]", a) for a in arguments)):
         group, options = found[1], found[2].replace(" ", "")
         raise ConfigError(f"{found[0]}: {group} has one option; for a run of each: --multirun {group}={options}")
+    for found in filter(None, (re.fullmatch(rf"({ONE_OPTION}|hydra|hydra/\w+)=(null|\{{.*\}})", a) for a in arguments)):
+        raise ConfigError(f"{found[0]} is not allowed: {found[1]} has always an option; choose one: {found[1]}=OPTION")
     parser = get_args_parser()
 
     def refuse(text: str) -> NoReturn:
@@ -93,6 +95,8 @@ def plain(text: str) -> str:
     key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
     kept = [line for line in lines if line and not line.startswith(NOISE)]
     said = re.sub(r"\w+ raised while resolving interpolation: ", "", "\n".join(kept))
+    said = said.replace("Recursive interpolation detected", "it refers to itself (${…}); give a value")
+    said = re.sub("Interpolation key '(.+)' not found", r"it refers to ${\1}, which is no key of the config", said)
     return f"{key}: {said}" if key and key not in said else said
 
 
@@ -147,11 +151,15 @@ def no_value(key: str, value: str, cause: str) -> str:
     kind = re.search(r"(?:could not be converted to|to|is not a valid) (Float|Integer|Boolean|string|bool)\b", said)
     if kind:
         return f"{key}={short(value)} is not allowed; allowed: {TYPES[kind[1]]}"
+    if "Cannot merge DictConfig with ListConfig" in said:
+        return f"{key}={short(value)} is not allowed: {key} has no keys; allowed: one value, or a list [A,B]"
     return f"{key} has no value" if "is not Optional" in said else f"{key}={short(value)} is not allowed: {short(said)}"
 
 
 def several(argument: str) -> str:
     key, _, values = argument.partition("=")
+    if key == "runs":  # of a report, which has no --multirun
+        return f"{short(argument)} has several values: a list of runs is 'runs=[{short(values)}]'"
     return (
         f"{short(argument)} has several values: add --multirun to run each; a list is {key}=[{short(values)}]; a text "
         f"with commas has two pairs of quotes: '{key}=\"{short(values)}\"'"

@@ -8,8 +8,11 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.types import Glob, Override
 from omegaconf import DictConfig, OmegaConf
 
+from invsmooth.core.errors import ConfigError
 from invsmooth.core.redact import redact
 
 LONGEST_LABEL = 80  # characters; the number in front of it makes the name of a job unique
@@ -43,8 +46,23 @@ def swept_in(multirun: str) -> list[str]:
 
 def swept_keys(hydra: DictConfig) -> list[str]:
     """The keys with several values in a multirun, of its ``hydra`` node."""
+    return list(dict.fromkeys(o.key_or_group for o in sweep_overrides(hydra)))
+
+
+def sweep_overrides(hydra: DictConfig) -> list[Override]:
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
+    running = GlobalHydra.instance()
+    loader = running.config_loader() if running.is_initialized() else None  # knows the options that a glob matches
     params = hydra.sweeper.get("params") or {}
-    told = OverridesParser.create().parse_overrides([*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())])
-    return list(dict.fromkeys(o.key_or_group for o in told if o.is_sweep_override()))
+    given = [*hydra.overrides.task, *(f"{k}={v}" for k, v in params.items())]
+    return [o for o in OverridesParser.create(loader).parse_overrides(given) if o.is_sweep_override()]
+
+
+def check_values(hydra: DictConfig) -> None:
+    """Raises: ConfigError: a sweep over no value: a glob that matches no option, an empty range."""
+    for override in sweep_overrides(hydra):
+        if override.is_discrete_sweep() and next(override.sweep_string_iterator(), None) is None:
+            glob = isinstance(override.value(), Glob)
+            hint = "a glob matches options of a config group, no files: list these, KEY=A,B" if glob else "give values"
+            raise ConfigError(f"{override.input_line} has no value, so that the sweep has no job; {hint}")

@@ -73,7 +73,11 @@ def memory_conflicts(cfg: DictConfig) -> Iterator[str]:
 
 
 def folder_conflicts(folder: Path) -> Iterator[str]:
-    try:
-        try_to_write(folder)
-    except OSError as error:
-        yield f"cache={folder} cannot be written: {error.strerror}; give another folder, or cache=null"
+    """The cache, and the folders of its kinds of results where they are there: another user may have made them."""
+    for one in (folder, *(sorted(p for p in folder.glob("*") if p.is_dir()))):
+        try:
+            try_to_write(one)
+        except OSError as error:
+            within = "" if one == folder else f" ({one})"
+            yield f"cache={folder} cannot be written: {error.strerror}{within}; give another folder, or cache=null"
+            return

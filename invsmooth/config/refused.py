@@ -1,4 +1,4 @@
-"""A run that is refused before any work leaves nothing behind."""
+"""A run or a sweep that is refused before any work leaves its folder as it was."""
 
 from __future__ import annotations
 
@@ -6,16 +6,18 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig
 
 from invsmooth.config import cli
 from invsmooth.core.devices import in_sweep
 from invsmooth.core.errors import ConfigError
-from invsmooth.core.files import missing_folders, try_to_write
+from invsmooth.core.files import missing_folders, try_to_write, write_bytes
 from invsmooth.core.pipes import leave_pipe
 
 try:
@@ -26,25 +28,50 @@ except ImportError:  # Windows: without this lock
 OWNED = "INVSMOOTH_RUN_FOLDER"
 """Of this process and those that it starts: the folder that they write to together."""
 STARTED = "run.json"  # is written when the checks are over and the work begins
+MULTIRUN, PLAN = "multirun.yaml", "plan.json"
 
 
 class Beginning:
-    """What was there before Hydra made the run folder.
+    """What was there before Hydra made the folder of a run or of a sweep.
 
     Attributes:
-        made: folders that are made for this run, the innermost first.
-        held: names in the run folder, if it was there.
+        made: folders that are made for it, the innermost first.
+        held: names in the folder, if it was there.
+        kept: content of the files in it that Hydra writes.
+        log: length of the log in it, to which Hydra appends.
+        record: time and number of its run.json; None if there is none.
         descriptor: of the run folder, whose lock this process has."""
 
     def __init__(self) -> None:
         self.made: list[Path] = []
         self.held: set[str] = set()
+        self.kept: dict[Path, bytes] = {}
+        self.log = 0
+        self.record: tuple[int, int] | None = None
         self.descriptor: int | None = None
 
-    def note(self, folder: Path) -> None:
-        """Raises: ConfigError: nothing can be written there."""
+    def note_sweep(self, folder: Path) -> None:
         self.made = missing_folders(folder)
         self.held = set(os.listdir(folder)) if folder.is_dir() else set()
+        self.kept = {p: p.read_bytes() for p in (folder / MULTIRUN,) if p.is_file()}
+
+    def undo_sweep(self, folder: Path) -> bool:
+        """Remove what Hydra wrote, if no job has begun; whether that is so."""
+        if not folder.is_dir() or set(os.listdir(folder)) - self.held - {MULTIRUN}:
+            return False
+        self.restore({folder / MULTIRUN})
+        return True
+
+    def note(self, hydra: DictConfig) -> None:
+        """Raises: ConfigError: nothing can be written to the run folder."""
+        folder = Path(hydra.run.dir)
+        self.made = missing_folders(folder)
+        self.held = set(os.listdir(folder)) if folder.is_dir() else set()
+        own, log = folder / str(hydra.output_subdir), log_file(folder, hydra)
+        with suppress(OSError):
+            self.kept = {p: p.read_bytes() for p in own.glob("*.yaml")}
+        self.log = log.stat().st_size if log.is_file() else 0
+        self.record = record_of(folder)
         try:
             try_to_write(folder)
         except OSError as error:
@@ -80,17 +107,40 @@ class Beginning:
 
     def undo(self, folder: Path) -> None:
         """Remove what Hydra wrote, if the work has not begun. What was there before stays."""
-        if (folder / STARTED).exists():
+        if record_of(folder) != self.record:
             return
         hydra = HydraConfig.get()
         close_logs(folder)
-        for name in {str(hydra.output_subdir), f"{hydra.job.name}.log"} - self.held:
-            shutil.rmtree(folder / name, ignore_errors=True)
-            with suppress(OSError):
-                (folder / name).unlink(missing_ok=True)
+        own, log = folder / str(hydra.output_subdir), log_file(folder, hydra)
+        if log.name in self.held:
+            os.truncate(log, self.log)
+        self.restore({own, log, folder / PLAN})
+
+    def restore(self, written: Collection[Path]) -> None:
+        """Remove files and folders that were ``written``, but for those that were there; these get their content back."""
+        for path in written:
+            if path.name not in self.held:
+                shutil.rmtree(path, ignore_errors=True)
+                with suppress(OSError):
+                    path.unlink(missing_ok=True)
+        for path, content in self.kept.items():
+            write_bytes(path, content)
         with suppress(OSError):  # not empty
             for made in self.made:
                 made.rmdir()
+
+
+def log_file(folder: Path, hydra: Any) -> Path:
+    return folder / f"{hydra.job.name}.log"
+
+
+def record_of(folder: Path) -> tuple[int, int] | None:
+    """Differs after :data:`STARTED` was written."""
+    try:
+        found = (folder / STARTED).stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_ino
 
 
 def close_logs(folder: Path) -> None:
@@ -107,9 +157,11 @@ BEGINNING = Beginning()
 @contextmanager
 def leaving_nothing(folder: Path) -> Iterator[None]:
     """A mistake of the user that the block finds ends a single command here: with its message alone, exit code 2, and
-    without the run folder unless the work had begun. (A sweep reports on the errors of its jobs.)"""
+    without the run folder unless the work had begun. (A sweep reports on the errors of its jobs.) So does ``sweep=plan``."""
     try:
         yield
+        if not in_sweep():
+            BEGINNING.undo(folder)  # a plan begins no work
     except BrokenPipeError:  # nobody reads the output; Hydra would go on with the next job
         with suppress(OSError):
             BEGINNING.undo(folder)

@@ -1,4 +1,4 @@
-"""Where the weights are that ``ckpt=`` and :func:`invsmooth.load_checkpoint` are given."""
+"""Where the weights are that ``ckpt=``, ``resume=`` and :func:`invsmooth.load_checkpoint` are given."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 BEST = Path("checkpoints") / "best.ckpt"
+LAST = Path("checkpoints") / "last.ckpt"
 
 
 def root() -> str:
@@ -13,9 +14,9 @@ def root() -> str:
     return os.environ.get("INVSMOOTH_ROOT") or "."
 
 
-def checkpoint_file(given: str | Path) -> Path:
-    """A path as it is; for a run folder, the best weights in it. What does not exist, such as ``study/cs_ord``,
-    may name a run folder in ``outputs``."""
+def checkpoint_file(given: str | Path, name: Path = BEST) -> Path:
+    """A path as it is; for a run folder, the best weights in it, or the checkpoint ``name``. What does not exist, such
+    as ``study/cs_ord``, may name a run folder in ``outputs``."""
     path = Path(given)
     folder = path if os.path.lexists(path) else Path(root(), "outputs", path)
-    return folder / BEST if os.path.isfile(folder / BEST) else path
+    return folder / name if os.path.isfile(folder / name) else path

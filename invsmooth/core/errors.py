@@ -7,6 +7,10 @@ class ConfigError(ValueError):
     """A mistake in the config."""
 
 
+class FolderTaken(ConfigError):
+    """A run folder that has the rows of another run or job."""
+
+
 class DataError(ValueError):
     """Data that is missing or cannot be used."""
 

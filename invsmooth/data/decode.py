@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
@@ -17,6 +19,7 @@ from invsmooth.core.console import printable
 from invsmooth.core.errors import DataError
 from invsmooth.core.units import GREY_LEVELS
 from invsmooth.data.files import ImageFile
+from invsmooth.data.ppm import binary_ppm, largest
 from invsmooth.data.tiff import Layout, TiffError, graded, is_tiff, layout
 from invsmooth.data.tiff import deep_pixels as tiff_pixels
 
@@ -56,7 +59,8 @@ def read_pixels(file: ImageFile, channels: int = 1) -> np.ndarray:
             return np.ascontiguousarray(np.moveaxis(np.asarray(turned.convert("RGB")), -1, 0))
         mode = image.mode
     if isinstance(deep, str):  # of a colour image, whose other halves are to be read
-        deep = both_bytes(file, deep)
+        deep = both_bytes(file, "B")
+        deep /= np.float32(65535)
     return in_channels(in_range(deep, file, mode), channels)
 
 
@@ -65,13 +69,27 @@ def deep_tiff(file: ImageFile, tiff: Layout) -> np.ndarray:
     if tiff.by_tifffile:
         with readable(file), file.open() as stream:
             return tiff_pixels(stream, tiff)
-    # Grey with another compression or 12 bits: Pillow keeps the numbers as they are.
-    with opened(file) as image:
-        if tiff.samples != 1 or not (image.mode.startswith("I;16") or image.mode == "F"):
-            said = f"has {tiff.bits} bits in a form that is not read"
-            raise DataError(f"{file} {said}: save it without compression, or with Deflate")
-        values = np.asarray(ImageOps.exif_transpose(image))
-    return graded(values[..., None], tiff)
+    if (values := by_pillow(file, tiff)) is None:
+        said = f"has {tiff.bits} bits in a form that is not read"
+        raise DataError(f"{file} {said}: save it without compression, or with Deflate")
+    return graded(values, tiff)
+
+
+def by_pillow(file: ImageFile, tiff: Layout) -> np.ndarray | None:
+    """The numbers of a TIFF file (H, W, samples): grey with another compression than tifffile's, or of 12 bits, and 16-bit
+    colour. None: Pillow does not keep them. Raises: DataError: the file is damaged."""
+    try:
+        with opened(file) as image:
+            colour = re.fullmatch(r"(RGB[AX]*|CMYK);16N", raw_mode(image))
+            if tiff.samples == 1 and (image.mode.startswith("I;16") or image.mode == "F"):
+                return np.asarray(ImageOps.exif_transpose(image))[..., None]
+    except DataError as error:
+        if isinstance(error.__cause__, UnidentifiedImageError):
+            return None
+        raise
+    if not colour or tiff.bits != 16 or tiff.is_float or tiff.in_planes:
+        return None
+    return both_bytes(file, "L" if sys.byteorder == "little" else "B")
 
 
 def plain(image: Image.Image) -> Image.Image:
@@ -102,41 +120,29 @@ def raw_mode(image: Image.Image) -> str:
     return str(args if isinstance(args, str) else args[0] if args else "")
 
 
-def largest(image: Image.Image) -> int:
-    """The number that is white in a PPM file."""
-    args = image.tile[0].args  # type: ignore[attr-defined]
-    return int(args[1]) if image.tile[0].codec_name.startswith("ppm") else int(GREY_LEVELS)  # type: ignore[attr-defined]
-
-
-def binary_ppm(image: Image.Image, most: int) -> np.ndarray:
-    tile = image.tile[0]  # type: ignore[attr-defined]
-    if tile.codec_name != "ppm":
-        raise ValueError("colour of 16 bits written as text is not read")
-    image.fp.seek(tile.offset)  # type: ignore[attr-defined]
-    n = 3 * image.width * image.height
-    numbers = image.fp.read(2 * n)  # type: ignore[attr-defined]
-    if len(numbers) != 2 * n:
-        raise ValueError("it is cut off")
-    return np.frombuffer(numbers, ">u2").reshape(image.height, image.width, 3).astype(np.float32) / np.float32(most)
-
-
-def both_bytes(file: ImageFile, coded: str) -> np.ndarray:
-    """16-bit colour (H, W, 3) of a PNG file. Pillow keeps one byte of each number: the first one in this coding, the second
-    where it is told that the bytes stand the other way round."""
+def both_bytes(file: ImageFile, high: str) -> np.ndarray:
+    """16-bit colour (H, W, 3 or 4). Pillow keeps one byte of each number: that which is first in the order of bytes
+    ``high`` (B or L), or, where it is told that they stand the other way round, the second."""
     halves = []
-    for order in (coded, coded.replace("16B", "16L")):
+    for order in (high, "L" if high == "B" else "B"):
         with opened(file) as image:
-            image.tile = [image.tile[0]._replace(args=order)]  # type: ignore[attr-defined]
-            halves.append(np.asarray(ImageOps.exif_transpose(image))[..., :3])
+            coded = re.sub(r"16[BLN]$", f"16{order}", raw_mode(image))
+            image.tile = [  # type: ignore[attr-defined]
+                t._replace(args=coded if isinstance(t.args, str) else (coded, *t.args[1:]))
+                for t in image.tile  # type: ignore[attr-defined]
+            ]
+            bands = 4 if image.mode == "CMYK" else 3  # without alpha
+            halves.append(np.asarray(ImageOps.exif_transpose(image))[..., :bands])
     whole = halves[0].astype(np.float32)
     whole *= 256
     whole += halves[1]
-    whole /= np.float32(65535)
     return whole
 
 
 def in_range(pixels: np.ndarray, file: ImageFile, mode: str) -> np.ndarray:
-    if not (np.isfinite(pixels).all() and pixels.min() >= 0 and pixels.max() <= 1):
+    if n := int((~np.isfinite(pixels)).sum()):
+        raise DataError(f"{file} has {n} pixel values that are nan or infinite: replace them, or leave the image out")
+    if not (pixels.min() >= 0 and pixels.max() <= 1):
         raise DataError(f"{file} has pixel values outside [0, 1] ({mode} image): rescale it first")
     return pixels
 

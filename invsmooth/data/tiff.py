@@ -38,6 +38,7 @@ class Layout:
     is_float: bool
     photometric: int
     by_tifffile: bool  # whether tifffile can unpack it
+    in_planes: bool  # one channel after the other
 
     @property
     def is_8_bit(self) -> bool:
@@ -83,6 +84,8 @@ def layout(stream: IO[bytes]) -> Layout:
             )
         if kind not in (UNSIGNED, FLOAT):
             raise TiffError(f"has numbers of an unknown kind (sample format {kind})")
+        if kind == UNSIGNED and 8 < bits < 16 and bits != 12:
+            raise TiffError(f"has numbers of {bits} bits, which are not unpacked: save it with 16 bits, white at 65535")
         if kind == UNSIGNED and bits > 16:
             said = f"has integers of {bits} bits, and which number is white is not defined"
             raise TiffError(f"{said}: rescale it to 16 bits, or to floats in [0, 1]")
@@ -94,7 +97,7 @@ def layout(stream: IO[bytes]) -> Layout:
             raise TiffError(f"has colours multiplied by alpha, which are read with 8 bits only, not {bits}")
         return Layout(
             page.imagelength, page.imagewidth, page.samplesperpixel, bits, kind == FLOAT, photometric,
-            bits in (16, 32, 64) and page.compression in UNPACKED and page.predictor in (1, 2),
+            bits in (16, 32, 64) and page.compression in UNPACKED and page.predictor in (1, 2), page.planarconfig == 2,
         )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from invsmooth.pipeline import build, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator
 from invsmooth.pipeline.folder_name import check_folder_name
 from invsmooth.records import audits
+from invsmooth.records.earlier_run import check_earlier_run
 from invsmooth.records.origin import read_origin
 from invsmooth.records.run_record import recorded
 from invsmooth.reporting import report
@@ -61,7 +62,8 @@ def audit(cfg: DictConfig, folder: Path) -> list[str]:
     data.setup("test")
     kept = WholeImages(data.images["test"], cfg.data.crop)
     images = [kept[i] for i in range(len(kept))]
-    with recorded(build.plain(cfg), folder):
+    check_earlier_run(build.plain(cfg), folder, "audit")
+    with recorded(build.plain(cfg), folder, "audit"):
         audited, rows, curves = list[Audited](), list[dict[str, Any]](), list[dict[str, Any]]()
         for setting in settings:
             found, quality, lines = audit_setting(in_float64(estimator), setting, images, budget(cfg))

@@ -27,7 +27,7 @@ from invsmooth.config import scale
 from invsmooth.config.machine import check_machine
 from invsmooth.config.validate import validate
 from invsmooth.core.bars import InnerBar
-from invsmooth.core.checkpoints import checkpoint_file
+from invsmooth.core.checkpoints import LAST, checkpoint_file
 from invsmooth.core.devices import devices_of_job, in_sweep, set_tf32, starts_processes
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.obey import ObeySignals
@@ -49,6 +49,7 @@ from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator, k
 from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.folder_name import check_folder_name
 from invsmooth.pipeline.plan import costs_of_image, plan_evaluation, plan_training
+from invsmooth.records.earlier_run import check_earlier_run
 from invsmooth.records.origin import Origin, read_origin
 from invsmooth.records.run_record import note_interruption, recorded
 from invsmooth.reporting import report
@@ -89,6 +90,8 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     started = time.perf_counter()
     if isinstance(cfg.ckpt, str):  # a training's; of an evaluation it is known before the config is composed
         cfg.ckpt = str(checkpoint_file(cfg.ckpt))
+    if isinstance(cfg.resume, str):
+        cfg.resume = str(checkpoint_file(cfg.resume, LAST))
     validate(cfg)
     check_machine(cfg)
     matplotlib.rcdefaults()  # figures are ours, not those of a matplotlibrc that is lying about
@@ -107,15 +110,17 @@ def run(cfg: DictConfig, folder: Path, trains: bool) -> None:
     if cfg.sweep == "plan":
         plan(parts, folder, started)
         return
+    command = "train" if trains else "evaluate"
+    check_earlier_run(build.plain(cfg), folder, command)
     several = starts_processes(cfg.trainer.strategy, cfg.trainer.devices)
     with ExitStack() as stack:
         if not several:
             stack.enter_context(alone())
         shard = start_processes(cfg.trainer.accelerator, cfg.trainer.devices, cfg.trainer.strategy)
-        record = stack.enter_context(recorded(build.plain(cfg), folder)) if shard.rank == 0 else {}
+        record = stack.enter_context(recorded(build.plain(cfg), folder, command)) if shard.rank == 0 else {}
         if shard.rank == 0:
             stack.enter_context(SIGNALS.at_the_end(partial(note_interruption, folder)))
-        loggers = run_loggers(cfg, folder, trains) if shard.rank == 0 else []
+        loggers = run_loggers(cfg, folder, command) if shard.rank == 0 else []
         try:
             if parts.module is not None:
                 record |= train_module(parts, parts.module, folder, loggers, shard)
@@ -148,10 +153,10 @@ def fix_scale(cfg: DictConfig, trains: bool) -> None:
         )
 
 
-def run_loggers(cfg: DictConfig, folder: Path, trains: bool) -> list[Logger]:
+def run_loggers(cfg: DictConfig, folder: Path, command: str) -> list[Logger]:
     """Raises: ConfigError: the logger's package is missing, or its server cannot be reached."""
     config = build.plain(cfg)
-    return build_loggers(config["logger"], folder, describe(config, folder, "train" if trains else "evaluate"))
+    return build_loggers(config["logger"], folder, describe(config, folder, command))
 
 
 def build_parts(cfg: DictConfig, trains: bool) -> Parts:

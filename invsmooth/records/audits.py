@@ -28,6 +28,10 @@ AUDIT, FRONTIER, PAIRS, PICTURE = "audit.parquet", "frontier.parquet", "pairs.pt
 PROBLEM = ["task", "dataset", "operator", "operator_sha256", "ratio", "sigma_b", "compared", "size"]
 """Columns that say what a frontier is of."""
 CURVE = [*PROBLEM, "psnr", "constant"]
+TEXTS_OF_PROBLEM, NUMBERS_OF_PROBLEM = PROBLEM[:4], PROBLEM[4:]
+TEXTS = [*TEXTS_OF_PROBLEM, "estimator", "estimator_sha256", "threat", "verdict"]
+NUMBERS = [*NUMBERS_OF_PROBLEM, "declared", "claim", "found", "psnr", "psnr_worst", "frontier", "evaluations"]
+"""Columns that reports read."""
 
 
 def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]], curves: Sequence[Mapping[str, Any]]) -> None:
@@ -36,9 +40,39 @@ def write_audit(folder: Path, rows: Sequence[Mapping[str, Any]], curves: Sequenc
             table.to_parquet(temporary, index=False)
 
 
-def read_audits(folders: Sequence[Path]) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The audits and the frontiers of several folders; each frontier once."""
-    audits = pd.concat([pd.read_parquet(f / AUDIT) for f in folders], ignore_index=True)
-    curves = [c for f in folders if len(c := pd.read_parquet(f / FRONTIER))]
+def read_audits(folders: Sequence[Path], damaged: dict[Path, str] | None = None) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The audits and the frontiers of several folders; each frontier once. ``damaged``: files that cannot be used are noted
+    there, with the reason, and their folders left out.
+    Raises: ValueError: a file that cannot be used, without ``damaged``."""
+    audits, curves = [], []
+    for folder in folders:
+        path = folder / AUDIT
+        try:
+            audit = read_table(path, TEXTS, NUMBERS)
+            path = folder / FRONTIER
+            curve = read_table(path, TEXTS_OF_PROBLEM, [*NUMBERS_OF_PROBLEM, "psnr", "constant"])
+        except ValueError as error:
+            if damaged is None:
+                raise
+            damaged[path] = str(error).splitlines()[0]
+            continue
+        audits.append(audit)
+        curves += [curve] if len(curve) else []
     frontiers = pd.concat(curves, ignore_index=True) if curves else pd.DataFrame(columns=CURVE)
-    return audits, frontiers.drop_duplicates([*PROBLEM, "psnr"], ignore_index=True)
+    found = pd.concat(audits, ignore_index=True) if audits else pd.DataFrame(columns=[*TEXTS, *NUMBERS])
+    return found, frontiers.drop_duplicates([*PROBLEM, "psnr"], ignore_index=True)
+
+
+def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
+    """Raises: ValueError: it cannot be read, or lacks one of these columns or its kind."""
+    try:
+        table = pd.read_parquet(path)
+    except (OSError, ValueError, NotImplementedError, KeyError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
+    if missing := [c for c in (*texts, *numbers) if c not in table]:
+        raise ValueError(f"{path} lacks the columns {', '.join(missing)}")
+    wrong = [c for c in texts if not table[c].map(lambda v: isinstance(v, str)).all()]
+    wrong += [c for c in numbers if len(table) and not pd.api.types.is_numeric_dtype(table[c])]
+    if wrong:
+        raise ValueError(f"{path} has columns of other types than invsmooth writes: {', '.join(wrong)}")
+    return table

@@ -24,14 +24,14 @@ PACKAGES = ("invsmooth", "torch", "lightning", "hydra-core", "omegaconf", "torch
 
 
 @contextmanager
-def recorded(config: Mapping[str, Any], folder: Path) -> Iterator[dict[str, Any]]:
-    """Write config.yaml (of plain values) and run.json to ``folder``, without credentials. At the
-    end run.json gets the outcome of the block (finished, failed or interrupted, and why), and what
-    the block added to the record that it got."""
+def recorded(config: Mapping[str, Any], folder: Path, module: str) -> Iterator[dict[str, Any]]:
+    """Write config.yaml (of plain values) and run.json to ``folder``, without credentials. ``module``:
+    that of the command (train, evaluate, audit). At the end run.json gets the outcome of the block
+    (finished, failed or interrupted, and why), and what the block added to the record that it got."""
     write_text(folder / "config.yaml", OmegaConf.to_yaml(OmegaConf.create(redact(dict(config)))))
     started = time.time()
     record: dict[str, Any] = {
-        "status": "running", "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
+        "status": "running", "module": module, "command": shlex.join(redact([sys.executable, *sys.orig_argv[1:]])),
         "folder": str(folder), "seed": config["seed"], "scale": config.get("scale"),
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
         "versions": {p: version(p) for p in PACKAGES} | {"python": platform.python_version()},

@@ -29,9 +29,12 @@ method with the worst PSNR on each image (or block) compared.
 """
 
 
-def report_audits(folders: Sequence[Path], out: Path) -> list[Path]:
-    """Write audit.md and, if there is a frontier, frontier.png and .pdf. Returns: the files written."""
-    audits, frontiers = read_audits(folders)
+def report_audits(folders: Sequence[Path], out: Path, damaged: dict[Path, str]) -> list[Path]:
+    """Write audit.md and, if there is a frontier, frontier.png and .pdf. Files that cannot be used are noted in ``damaged``.
+    Returns: the files written; none without an audit that can be used."""
+    audits, frontiers = read_audits(folders, damaged)
+    if audits.empty:
+        return []
     out.mkdir(parents=True, exist_ok=True)
     lines = [row(line) for line in cells(audits)]
     header = [row(list(COLUMNS.values())), "|" + " --- |" * len(COLUMNS)]

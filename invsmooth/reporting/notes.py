@@ -69,7 +69,9 @@ def confidence_note(found: pd.DataFrame) -> str:
     else:
         said += "a certificate holds, each on its own."
     if apart:
-        over = listed(f"{several[a]} {plural(a)}" for a in reversed(apart))
+        over = listed(
+            measurements(found, several[a]) if a == "images" else f"{several[a]} {plural(a)}" for a in reversed(apart)
+        )
         said += f" Not paid for: reading them together over {over}."
     setting = [c for c in AXES["images"] if c != "image"]
     once = found.drop_duplicates([PLACES["images"], PLACES["networks"]])
@@ -85,6 +87,12 @@ def confidence_note(found: pd.DataFrame) -> str:
         f"{said} Of {n} {what} at most {n * (1 - confidence):.3g} are expected to {fails}; "
         f"with probability {LEVEL:g} no more than {most_failures(n, float(confidence), LEVEL)} do."
     )
+
+
+def measurements(found: pd.DataFrame, n: int) -> str:
+    """``n`` images, each in one setting, or fewer in several settings."""
+    images = len(found[["dataset", "image"]].drop_duplicates())
+    return f"{n} images" if n == images else f"{n} measurements of {images} image{'s' * (images > 1)}"
 
 
 def plural(axis: str) -> str:

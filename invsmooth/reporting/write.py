@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from invsmooth.core.console import printable
+from invsmooth.core.errors import ConfigError
 from invsmooth.core.files import write_text
 from invsmooth.records.audits import AUDIT
 from invsmooth.records.rows import count_rows
@@ -28,6 +29,7 @@ from invsmooth.reporting.saving import Make, Saver, processes_for
 from invsmooth.reporting.tables.overview import overview, print_short
 from invsmooth.reporting.tables.writers import markdown
 
+LEFT_OUT = "left out of the report, because it is damaged:"
 MOST = 6  # settings in a figure: more would be unreadable, and take minutes
 
 
@@ -37,12 +39,21 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     are drawn by several processes, for which ``__main__`` is imported again. Returns: the files written.
 
     Raises: DamagedRuns: after all that, folders or files that were left out. ConfigError: no run can be used."""
-    if audits := [f for f in folders if os.path.isfile(f / AUDIT)]:
-        written = report_audits(audits, out)
+    if audits := [f for f in folders if os.path.lexists(f / AUDIT)]:
+        damaged: dict[Path, str] = {}
+        written = report_audits(audits, out, damaged)
         for path in written:
             print(printable(path.resolve(), 5000))
         rest = [f for f in folders if f not in audits]
-        return [*written, *(report(rest, out, parallel) if rest else [])]
+        if damaged and not rest and not written:
+            raise ConfigError(f"none of the audits can be used:{listed(damaged)}")
+        try:
+            written += report(rest, out, parallel) if rest else []
+        except DamagedRuns as error:
+            raise DamagedRuns(f"{error}{listed(damaged)}") from error
+        if damaged:
+            raise DamagedRuns(f"{LEFT_OUT}{listed(damaged)}")
+        return written
     with Saver(processes_for(count_rows(folders)) if parallel else 1) as saver:
         rows, declared, runs, damaged = sound_runs(folders)
         averages = Averages(with_methods(rows, runs), declared)
@@ -65,7 +76,7 @@ def report(folders: Sequence[Path], out: Path, parallel: bool = False) -> list[P
     for path in [*written, artefacts[-1], page]:
         print(printable(path.resolve(), 5000))
     if damaged:
-        raise DamagedRuns(f"left out of the report, because it is damaged:{listed(damaged)}")
+        raise DamagedRuns(f"{LEFT_OUT}{listed(damaged)}")
     return [*written, *artefacts, page]
 
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar
 from hydra.core.utils import filter_overrides
 from omegaconf import DictConfig, OmegaConf
 
-from invsmooth.core.errors import ConfigError
+from invsmooth.core.errors import FolderTaken
 from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
 from invsmooth.core.signals import SIGNALS
@@ -36,7 +36,7 @@ class Note:
 class Own:
     """The job that runs in this process."""
 
-    refused: ClassVar[ConfigError | None] = None
+    refused: ClassVar[FolderTaken | None] = None
 
 
 def begin_sweep(config: DictConfig) -> None:
@@ -60,7 +60,7 @@ def begin_job(config: DictConfig) -> None:
     others = [note.number for note in notes(sweep) if note.folder == folder and note.number != number]
     Own.refused = None
     if others:
-        Own.refused = ConfigError(
+        Own.refused = FolderTaken(
             f"hydra.sweep.subdir={config.hydra.sweep.subdir}: job {others[0]} has this folder, too, and one would overwrite "
             "the rows of the other; put ${hydra.job.num} into it"
         )
@@ -69,18 +69,15 @@ def begin_job(config: DictConfig) -> None:
 
 
 def raise_refused() -> None:
-    """Raises: ConfigError: the folder of the job in this process is another job's."""
+    """Raises: FolderTaken: the folder of the job in this process is another job's."""
     if Own.refused is not None:
         raise Own.refused
 
 
-def note_refusal(config: DictConfig, failed: dict[str, Any]) -> bool:
-    """Note why a job failed beside its folder, if that is another job's; else False."""
-    if Own.refused is None:
-        return False
+def note_refusal(config: DictConfig, failed: dict[str, Any]) -> None:
+    """Note why a job failed beside its folder, which is another job's or an earlier run's."""
     folder, told = Path(config.hydra.runtime.output_dir), redact(list(config.hydra.overrides.task))
     write_note(sweep_folder(config), Note(int(config.hydra.job.num), folder, told, failed))
-    return True
 
 
 def write_note(sweep: Path, note: Note) -> None:

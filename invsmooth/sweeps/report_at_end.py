@@ -17,9 +17,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.config import cli, scale
 from invsmooth.config.hydra_files import redact_folder, redact_hydra_files, redact_yaml
+from invsmooth.config.job_folder import check_values
 from invsmooth.config.refused import BEGINNING
 from invsmooth.core.devices import NO_DISTRIBUTED_JOBS, starts_processes
-from invsmooth.core.errors import ConfigError
+from invsmooth.core.errors import ConfigError, FolderTaken
 from invsmooth.core.redact import redact
 from invsmooth.evaluation.job_plan import FILE as PLAN
 from invsmooth.evaluation.job_plan import print_plans, read_plan
@@ -50,7 +51,8 @@ class ReportAtSweepEnd(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            BEGINNING.note(Path(config.hydra.run.dir))
+            check_folders(config, sweeps=False)
+            BEGINNING.note(config.hydra)
         except ConfigError as error:
             sys.exit(cli.fail(error))
 
@@ -61,6 +63,10 @@ class ReportAtSweepEnd(Callback):
             sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
         try:
             scale.begin_sweep(config)
+            check_folders(config, sweeps=True)
+            if OmegaConf.select(config, "hydra.sweeper"):
+                check_values(config.hydra)
+            BEGINNING.note_sweep(Path(config.hydra.sweep.dir))
             jobs.begin_sweep(config)
         except ConfigError as error:
             sys.exit(cli.fail(error))
@@ -89,7 +95,9 @@ class ReportAtSweepEnd(Callback):
         error = known or job_return._return_value
         log.error("job failed: %s", cli.message(error), exc_info=None if known else error)
         try:
-            if not jobs.note_refusal(config, failure(error, 2 if known else 1)):
+            if isinstance(error, FolderTaken):
+                jobs.note_refusal(config, failure(error, 2))
+            else:
                 write_failure(Path(config.hydra.runtime.output_dir), error, 2 if known else 1)
         except OSError:  # a full disk: the error is in the log, and run.json does not say that the job finished
             log.exception("the failure could not be noted")
@@ -101,10 +109,27 @@ class ReportAtSweepEnd(Callback):
             raise SystemExit(code)
 
 
+def check_folders(config: DictConfig, *, sweeps: bool) -> None:
+    """Raises: ConfigError: a folder that is given for the other mode, or that of a run for a sweep."""
+    given = [str(o) for o in OmegaConf.select(config, "hydra.overrides.hydra") or ()]
+    if wrong := [
+        o for o in given if o in ("hydra.run.dir=", "hydra.sweep.dir=")
+    ]:  # of a shell variable that is not set
+        raise ConfigError(f"{wrong[0]} is empty; give a folder, or leave it away")
+    if sweeps and (wrong := [o for o in given if o.startswith("hydra.run.dir=")]):
+        raise ConfigError(
+            f"{wrong[0]} has no effect beside --multirun; write hydra.sweep.dir=FOLDER, the folder of the whole sweep"
+        )
+    if not sweeps and (wrong := [o for o in given if o.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]):
+        raise ConfigError(f"{wrong[0]} has no effect without --multirun; the folder of one run is hydra.run.dir=FOLDER")
+    if sweeps and ((folder := Path(config.hydra.sweep.dir)) / "run.json").is_file():
+        raise ConfigError(f"hydra.sweep.dir={folder} is the folder of a run; give another folder")
+
+
 def conclude_broken() -> int | None:
     """Conclude a multirun whose launcher or sweeper failed; None if none of its jobs started."""
     config, ReportAtSweepEnd.running = ReportAtSweepEnd.running, None
-    if config is None or not outcomes(Path(config.hydra.sweep.dir)):
+    if config is None or BEGINNING.undo_sweep(folder := Path(config.hydra.sweep.dir)) or not outcomes(folder):
         return None
     return conclude(config) or 1
 

@@ -119,6 +119,7 @@ def test_another_matrix_is_an_error_and_a_copy_is_none(
     assert "Traceback" not in said
     assert not (tmp_path / "run" / "run.json").exists()
     command(evaluate, tmp_path, f"ckpt={ckpt}", "operator.matrix=copy.npy")
+    shutil.rmtree(tmp_path / "run")
     # To train on from the weights with another matrix is allowed.
     more = ["task=cs_small", "task.patch_size=22", "task.batch_size=2", "trainer.max_steps=1", "operator.block=11"]
     ratio = ["operator.ratio=0.3", "operator.train_ratio=0.3", "estimator.n_phases=1", "estimator.channels=2"]

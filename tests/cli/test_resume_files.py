@@ -146,3 +146,9 @@ def test_a_training_starts_from_a_run_folder(checkpoint: Path, tmp_path: Path) -
     code, said = train(tmp_path / "c", f"ckpt={checkpoint.parents[1]}", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert code == 0, said
     assert "best.ckpt" in (tmp_path / "c" / "run" / "config.yaml").read_text()
+
+
+def test_a_run_folder_goes_on(checkpoint: Path, tmp_path: Path) -> None:
+    code, said = train(tmp_path / "b", "trainer.max_epochs=2", f"resume={checkpoint.parents[1]}", "hydra.run.dir=run")
+    assert code == 0, said
+    assert f"resume: {checkpoint}" in (tmp_path / "b" / "run" / "config.yaml").read_text()

@@ -124,3 +124,25 @@ def test_slurm_jobs_are_cancelled_by_ctrl_c_alone(came: int, cancelled: int, mon
     monkeypatch.setattr(SIGNALS, "pending", came)
     launchers.Submitit.cancel(launcher, [SimpleNamespace(cancel=lambda check: calls.append(check))])  # type: ignore[arg-type]
     assert calls == [False] * cancelled
+
+
+@pytest.mark.parametrize("command", ["train", "report", "verify", "data"])
+def test_interrupted_while_it_imports(command: str, tmp_path: Path) -> None:
+    """A package that takes long to import stands for all."""
+    for name in ("hydra", "rich"):
+        (tmp_path / f"{name}.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(60)\n")
+    process = subprocess.Popen(
+        [sys.executable, "-m", f"invsmooth.{command}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        env=os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"},
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "begun\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGINT  # of which a shell makes 130
+    assert said == ""
+
+
+def test_a_program_that_imports_the_package_keeps_its_handler() -> None:
+    code = "import signal, invsmooth; assert signal.getsignal(signal.SIGINT) is signal.default_int_handler"
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)

@@ -45,7 +45,10 @@ def error_of(*overrides: str, command: str = "train") -> Exception:
         ("report=abc", "report=abc is not allowed; allowed: true or false"),
         ("+seed=1", "seed is there already: write seed=VALUE, without the +"),
         ("+experiment=quickstart", "experiment is there already: write experiment=OPTION, without the +"),
-        ("seed=${bogus}", "seed: Interpolation key 'bogus' not found"),
+        ("seed=${bogus}", "seed: it refers to ${bogus}, which is no key of the config"),
+        ("seed=${seed}", "seed: it refers to itself (${…}); give a value"),
+        ("data.root=${data.root}", "data.test.root: it refers to itself"),
+        ("attack.eps={a:1}", "attack.eps={a:1} is not allowed: attack.eps has no keys; allowed: one value, or a list"),
         ("seed=${by_algo:1,2}", "seed: by_algo of 1 and 2: give a value, and values by algorithm, {adv: 4000}"),
         ("seed=${on_patch:a,b,c}", "seed: on_patch of a, b and c: give three numbers, the second not 0"),
     ],
@@ -85,6 +88,16 @@ def test_options(option: str, said: str, capfd: pytest.CaptureFixture[str]) -> N
         check_options(["seed=1", option])
     assert said in str(error.value)
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "argument", ["task=null", "attack=null", "algo={a:1}", "data/test=null", "hydra/launcher=null"]
+)
+def test_a_group_without_an_option(argument: str) -> None:
+    group = argument.split("=")[0]
+    with pytest.raises(ConfigError, match=f"is not allowed: {group} has always an option; choose one: {group}=OPTION"):
+        check_options(["seed=1", argument])
+    check_options(["experiment=null", "ckpt=null"])
 
 
 class Broken:

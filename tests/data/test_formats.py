@@ -106,6 +106,41 @@ def test_grey_that_tifffile_does_not_unpack(tmp_path: Path) -> None:
     close(white, 1 - DEEP[..., 0] / 65535)
 
 
+def lzw(data: bytes) -> bytes:
+    """As TIFF has it: numbers of 9 bits, and a new table (256) before they would need more."""
+    codes = [c for i in range(0, len(data), 200) for c in (256, *data[i : i + 200])]
+    bits = "".join(f"{c:09b}" for c in [*codes, 257])
+    return int(bits.ljust(-(-len(bits) // 8) * 8, "0"), 2).to_bytes(-(-len(bits) // 8))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("order", "<>")
+def test_colour_that_tifffile_does_not_unpack(order: str, channels: int, tmp_path: Path) -> None:
+    """16 bits with LZW. Pillow keeps one byte of each number at a time."""
+    colour, inks = RGB / 65535, (1 - RGB / 65535) * (1 - DEEP[..., 3:] / 65535)
+    alpha = {"photometric": "rgb", "extrasamples": ["unassalpha"]}
+    for name, array, expected, options in (
+        ("a.tif", RGB, colour, {"photometric": "rgb"}),
+        ("b.tif", DEEP, colour, alpha),
+        ("c.tif", DEEP, inks, {"photometric": "separated"}),
+    ):
+        strips = (lzw(array[i : i + 4].astype(f"{order}u2").tobytes()) for i in range(0, len(array), 4))
+        path = tiff(
+            tmp_path / name, strips, shape=array.shape, dtype="uint16", byteorder=order, compression="zlib",
+            rowsperstrip=4, **options,
+        )  # fmt: skip
+        close(patched(path, 259, 5), expected, channels)  # tifffile itself does not write LZW
+
+
+@pytest.mark.parametrize("bits", [10, 14])
+def test_numbers_of_other_bits_are_refused_with_the_way_out(bits: int, tmp_path: Path) -> None:
+    path = patched(grey12(tmp_path / "a.tif", (DEEP[..., 0] >> 4).astype(np.uint16)), 258, bits)
+    with pytest.raises(
+        DataError, match=rf"a\.tif has numbers of {bits} bits, which are not unpacked: save it with 16 bits, w"
+    ):
+        read_pixels(ImageFile(path))
+
+
 def test_a_rotation_that_the_file_asks_for(tmp_path: Path) -> None:
     """The same as Pillow's of an 8-bit image."""
     for turn in range(1, 9):
@@ -125,7 +160,9 @@ def test_floats(tmp_path: Path, kind: type) -> None:
     close(tiff(tmp_path / "c.tif", colour, photometric="rgb"), colour.astype(float), 3)
     for bad in (np.nan, np.inf, 1.5, -0.1):
         values[3, 4] = bad
-        with pytest.raises(DataError, match=r"bad\.tif has pixel values outside \[0, 1\]"):
+        outside = r"pixel values outside \[0, 1\] \(.*\): rescale"
+        said = outside if np.isfinite(bad) else "1 pixel values that are nan or infinite: replace them"
+        with pytest.raises(DataError, match=rf"bad\.tif has {said}"):
             read_pixels(ImageFile(tiff(tmp_path / "bad.tif", values)))
 
 
@@ -175,9 +212,13 @@ def test_refused_by_name(tmp_path: Path, name: str) -> None:
 
 
 def test_deep_colour_in_a_compression_that_is_not_read(tmp_path: Path) -> None:
-    path = patched(tiff(tmp_path / "a.tif", RGB, photometric="rgb"), 259, 5)
-    with pytest.raises(DataError, match=r"a\.tif has 16 bits in a form that is not read: save it without compression"):
-        read_pixels(ImageFile(path))
+    floats = tiff(tmp_path / "a.tif", (RGB / 65535).astype(np.float16), photometric="rgb")
+    planes = tiff(tmp_path / "b.tif", np.moveaxis(RGB, -1, 0), photometric="rgb", planarconfig="separate")
+    for path in (floats, planes):
+        with pytest.raises(
+            DataError, match=r"\.tif has 16 bits in a form that is not read: save it without compression"
+        ):
+            read_pixels(ImageFile(patched(path, 259, 5)))
 
 
 def test_several_frames(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
+from markdown_it import MarkdownIt
 
 from invsmooth.reporting import report
 from invsmooth.reporting.tables.grid import Block, Entry, Table
-from invsmooth.reporting.tables.writers import ESCAPES, MATH, escape, latex, markdown
+from invsmooth.reporting.tables.writers import ESCAPES, MATH, escape, latex, markdown, one_line
 from tests.reporting.made import row, stored
 from tests.reporting.test_names import NAMES
 
@@ -93,6 +94,18 @@ def test_a_table_in_markdown_keeps_its_lines() -> None:
         assert len(lines) == 5
         assert len(re.findall(r"(?<!\\)\|", lines[-1].replace("\\\\", ""))) == 3
         assert "\x1b" not in text
+
+
+def test_a_table_in_markdown_shows_names_as_they_are() -> None:
+    """As a reader of GitHub's Markdown shows it: no emphasis, code, links or HTML."""
+    names = [*HOSTILE, "*a* _b_ __c__", "`x`", "<i>", "&lt;", "~~d~~", "[e](f)", "![g](h.png)", "i_j", "k|l", "\\*"]
+    for name in (one_line(n).strip() for n in names):
+        text = markdown(Table("t", "title", (), [Block(name, ["a", "b"], [[name, Entry("1")]])]))
+        tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(text)
+        title, *_, cell, _ = [t for t in tokens if t.type == "inline" and t.content != "title"]
+        shown = ["".join(part.content for part in t.children or ()) for t in (title, cell)]
+        assert shown == [re.sub(" +", " ", name)] * 2 or shown == [name] * 2
+        assert not {p.type for p in cell.children or ()} - {"text", "text_special"}
 
 
 def test_tables_of_a_report_with_such_names(tmp_path: Path) -> None:

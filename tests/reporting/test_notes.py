@@ -92,3 +92,11 @@ def test_attacks_without_a_direction_are_said(tmp_path: Path) -> None:
     assert attack_notes(rows)[0].startswith("For 1 of 3 images")
     assert attack_notes(rows)[0] in notes(rows, DECLARED)
     assert attack_notes(stored(tmp_path / "none", *(row(**o, attack_zero_gradient=False) for o in own))) == []
+
+
+@pytest.mark.parametrize(
+    ("images", "said"), [("a", "2 measurements of 1 image."), ("ab", "4 measurements of 2 images.")]
+)
+def test_an_image_in_two_settings_is_one_image(tmp_path: Path, images: str, said: str) -> None:
+    rows = stored(tmp_path, *(row(image=i, ratio=r) for i in images for r in (0.1, 0.3)))
+    assert f"Not paid for: reading them together over {said}" in confidence_notes(rows, DECLARED)[0]

@@ -29,7 +29,7 @@ TABLE = Table(
 def test_markdown() -> None:
     lines = markdown(TABLE).splitlines()
     assert lines[0] == "# Table 9: of σ_tr & more"
-    assert "**(a) a|b, ε = 1**" in lines
+    assert "**(a) a\\|b, ε = 1**" in lines
     assert "| by | ε = 0, clean | ε = 1, bound, 10⁻⁴ |" in lines
     assert "| smt_adv (σ_tr = 5) | – | 2.500 ± 0.100 |" in lines
 

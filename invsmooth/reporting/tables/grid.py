@@ -15,6 +15,10 @@ MISSING = "–"  # not run, or not on record
 NONE = "none"  # run, but no certificate exists
 
 
+class Markdown(str):
+    """Text with markup of ours."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """One number as shown. ``source``: what the CSV says of it (quantity, value, std, …, and the

@@ -17,7 +17,7 @@ from invsmooth.reporting.averages import Averages, grouped
 from invsmooth.reporting.columns import certifiers, psnr_columns, repeats
 from invsmooth.reporting.methods import differing
 from invsmooth.reporting.runs import Run, Settings, chosen
-from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Entry, Table, entry
+from invsmooth.reporting.tables.grid import MISSING, NONE, Block, Entry, Markdown, Table, entry
 
 NAME = "robustness"
 PLACE = ["task", "dataset", "operator", "ratio", "sigma_b"]
@@ -101,7 +101,11 @@ def network_line(
             rank = (-math.inf if cell is None else cell[quantity], first(at)["psnr_attacked"])
     shown, several = card(name, cards), len(by) > 1
     line.append("; ".join(c + (f" (ε = {', '.join(at)})" if several else "") for c, at in by.items()) or MISSING)
-    return rank, [*line, str(first(own)["images"]), f"[card]({shown})" if linked and shown != MISSING else shown]
+    return rank, [
+        *line,
+        str(first(own)["images"]),
+        Markdown(f"[card]({shown})") if linked and shown != MISSING else shown,
+    ]
 
 
 def first(lines: pd.DataFrame) -> dict[str, Any]:

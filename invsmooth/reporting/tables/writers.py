@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from invsmooth.core.console import printable
-from invsmooth.reporting.tables.grid import Block, Entry, Table
+from invsmooth.reporting.tables.grid import Block, Entry, Markdown, Table
 
 MATH = {"σ_tr": r"\sigma_{\mathrm{tr}}", "ε_tr": r"\varepsilon_{\mathrm{tr}}", "S_tr": r"S_{\mathrm{tr}}",
         "σ_b": r"\sigma_b", "T_itr": r"T_{\mathrm{itr}}", "T_step": r"T_{\mathrm{step}}", "m/n": "m/n",
@@ -29,6 +29,8 @@ SIGNS = str.maketrans("⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "-0123456789")
 SYMBOLS = [rf"\b{re.escape(sign)}\b" if sign[0].isalpha() else re.escape(sign) for sign in MATH if len(sign) > 1]
 SINGLE = f"[{''.join(sign for sign in MATH if len(sign) == 1)}]"
 TOKEN = re.compile("|".join([POWER, *SYMBOLS, SINGLE, "."]), re.DOTALL)
+# In Markdown. _ within a word and [ without a link are text.
+MARKUP = re.compile(r"[\\`*<|~]|(?<![^\W_])_|_(?![^\W_])|\[(?=.*\]\()|&(?=#?\w+;)")
 NEXT_TO = re.compile(r"(?<!\\)\$\$")  # one sign of mathematics after another; \$$ is a dollar before one
 
 
@@ -41,7 +43,7 @@ def markdown(table: Table) -> str:
     lines = [f"# {table.title}", "", *(line for note in table.notes for line in (note, ""))]
     for number, block in enumerate(table.blocks):
         header = [", ".join(filter(None, pair)) for pair in headings(block)]
-        lines += [f"**{letter(number, table)}{block.title}**", ""] if block.title else []
+        lines += [f"**{letter(number, table)}{escape_markdown(block.title)}**", ""] if block.title else []
         lines += [row(header), "|" + " --- |" * len(header)]
         lines += [*(row([text_of(cell) for cell in line]) for line in block.lines), ""]
     return "\n".join(lines)
@@ -54,8 +56,12 @@ def headings(block: Block) -> list[tuple[str, str]]:
 
 
 def row(cells: Sequence[str]) -> str:
-    # A bar would end the cell, a new line the table.
-    return "| " + " | ".join(one_line(cell).replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(cell if isinstance(cell, Markdown) else escape_markdown(cell) for cell in cells) + " |"
+
+
+def escape_markdown(text: str) -> str:
+    """Text for Markdown: signs that would be markup, or end a cell, escaped."""
+    return MARKUP.sub(r"\\\g<0>", one_line(text))
 
 
 def one_line(text: str) -> str:
