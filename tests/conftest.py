@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
+from invsmooth.core.memory import keep_memory
+
 
 def on_cpu(marks: str) -> bool:
     """Whether the tests that ``-m marks`` chooses run without a GPU."""
@@ -30,6 +32,12 @@ def _quiet_wandb(tmp_path_factory: pytest.TempPathFactory) -> None:
     for name in ("WANDB_CACHE_DIR", "WANDB_CONFIG_DIR", "WANDB_DATA_DIR"):
         os.environ[name] = str(home)
     os.environ["WANDB_SILENT"] = "true"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _memory_is_kept() -> None:
+    """As in every command: without it, a network on whole images takes twice as long."""
+    keep_memory()
 
 
 @pytest.fixture(scope="session")

@@ -17,7 +17,8 @@ from torch import Tensor
 from invsmooth.core.philox import key_tensor, random_words
 
 DRAWS_PER_BLOCK = 8  # draws that share one generator; any range costs at most two extra blocks
-NUMBERS_AT_ONCE = 2**24  # that a GPU makes of several streams
+# That are made of several streams at once: a GPU's by memory, a CPU's by its cache.
+NUMBERS_AT_ONCE = {"cuda": 2**24, "cpu": 2**16}
 
 
 def stream_key(seed: int, *keys: str | int) -> int:
@@ -35,11 +36,7 @@ def standard_normal(shape: Sequence[int], seed: int, *keys: str | int, device: t
     """Standard normal tensor of ``shape`` (float32) for ``(seed, *keys)``. A GPU makes its own
     numbers: from the same bits, with another logarithm, sine and cosine, at most 4e-6 away.
     By Box and Muller (1958), in a third of NumPy's time. The largest possible value is 6.7."""
-    key, count = stream_key(seed, *keys), math.prod(shape)
-    if torch.device(device).type == "cuda":
-        return normal_streams([key], count, device)[0].view(tuple(shape))
-    bits = np.random.Philox(key=key).random_raw(words_for(count)).view(np.int32)
-    return box_muller(torch.from_numpy(bits))[:count].view(tuple(shape)).to(device)
+    return normal_streams([stream_key(seed, *keys)], math.prod(shape), device)[0].view(tuple(shape))
 
 
 def words_for(count: int) -> int:
@@ -60,14 +57,25 @@ def box_muller(bits: Tensor) -> Tensor:
     return numbers
 
 
+def random_bits(keys: Sequence[int], words: int, device: torch.device) -> Tensor:
+    """So many words of the stream of each key, as int32, shape (N, 2 words); the same from a GPU and from NumPy."""
+    if device.type == "cuda":
+        return random_words(key_tensor(keys, device), words).view(torch.int32)
+    bits = np.empty((len(keys), words), dtype=np.uint64)
+    for stream, key in zip(bits, keys, strict=True):
+        stream[:] = np.random.Philox(key=key).random_raw(words)
+    return torch.from_numpy(bits.view(np.int32))
+
+
 def normal_streams(keys: Sequence[int], count: int, device: torch.device | str) -> Tensor:
-    """``count`` standard normal numbers of the stream of each key, shape (N, count), made on ``device``."""
-    words, numbers = words_for(count), torch.empty(len(keys), count, device=device)
-    step = max(1, NUMBERS_AT_ONCE // (2 * words))
+    """``count`` standard normal numbers of the stream of each key, shape (N, count), on ``device``. What is neither a
+    CPU nor a CUDA GPU gets those of the CPU."""
+    maker = torch.device(device) if torch.device(device).type == "cuda" else torch.device("cpu")
+    words, numbers = words_for(count), torch.empty(len(keys), count, device=maker)
+    step = max(1, NUMBERS_AT_ONCE[maker.type] // (2 * words))
     for k in range(0, len(keys), step):
-        bits = random_words(key_tensor(keys[k : k + step], device), words).view(torch.int32)
-        numbers[k : k + step] = box_muller(bits)[:, :count]
-    return numbers
+        numbers[k : k + step] = box_muller(random_bits(keys[k : k + step], words, maker))[:, :count]
+    return numbers.to(device)
 
 
 def smoothing_noise(
@@ -78,8 +86,6 @@ def smoothing_noise(
     it is made there, see :func:`standard_normal`."""
     first, last = start // DRAWS_PER_BLOCK, -(-stop // DRAWS_PER_BLOCK)
     own = slice(start - first * DRAWS_PER_BLOCK, stop - first * DRAWS_PER_BLOCK)
-    names, whole = [("delta", *keys, j) for j in range(first, last)], (DRAWS_PER_BLOCK, *shape)
-    if torch.device(device).type == "cuda":
-        streams = normal_streams([stream_key(seed, *name) for name in names], math.prod(whole), device)
-        return streams.view(len(names) * DRAWS_PER_BLOCK, *shape)[own]
-    return torch.cat([standard_normal(whole, seed, *name) for name in names])[own].to(device)
+    streams = [stream_key(seed, "delta", *keys, j) for j in range(first, last)]
+    numbers = normal_streams(streams, DRAWS_PER_BLOCK * math.prod(shape), device)
+    return numbers.view(len(streams) * DRAWS_PER_BLOCK, *shape)[own]

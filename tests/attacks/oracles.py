@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
@@ -44,3 +44,28 @@ class Linear:
 def certificate_noise(shape: Sequence[int], n: int, seed: int, keys: Sequence[str]) -> torch.Tensor:
     """The unit noise of a certificate's first n draws, shape (len(keys), n, *shape)."""
     return torch.stack([smoothing_noise(shape, 0, n, seed, key) for key in keys])
+
+
+class Waves:
+    """An objective with many local maxima: sum of cos(k·xi + phase) over random wave vectors, other phases per image."""
+
+    def __init__(self, n_images: int) -> None:
+        generator = np.random.default_rng(3)
+        self.waves, self.phases = generator.normal(size=(40, 24)) * 1.5, generator.uniform(0, 6, (n_images, 40))
+
+    def value(self, xi: torch.Tensor) -> torch.Tensor:
+        angles = xi.flatten(1) @ torch.tensor(self.waves).T + torch.tensor(self.phases)
+        return angles.cos().sum(1)
+
+    def value_and_gradient(self, xi: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        xi = xi.detach().requires_grad_()
+        loss = self.value(xi)
+        return loss.detach(), torch.autograd.grad(loss.sum(), xi)[0]
+
+    def of_image(self, i: int) -> tuple[Callable[[np.ndarray], float], Callable[[np.ndarray], np.ndarray]]:
+        """The value and its gradient for image ``i``, in NumPy and by hand."""
+        phases = self.phases[i]
+        return (
+            lambda v: float(np.cos(self.waves @ v + phases).sum()),
+            lambda v: -np.sin(self.waves @ v + phases) @ self.waves,
+        )

@@ -6,6 +6,7 @@ import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
+from unittest.mock import create_autospec
 
 import pytest
 import torch
@@ -57,10 +58,14 @@ def test_scale_fits_exponents_and_counts_the_memory_of_children() -> None:
     assert scale.memory_of(run.pid) == 0
 
 
-@pytest.mark.slow
-def test_report_times_every_step(capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_times_every_step(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """But for the report itself, which tests/reporting runs."""
+    whole = create_autospec(report.report)
+    monkeypatch.setattr(report, "report", whole)
     report.main(6)
     assert "the whole report, figures included" in capsys.readouterr().out
+    (folders, _), options = whole.call_args
+    assert (len(folders), options) == (6, {"parallel": True})
 
 
 def test_figures_are_drawn() -> None:

@@ -10,7 +10,14 @@ import pytest
 import torch
 from scipy import stats
 
-from invsmooth.core.rng import DRAWS_PER_BLOCK, generator_for, smoothing_noise, standard_normal, stream_key
+from invsmooth.core.rng import (
+    DRAWS_PER_BLOCK,
+    NUMBERS_AT_ONCE,
+    generator_for,
+    smoothing_noise,
+    standard_normal,
+    stream_key,
+)
 
 
 def test_standard_normal() -> None:
@@ -92,3 +99,13 @@ def test_same_numbers_with_any_number_of_threads() -> None:
     with ThreadPoolExecutor(3) as workers:
         found = list(workers.map(lambda k: smoothing_noise(shape[1:], k, k + 1, 1, "x"), range(3)))
     assert torch.equal(torch.cat(found), whole)
+
+
+@pytest.mark.parametrize("shape", [(), (1, 3, 3), (3, 17, 13), (1, 65, 66)])
+@pytest.mark.parametrize("at_once", [1, 700, NUMBERS_AT_ONCE["cpu"]])
+def test_streams_made_together_are_those_made_alone(
+    shape: tuple[int, ...], at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(NUMBERS_AT_ONCE, "cpu", at_once)
+    alone = [standard_normal((DRAWS_PER_BLOCK, *shape), 1, "delta", "x", j) for j in range(8)]
+    assert torch.equal(smoothing_noise(shape, 3, 61, 1, "x"), torch.cat(alone)[3:61])

@@ -79,25 +79,26 @@ def test_published_dpdnn_weights_give_the_published_forward_pass(tmp_path: Path)
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("file", "expected", "published_matrix"),
-    [
-        ("istanetpp_official_401.pkl", 28.362, True),
-        ("istanetpp_paper_ord_100.pkl", 27.826, True),
-        ("istanetpp_paper_ord_100.pkl", 27.826, False),
-    ],
+    ("file", "expected"), [("istanetpp_official_401.pkl", 28.362), ("istanetpp_paper_ord_100.pkl", 27.826)]
 )
-def test_published_istanetpp_on_set11(shared_data: Path, file: str, expected: float, published_matrix: bool) -> None:
+def test_published_istanetpp_on_set11(shared_data: Path, file: str, expected: float) -> None:
     """Mean PSNR over Set11 at ratio 0.1 (the authors print 28.34, the paper 27.79). Other matrices with orthonormal rows
-    give the same but for some hundredths of a dB."""
+    give the same but for some hundredths of a dB: seen on the three images that come first and are not large."""
     estimator = load_checkpoint(shared_data / "weights" / file)
-    operator = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat" if published_matrix else None)
-    values = []
-    with torch.no_grad():
-        for file in image_files(shared_data / "set11").values():
-            x = read_image(file.path)[None]
-            values.append(float(psnr(estimator(operator.A(x), operator), x)))
-    assert len(values) == 11
-    assert sum(values) / 11 == pytest.approx(expected, abs=0.005 if published_matrix else 0.1)
+    published = BlockGaussian(0.1, matrix=shared_data / "matrices" / "phi_0_10_1089.mat")
+    images = [read_image(found.path)[None] for found in image_files(shared_data / "set11").values()]
+
+    def values(operator: BlockGaussian, images: list[torch.Tensor]) -> list[float]:
+        with torch.no_grad():
+            return [float(psnr(estimator(operator.A(x), operator), x)) for x in images]
+
+    found = values(published, images)
+    assert len(found) == 11
+    assert sum(found) / 11 == pytest.approx(expected, abs=0.005)
+    if file == "istanetpp_paper_ord_100.pkl":
+        few = [k for k, x in enumerate(images) if x.numel() == 256**2][:3]
+        others = values(BlockGaussian(0.1), [images[k] for k in few])
+        assert sum(others) / 3 == pytest.approx(sum(found[k] for k in few) / 3, abs=0.1)
 
 
 def test_istanetpp_with_our_own_matrix(shared_data: Path) -> None:

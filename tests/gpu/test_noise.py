@@ -61,7 +61,7 @@ def test_streams_made_together(device: str, monkeypatch: pytest.MonkeyPatch) -> 
     keys = [stream_key(1, *name) for name in names]
     whole = normal_streams(keys, 301, device)
     torch.testing.assert_close(whole.cpu(), torch.stack([standard_normal((301,), 1, *n) for n in names]), **SAME)
-    monkeypatch.setattr(rng, "NUMBERS_AT_ONCE", 700)
+    monkeypatch.setitem(rng.NUMBERS_AT_ONCE, device, 700)
     assert torch.equal(normal_streams(keys, 301, device), whole)
 
 

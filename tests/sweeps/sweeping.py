@@ -10,6 +10,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 
+from invsmooth.core.memory import SWITCH
 from tests.processes import forked
 from tests.sweeps.mortal import ARGUMENTS
 
@@ -23,7 +24,8 @@ def run(
     starts ``several`` processes runs in a new Python, which takes longer."""
     modes = [a for a in arguments if a == "--multirun"]
     given = [*modes, *ARGUMENTS, *(a for a in arguments if a not in modes)]
-    environment = os.environ | {"PYTHONPATH": str(REPOSITORY)}
+    # Whether bfloat16 is faster is measured: on a busy machine, not alike in two runs whose rows have to be equal.
+    environment = os.environ | {"PYTHONPATH": str(REPOSITORY), SWITCH: "0"}
     if several:
         done = subprocess.run(
             [sys.executable, "-m", f"invsmooth.{module}", *given],

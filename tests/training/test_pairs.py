@@ -17,9 +17,9 @@ from invsmooth.pipeline.build import build_data, build_estimator, build_module, 
 from invsmooth.training.stop_after import StopAfterBatches
 
 SIZES = {
-    "cs": ["estimator.n_phases=2", "estimator.channels=8", "task.batch_size=8", "operator.train_ratio=[0.3]",
+    "cs": ["estimator.n_phases=2", "estimator.channels=8", "task.batch_size=4", "operator.train_ratio=[0.3]",
            "operator.ratio=0.3"],
-    "denoise": ["estimator.n_steps=2", "estimator.channels=8", "estimator.levels=2", "task.batch_size=4"],
+    "denoise": ["estimator.n_steps=2", "estimator.channels=8", "estimator.levels=2", "task.batch_size=2"],
 }  # fmt: skip
 ALGORITHMS = {
     "ord": [], "jcb": [], "adv_small": ["algo.n_iter=3"], "smt_adv_small": ["algo.n_iter=2", "algo.n_samples=2"],
@@ -38,8 +38,10 @@ def train(
     module = build_module(cfg, build_estimator(cfg, trains=True))
     if cfg.trainer.channels_last:
         module.estimator.to(memory_format=torch.channels_last)
+    # The default compiler needs half a minute for the C++ of a graph: it is for one algorithm, and not for the evaluation.
+    compiler = "inductor" if algo == "ord" else "aot_eager"
     if cfg.trainer.compile:
-        module.estimator.compile()
+        module.estimator.compile(backend=compiler)
     data = build_data(cfg, 1, trains=True)
     trainer = L.Trainer(
         accelerator="cpu", max_epochs=1, logger=False, default_root_dir=folder, enable_progress_bar=False,
@@ -50,7 +52,7 @@ def train(
     x, operator = data.images["val"].image(0)[None, :, :132, :132], settings[0].operator
     y = operator.A(x)
     y = y + cfg.operator.train_sigma_b / 255 * torch.randn(y.shape, generator=torch.Generator().manual_seed(0))
-    with torch.no_grad():
+    with torch.no_grad(), torch.compiler.set_stance("force_eager" if compiler == "inductor" else "default"):
         return float(psnr(operator.A_adjoint(y), x)), float(psnr(module.estimator(y, operator), x))
 
 
