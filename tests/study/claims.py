@@ -1,6 +1,6 @@
 """What the paper claims, as differences of paired images with bootstrap intervals (docs/study.md).
 
-A claim is checked in every cell (task, sigma_b or m/n, eps) that it speaks of. *Supported*: in more than half of its
+A claim is checked for each task in every cell (sigma_b or m/n, eps) that it speaks of. *Supported*: in more than half of its
 cells the 95 % interval is on the claimed side, and in none on the other. *Refuted*: in more than half it is on the other
 side. *Undecided*: everything else. The intervals are over images; PSNR is averaged over the training seeds for each
 image first."""
@@ -8,7 +8,7 @@ image first."""
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -42,6 +42,7 @@ class Claim:
     source: str
     text: str
     lines: tuple[Line, ...]
+    task: str = ""
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -169,6 +170,14 @@ def discrepancy_lowest(rows: pd.DataFrame) -> Claim:
     return beats("4.2", text, rows, decibels, "smt_grad", [n for n in PAPERS if n != "smt_grad"])
 
 
+def claims_of_tasks(rows: pd.DataFrame) -> list[Claim]:
+    """A verdict for each task: what helps one may harm the other."""
+    return [
+        replace(claim, task=task)
+        for task, own in sorted(rows.groupby("task"), reverse=True) for claim in all_claims(own) if claim.lines
+    ]  # fmt: skip
+
+
 def all_claims(rows: pd.DataFrame) -> list[Claim]:
     """``rows``: those of the stage ``test``."""
     own = rows[rows["network"].isin((*PAPERS, "ord_matched"))]
@@ -203,4 +212,4 @@ def all_claims(rows: pd.DataFrame) -> list[Claim]:
     ]  # fmt: skip
 
 
-__all__ = ["Claim", "Difference", "Line", "all_claims"]
+__all__ = ["Claim", "Difference", "Line", "all_claims", "claims_of_tasks"]

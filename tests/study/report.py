@@ -9,7 +9,7 @@ from pathlib import Path
 from invsmooth.core.files import write_text
 from invsmooth.reporting.saving import draw
 from tests.study import figures, tables
-from tests.study.claims import all_claims
+from tests.study.claims import claims_of_tasks
 from tests.study.rows import read
 
 NOTES = {
@@ -27,7 +27,7 @@ OUT = Path(__file__).parents[2] / "docs" / "study"
 def main() -> None:
     test, validation = read("test"), read("validation")
     certified, proven = read("certified"), read("proven")
-    claims = all_claims(test)
+    claims = claims_of_tasks(test)
     parts = {
         "Claims": tables.claims_table(claims),
         "Attacked and smoothed": tables.robustness_table(test, validation),

@@ -23,8 +23,10 @@ def claims_table(claims: Sequence[Claim]) -> str:
         holds, fails = claim.counts
         found = [one.difference for one in claim.lines]
         span = f"{min(found):+.2f} … {max(found):+.2f} {claim.lines[0].unit}"
-        lines.append([claim.text, claim.source, f"**{claim.verdict}**", f"{holds} / {fails} of {len(found)}", span])
-    return markdown(["claim", "section", "verdict", "cells for / against", "differences"], lines)
+        lines.append(
+            [claim.task, claim.text, claim.source, f"**{claim.verdict}**", f"{holds} / {fails} of {len(found)}", span]
+        )
+    return markdown(["task", "claim", "section", "verdict", "cells for / against", "differences"], lines)
 
 
 def claim_lines(claims: Sequence[Claim]) -> str:

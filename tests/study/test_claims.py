@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tests.study.claims import Claim, Line, all_claims, at_best, best_sigmas, closest
+from tests.study.claims import Claim, Line, all_claims, at_best, best_sigmas, claims_of_tasks, closest
 from tests.study.rows import by_image
 from tests.study.tables import best_sigma, robustness_table
 
@@ -60,13 +60,23 @@ def test_what_the_paper_claims_is_supported_where_it_holds() -> None:
     assert {claim.text: claim.verdict for claim in claims} == dict.fromkeys((c.text for c in claims), "supported")
 
 
-def test_and_refuted_where_the_opposite_holds() -> None:
+def as_the_opposite() -> pd.DataFrame:
     """Networks in the reverse order, and smoothing that costs the more the larger sigma is."""
 
     def attacked(network: str, eps: float) -> float:
         return 28 - eps / 2 - papers(network) if eps else 30 + papers(network)
 
-    found = all_claims(rows(attacked, lambda network, setting, eps, sigma: attacked(network, eps) - 0.1 * sigma))
+    return rows(attacked, lambda network, setting, eps, sigma: attacked(network, eps) - 0.1 * sigma)
+
+
+def test_each_task_has_its_own_verdict() -> None:
+    both = claims_of_tasks(pd.concat([as_the_opposite().assign(task="cs"), as_the_paper_says()]))
+    assert {c.verdict for c in both if c.task == "denoise"} == {"supported"}
+    assert {c.verdict for c in both if c.task == "cs" and "grows" not in c.text} == {"refuted"}
+
+
+def test_and_refuted_where_the_opposite_holds() -> None:
+    found = all_claims(as_the_opposite())
     verdicts = {claim.text: claim.verdict for claim in found}
     grows = {text for text in verdicts if "grows" in text}
     assert {verdicts.pop(text) for text in grows} == {"undecided"}  # 0 at every eps
