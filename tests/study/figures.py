@@ -34,15 +34,17 @@ def over_sigma(rows: pd.DataFrame) -> Figure:
             axes.set_xlabel("σ of smoothing (grey levels)", fontsize=8)
             axes.tick_params(labelsize=7)
         line[0].set_ylabel("PSNR (dB)", fontsize=8)
-    handles, names = grid[0][0].get_legend_handles_labels()
-    figure.legend(handles, names, loc="outside lower center", ncols=len(names), fontsize=8)
+    drawn = [axes.get_legend_handles_labels() for axes in figure.axes]
+    named = {name: handle for handles, names in drawn for handle, name in zip(handles, names, strict=True)}
+    shown = [name for name in NETWORKS if name in named]
+    figure.legend([named[n] for n in shown], shown, loc="outside lower center", ncols=len(shown), fontsize=8)
     return figure
 
 
 def guarantees(proven: pd.DataFrame, certified: pd.DataFrame, test: pd.DataFrame) -> Figure:
     """Question 2: mean certified PSNR over eps, and what attacks leave of ord. A panel for each setting."""
     settings = list(test.groupby(["task", "setting"]))
-    figure = Figure(figsize=(3.4 * len(settings), 3.4), layout="constrained")
+    figure = Figure(figsize=(3.4 * len(settings), 4.0), layout="constrained")
     for axes, ((task, setting), own) in zip(figure.subplots(1, len(settings), squeeze=False)[0], settings, strict=True):
         here = [f[(f["task"] == task) & (f["setting"] == setting)] for f in (proven, certified)]
         for k, (network, mine) in enumerate(here[0].groupby("network")):
@@ -55,14 +57,16 @@ def guarantees(proven: pd.DataFrame, certified: pd.DataFrame, test: pd.DataFrame
             means = mine.groupby(["eps256", "sigma"])["certified_psnr"].agg(lambda v: v.mean(skipna=False))
             best = means.groupby("eps256").max().dropna()
             axes.plot(best.index, best.to_numpy(), dashes, color="grey", label=f"{network}, certified by smoothing")
-        mine = unsmoothed(own[(own["network"] == "ord") & (own["eps"] > 0)])
-        attacked = mine.groupby("eps256")["psnr_attacked"].mean()
-        axes.plot(attacked.index, attacked.to_numpy(), "ko--", markersize=4, label="ord, attacked")
+        for network, look in (("ord", "ko--"), (f"ord{setting:g}", "k^:")):
+            if network in set(own["network"]):
+                mine = unsmoothed(own[(own["network"] == network) & (own["eps"] > 0)])
+                attacked = mine.groupby("eps256")["psnr_attacked"].mean()
+                axes.plot(attacked.index, attacked.to_numpy(), look, markersize=4, label=f"{network}, attacked")
         axes.set_xscale("log")
         axes.set_title(LOOKS[task].format(setting), fontsize=8)
         axes.set_xlabel("ε (ℓ2 on 256×256 pixels)", fontsize=8)
         axes.tick_params(labelsize=7)
-        axes.legend(fontsize=6)
+        axes.legend(fontsize=6, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=2)
     figure.axes[0].set_ylabel("PSNR (dB)", fontsize=8)
     return figure
 
