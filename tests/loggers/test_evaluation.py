@@ -57,7 +57,7 @@ def test_a_logger_whose_package_is_missing(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(backends, "import_module", missing)
     with pytest.raises(ConfigError, match=r"logger=mlflow needs a package .*: pip install -e '\.\[mlflow\]'"):
-        run_loggers(config(*TASK, "logger=mlflow"), tmp_path, trains=True)
+        run_loggers(config(*TASK, "logger=mlflow"), tmp_path, command="train")
 
 
 @pytest.fixture

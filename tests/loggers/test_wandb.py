@@ -197,7 +197,7 @@ def test_each_job_of_a_process_has_its_run(
 
 def test_a_stored_training_curve_can_be_replayed(trained: Path, tmp_path: Path) -> None:
     """From metrics.csv, without Lightning: the same curves."""
-    loggers = run_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=False)
+    loggers = run_loggers(config(*TINY, "logger=wandb"), tmp_path, command="evaluate")
     for _, line in pd.read_csv(trained / "metrics.csv").iterrows():
         for logger in loggers:
             logger.log_metrics(line.dropna().to_dict(), int(line["step"]))
@@ -225,8 +225,8 @@ def test_a_server_that_does_not_answer_is_an_error_at_once(
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     started = time.perf_counter()
     with pytest.raises(ConfigError, match=r"does not answer within 30 s .*; use logger\.mode=offline"):
-        run_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
-    close_loggers(run_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True))
+        run_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, command="train")
+    close_loggers(run_loggers(config(*TINY, "logger=wandb"), tmp_path, command="train"))
     assert time.perf_counter() - started < 10
     assert "W&B offline: the server" in caplog.text
     (found,) = offline_runs(tmp_path)
@@ -235,14 +235,14 @@ def test_a_server_that_does_not_answer_is_an_error_at_once(
 
 def test_online_without_a_key_is_an_error_and_no_prompt(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"there is no API key .*; use logger\.mode=offline"):
-        run_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, trains=True)
+        run_loggers(config(*TINY, "logger=wandb", "logger.mode=online"), tmp_path, command="train")
 
 
 def test_a_wrong_key_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_API_KEY", "short")
     monkeypatch.setattr("requests.head", lambda *args, **kwargs: None)  # the server answers
     with pytest.raises(ConfigError, match=r"did not start the run: .*API key.*, or use logger\.mode=offline"):
-        run_loggers(config(*TINY, "logger=wandb"), tmp_path, trains=True)
+        run_loggers(config(*TINY, "logger=wandb"), tmp_path, command="train")
     assert "WANDB_DATA_DIR" not in os.environ
 
 
