@@ -21,10 +21,10 @@ evaluate() { # STAGE NAME OVERRIDES
 
 case $task in
   denoise) # 64×64: ε = 5, 10, 15 of 256×256 are 1.25, 2.5, 3.75
-    crop=64 images="data=bsd68 data.root=$work/sets" limit=20 validation=10 some=8 few=4
+    crop=64 images="data=bsd68 data.root=$work/sets" limit=20 validation=10 few=4
     eps=0,1.25,2.5,3.75 sigma=5,10,15,20 settings="operator.sigma_b=[2,10]" ;;
   cs) # 66×66: ε = 1, 3, 5, 7 of 256×256 are 0.258, 0.773, 1.289, 1.805
-    crop=66 images="data=set11 data.root=$work/sets" limit=11 validation=5 some=4 few=2
+    crop=66 images="data=set11 data.root=$work/sets" limit=11 validation=5 few=2
     eps=0,0.258,0.773,1.289,1.805 sigma=3,10,20,35 settings="operator.ratio=[0.1,0.3]" ;;
   *) echo "error: TASK is denoise or cs, not $task"; exit 2 ;;
 esac
@@ -56,7 +56,7 @@ for seed in "$@"; do
   done
   for network in ord adv smt_adv smt_grad; do # attacks on the smoothed network, at one σ
     name=${task}_${network}_seed0 ckpt="ckpt=$work/${task}_${network}_seed0 seed=0"
-    evaluate attacked_smoothed $name $ckpt $images data.limit=$some $smooth $settings certify.sigma=10 attack.target=median \
+    evaluate attacked_smoothed $name $ckpt $images data.limit=8 $smooth $settings certify.sigma=10 attack.target=median \
       attack.n_samples=8 attack.n_iter=10
   done
   for network in ord smt_grad25; do # every certifier that smooths; discrepancy draws anew for each ε

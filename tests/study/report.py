@@ -15,7 +15,7 @@ from tests.study.rows import read
 NOTES = {
     "Claims": "The rule is in `tests/study/claims.py`.",
     "Attacked and smoothed": "PSNR in dB; median draw of 24. In brackets σ: by validation images, then the best here.",
-    "Attacks on the smoothed network": "The first 8 images, or 4 (cs). 10 gradients of 8 draws, on the median's error.",
+    "Attacks on the smoothed network": "The first 8 images. 10 gradients of 8 draws, on the median's error.",
     "Guarantees": "PSNR in dB. ε is that of 256×256 pixels.",
     "Smoothed networks": "The first 4 images, of compressed sensing 2; S = 1000. ε is that of the crop.",
     "All certifiers": "MSE; 2 images, σ = 25, S = 1000. `radius`: the ε up to which the MSE of `error` is 0.002.",
