@@ -197,6 +197,15 @@ def test_over_sigma_they_are_horizontal_lines(tmp_path: Path) -> None:
     assert certificate_figure(averages(tmp_path / "only", only_plain())).axes[-1].get_xlabel() == "without smoothing"
 
 
+def test_a_place_without_values_is_white(tmp_path: Path) -> None:
+    """A network without smoothing beside one that has nothing else: each column fills its own lines."""
+    found = averages(tmp_path, [row for row in mixed() if row["certifier"] == "error"], only_plain())
+    places = certificate_figure(found).axes
+    framed = {place: place.spines["left"].get_visible() for place in places}
+    assert framed == {place: place.has_data() for place in places}
+    assert set(framed.values()) == {True, False}
+
+
 def test_they_depend_on_no_draws(tmp_path: Path) -> None:
     found = averages(tmp_path, [plain(e, 28.0, image=i) for e in (0.1, 1.0) for i in "ab"])
     assert (

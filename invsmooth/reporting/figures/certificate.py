@@ -62,11 +62,21 @@ def certificate_figure(averages: Averages) -> Figure:
             axes[-1, column].set_xticks([])
         for place in axes[:, column] if column else ():
             place.set_ylabel("")
+    for place in (place for place in axes.flat if not place.has_data() and not place.texts):
+        hide(place, axis=place in axes[-1])
     legends = [(tuple(place.get_legend_handles_labels()[1]), place) for place in axes.flat[::-1]]
     for labelled in {names: place for names, place in legends if names}.values():
         labelled.legend(fontsize=8)  # each legend once
     head(figure, confidence_notes(averages.rows, averages.declared), unit_note(averages.rows))
     return figure
+
+
+def hide(axes: Axes, axis: bool) -> None:
+    """Leave a place without values white, but for its axis of sigma, if ``axis``."""
+    axes.spines[["left", "right", "top"]].set_visible(False)
+    axes.spines["bottom"].set_visible(axis)
+    axes.tick_params(axis="y", which="both", left=False, labelleft=False)
+    axes.tick_params(axis="x", bottom=axis)
 
 
 def draw_certificate(axes: Axes, lines: pd.DataFrame, certifier: CertifierDeclaration, styles: Styles) -> None:
