@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from invsmooth.core.files import replaced
 
@@ -65,9 +67,11 @@ def read_audits(folders: Sequence[Path], damaged: dict[Path, str] | None = None)
 
 def read_table(path: Path, texts: Sequence[str], numbers: Sequence[str]) -> pd.DataFrame:
     """Raises: ValueError: it cannot be read, or lacks one of these columns or its kind."""
-    try:
-        table = pd.read_parquet(path)
-    except (OSError, ValueError, NotImplementedError, KeyError) as error:
+    try:  # without pandas' own notes in the file: damaged ones raise anything
+        content = pq.ParquetFile(path).read().replace_schema_metadata()
+        content.validate(full=True)  # letters that are none would be found where they are used
+        table = content.to_pandas()
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
     if missing := [c for c in (*texts, *numbers) if c not in table]:
         raise ValueError(f"{path} lacks the columns {', '.join(missing)}")

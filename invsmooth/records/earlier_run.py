@@ -18,7 +18,7 @@ ROWS = ("results.parquet", "audit.parquet")
 NEUTRAL = ("cache", "logger", "report", "resume", "sweep", "trust", "data.mirror", "data.num_workers",
            "trainer.num_threads", "trainer.progress_bar")  # fmt: skip
 """Keys that do not change what the rows say (threads: but for rounding)."""
-SHOWN = 3  # differences that the message names
+SHOWN, LONGEST = 3, 200  # differences that the message names, and letters of each value
 
 
 def check_earlier_run(config: Mapping[str, Any], folder: Path, command: str) -> None:
@@ -37,7 +37,7 @@ def check_earlier_run(config: Mapping[str, Any], folder: Path, command: str) -> 
         ) from error
     now = text_of(OmegaConf.to_yaml(OmegaConf.create(redact(dict(config)))))
     told = [
-        f"{key}: {before.get(key, 'not set')} there, {now.get(key, 'not set')} here"
+        f"{key}: {before.get(key, 'not set')[:LONGEST]} there, {now.get(key, 'not set')[:LONGEST]} here"
         for key in sorted(before.keys() | now.keys())
         if before.get(key) != now.get(key) and not is_neutral(key)
     ]
@@ -68,7 +68,7 @@ def leaves(node: Mapping[Any, Any], above: str) -> Iterator[tuple[str, str]]:
         if isinstance(value, Mapping) and value:
             yield from leaves(value, f"{above}{key}.")
         else:
-            yield f"{above}{key}", "null" if value is None else str(value)[:200]
+            yield f"{above}{key}", "null" if value is None else str(value)
 
 
 def command_of(folder: Path) -> str | None:

@@ -178,7 +178,7 @@ def read_rows(folders: Sequence[Path], damaged: dict[Path, str] | None = None) -
         try:
             table, own = read_file(folder / "results.parquet", declarations)
             check_kinds(folder / "results.parquet", own, kinds)
-        except (OSError, ValueError) as error:  # pyarrow's errors are ValueErrors
+        except (OSError, ValueError, pa.ArrowException) as error:
             if damaged is None:
                 raise
             damaged[folder / "results.parquet"] = str(error).splitlines()[0]

@@ -131,6 +131,15 @@ def test_which_run_is_the_same(change: Mapping[str, object], module: str, said: 
         check_earlier_run(CONFIG | change, tmp_path, module)
 
 
+def test_a_difference_at_the_end_of_a_long_value_counts(tmp_path: Path) -> None:
+    long = CONFIG | {"data": {"root": "a" * 300 + "b"}}
+    with recorded(long, tmp_path, "train"):
+        (tmp_path / "results.parquet").touch()
+    check_earlier_run(long, tmp_path, "train")
+    with pytest.raises(FolderTaken, match=r"data\.root: aaa"):
+        check_earlier_run(CONFIG | {"data": {"root": "a" * 300 + "c"}}, tmp_path, "train")
+
+
 @pytest.mark.parametrize("config", [None, "[", "- 1"])
 def test_rows_without_a_config_are_not_overwritten(config: str | None, tmp_path: Path) -> None:
     (tmp_path / "audit.parquet").touch()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,7 +10,16 @@ import pandas as pd
 import pytest
 
 from invsmooth.core.errors import ConfigError
-from invsmooth.records.audits import AUDIT, FRONTIER, NUMBERS, NUMBERS_OF_PROBLEM, TEXTS, TEXTS_OF_PROBLEM, write_audit
+from invsmooth.records.audits import (
+    AUDIT,
+    FRONTIER,
+    NUMBERS,
+    NUMBERS_OF_PROBLEM,
+    TEXTS,
+    TEXTS_OF_PROBLEM,
+    read_audits,
+    write_audit,
+)
 from invsmooth.report import find_runs
 from invsmooth.reporting import report
 from invsmooth.reporting.damage import DamagedRuns
@@ -66,3 +76,17 @@ def test_a_damaged_audit_beside_runs(tmp_path: Path) -> None:
     with pytest.raises(DamagedRuns, match=r"bad/audit\.parquet: cannot be read"):
         report(find_runs([str(tmp_path)]), tmp_path / "out")
     assert (tmp_path / "out" / "table.md").is_file()
+
+
+def test_any_damaged_byte_is_read_or_named(tmp_path: Path) -> None:
+    path, draw = audit(tmp_path / "a") / AUDIT, random.Random(0)
+    content, refused = path.read_bytes(), 0
+    for _ in range(1000):
+        changed_bytes = bytearray(content)
+        for place in draw.sample(range(len(content)), draw.choice((1, 2, 20))):
+            changed_bytes[place] = draw.randrange(256)
+        path.write_bytes(changed_bytes)
+        damaged: dict[Path, str] = {}
+        read_audits([path.parent], damaged)
+        refused += path in damaged
+    assert refused > 100
