@@ -213,6 +213,7 @@ def read_file(path: Path, declarations: dict[bytes, Declared]) -> tuple[pa.Table
     Raises: OSError, ValueError: it cannot be read, is of a newer version, declares nothing, or lacks columns or their
     types."""
     table = pq.ParquetFile(path).read()  # read_table takes twice as long for a small file
+    table.validate(full=True)
     metadata = table.schema.metadata or {}
     check_version(path, metadata.get(VERSION_KEY))
     said = metadata.get(METADATA, b"")
