@@ -7,6 +7,7 @@ import re
 import sys
 import traceback
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NoReturn
 
 from hydra._internal.utils import get_args_parser
@@ -34,6 +35,7 @@ NOISE = (
     "Config search path:",
     "provider=",
 )
+COMMANDS = ("train", "evaluate", "audit", "report")  # that read a config of their own name
 ONE_OPTION = "algo|attack|certify|data|data/test|estimator|launcher|logger|operator|task|trainer"
 """Groups of the config. Of a list of options Hydra would compose all, one over the other."""
 
@@ -51,6 +53,7 @@ def check_options(arguments: Sequence[str]) -> None:
         raise ConfigError(f"{found[0]}: {group} has one option; for a run of each: --multirun {group}={options}")
     for found in filter(None, (re.fullmatch(rf"({ONE_OPTION}|hydra|hydra/\w+)=(null|\{{.*\}})", a) for a in arguments)):
         raise ConfigError(f"{found[0]} is not allowed: {found[1]} has always an option; choose one: {found[1]}=OPTION")
+    check_config_name(arguments)
     parser = get_args_parser()
 
     def refuse(text: str) -> NoReturn:
@@ -66,6 +69,15 @@ def check_options(arguments: Sequence[str]) -> None:
     parser.error = refuse  # type: ignore[method-assign, assignment]
     if not {"--version", "--help", "-h"} & set(arguments):
         parser.parse_args(list(arguments))
+
+
+def check_config_name(arguments: Sequence[str]) -> None:
+    """Raises: ConfigError: ``--config-name`` is that of another command, whose keys this one would not use."""
+    mine = Path(sys.argv[0]).stem.removeprefix("invsmooth-")
+    told = re.search(r"(?:^|\n)(?:--config-name|-cn)(?:=|\n)(.+)", "\n".join(arguments))
+    name = told[1].removesuffix(".yaml") if told else mine
+    if mine in COMMANDS and name in COMMANDS and name != mine:
+        raise ConfigError(f"--config-name={name} is the config of another command: python -m invsmooth.{name}")
 
 
 def reworded(error: BaseException) -> str:

@@ -60,9 +60,16 @@ def sweep_overrides(hydra: DictConfig) -> list[Override]:
 
 
 def check_values(hydra: DictConfig) -> None:
-    """Raises: ConfigError: a sweep over no value: a glob that matches no option, an empty range."""
+    """Raises: ConfigError: a sweep over no value (a glob that matches no option, an empty range), or over one twice."""
     for override in sweep_overrides(hydra):
-        if override.is_discrete_sweep() and next(override.sweep_string_iterator(), None) is None:
+        if not override.is_discrete_sweep():
+            continue
+        values = set[str]()
+        for value in override.sweep_string_iterator():
+            if value in values:
+                raise ConfigError(f"{override.input_line} has {value} twice, so that the same job would run twice")
+            values.add(value)
+        if not values:
             glob = isinstance(override.value(), Glob)
             hint = "a glob matches options of a config group, no files: list these, KEY=A,B" if glob else "give values"
             raise ConfigError(f"{override.input_line} has no value, so that the sweep has no job; {hint}")

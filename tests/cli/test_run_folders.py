@@ -158,6 +158,8 @@ def test_rows_without_a_config_are_not_overwritten(config: str | None, tmp_path:
             "ckpt=glob(outputs/*) has no value, so that the sweep has no job; a glob matches options",
         ),
         ("seed=range(3,3)", "seed=range(3,3) has no value, so that the sweep has no job; give values"),
+        ("seed=0,1,0", "seed=0,1,0 has 0 twice, so that the same job would run twice"),
+        ("operator.sigma_b=5.0,5.00", "operator.sigma_b=5.0,5.00 has 5.0 twice"),
     ],
 )
 def test_a_sweep_over_nothing_names_what_matched_nothing(override: str, said: str, tmp_path: Path) -> None:

@@ -100,6 +100,18 @@ def test_a_group_without_an_option(argument: str) -> None:
     check_options(["experiment=null", "ckpt=null"])
 
 
+@pytest.mark.parametrize("option", [["--config-name=train"], ["--config-name", "train.yaml"], ["-cn", "train"]])
+@pytest.mark.parametrize("command", ["invsmooth/evaluate.py", "bin/invsmooth-evaluate"])
+def test_the_config_of_another_command(command: str, option: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [command, *option])
+    with pytest.raises(
+        ConfigError, match=r"^--config-name=train is the config of another command: python -m invsmooth.train$"
+    ):
+        check_options(["seed=1", *option])
+    check_options(["--config-name=evaluate"])
+    check_options(["--config-dir=mine", "--config-name=mine"])
+
+
 class Broken:
     """Replaced below."""
 
