@@ -2,8 +2,8 @@
 
 A claim is checked for each task in every cell (sigma_b or m/n, eps) that it speaks of. *Supported*: in more than half of its
 cells the 95 % interval is on the claimed side, and in none on the other. *Refuted*: in more than half it is on the other
-side. *Undecided*: everything else. The intervals are over images; PSNR is averaged over the training seeds for each
-image first."""
+side. *Undecided*: everything else. The intervals are over images and, where there are several, over training seeds: both
+are resampled. A network is compared with the other one of its seed, which had the same start and the same batches."""
 
 from __future__ import annotations
 
@@ -65,9 +65,23 @@ def cells(rows: pd.DataFrame, *, attacked: bool = True) -> Iterator[tuple[str, p
 
 
 def line(where: str, differences: pd.Series) -> Line:
-    """The mean of a difference for each image, with its percentile bootstrap interval."""
-    (found,) = paired_differences(differences.dropna().to_numpy()[None], 1)
-    return Line(where, found.mean, found.low, found.high)
+    """The mean of a difference for each (image, training seed), with its percentile bootstrap interval."""
+    values = differences.dropna().unstack("train_seed").dropna().to_numpy()
+    if values.shape[1] == 1:
+        (found,) = paired_differences(values.T, 1)
+        return Line(where, found.mean, found.low, found.high)
+    means = resampled_means(values)
+    low, high = np.quantile(means[1:], (0.025, 0.975))
+    return Line(where, float(means[0]), float(low), float(high))
+
+
+def resampled_means(values: np.ndarray) -> np.ndarray:
+    """The mean of values (images, seeds, …) in each of RESAMPLES resamples of images and of seeds; the first one: of the
+    values themselves."""
+    random, (n_images, n_seeds) = np.random.default_rng(SEED), values.shape[:2]
+    images, seeds = (random.integers(n, size=(RESAMPLES, n)) for n in (n_images, n_seeds))
+    images[0], seeds[0] = np.arange(n_images), np.arange(n_seeds)
+    return values[images[:, :, None], seeds[:, None, :]].mean(axis=(1, 2))
 
 
 def at_best(cell: pd.DataFrame, column: str = "psnr_median") -> pd.DataFrame:
@@ -95,15 +109,13 @@ def smoothed_minus_not(cell: pd.DataFrame, network: str) -> pd.Series:
 
 
 def best_sigmas(cell: pd.DataFrame, network: str) -> np.ndarray:
-    """The sigma (0: no smoothing) of the largest mean PSNR, in each of RESAMPLES resamples of the images. The resamples
-    are the same for all cells with as many images."""
+    """The sigma (0: no smoothing) of the largest mean PSNR, in each resample. The resamples are the same for all cells
+    with as many images and seeds."""
     own = cell[cell["network"] == network]
-    smoothed = own.pivot_table(index="image", columns="sigma", values="psnr_median", aggfunc="mean")
+    smoothed = own.pivot_table(index=["image", "train_seed"], columns="sigma", values="psnr_median", aggfunc="mean")
     smoothed.insert(0, 0.0, by_image(unsmoothed(own), "psnr_attacked")[network])
-    values = smoothed.to_numpy()
-    draws = np.random.default_rng(SEED).integers(len(values), size=(RESAMPLES, len(values)))
-    draws[0] = np.arange(len(values))  # the images themselves
-    return smoothed.columns.to_numpy(dtype=float)[values[draws].mean(axis=1).argmax(axis=1)]
+    values = smoothed.to_numpy().reshape(-1, own["train_seed"].nunique(), smoothed.shape[1])
+    return smoothed.columns.to_numpy(dtype=float)[resampled_means(values).argmax(axis=1)]
 
 
 def growth(where: str, small: np.ndarray, large: np.ndarray) -> Line:

@@ -32,6 +32,7 @@ def main() -> None:
         "Claims": tables.claims_table(claims),
         "Attacked and smoothed": tables.robustness_table(test, validation),
         "Without attack": tables.clean_table(test),
+        "Seed by seed": tables.seeds_table(test),
         "Attacks on the smoothed network": tables.targets_table(read("attacked_smoothed"), test),
         "Guarantees": tables.guarantees_table(proven, test),
         "Smoothed networks": tables.noise_table(certified),

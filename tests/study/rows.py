@@ -38,8 +38,8 @@ def with_names(run: Path) -> pd.DataFrame:
 
 
 def by_image(rows: pd.DataFrame, column: str) -> pd.DataFrame:
-    """``column`` for images × networks: the mean over the training seeds, for each image."""
-    return rows.pivot_table(index="image", columns="network", values=column, aggfunc="mean")
+    """``column`` for (image, training seed) × networks."""
+    return rows.pivot_table(index=["image", "train_seed"], columns="network", values=column, aggfunc="mean")
 
 
 def unsmoothed(rows: pd.DataFrame) -> pd.DataFrame:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import pandas as pd
 
-from tests.study.claims import CELL, PAPERS, Claim, at_best, cells, line
+from tests.study.claims import CELL, PAPERS, Claim, at_best, cells, line, smoothed_minus_not
 from tests.study.rows import NETWORKS, by_image, unsmoothed
 
 
@@ -91,6 +91,22 @@ def clean_table(rows: pd.DataFrame) -> str:
     return markdown(["setting", "network", "clean", "− ord"], lines)
 
 
+def seeds_table(rows: pd.DataFrame) -> str:
+    """Where there are several training seeds: what smoothing at the best sigma (of all seeds) brings ord, and the
+    differences to ord under attack without smoothing, for each seed."""
+    lines, seeds = [], sorted(rows["train_seed"].unique())
+    for where, cell in cells(rows):
+        if cell["train_seed"].nunique() == 1:
+            continue
+        plain = by_image(unsmoothed(cell), "psnr_attacked")
+        differences = {"ord smoothed − ord": smoothed_minus_not(cell, "ord")}
+        differences |= {f"{n} − ord": plain[n] - plain["ord"] for n in NETWORKS[1:] if n in plain}
+        for name, found in differences.items():
+            each = found.groupby("train_seed").mean()
+            lines.append([where, name, *(f"{each[seed]:+.2f}" for seed in seeds), interval(found)])
+    return markdown(["cell", "difference, dB", *(f"seed {seed}" for seed in seeds), "all"], lines)
+
+
 def noise_table(certified: pd.DataFrame) -> str:
     """Question 3: what a network keeps when it is smoothed, and what error and mean then certify at eps = 0.1."""
     lines = []
@@ -145,7 +161,8 @@ def targets_table(attacked: pd.DataFrame, test: pd.DataFrame) -> str:
             (test["task"] == task) & (test["setting"] == setting) & (test["eps256"] == eps) & (test["sigma"] == sigma)
             & test["image"].isin(cell["image"])
         ]  # fmt: skip
-        own, base = by_image(cell, "psnr_median"), by_image(same, "psnr_median")
+        own = by_image(cell, "psnr_median")
+        base = by_image(same, "psnr_median").loc[own.index]
         for network in (n for n in NETWORKS if n in own):
             lines.append([
                 task, f"{setting:g}", f"{eps:g}", f"{sigma:g}", network, f"{base[network].mean():.2f}",
