@@ -67,7 +67,7 @@ class CheckpointDefaults(ConfigLoaderImpl):
         for group in (g for g in GROUPS if g not in chosen):
             option = origin.choices[group]
             known = self.get_group_options(group, config_name=config_name, overrides=overrides)
-            if option in known and not option.startswith("base_"):  # those are schemas
+            if option in known:
                 wanted[group] = option
             elif group not in origin.names:
                 said = "does not say" if option is None else f"was trained with {group}={option}, but does not say"

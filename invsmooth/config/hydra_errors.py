@@ -51,8 +51,12 @@ def check_options(arguments: Sequence[str]) -> None:
     for found in filter(None, (re.fullmatch(rf"({ONE_OPTION})=\[(.*,.*)\]", a) for a in arguments)):
         group, options = found[1], found[2].replace(" ", "")
         raise ConfigError(f"{found[0]}: {group} has one option; for a run of each: --multirun {group}={options}")
-    for found in filter(None, (re.fullmatch(rf"({ONE_OPTION}|hydra|hydra/\w+)=(null|\{{.*\}})", a) for a in arguments)):
-        raise ConfigError(f"{found[0]} is not allowed: {found[1]} has always an option; choose one: {found[1]}=OPTION")
+    without = rf"({ONE_OPTION}|hydra|hydra/\w+)=(?:null|\{{.*\}})|~({ONE_OPTION})(?:=.*)?"
+    for found in filter(None, (re.fullmatch(without, a) for a in arguments)):
+        group = found[1] or found[2]
+        raise ConfigError(f"{found[0]} is not allowed: {group} has always an option; choose one: {group}=OPTION")
+    if any(a.startswith("--experimental-rerun") for a in arguments):
+        raise ConfigError("--experimental-rerun is not supported: it would run code of its file; run.json has the command")
     check_config_name(arguments)
     parser = get_args_parser()
 
@@ -129,12 +133,11 @@ def unreadable(override: str, text: str) -> str:
 
 
 def no_option(group: str, option: str, options: Sequence[str], text: str) -> str:
-    known = [o for o in options if not o.startswith("base_")]
     place = re.match(r"In '([^']+)'", text)
     # An option that the command does not name is in a file.
     where = f"{place[1]}.yaml: " if place and option and option not in " ".join(sys.argv[1:]) else ""
-    hint = did_you_mean(option, known, f"{group}=")
-    return f"{where}{group}={short(option)} is not allowed{hint}; allowed: {', '.join(known)}"
+    hint = did_you_mean(option, options, f"{group}=")
+    return f"{where}{group}={short(option)} is not allowed{hint}; allowed: {', '.join(options)}"
 
 
 def config_of(error: BaseException) -> DictConfig | None:

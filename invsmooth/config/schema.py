@@ -277,10 +277,9 @@ def register() -> None:
     # hands out is a copy.
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     store = ConfigStore.instance()
-    for group, name, node in (
-        (None, "run", Run), (None, "audit", Audit), (None, "report", Report), ("task", "task", Task),
-        ("trainer", "trainer", TrainerConfig), ("logger", "logger", Logger),
-        ("logger", "wandb", LoggerWandb), ("logger", "mlflow", LoggerMlflow),
+    for name, node in (
+        ("run", Run), ("audit", Audit), ("report", Report), ("task", Task), ("trainer", TrainerConfig),
+        ("logger", Logger), ("wandb", LoggerWandb), ("mlflow", LoggerMlflow),
     ):  # fmt: skip
-        store.store(group=group, name=f"base_{name}", node=node)
+        store.store(group="hydra/schema", name=name, node=node)  # not of the group it is for: it is no option to choose
     resolvers.register()

@@ -51,7 +51,7 @@ class ReportAtSweepEnd(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:
         try:
-            check_folders(config, sweeps=False)
+            check_mode(config, sweeps=False)
             BEGINNING.note(config.hydra)
         except ConfigError as error:
             sys.exit(cli.fail(error))
@@ -63,7 +63,7 @@ class ReportAtSweepEnd(Callback):
             sys.exit(cli.fail(ConfigError(NO_DISTRIBUTED_JOBS)))
         try:
             scale.begin_sweep(config)
-            check_folders(config, sweeps=True)
+            check_mode(config, sweeps=True)
             if OmegaConf.select(config, "hydra.sweeper"):
                 check_values(config.hydra)
             BEGINNING.note_sweep(Path(config.hydra.sweep.dir))
@@ -109,8 +109,8 @@ class ReportAtSweepEnd(Callback):
             raise SystemExit(code)
 
 
-def check_folders(config: DictConfig, *, sweeps: bool) -> None:
-    """Raises: ConfigError: a folder that is given for the other mode, or that of a run for a sweep."""
+def check_mode(config: DictConfig, *, sweeps: bool) -> None:
+    """Raises: ConfigError: a folder or launcher that is given for the other mode, or the folder of a run for a sweep."""
     given = [str(o) for o in OmegaConf.select(config, "hydra.overrides.hydra") or ()]
     if wrong := [
         o for o in given if o in ("hydra.run.dir=", "hydra.sweep.dir=")
@@ -122,6 +122,9 @@ def check_folders(config: DictConfig, *, sweeps: bool) -> None:
         )
     if not sweeps and (wrong := [o for o in given if o.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]):
         raise ConfigError(f"{wrong[0]} has no effect without --multirun; the folder of one run is hydra.run.dir=FOLDER")
+    chosen = [o for o in (*config.hydra.overrides.task, *given) if o.startswith(("launcher=", "hydra/launcher="))]
+    if not sweeps and (wrong := [o for o in chosen if not o.endswith("=basic")]):
+        raise ConfigError(f"{wrong[0]} has no effect without --multirun; add it, also for a single job")
     if sweeps and ((folder := Path(config.hydra.sweep.dir)) / "run.json").is_file():
         raise ConfigError(f"hydra.sweep.dir={folder} is the folder of a run; give another folder")
 

@@ -169,6 +169,15 @@ def test_a_sweep_over_nothing_names_what_matched_nothing(override: str, said: st
     assert not [*tmp_path.iterdir()]
 
 
+@pytest.mark.parametrize("launcher", ["launcher=slurm", "hydra/launcher=joblib"])
+def test_a_launcher_of_a_single_run_is_refused(launcher: str, tmp_path: Path) -> None:
+    """Hydra would compute here, on the login node of the cluster."""
+    code, _, printed = command(tmp_path, "train", *TINY, launcher)
+    assert code == 2
+    assert printed.startswith(f"error: {launcher} has no effect without --multirun; add it, also for a single job")
+    assert not [*tmp_path.iterdir()]
+
+
 def test_reports_are_no_sweep(tmp_path: Path) -> None:
     code, _, printed = command(tmp_path, "report", "--multirun", "runs=a,b", "out=report")
     assert code == 2

@@ -6,12 +6,14 @@ import sys
 
 import pytest
 from hydra import compose, initialize_config_module
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
 
 from invsmooth.config import cli, schema
 from invsmooth.config.hydra_errors import check_options
+from invsmooth.config.parts import CONF
 from invsmooth.core.errors import ConfigError
 
 
@@ -91,13 +93,29 @@ def test_options(option: str, said: str, capfd: pytest.CaptureFixture[str]) -> N
 
 
 @pytest.mark.parametrize(
-    "argument", ["task=null", "attack=null", "algo={a:1}", "data/test=null", "hydra/launcher=null"]
+    "argument",
+    ["task=null", "attack=null", "algo={a:1}", "data/test=null", "hydra/launcher=null", "~task", "~algo=ord"],
 )
 def test_a_group_without_an_option(argument: str) -> None:
-    group = argument.split("=")[0]
+    group = argument.split("=")[0].lstrip("~")
     with pytest.raises(ConfigError, match=f"is not allowed: {group} has always an option; choose one: {group}=OPTION"):
         check_options(["seed=1", argument])
-    check_options(["experiment=null", "ckpt=null"])
+    check_options(["experiment=null", "ckpt=null", "~experiment"])
+
+
+@pytest.mark.parametrize("option", [["--experimental-rerun", "job.pickle"], ["--experimental-rerun=job.pickle"]])
+def test_no_code_of_a_file_is_run(option: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"^--experimental-rerun is not supported: it would run code of its file"):
+        check_options(option)
+
+
+def test_the_options_of_a_group_are_those_of_its_folder() -> None:
+    """A schema is none: task=glob(*) would run it."""
+    schema.register()
+    with initialize_config_module("invsmooth.conf", version_base="1.3"):
+        loader = GlobalHydra.instance().config_loader()
+        for group in ("task", "trainer", "logger", "algo"):
+            assert loader.get_group_options(group) == sorted(p.stem for p in (CONF / group).glob("*.yaml"))
 
 
 @pytest.mark.parametrize("option", [["--config-name=train"], ["--config-name", "train.yaml"], ["-cn", "train"]])
