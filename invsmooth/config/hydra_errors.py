@@ -56,7 +56,9 @@ def check_options(arguments: Sequence[str]) -> None:
         group = found[1] or found[2]
         raise ConfigError(f"{found[0]} is not allowed: {group} has always an option; choose one: {group}=OPTION")
     if any(a.startswith("--experimental-rerun") for a in arguments):
-        raise ConfigError("--experimental-rerun is not supported: it would run code of its file; run.json has the command")
+        raise ConfigError(
+            "--experimental-rerun is not supported: it would run code of its file; run.json has the command"
+        )
     check_config_name(arguments)
     parser = get_args_parser()
 
