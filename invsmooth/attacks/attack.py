@@ -30,6 +30,7 @@ class AttackResult(Found):
     zero_gradient: Tensor  # (B,): it was zero at every point: the loss says nothing about robustness
     grad_evals: int  # gradients through the network for each image; one for each draw of a smoothed target
     network_evals: int  # forward passes for each image, those of the gradients included
+    bf16: bool  # whether xi was searched with the network in bfloat16
 
     def __repr__(self) -> str:
         losses = ", ".join(f"{loss:.3g}" for loss in self.loss.tolist()[:8])
@@ -87,7 +88,7 @@ def attack(
         )  # fmt: skip
     return AttackResult(
         found.xi, found.loss, found.losses, zero.to(found.loss.device), counting.gradients // len(x),
-        counting.images // len(x),
+        counting.images // len(x), coarse,
     )  # fmt: skip
 
 

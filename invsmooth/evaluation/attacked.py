@@ -67,13 +67,13 @@ def cached_attack(
         )  # fmt: skip
         return {k: torch.as_tensor(v) for k, v in vars(found).items()}
 
-    images, count = len(measured.x), Like(dtype=torch.int64)
+    images, count, flag = len(measured.x), Like(dtype=torch.int64), Like(dtype=torch.bool)
     expected = {
         "xi": Like(tuple(measured.x.shape)), "loss": Like((images,)), "losses": Like((images, None), finite=False),
-        "zero_gradient": Like((images,), torch.bool), "grad_evals": count, "network_evals": count,
+        "zero_gradient": Like((images,), torch.bool), "grad_evals": count, "network_evals": count, "bf16": flag,
     }  # fmt: skip
     found = remember("attack", evaluation.attack_content(measured, eps, target), search, expected)
-    values: dict[str, Any] = {k: int(v) if expected[k] is count else v for k, v in found.items()}
+    values: dict[str, Any] = {k: v.item() if expected[k] in (count, flag) else v for k, v in found.items()}
     return AttackResult(**values)
 
 

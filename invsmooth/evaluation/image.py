@@ -108,8 +108,9 @@ def rows_of(
         "sound": certificate.sound and evaluation.units is Units.matched, "abstained": False,
         "impossible": bool(evaluation.why_impossible(certifier, eps, certified.sigma)),
         "attack_target": evaluation.attack_target(certified.sigma),
-        "attack_grad_evals": attacked.found.grad_evals, "network_evals": certificate.network_evals,
-        "seconds": certified.seconds,
+        "attack_grad_evals": attacked.found.grad_evals,
+        "attack_precision": "bf16" if attacked.found.bf16 else evaluation.precision,
+        "network_evals": certificate.network_evals, "seconds": certified.seconds,
     }  # fmt: skip
     values = same | attacked.quality | shown_quality(certified, certificate, measured)
     for name, of_check in (("truth", "estimate"), ("truth_lower", "lower"), ("truth_upper", "upper")):

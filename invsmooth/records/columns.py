@@ -72,6 +72,7 @@ FURTHER = (
     Column("attack_zero_gradient", "", "the gradient was zero wherever the attack took it: psnr_attacked is no sign of "
            "robustness", "flag"),
     Column("attack_grad_evals", "gradients", "of the attack, for each image", "whole"),
+    Column("attack_precision", "", "of the gradients that ξ was searched with: fp32 or bf16", "text"),
     Column("network_evals", "forward passes", "of the certificate, for each image", "whole"),
     Column("precision", "", "of the network that is attacked and certified: fp32 or bf16", "text"),
     Column("estimator_sha256", "", "hash of the weights of the network", "text"),

@@ -43,7 +43,7 @@ SCHEMA = pa.schema(
         ("ssim_clean", REAL), ("ssim_attacked", REAL), ("ssim_median", REAL), ("ssim_certified", REAL),
         ("attack", TEXT), ("attack_target", TEXT),
         ("attack_norm", REAL), ("attack_zero_gradient", FLAG), ("attack_grad_evals", WHOLE),
-        ("network_evals", WHOLE), ("seconds", REAL), ("precision", TEXT),
+        ("attack_precision", TEXT), ("network_evals", WHOLE), ("seconds", REAL), ("precision", TEXT),
         ("seed", WHOLE), ("estimator_sha256", TEXT),
     ]
 )  # fmt: skip
@@ -69,7 +69,8 @@ SCHEMA = pa.schema(
   picture and bound nothing. psnr_median, ssim_median: of the picture that the certifier shows.
 - psnr_measured: of A^T y, divided by ||A||² where that is not 1. psnr_noise: under a random
   perturbation of norm eps, the control.
-- precision: of the network that is attacked and certified, fp32 or bf16.
+- precision: of the network that is attacked and certified, fp32 or bf16. attack_precision: of the
+  gradients that xi was searched with; attack.precision=auto takes what is faster on the machine.
 - attack_target: whose error the attack maximised (base, mean, median). attack_zero_gradient: the
   gradient was zero wherever the attack took it, so psnr_attacked is no sign of robustness."""
 
@@ -78,7 +79,7 @@ VERSION_KEY, VERSION = b"invsmooth.rows", 1
 """Key and value of the version of the rows, in the metadata. It grows where an older invsmooth would misread a file; a
 new column does not change it. Earlier files have none."""
 
-LATER = ("scale", "precision")  # Columns that files of earlier versions lack; null there
+LATER = ("scale", "precision", "attack_precision")  # Columns that files of earlier versions lack; null there
 
 KEY = ("run_id", "image", "eps", "sigma", "sigma_b", "ratio", "certifier")  # Columns that identify a row
 

@@ -422,6 +422,9 @@ def test_in_bfloat16_everything_is_of_the_network_as_it_runs(net: torch.nn.Modul
     coarse = evaluate_image(net, measured, settings("error", "mean", precision="bf16"))
     assert {row["precision"] for row in plain.rows} == {"fp32"}
     assert {row["precision"] for row in coarse.rows} == {"bf16"}
+    of_attack = settings("error", attack_precision="bf16")
+    for output, said in ((plain, "fp32"), (coarse, "bf16"), (evaluate_image(net, measured, of_attack), "bf16")):
+        assert {row["attack_precision"] for row in output.rows if row["eps"] > 0} == {said}
     with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
         x_hat = net.eval()(measured.y, SETTING.operator).float()
     expected = psnr(x_hat, measured.x).tolist()

@@ -22,8 +22,12 @@ from tests.reporting.declared import DECLARED
 from tests.reporting.made import row, stored
 
 # The columns of SCHEMA that a file of each earlier version lacks, by `git log -p -- invsmooth/records/rows.py`.
-EARLIER = {"27 November, morning": ("scale", "precision"), "27 November, noon": ("scale",)}
-BEFORE_DECLARATIONS = ("joint_over_eps", "impossible", "scale", "precision")
+EARLIER = {
+    "27 November, morning": ("scale", "precision", "attack_precision"),
+    "27 November, noon": ("scale", "attack_precision"),
+    "27 November, evening": ("attack_precision",),
+}
+BEFORE_DECLARATIONS = ("joint_over_eps", "impossible", "scale", "precision", "attack_precision")
 
 
 def rewritten(folder: Path, change: Callable[[pa.Table], pa.Table], **values: Any) -> Path:
@@ -78,7 +82,8 @@ def test_rows_from_before_the_declarations_are_refused_with_what_they_lack(tmp_p
         lambda table: table.drop_columns(list(BEFORE_DECLARATIONS)).replace_schema_metadata(),
     )
     message = (
-        "another version of invsmooth wrote it, which lacks the columns impossible, joint_over_eps, precision, scale"
+        "another version of invsmooth wrote it, which lacks the columns attack_precision, impossible, joint_over_eps, "
+        "precision, scale"
     )
     with pytest.raises(ValueError, match=message):
         read_rows([old])
