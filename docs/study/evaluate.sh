@@ -15,7 +15,7 @@ evaluate() { # STAGE NAME OVERRIDES
   shift 2
   case " ${STAGES:-$stage} " in *" $stage "*) ;; *) return 0 ;; esac # STAGES="test proven": these alone, in a process of its own
   grep -qs finished "$work/rows/$stage/$name/run.json" || "$python" -m invsmooth.evaluate trainer.num_threads=${THREADS:-1} \
-    trainer.progress_bar=false operator.noise_seed=0 certify.pictures=0 certify.files=false report=false \
+    trainer.progress_bar=false attack.precision=fp32 operator.noise_seed=0 certify.pictures=0 certify.files=false report=false \
     hydra.run.dir="$work/rows/$stage/$name" "$@"
 }
 
