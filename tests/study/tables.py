@@ -102,8 +102,8 @@ def seeds_table(rows: pd.DataFrame) -> str:
         differences = {"ord smoothed − ord": smoothed_minus_not(cell, "ord")}
         differences |= {f"{n} − ord": plain[n] - plain["ord"] for n in NETWORKS[1:] if n in plain}
         for name, found in differences.items():
-            each = found.groupby("train_seed").mean()
-            lines.append([where, name, *(f"{each[seed]:+.2f}" for seed in seeds), interval(found)])
+            each = found.dropna().groupby("train_seed").mean()
+            lines.append([where, name, *(f"{each[s]:+.2f}" if s in each else "–" for s in seeds), interval(found)])
     return markdown(["cell", "difference, dB", *(f"seed {seed}" for seed in seeds), "all"], lines)
 
 

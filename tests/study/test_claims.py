@@ -171,6 +171,9 @@ def test_a_network_that_a_seed_lacks_is_compared_in_the_others() -> None:
     plain = by_image(unsmoothed(found), "psnr_attacked")
     more = by_image(unsmoothed(pd.concat([found, second])), "psnr_attacked")
     assert line("", more["smt_adv"] - more["ord"]) == line("", plain["smt_adv"] - plain["ord"])
+    table = [t.strip("| ").split(" | ") for t in seeds_table(pd.concat([found, second])).splitlines()]
+    assert {t[3] for t in table if t[1] == "smt_adv − ord"} == {"–"}
+    assert "–" not in {t[3] for t in table if t[1] == "adv − ord"}
 
 
 def test_the_table_of_seeds_has_a_column_for_each() -> None:
