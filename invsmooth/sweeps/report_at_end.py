@@ -111,7 +111,9 @@ class ReportAtSweepEnd(Callback):
 
 def check_mode(config: DictConfig, *, sweeps: bool) -> None:
     """Raises: ConfigError: a folder or launcher that is given for the other mode, or the folder of a run for a sweep."""
-    given = [str(o) for o in OmegaConf.select(config, "hydra.overrides.hydra") or ()]
+    given, of_task = (
+        [str(o) for o in OmegaConf.select(config, f"hydra.overrides.{k}") or ()] for k in ("hydra", "task")
+    )
     if wrong := [
         o for o in given if o in ("hydra.run.dir=", "hydra.sweep.dir=")
     ]:  # of a shell variable that is not set
@@ -122,7 +124,7 @@ def check_mode(config: DictConfig, *, sweeps: bool) -> None:
         )
     if not sweeps and (wrong := [o for o in given if o.startswith(("hydra.sweep.dir=", "hydra.sweep.subdir="))]):
         raise ConfigError(f"{wrong[0]} has no effect without --multirun; the folder of one run is hydra.run.dir=FOLDER")
-    chosen = [o for o in (*config.hydra.overrides.task, *given) if o.startswith(("launcher=", "hydra/launcher="))]
+    chosen = [o for o in (*of_task, *given) if o.startswith(("launcher=", "hydra/launcher="))]
     if not sweeps and (wrong := [o for o in chosen if not o.endswith("=basic")]):
         raise ConfigError(f"{wrong[0]} has no effect without --multirun; add it, also for a single job")
     if sweeps and ((folder := Path(config.hydra.sweep.dir)) / "run.json").is_file():
