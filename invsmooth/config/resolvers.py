@@ -7,7 +7,7 @@ from typing import Any
 from omegaconf import OmegaConf
 
 from invsmooth.config.job_folder import job_label, token
-from invsmooth.config.scale import by_algo, by_scale
+from invsmooth.config.scale import by_algo, by_scale, by_task
 from invsmooth.core.checkpoints import root
 from invsmooth.core.devices import accelerator, gpu_count
 from invsmooth.core.errors import ConfigError
@@ -33,3 +33,4 @@ def register() -> None:
     OmegaConf.register_new_resolver("accelerator", accelerator, replace=True)
     OmegaConf.register_new_resolver("by_scale", by_scale, replace=True)
     OmegaConf.register_new_resolver("by_algo", by_algo, replace=True)
+    OmegaConf.register_new_resolver("by_task", by_task, replace=True)

@@ -29,9 +29,18 @@ def by_scale(paper: Any, small: Any, *, _root_: DictConfig) -> Any:
 
 def by_algo(default: Any, others: Mapping[str, Any], *, _root_: DictConfig) -> Any:
     """The entry of ``others`` for the algorithm of the run. Raises: ConfigError: ``others`` has no entries."""
+    return entry("by_algo", OmegaConf.select(_root_, "algo.name"), default, others)
+
+
+def by_task(default: Any, others: Mapping[str, Any], *, _root_: DictConfig) -> Any:
+    """The same for its task."""
+    return entry("by_task", OmegaConf.select(_root_, "task.name"), default, others)
+
+
+def entry(resolver: str, name: str | None, default: Any, others: Mapping[str, Any]) -> Any:
     if not isinstance(others, Mapping):
-        raise ConfigError(f"by_algo of {default} and {others}: give a value, and values by algorithm, {{adv: 4000}}")
-    return others.get(OmegaConf.select(_root_, "algo.name"), default)
+        raise ConfigError(f"{resolver} of {default} and {others}: give a value, and others by name, {{NAME: VALUE}}")
+    return others.get(name, default)
 
 
 def scale_of(config: DictConfig) -> str | None:

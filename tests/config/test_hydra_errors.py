@@ -51,7 +51,8 @@ def error_of(*overrides: str, command: str = "train") -> Exception:
         ("seed=${seed}", "seed: it refers to itself (${…}); give a value"),
         ("data.root=${data.root}", "data.test.root: it refers to itself"),
         ("attack.eps={a:1}", "attack.eps={a:1} is not allowed: attack.eps has no keys; allowed: one value, or a list"),
-        ("seed=${by_algo:1,2}", "seed: by_algo of 1 and 2: give a value, and values by algorithm, {adv: 4000}"),
+        ("seed=${by_algo:1,2}", "seed: by_algo of 1 and 2: give a value, and others by name, {NAME: VALUE}"),
+        ("seed=${by_task:1,2}", "seed: by_task of 1 and 2: give a value, and others by name, {NAME: VALUE}"),
         ("seed=${on_patch:a,b,c}", "seed: on_patch of a, b and c: give three numbers, the second not 0"),
     ],
 )
