@@ -4,8 +4,8 @@ BIN := .venv/bin
 STAMP := .venv/installed
 # Without its compiled files each command would start twelve seconds later.
 unexport PYTHONDONTWRITEBYTECODE
-# Test processes; each uses one thread and about 2 GB of memory.
-WORKERS ?= 2
+# Test processes, for two cores: some wait for other processes half of their time. Each uses a thread and about 2 GB.
+WORKERS ?= 3
 # Where make gpu writes its table.
 GPU_OUT ?= outputs/gpu.json
 # Ray needs an older cloudpickle than joblib.

@@ -24,7 +24,7 @@ done
 for seed in 0 1 2; do # other Φ, without attack
   evaluate published_phi$seed operator.seed=$seed attack.eps=0 certify.sigma=3 certify.n_samples=1
 done
-for eps in 1 5 7; do # plain steps of one size, as the paper's, on the first three images
-  evaluate published_plain_$eps "$matrix" data.limit=3 attack=pgd_paper attack.eps=$eps \
+for eps in 1 5 7; do # plain steps of one size, as the paper's, on the first image
+  evaluate published_plain_$eps "$matrix" data.limit=1 attack=pgd_paper attack.eps=$eps \
     certify.sigma=3 certify.n_samples=1
 done

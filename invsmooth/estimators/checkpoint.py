@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from invsmooth.core.checkpoints import checkpoint_file
 from invsmooth.core.errors import CheckpointError
+from invsmooth.core.memory import keep_memory
 from invsmooth.core.trust import make_module, refused
 from invsmooth.estimators.adapters import adapted_to_y
 from invsmooth.estimators.dpdnn import DPDNN
@@ -50,6 +51,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
     Raises: FileNotFoundError: there is no such file.
         CheckpointError: the file cannot be read, holds something else, names a class that is not trusted, or weights
             that do not fit or are not finite."""
+    keep_memory()  # the network will run
     file = checkpoint_file(path)
     return estimator_in(read(file), file, trust)
 

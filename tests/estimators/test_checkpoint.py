@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -137,3 +140,18 @@ def test_a_checkpoint_cannot_name_anything_but_a_module(tmp_path: Path) -> None:
     torch.save(content, tmp_path / "evil.ckpt")
     with pytest.raises(CheckpointError, match=r"os\.getcwd"):
         load_checkpoint(tmp_path / "evil.ckpt")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="a setting of glibc")
+@pytest.mark.parametrize(("switch", "kept"), [("", True), ("0", False)])
+def test_a_network_that_was_loaded_runs_with_memory_that_is_kept(switch: str, kept: bool, tmp_path: Path) -> None:
+    """In a process that calls nothing else of ours: whether 200 MB stay in it after they were freed."""
+    torch.save(published_dpdnn_state(channels=2, n_steps=1), tmp_path / "dpdnn.pt")
+    code = (
+        "import resource, torch\nfrom invsmooth import load_checkpoint\nload_checkpoint('dpdnn.pt')\n"
+        "pages = lambda: int(open('/proc/self/statm').read().split()[1])\nbefore = pages()\n"
+        "torch.ones(50_000_000)\nprint((pages() - before) * resource.getpagesize() > 100e6)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"INVSMOOTH_FAST": switch},
+                          check=True, capture_output=True, text=True)  # fmt: skip
+    assert done.stdout == f"{kept}\n"
