@@ -37,7 +37,7 @@ def by_task(default: Any, others: Mapping[str, Any], *, _root_: DictConfig) -> A
     return entry("by_task", OmegaConf.select(_root_, "task.name"), default, others)
 
 
-def entry(resolver: str, name: str | None, default: Any, others: Mapping[str, Any]) -> Any:
+def entry(resolver: str, name: Any, default: Any, others: Mapping[str, Any]) -> Any:
     if not isinstance(others, Mapping):
         raise ConfigError(f"{resolver} of {default} and {others}: give a value, and others by name, {{NAME: VALUE}}")
     return others.get(name, default)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import traceback
 from collections.abc import Iterable
 from itertools import product
 
@@ -12,10 +14,10 @@ from invsmooth.cache.parts import is_ours
 from invsmooth.core.errors import ConfigError, PremiseError
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.frozen import frozen
+from invsmooth.estimators.premises import checked
 from invsmooth.operators import LinearOperator
 from invsmooth.operators.base import Operator
 
-OF_SHAPES = ("channel", "size", "shape", "dimension")  # words in torch's messages about shapes
 MOST_SIZES = 20  # of images that operators are tried with
 
 
@@ -70,22 +72,53 @@ def check_sizes(operators: Iterable[LinearOperator], data: ImageDataModule) -> N
             raise ConfigError(f"operator: {error}. {height}×{width} is the size {what}") from error
 
 
-@torch.no_grad()
-def check_answers(estimator: nn.Module, operator: LinearOperator, data: ImageDataModule) -> None:
-    """Reconstruct a black image of the smallest size that the run has by a network of the user's. (Ours know their channels,
-    :func:`check_channels`.) What else is wrong with it is said where it happens.
+def check_answers(estimator: nn.Module, operator: LinearOperator, data: ImageDataModule, trains: bool) -> None:
+    """Reconstruct a random image of the smallest size that the run has by a network of the user's. (Ours know their
+    channels, :func:`check_channels`.) Where the run ``trains``, its weights have to get gradients.
 
-    Raises: ConfigError: a layer of the network does not take images of these channels, or of this size."""
+    Raises: ConfigError: it fails, answers with something else than an image of this shape, is random, treats the images
+        of a batch together, or cannot be trained."""
     own = getattr(estimator, "method", estimator)  # an adapter holds the user's network so
     if is_ours(type(own)):
         return
     size = min(sizes_of(data), key=lambda size: size[0] * size[1])
-    y = operator.A(torch.zeros(1, data.channels, *size))
+    x = torch.rand(1, data.channels, *size, generator=torch.Generator().manual_seed(0))
+    y = operator.A(x)
+    name, what = type(own).__name__, f"the measurement (shape {tuple(y.shape)}) of an image of shape {tuple(x.shape)}"
     try:
-        with torch.random.fork_rng(devices=[]), frozen(estimator):
-            estimator(y, operator)
+        with torch.random.fork_rng(devices=[]):
+            with torch.no_grad(), frozen(estimator):
+                x_hat = estimator(y, operator)
+            if isinstance(x_hat, torch.Tensor) and x_hat.shape != x.shape:
+                raise ConfigError(f"estimator: {name} answers {what} with shape {tuple(x_hat.shape)}")
+            checked(estimator, operator, y)
+            if trains:
+                check_gradients(estimator, operator, y)
+    except PremiseError as error:
+        raise ConfigError(f"estimator: {name}: {error}. Tried on {what}") from error
+    except ConfigError:
+        raise
     except Exception as error:
-        if type(error) is not RuntimeError or not any(word in str(error) for word in OF_SHAPES):
-            return
-        what = f"the measurement (shape {tuple(y.shape)}) of an image of {data.channels} channels, {size[0]}×{size[1]}"
-        raise ConfigError(f"estimator: {type(own).__name__} fails on {what}, see data.channels: {error}") from error
+        lines = [f"line {f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename == file_of(own)]
+        where = f" ({file_of(own)}, {lines[-1]})" if lines else ""
+        why = f"{type(error).__name__}: {error}{where}"
+        raise ConfigError(f"estimator: {name} fails on {what}, see data.channels: {why}") from error
+
+
+def file_of(network: nn.Module) -> str | None:
+    try:
+        return inspect.getsourcefile(type(network))
+    except TypeError:  # made in a notebook
+        return None
+
+
+def check_gradients(estimator: nn.Module, operator: LinearOperator, y: torch.Tensor) -> None:
+    """Raises: PremiseError: no weight gets a gradient."""
+    trained = [p for p in estimator.parameters() if p.requires_grad]
+    with frozen(estimator):
+        for weight in trained:
+            weight.requires_grad_()
+        differentiable = estimator(y, operator).requires_grad
+    if not trained or not differentiable:
+        why = "its answer is cut off from them (detach, no_grad)" if trained else "requires_grad is False for all"
+        raise PremiseError(f"it cannot be trained, its weights get no gradients: {why}")

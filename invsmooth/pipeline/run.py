@@ -182,7 +182,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         data.setup(stage)
     premises.check_patches(data)
     premises.check_sizes([s.operator for s in settings], data)
-    premises.check_answers(estimator, settings[0].operator, data)
+    premises.check_answers(estimator, settings[0].operator, data, trains)
     module = build.build_module(cfg, estimator) if trains else None
     if module is not None and cfg.resume is not None:
         check_algorithm(cfg.resume, cfg.algo.name)
