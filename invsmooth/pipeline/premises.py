@@ -12,6 +12,7 @@ from torch import nn
 
 from invsmooth.cache.parts import is_ours
 from invsmooth.core.errors import ConfigError, PremiseError
+from invsmooth.core.signals import Interrupted
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.frozen import frozen
 from invsmooth.estimators.premises import checked
@@ -88,7 +89,9 @@ def check_answers(estimator: nn.Module, operator: LinearOperator, data: ImageDat
     try:
         with torch.random.fork_rng(devices=[]):
             with torch.no_grad(), frozen(estimator):
-                x_hat = estimator(y, operator)
+                x_hat = estimator(given := y.clone(), operator)
+            if not torch.equal(given, y):
+                raise ConfigError(f"estimator: {name} changes the measurements that it is given, in place")
             if isinstance(x_hat, torch.Tensor) and x_hat.shape != x.shape:
                 raise ConfigError(f"estimator: {name} answers {what} with shape {tuple(x_hat.shape)}")
             checked(estimator, operator, y)
@@ -96,9 +99,9 @@ def check_answers(estimator: nn.Module, operator: LinearOperator, data: ImageDat
                 check_gradients(estimator, operator, y)
     except PremiseError as error:
         raise ConfigError(f"estimator: {name}: {error}. Tried on {what}") from error
-    except ConfigError:
+    except (ConfigError, Interrupted):
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         lines = [f"line {f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename == file_of(own)]
         where = f" ({file_of(own)}, {lines[-1]})" if lines else ""
         why = f"{type(error).__name__}: {error}{where}"

@@ -29,10 +29,14 @@ class Network(nn.Module):
     def forward(self, y: Tensor, operator: object) -> object:
         x_hat = self.conv(y)
         self.calls += 1
+        if self.mistake == "in place":
+            y.mul_(0.5)
+        if self.mistake == "exits":
+            raise SystemExit(7)
         if self.mistake == "raises":
             raise KeyError("a bug")
         return {
-            "none": lambda: x_hat, "frozen": lambda: x_hat, "nothing": lambda: None, "tuple": lambda: (x_hat, y),
+            "none": lambda: x_hat, "in place": lambda: x_hat, "frozen": lambda: x_hat, "nothing": lambda: None, "tuple": lambda: (x_hat, y),
             "smaller": lambda: x_hat[..., 1:], "no channel": lambda: x_hat[:, 0],
             "one pixel": lambda: x_hat.mean((2, 3), keepdim=True), "whole numbers": lambda: (255 * x_hat).long(),
             "complex": lambda: x_hat + 0j, "counts": lambda: x_hat + 0.01 * self.calls, "nan": lambda: x_hat * torch.nan,
@@ -54,6 +58,8 @@ def check(mistake: str, trains: bool = True) -> Network:
             "raises",
             r"Network fails on .* of an image of shape \(1, 1, 8, 8\).*: KeyError: 'a bug' \(.*test_answers.py, line ",
         ),
+        ("exits", "fails on .*: SystemExit: 7"),
+        ("in place", "changes the measurements that it is given"),
         ("double", "fails on .* should be the same"),
         ("nothing", "answers with a NoneType"),
         ("tuple", "answers with a tuple"),
