@@ -35,13 +35,12 @@ class Network(nn.Module):
             raise SystemExit(7)
         if self.mistake == "raises":
             raise KeyError("a bug")
-        return {
-            "none": lambda: x_hat, "in place": lambda: x_hat, "frozen": lambda: x_hat, "nothing": lambda: None, "tuple": lambda: (x_hat, y),
-            "smaller": lambda: x_hat[..., 1:], "no channel": lambda: x_hat[:, 0],
-            "one pixel": lambda: x_hat.mean((2, 3), keepdim=True), "whole numbers": lambda: (255 * x_hat).long(),
-            "complex": lambda: x_hat + 0j, "counts": lambda: x_hat + 0.01 * self.calls, "nan": lambda: x_hat * torch.nan,
-            "detached": lambda: x_hat.detach(),
-        }[self.mistake]()  # fmt: skip
+        answers: dict[str, object] = {
+            "nothing": None, "tuple": (x_hat, y), "smaller": x_hat[..., 1:], "no channel": x_hat[:, 0],
+            "one pixel": x_hat.mean((2, 3), keepdim=True), "whole numbers": (255 * x_hat).long(), "complex": x_hat + 0j,
+            "counts": x_hat + 0.01 * self.calls, "nan": x_hat * torch.nan, "detached": x_hat.detach(),
+        }  # fmt: skip
+        return answers.get(self.mistake, x_hat)
 
 
 def check(mistake: str, trains: bool = True) -> Network:
