@@ -141,6 +141,7 @@ study: $(STAMP) ## train and evaluate the networks of docs/study.md: DATA=FOLDER
 	PYTHON=$(BIN)/python sh docs/study/train.sh "$(DATA)" cs 0
 	PYTHON=$(BIN)/python sh docs/study/evaluate.sh "$(DATA)" denoise 0 1 2
 	PYTHON=$(BIN)/python sh docs/study/evaluate.sh "$(DATA)" cs 0
+	PYTHON=$(BIN)/python sh docs/study/published.sh "$(DATA)"
 	$(BIN)/python -m tests.study.keep
 
 study-report: $(STAMP) ## tables and figures of docs/study.md from the committed rows (a minute)

@@ -1,7 +1,7 @@
 """What a smoothed network gains where the noisy image x + ξ + δ is clamped to [0, 1] before it is measured, as the paper's
 released code does. A decoder has no x to clamp: no certificate follows, and no command of ours does so.
 
-    ``python -m tests.study.clamped FOLDER``  (of the data sets; ten minutes on one core)"""
+    ``python -m tests.study.clamped FOLDER``  (of the data sets; some minutes on one core)"""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from invsmooth import BlockGaussian, load_checkpoint, pgd, psnr
 from invsmooth.core.files import write_text
 from invsmooth.core.rng import smoothing_noise
 from invsmooth.data import image_files, read_image
+from tests.study.rows import CLAMPED
 
 CELLS = ((1, 3), (5, 21), (7, 35))  # ε, and the paper's σ for it
-N_IMAGES, N_SAMPLES, BATCH = 3, 24, 4
-OUT = Path("outputs/study_work/rows/published/clamped.csv")
+N_IMAGES, N_SAMPLES, BATCH = 2, 12, 4
 
 
 def median_psnr(net: torch.nn.Module, operator: BlockGaussian, x: Tensor, noisy: Tensor) -> float:
@@ -42,7 +42,7 @@ def main(data: Path) -> None:
             lines.append([name, eps, sigma, *both])
             print(*lines[-1], flush=True)  # noqa: T201
     table = pd.DataFrame(lines, columns=["image", "eps", "sigma", "psnr_median", "psnr_median_clamped"])
-    write_text(OUT, table.to_csv(index=False))
+    write_text(Path("outputs/study_work") / CLAMPED, table.to_csv(index=False))
 
 
 if __name__ == "__main__":

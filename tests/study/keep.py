@@ -20,7 +20,7 @@ import yaml
 from invsmooth.core.checkpoints import BEST
 from invsmooth.core.files import write_bytes, write_text
 from tests.benchmarks.robustness_rows import copy
-from tests.study.rows import STAGES, STUDY
+from tests.study.rows import CLAMPED, STAGES, STUDY
 from tests.study.tables import markdown
 
 WORK = Path("outputs/study_work")
@@ -91,6 +91,8 @@ def main() -> None:
         for run in sorted((WORK / "rows" / stage).glob("*")):
             if finished(run):
                 copy(run, STUDY / "rows" / stage / run.name)
+    if (WORK / CLAMPED).is_file():
+        shutil.copy(WORK / CLAMPED, STUDY / CLAMPED)
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ STUDY = Path(__file__).parents[2] / "outputs" / "study"
 NETWORKS = ("ord", "ord_matched", "jcb", "adv", "smt_adv", "smt_grad", "smt_grad25", "ord2", "ord10")
 """``ord2``, ``ord10``: ord after a further training at sigma_b = 2, 10, the noise of the test."""
 STAGES = ("test", "validation", "certified", "certifiers", "attacked_smoothed", "draws", "proven", "published")
+CLAMPED = Path("rows/published/clamped.csv")  # of tests.study.clamped
 SETTINGS = {"denoise": "sigma_b", "cs": "ratio"}  # what makes a task harder
 
 

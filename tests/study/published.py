@@ -1,0 +1,49 @@
+"""The tables of the paper's own network, from its rows (docs/study/published.sh)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from tests.study.tables import markdown
+
+PAPER = {1: (24.64, 24.72), 5: (18.52, 19.28), 7: (15.56, 16.79)}
+PAPER_CLEAN = 27.79
+"""Table 1(b), ``ord``: PSNR attacked and smoothed for each ε, and without attack."""
+LARGE = ("fingerprint.tif", "flinstones.tif")  # of Set11: 512×512
+
+
+def published_table(rows: pd.DataFrame) -> str:
+    """The paper's network on whole images, beside the paper's row, averaged in three ways."""
+    own = rows[rows["network"] == "published"]
+    lines = [averages("–", "–", "clean", PAPER_CLEAN, own[own["eps"] == own["eps"].min()], "psnr_clean")]
+    for (eps, sigma), cell in own.groupby(["eps", "sigma"]):
+        for k, (what, column) in enumerate((("attacked", "psnr_attacked"), ("smoothed", "psnr_median"))):
+            lines.append(averages(f"{eps:g}", f"{sigma:g}", what, PAPER[eps][k], cell, column))
+    return markdown(["ε", "σ", "", "the paper", "ours", "the nine of 256×256", "of the mean error"], lines)
+
+
+def averages(eps: str, sigma: str, what: str, paper: float, cell: pd.DataFrame, column: str) -> list[str]:
+    """Mean PSNR of all images, of those of 256×256, and the PSNR of the mean error."""
+    small = cell.loc[~cell["image"].isin(LARGE), column].mean()
+    pooled = -10 * np.log10((10 ** (-cell[column] / 10)).mean())
+    return [eps, sigma, what, *(f"{v:.2f}" for v in (paper, cell[column].mean(), small, pooled))]
+
+
+def moved_table(rows: pd.DataFrame, clamped: pd.DataFrame) -> str:
+    """What moves the numbers: another Φ, the paper's attack, x + δ clamped to [0, 1]."""
+    own = rows[rows["network"] == "published"]
+    clean = own.loc[own["eps"] == own["eps"].min(), "psnr_clean"].mean()
+    lines = []
+    for seed, cell in rows[rows["network"].str.startswith("published_phi")].groupby("network"):
+        lines.append(
+            [f"another Φ ({seed[-1]})", "–", "clean", len(cell), f"{clean:.2f}", f"{cell['psnr_clean'].mean():.2f}"]
+        )
+    for eps, cell in rows[rows["network"] == "published_plain"].groupby("eps"):
+        ours = own[(own["eps"] == eps) & own["image"].isin(cell["image"])]
+        lines.append(["150 constant steps", f"{eps:g}", "attacked", len(cell), f"{ours['psnr_attacked'].mean():.2f}",
+                      f"{cell['psnr_attacked'].mean():.2f}"])  # fmt: skip
+    for eps, cell in clamped.groupby("eps"):
+        lines.append(["x + ξ + δ clamped", f"{eps:g}", "smoothed", len(cell), f"{cell['psnr_median'].mean():.2f}",
+                      f"{cell['psnr_median_clamped'].mean():.2f}"])  # fmt: skip
+    return markdown(["change", "ε", "PSNR", "images", "without", "with"], lines)
