@@ -3,6 +3,7 @@ OmegaConf reads the types when it composes a config; :mod:`invsmooth.config.vali
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -271,6 +272,7 @@ class Report:
     cards: hints.NewFolder | None = None  # folder with the model cards that table=robustness names
 
 
+@functools.cache
 def register() -> None:
     """Put the schemas into Hydra's config store, where the files of ``conf/`` name them in their defaults."""
     # Hydra copies the whole store for each group of options that --help lists, 112 times. It has no need to: what the store
