@@ -238,13 +238,14 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
     """Standard deviation of A u for u ~ N(0, I).
     Raises: PremiseError: A does not map images to measurements like y, is not linear, or differs at each call."""
     u, v = (probe(image_shape, name).to(y) for name in ("u", "v"))
+    images = torch.cat([u, v, u + v, torch.zeros_like(u)])
     try:
         with torch.no_grad():
-            together = operator.A(torch.cat([u, v, u + v, torch.zeros_like(u)]))
-            alone = operator.A(u)
+            together = operator.A(given := images.clone())
+            alone = operator.A(u.clone())
     except (RuntimeError, TypeError, ValueError, AttributeError) as error:
-        images = f"images of shape {tuple(image_shape)}, which the estimator answers with"
-        raise PremiseError(f"operator.A fails on {images}: {error}") from error
+        which = f"images of shape {tuple(image_shape)}, which the estimator answers with"
+        raise PremiseError(f"operator.A fails on {which}: {error}") from error
     for measured, count in ((together, 4), (alone, 1)):
         if not isinstance(measured, Tensor) or measured.shape != (count, *y.shape[1:]):
             shape = tuple(measured.shape) if isinstance(measured, Tensor) else type(measured).__name__
@@ -252,6 +253,8 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
                 f"operator.A of {count} images of shape {tuple(image_shape)}, which the estimator answers with, is {shape}, "
                 f"but the measurements y have shape {tuple(y.shape)}: estimator, operator and y do not belong together"
             )
+    if not torch.equal(given, images):
+        raise PremiseError("operator.A changes the image that it is given, in place")
     if together.dtype != y.dtype:
         raise PremiseError(f"operator.A answers {y.dtype} images in {together.dtype}")
     au, av, both, zero = together

@@ -44,7 +44,7 @@ from invsmooth.evaluation.settings import Evaluation
 from invsmooth.evaluation.watch import GRADIENT, EvaluationWatch
 from invsmooth.loggers import build_loggers, close_loggers, describe, log_evaluation
 from invsmooth.operators.measurement import Measured, Setting
-from invsmooth.pipeline import build, keys, premises
+from invsmooth.pipeline import build, keys, own_code, premises
 from invsmooth.pipeline.evaluated import check_operators, evaluated_estimator, keep_network, kept_network
 from invsmooth.pipeline.floors import floors
 from invsmooth.pipeline.folder_name import check_folder_name
@@ -182,7 +182,8 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         data.setup(stage)
     premises.check_patches(data)
     premises.check_sizes([s.operator for s in settings], data)
-    premises.check_answers(estimator, settings[0].operator, data, trains)
+    own_code.try_operators([s.operator for s in settings], data)
+    own_code.try_network(estimator, settings[0].operator, data, trains)
     module = build.build_module(cfg, estimator) if trains else None
     if module is not None and cfg.resume is not None:
         check_algorithm(cfg.resume, cfg.algo.name)

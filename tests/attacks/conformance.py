@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.attacks import Objective, ReconstructionError, Search, Target, attack
+from invsmooth.core.memory import SWITCH
 from invsmooth.estimators import ISTANetPP
 from invsmooth.metrics import mse
 from invsmooth.operators import BlockGaussian
@@ -44,6 +45,11 @@ class AttackConformance:
     """The attack, with some parameters."""
     keeps_best: ClassVar[bool] = True
     """Whether it returns the best point that it tried."""
+
+    @pytest.fixture(autouse=True)
+    def _nothing_is_measured(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        """On a busy machine two attacks on the same network may choose another precision."""
+        monkeypatch.setenv(SWITCH, "0")
 
     @pytest.fixture
     def problem(self) -> Problem:

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from invsmooth.core.errors import ConfigError
 from invsmooth.operators import Identity
-from invsmooth.pipeline import premises
+from invsmooth.pipeline import own_code
 from tests.sweeps.sweeping import run
 
 
@@ -46,7 +46,7 @@ class Network(nn.Module):
 def check(mistake: str, trains: bool = True) -> Network:
     network = Network(mistake)
     data = SimpleNamespace(channels=1, images={"train": None}, patches=SimpleNamespace(patch_size=8))
-    premises.check_answers(network, Identity(), data, trains)  # type: ignore[arg-type]
+    own_code.try_network(network, Identity(), data, trains)  # type: ignore[arg-type]
     return network
 
 

@@ -1,0 +1,136 @@
+"""Networks and operators of the user's, tried on one small random image before any work (docs/your_network.md,
+docs/your_operator.md). Ours are not tried: they say what they cannot do."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import traceback
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from invsmooth.cache.parts import is_ours
+from invsmooth.core.errors import ConfigError, NoConstant, PremiseError
+from invsmooth.core.signals import Interrupted
+from invsmooth.data.datamodule import ImageDataModule
+from invsmooth.estimators.frozen import frozen
+from invsmooth.estimators.premises import check_finite, check_operator, checked
+from invsmooth.operators import LinearOperator
+from invsmooth.pipeline.premises import sizes_of, users_own
+
+ADJOINT = 1e-3  # relative difference of <Ax, Ax> and <x, A^T A x> in float32
+ABOVE_NORM = 1e-4  # by how much |Ax| may be above norm() · |x|, relative
+
+
+@contextmanager
+def said_of(group: str, own: Any, fails: str, tried: str) -> Iterator[None]:
+    """The program's random numbers are left as they are; any error becomes one of the config, with its place.
+
+    Args:
+        group, own: the part, and the user's object.
+        fails, tried: what it was tried on, for an error of the user's code, and for one that we found."""
+    name = type(own).__name__
+    try:
+        with torch.random.fork_rng(devices=[]):
+            yield
+    except PremiseError as error:
+        raise ConfigError(f"{group}: {name}: {error}. {tried}") from error
+    except (ConfigError, Interrupted):
+        raise
+    except (Exception, SystemExit) as error:
+        file = file_of(own)
+        lines = [f"line {f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
+        where = f" ({file}, {lines[-1]})" if lines else ""
+        raise ConfigError(f"{group}: {name} {fails}: {type(error).__name__}: {error}{where}") from error
+
+
+def file_of(own: Any) -> str | None:
+    try:
+        return inspect.getsourcefile(type(own))
+    except TypeError:  # made in a notebook
+        return None
+
+
+def smallest(data: ImageDataModule) -> Tensor:
+    """A random image of the smallest size that the run has, shape (1, C, H, W)."""
+    height, width = min(sizes_of(data), key=math.prod)
+    return torch.rand(1, data.channels, height, width, generator=torch.Generator().manual_seed(0))
+
+
+def try_operators(operators: Iterable[LinearOperator], data: ImageDataModule) -> None:
+    """Raises: ConfigError: A or its adjoint fails, answers with something else than finite tensors of a fixed shape, is
+    random, not linear or changes its argument; A has no gradient; A_adjoint is not its adjoint; norm() is no upper bound."""
+    for operator in operators:
+        if (own := users_own(operator)) is not None:
+            x = smallest(data)
+            what = f"an image of shape {tuple(x.shape)}"
+            with said_of("operator", own, f"fails on {what}", f"Tried on {what}"):
+                try_operator(operator, x)
+
+
+def try_operator(operator: LinearOperator, x: Tensor) -> None:
+    """Raises: PremiseError: see :func:`try_operators`."""
+    y = operator.A(x.clone())
+    if not isinstance(y, Tensor):
+        raise PremiseError(f"A answers with a {type(y).__name__}, not with a tensor")
+    check_finite("A of the image", y)
+    check_operator(operator, y, x.shape[1:])
+    if not operator.A(x.clone().requires_grad_()).requires_grad:
+        raise PremiseError("A has no gradient (detach, no_grad), which attacks and trainings need")
+    back = operator.A_adjoint(y)
+    if not isinstance(back, Tensor) or back.shape != x.shape:
+        found = f"shape {tuple(back.shape)}" if isinstance(back, Tensor) else f"a {type(back).__name__}"
+        raise PremiseError(
+            f"A_adjoint answers measurements of shape {tuple(y.shape)} with {found}, not {tuple(x.shape)}"
+        )
+    check_finite("A_adjoint of A of the image", back)
+    products = float(y.double().square().sum()), float((x.double() * back.double()).sum())
+    if not abs(products[0] - products[1]) <= ADJOINT * products[0]:
+        raise PremiseError(
+            f"A_adjoint is not the adjoint of A: <Ax, Ax> = {products[0]:.6g}, <x, AᵀAx> = {products[1]:.6g}"
+        )
+    try:
+        norm = operator.norm()
+    except NoConstant:
+        return
+    least = float(y.norm() / x.norm())
+    if not (isinstance(norm, int | float) and norm * (1 + ABOVE_NORM) >= least):
+        raise PremiseError(f"norm() is {norm}, no upper bound of ‖A‖, which is at least {least:.6g}")
+
+
+def try_network(estimator: nn.Module, operator: LinearOperator, data: ImageDataModule, trains: bool) -> None:
+    """Raises: ConfigError: it fails (ours know their channels, :func:`invsmooth.pipeline.premises.check_channels`), answers
+    with something else than an image of this shape, is random, treats the images of a batch together, or changes its
+    argument; where the run ``trains``, also: its weights get no gradients."""
+    own = getattr(estimator, "method", estimator)  # an adapter holds the user's network so
+    if is_ours(type(own)):
+        return
+    x = smallest(data)
+    y = operator.A(x)
+    name, what = type(own).__name__, f"the measurement (shape {tuple(y.shape)}) of an image of shape {tuple(x.shape)}"
+    with said_of("estimator", own, f"fails on {what}, see data.channels", f"Tried on {what}"):
+        with torch.no_grad(), frozen(estimator):
+            x_hat = estimator(given := y.clone(), operator)
+        if not torch.equal(given, y):
+            raise ConfigError(f"estimator: {name} changes the measurements that it is given, in place")
+        if isinstance(x_hat, Tensor) and x_hat.shape != x.shape:
+            raise ConfigError(f"estimator: {name} answers {what} with shape {tuple(x_hat.shape)}")
+        checked(estimator, operator, y)
+        if trains:
+            check_gradients(estimator, operator, y)
+
+
+def check_gradients(estimator: nn.Module, operator: LinearOperator, y: Tensor) -> None:
+    """Raises: PremiseError: no weight gets a gradient."""
+    trained = [p for p in estimator.parameters() if p.requires_grad]
+    with frozen(estimator):
+        for weight in trained:
+            weight.requires_grad_()
+        differentiable = estimator(y, operator).requires_grad
+    if not trained or not differentiable:
+        why = "its answer is cut off from them (detach, no_grad)" if trained else "requires_grad is False for all"
+        raise PremiseError(f"it cannot be trained, its weights get no gradients: {why}")
