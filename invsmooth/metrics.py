@@ -17,7 +17,10 @@ def mse(x_hat: Tensor, x: Tensor) -> Tensor:
     Args:
         x_hat, x: images of shape (B, C, H, W), broadcast against each other, any real scale.
     Returns: shape (B,), the square of the images' unit.
+    Raises: ValueError: they have different numbers of axes, as an image without its channel.
     """
+    if x_hat.ndim != x.ndim:
+        raise ValueError(f"images of shapes {tuple(x_hat.shape)} and {tuple(x.shape)}; (B, C, H, W) is needed for both")
     return (x_hat - x).square().flatten(1).mean(1)
 
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from invsmooth.attacks.objectives import Objective, ReconstructionError
-from invsmooth.attacks.search import Found, ImageKeys, Search
+from invsmooth.attacks.search import Found, ImageKeys, Search, check_found
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.errors import PremiseError
 from invsmooth.estimators.fastest import bf16_pays, fastest
@@ -58,7 +58,8 @@ def attack(
             in the batch.
     Raises:
         ValueError: eps is not in [0, inf), or the estimator is not differentiable in its input.
-        PremiseError: see :func:`invsmooth.estimators.premises.checked`.
+        PremiseError: see :func:`invsmooth.estimators.premises.checked`; or the search left the ball, or returned
+            something else than a :class:`Found`.
         NotFiniteError: the loss of an image is not finite."""
     if isinstance(eps, str | list) or not (eps >= 0 and math.isfinite(eps)):
         raise ValueError(f"eps={eps!r} is not allowed; allowed: a finite number >= 0")
@@ -78,6 +79,7 @@ def attack(
                 coarse = bf16_pays(known, gradient_in(known, ReconstructionError(known, operator, x, b)), known.y)
             with known.in_bf16(coarse), fastest(known, operator, known.y):
                 found = search.search(watched, x, eps=eps, seed=seed, image_keys=image_keys)
+            found = check_found(found, x, eps, search)
             if coarse:
                 found = in_float32(found, objective)
     zero = ~torch.as_tensor(watched.moved).cpu().expand(len(x)) & watched.taken

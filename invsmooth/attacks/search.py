@@ -5,18 +5,19 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import torch
 from torch import Tensor
 
 from invsmooth.attacks.ball import on_sphere, per_image, project
 from invsmooth.attacks.objectives import Objective
-from invsmooth.core.errors import NotFiniteError
+from invsmooth.core.errors import NotFiniteError, PremiseError
 from invsmooth.core.parameters import Count, Positive, check_fields
 
 Init = Literal["zero", "sphere"]
 Keep = Literal["best", "last"]
+OUTSIDE = 1e-4  # by how much, relative and absolute, rounding may put xi outside of the ball
 ImageKeys = Sequence[str | int]
 """A name for each image of a batch. It seeds what is drawn for the image, whatever its batch."""
 
@@ -28,6 +29,33 @@ class Found:
     xi: Tensor  # shape (B, C, H, W), ||xi|| <= eps per image, [0, 1] pixel scale
     loss: Tensor  # at xi, shape (B,)
     losses: Tensor  # of each start, shape (B, starts); for random noise, of each perturbation tried
+
+
+def check_found(found: Any, like: Tensor, eps: float, search: Any) -> Found:
+    """Raises: PremiseError: a search of anybody's returned something else, or left the ball."""
+    name, n = type(search).__name__, len(like)
+    if not isinstance(found, Found):
+        raise PremiseError(
+            f"attack {name}: search returned a {type(found).__name__}; a Found(xi, loss, losses) is needed"
+        )
+    for field, shape in (("xi", like.shape), ("loss", (n,)), ("losses", (n, -1))):
+        value = getattr(found, field)
+        if (
+            not isinstance(value, Tensor)
+            or value.ndim != len(shape)
+            or value.shape[: len(shape) - 1] != shape[:-1]
+            or (shape[-1] not in (-1, value.shape[-1]))
+        ):
+            what = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else f"a {type(value).__name__}"
+            raise PremiseError(f"attack {name}: {field} is {what}; {tuple(shape)} is needed (-1: any number)")
+    if found.xi.dtype != like.dtype:
+        raise PremiseError(f"attack {name}: xi is {found.xi.dtype} in place of {like.dtype}")
+    if not bool(found.xi.isfinite().all()):
+        raise PremiseError(f"attack {name}: xi is not finite everywhere (nan or inf)")
+    longest = float(found.xi.double().flatten(1).norm(dim=1).max())
+    if longest > eps * (1 + OUTSIDE) + OUTSIDE:
+        raise PremiseError(f"attack {name}: it left the ball: ‖xi‖ = {longest:g}, eps = {eps:g}")
+    return found
 
 
 class Search(Protocol):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import numbers
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -82,14 +82,14 @@ def certify(
     if ignored := [f"{k}={v!r}" for k, v in given.items() if v is not None and chosen.parameters.get(k) != v]:
         takes = ", ".join(chosen.parameters) or "no parameters"
         raise ValueError(f"certifier={chosen.name!r} has no use for {', '.join(ignored)}: it takes {takes}")
-    check_numbers(eps=eps, sigma=sigma, n_samples=n_samples)
+    radii = radii_of(eps)
+    check_numbers(sigma=sigma, n_samples=n_samples, confidence=confidence, seed=seed)
     if chosen.smooths and (sigma is None or n_samples is None):
         raise ValueError(f"certifier={chosen.name!r} smooths: give sigma and n_samples")
     smoothing = Smoothing(
         sigma=math.nan if sigma is None else float(sigma), n_samples=n_samples or 0, confidence=confidence, q=q,
         simultaneous=simultaneous, seed=seed, chunk_size=chunk_size,
     )  # fmt: skip
-    radii = as_radii(eps)
     with told(estimator, progress, len(y) * (smoothing.n_samples + 1)) as watched:
         made = certify_all(watched, operator, y, [chosen], smoothing, eps=radii, x=x, image_keys=image_keys)[
             chosen.name
@@ -102,16 +102,29 @@ def certify(
     return found.at(0) if is_number(eps) else found
 
 
-def check_numbers(eps: Any, sigma: Any, n_samples: Any) -> None:
-    """Raises: ValueError: no numbers, as texts from a command line are."""
-    if isinstance(eps, str) or (isinstance(eps, Sequence) and any(isinstance(e, str) for e in eps)):
-        raise ValueError(f"eps={eps!r} is no number; give eps=0.1 or eps=[0.1, 0.2]")
-    if not (sigma is None or isinstance(sigma, numbers.Real)):
+def radii_of(eps: Any) -> list[float]:
+    """Raises: ValueError: no numbers, as texts from a command line are, or none at all."""
+    try:
+        radii = [] if isinstance(eps, str) else [*eps] if isinstance(eps, Iterable) and not is_number(eps) else [eps]
+        if radii and not any(isinstance(e, str) for e in radii):
+            return as_radii(radii)
+    except (TypeError, ValueError):
+        pass
+    raise ValueError(f"eps={eps!r} is no number; give eps=0.1 or eps=[0.1, 0.2]")
+
+
+def check_numbers(sigma: Any, n_samples: Any, confidence: Any, seed: Any) -> None:
+    """Raises: ValueError: no numbers, or a sigma that is not finite."""
+    if not (sigma is None or (isinstance(sigma, numbers.Real) and math.isfinite(sigma))):
         raise ValueError(
             f"sigma={sigma!r} is no number; give the standard deviation in [0, 1] pixels, e.g. sigma=25/255"
         )
     if not (n_samples is None or isinstance(n_samples, numbers.Integral)):
         raise ValueError(f"n_samples={n_samples!r} is no whole number")
+    if not isinstance(confidence, numbers.Real):
+        raise ValueError(f"confidence={confidence!r} is no number; give one in (0, 1)")
+    if not isinstance(seed, numbers.Integral):
+        raise ValueError(f"seed={seed!r} is no whole number")
 
 
 def certify_all(

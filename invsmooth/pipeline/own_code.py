@@ -1,4 +1,4 @@
-"""Networks and operators of the user's, tried on one small random image before any work (docs/your_network.md,
+"""Networks, operators and attacks of the user's, tried on one small random image before any work (docs/your_network.md,
 docs/your_operator.md). Ours are not tried: they say what they cannot do."""
 
 from __future__ import annotations
@@ -6,6 +6,7 @@ from __future__ import annotations
 import inspect
 import math
 import traceback
+import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from invsmooth.attacks import attack
 from invsmooth.cache.parts import is_ours
 from invsmooth.core.errors import ConfigError, NoConstant, PremiseError
 from invsmooth.core.signals import Interrupted
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.frozen import frozen
 from invsmooth.estimators.premises import check_finite, check_operator, checked
+from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
 from invsmooth.pipeline.premises import sizes_of, users_own
 
@@ -38,7 +41,8 @@ def said_of(group: str, own: Any, fails: str, tried: str) -> Iterator[None]:
         with torch.random.fork_rng(devices=[]):
             yield
     except PremiseError as error:
-        raise ConfigError(f"{group}: {name}: {error}. {tried}") from error
+        said = str(error).removeprefix(f"{group} {name}: ")
+        raise ConfigError(f"{group}: {name}: {said}. {tried}") from error
     except (ConfigError, Interrupted):
         raise
     except (Exception, SystemExit) as error:
@@ -122,6 +126,23 @@ def try_network(estimator: nn.Module, operator: LinearOperator, data: ImageDataM
         checked(estimator, operator, y)
         if trains:
             check_gradients(estimator, operator, y)
+
+
+def try_attack(evaluation: Evaluation, estimator: nn.Module, operator: LinearOperator, data: ImageDataModule) -> None:
+    """Raises: ConfigError: the search of the user's fails, returns something else than :class:`invsmooth.attacks.Found`, or
+    leaves the ball; its cost is no pair of whole numbers."""
+    search, eps = evaluation.attack, max(evaluation.eps, default=0)
+    if is_ours(type(search)) or eps == 0:
+        return
+    x = smallest(data)
+    what = f"an image of shape {tuple(x.shape)}, eps = {eps:g}"
+    with said_of("attack", search, f"fails on {what}", f"Tried on {what}"):
+        cost = search.cost(eps, (1, 1), 1)
+        if not (isinstance(cost, tuple) and len(cost) == 2 and all(isinstance(n, int) for n in cost)):
+            raise PremiseError(f"cost is {cost!r}; two whole numbers are needed: forward passes, gradients")
+        with warnings.catch_warnings():  # of its gradient: the network may not be trained yet
+            warnings.simplefilter("ignore")
+            attack(search, estimator, operator, x, eps=eps, precision="fp32")
 
 
 def check_gradients(estimator: nn.Module, operator: LinearOperator, y: Tensor) -> None:

@@ -189,6 +189,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         check_algorithm(cfg.resume, cfg.algo.name)
         check_going_on(Path(cfg.resume), module, data.patches, build.trainer_settings(cfg.trainer))
     evaluation = build.build_evaluation(cfg, data.n_tested)
+    own_code.try_attack(evaluation, estimator, settings[0].operator, data)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store, trained_at)
 

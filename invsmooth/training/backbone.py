@@ -113,6 +113,7 @@ class ReconstructionModule(L.LightningModule):
                 loss = self.accumulate_gradients(x, b, operator, update)
             except FloatingPointError as error:  # the attack met a loss that is not finite
                 raise self.diverged(str(error), x, b, operator) from error
+            self.check_step(loss)
             if not loss.isfinite():
                 raise self.diverged(f"the training loss is {float(loss)}", x, b, operator)
             self.step(optimizer)
@@ -125,6 +126,15 @@ class ReconstructionModule(L.LightningModule):
         self.log("train/seconds_per_batch", time.perf_counter() - started, batch_size=len(x))
         self.log("train/network_evals", (self.forward_images - images_before) / len(x), batch_size=len(x))
         self.log("train/peak_memory_mb", peak_memory_mb(x.device), batch_size=len(x))
+
+    def check_step(self, loss: Any) -> None:
+        """Raises: ConfigError: an algorithm of anybody's returned no loss, or added no gradients."""
+        name = f"algo: {type(self).__name__}.accumulate_gradients"
+        if not isinstance(loss, Tensor) or loss.ndim:
+            what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
+            raise ConfigError(f"{name} returned {what}; the loss is needed, a tensor with one number and without axes")
+        if self.batches_seen == 0 and all(p.grad is None for p in self.estimator.parameters()):
+            raise ConfigError(f"{name} added no gradients: it has to call self.manual_backward(loss)")
 
     def draw(self, shape: Sequence[int], *keys: str | int) -> Tensor:
         """Standard normal numbers for this batch and process (CPU)."""

@@ -101,6 +101,9 @@ def test_the_threat_is_said_and_cannot_be_given_to_others() -> None:
     ({"eps": "0.1"}, "eps='0.1' is no number"), ({"eps": ["0.1"]}, "is no number"),
     ({"sigma": "25"}, "sigma='25' is no number"),
     ({"n_samples": 50.0}, "n_samples=50.0 is no whole number"),
+    ({"eps": []}, "eps=[] is no number"), ({"eps": None}, "eps=None is no number"), ({"eps": [[0.1]]}, "is no number"),
+    ({"sigma": math.inf}, "sigma=inf is no number"), ({"confidence": None}, "confidence=None is no number"),
+    ({"seed": 1.5}, "seed=1.5 is no whole number"), ({"seed": None}, "seed=None is no whole number"),
 ])  # fmt: skip
 def test_what_is_no_number_is_refused(given: dict, message: str) -> None:
     with pytest.raises(ValueError, match=re.escape(message)):
