@@ -55,7 +55,7 @@ from invsmooth.records.run_record import note_interruption, recorded
 from invsmooth.reporting import report
 from invsmooth.training.backbone import ReconstructionModule
 from invsmooth.training.fit import Fit, train
-from invsmooth.training.going_on import check_algorithm, check_going_on
+from invsmooth.training.going_on import check_going_on, check_same_training
 from invsmooth.training.kept_trainings import Training
 
 log = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
     own_code.try_network(estimator, settings[0].operator, data, trains)
     module = build.build_module(cfg, estimator) if trains else None
     if module is not None and cfg.resume is not None:
-        check_algorithm(cfg.resume, cfg.algo.name)
+        check_same_training(cfg.resume, build.plain(cfg))
         check_going_on(Path(cfg.resume), module, data.patches, build.trainer_settings(cfg.trainer))
     evaluation = build.build_evaluation(cfg, data.n_tested)
     own_code.try_attack(evaluation, estimator, settings[0].operator, data)

@@ -31,7 +31,8 @@ class Origin:
         sha256: ratio that was trained on -> SHA-256 of the operator; empty in older checkpoints.
         estimator: class (``_target_``) and parameters of the network.
         scale: paper or small; None in older checkpoints.
-        channels: of the images; 1 in older checkpoints."""
+        channels: of the images; 1 in older checkpoints.
+        seed: None in older checkpoints."""
 
     path: str
     choices: Mapping[str, str | None]
@@ -41,6 +42,7 @@ class Origin:
     estimator: Mapping[str, Any]
     scale: str | None = None
     channels: int = 1
+    seed: int | None = None
 
 
 def read_origin(path: str) -> Origin | None:
@@ -71,12 +73,14 @@ def parsed(path: str, saved: object) -> Origin:
         raise wrong(scale, "scale", "paper or small")
     if (channels := saved.get("channels", 1)) not in (1, 3) or type(channels) is not int:
         raise wrong(channels, "channels", "1 or 3")
+    if type(seed := saved.get("seed")) not in (int, type(None)):
+        raise wrong(seed, "seed", "a whole number")
     return Origin(
         path, choices={g: None if choices.get(g) is None else text(choices[g], f"choices.{g}") for g in GROUPS},
         names={g: name(names[g], f"names.{g}") for g in GROUPS if g in names}, operator=known,
         sha256={a_ratio(k): text(v, "operator.sha256") for k, v in hashes.items()},
         estimator=mapping(plain(saved.get("estimator"), "estimator"), "estimator"), scale=scale,
-        channels=channels,
+        channels=channels, seed=seed,
     )  # fmt: skip
 
 

@@ -23,15 +23,31 @@ from invsmooth.training.backbone import ReconstructionModule
 from invsmooth.training.fit import KeepBest, TrainerSettings
 
 
-def check_algorithm(resume: str, algo: str) -> None:
-    """Raises: ConfigError: ``resume`` is of a training with another algorithm."""
+def check_same_training(resume: str, config: Mapping[str, Any]) -> None:
+    """``config``: as plain values. Raises: ConfigError: ``resume`` is of a training with another algorithm, scale, seed,
+    training noise or ratio, of which the records of this run would be wrong."""
     origin = read_origin(resume)
-    before = None if origin is None else origin.names.get("algo")
-    if before not in (None, algo):
+    if origin is None:
+        return
+    operator = config["operator"]
+    compared = {
+        "algo.name": (origin.names.get("algo"), config["algo"]["name"]),
+        "scale": (origin.scale, config["scale"]),
+        "seed": (origin.seed, config["seed"]),
+        **{f"operator.{k}": (origin.operator.get(k), operator[k]) for k in ("train_sigma_b", "train_ratio")},
+    }
+    other = {key: pair for key, pair in compared.items() if pair[0] is not None and listed(pair[0]) != listed(pair[1])}
+    if other:
+        before = " ".join(f"{key}={value}" for key, (value, _) in other.items())
+        now = ", ".join(str(value) for _, value in other.values())
         raise ConfigError(
-            f"resume={resume} is of a training with algo.name={before}, not {algo}: give the algorithm that it began with; "
+            f"resume={resume} is of a training with {before}, not {now}: give the values that it began with; "
             "to start from its weights, give ckpt= instead of resume="
         )
+
+
+def listed(value: Any) -> list[Any]:
+    return [*value] if isinstance(value, list | tuple) else [value]
 
 
 def check_going_on(path: Path, module: ReconstructionModule, patches: PatchSettings, settings: TrainerSettings) -> None:

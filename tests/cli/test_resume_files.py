@@ -135,10 +135,21 @@ def test_a_whole_one_goes_on(checkpoint: Path, tmp_path: Path) -> None:
     assert went_on["batches_seen"] == 4
 
 
-def test_another_algorithm_does_not_go_on(checkpoint: Path, tmp_path: Path) -> None:
-    code, said = train(tmp_path / "b", "algo=adv_small", f"resume={checkpoint}", "trainer.max_epochs=2")
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["algo=adv_small"], "algo.name=ord, not adv: give the values that it began with"),
+        (["seed=5", "operator.train_sigma_b=3"], "seed=0 operator.train_sigma_b=0.0, not 5, 3"),
+        (["scale=paper"], "scale=small, not paper"),
+        (["operator.train_ratio=[0.1,0.2]"], "operator.train_ratio="),
+    ],
+)
+def test_another_training_does_not_go_on(
+    overrides: list[str], message: str, checkpoint: Path, tmp_path: Path
+) -> None:  # fmt: skip
+    code, said = train(tmp_path / "b", *overrides, f"resume={checkpoint}", "trainer.max_epochs=2")
     assert code == 2
-    assert "is of a training with algo.name=ord, not adv: give the algorithm that it began with" in said
+    assert f"is of a training with {message}" in said
     assert not (tmp_path / "b" / "outputs").exists()
 
 

@@ -37,3 +37,9 @@ def test_the_two_unit_protocols_differ_by_255() -> None:
     assert certified_radius(10, Units.paper) / to_unit_scale(12) == pytest.approx(10 / 12)
     assert certified_radius(10, Units.matched) == 10
     assert (eps_over_sigma(0, 0, Units.matched), eps_over_sigma(1, 0, Units.paper)) == (0, math.inf)
+
+
+def test_an_image_without_its_channel_is_refused() -> None:
+    """It would be compared with every image of the batch."""
+    with pytest.raises(ValueError, match=r"shapes \(2, 1, 4, 4\) and \(2, 4, 4\)"):
+        psnr(torch.rand(2, 1, 4, 4), torch.rand(2, 4, 4))

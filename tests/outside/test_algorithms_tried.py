@@ -27,7 +27,9 @@ class Plain(ReconstructionModule):
         loss = losses.mean()
         if self.mistake != "no gradients":
             self.manual_backward(loss)
-        return {"nothing": None, "a number": float(loss.detach()), "of each image": losses}.get(self.mistake, loss.detach())
+        return {"nothing": None, "a number": float(loss.detach()), "of each image": losses}.get(
+            self.mistake, loss.detach()
+        )
 
 
 @pytest.mark.parametrize(
