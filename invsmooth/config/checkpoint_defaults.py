@@ -59,6 +59,10 @@ class CheckpointDefaults(ConfigLoaderImpl):
         ckpt = None if given_ckpt is None else str(checkpoint_file(given_ckpt))
         if ckpt != given_ckpt:  # a run folder
             config.ckpt = ckpt
+        if (
+            ckpt is not None and not Path(ckpt).is_file()
+        ):  # a training may write it while the rest of the config is read
+            raise CheckpointError(f"there is no checkpoint file at {ckpt}")
         origin = None if ckpt is None else read_origin(ckpt)
         if origin is None:
             return config

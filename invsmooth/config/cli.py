@@ -106,7 +106,10 @@ def mistake(error: BaseException) -> BaseException | None:
 
 
 def gone(error: BaseException, *folders: Path) -> ConfigError | None:
-    """The message for an error of a system call, if the current folder or one of these does not exist any more."""
+    """The message for an error of a system call, if the current folder, one of these, or one that a file was written to does
+    not exist any more."""
+    if isinstance(error, FileNotFoundError) and str(error.filename).endswith(".tmp"):  # of core.files.replaced
+        folders += (Path(error.filename).parent,)
     try:
         here = os.getcwd()
     except FileNotFoundError:

@@ -123,8 +123,8 @@ class Training:
                 yield values | {"epoch": int(values["epoch"])}, step
 
     def copy_to(self, folder: Path) -> None:
-        """Copy the checkpoints into a run's folder. Links would expose the cache."""
-        folder.mkdir(parents=True, exist_ok=True)
+        """Copy the checkpoints into a folder of a run's. Links would expose the cache."""
+        folder.mkdir(exist_ok=True)
         for name in (BEST, LAST):
             if (self.checkpoints / name).is_file():
                 with replaced(folder / name) as temporary:

@@ -87,7 +87,7 @@ def test_a_second_run_in_a_folder_is_refused(tmp_path: Path) -> None:
     assert not [*(tmp_path / "run").iterdir()]
 
 
-@pytest.mark.parametrize("what", ["run", "."])
+@pytest.mark.parametrize("what", ["run", ".", "cache"])
 def test_a_folder_that_vanishes_during_a_run(what: str, tmp_path: Path) -> None:
     """Unmounted, or removed by another program: one message."""
     here = tmp_path / "here"
@@ -100,12 +100,12 @@ def test_a_folder_that_vanishes_during_a_run(what: str, tmp_path: Path) -> None:
         "shutil.rmtree(lost, ignore_errors=True)\n"
     )
     remover = subprocess.Popen([sys.executable, "-c", watch])
-    code, said = train(here, "hydra.run.dir=run", "task.n_patches=6000", "trainer.max_steps=3000")
+    code, said = train(here, "hydra.run.dir=run", "cache=cache", "task.n_patches=6000", "trainer.max_steps=3000")
     remover.wait()
     assert code == 2, said
     assert "is gone: it was removed or unmounted" in said
     assert "Traceback" not in said
-    assert not (here / "run").exists()
+    assert (here / "run").exists() == (what == "cache")
 
 
 def test_what_the_system_refuses_is_said_in_words() -> None:
