@@ -29,7 +29,7 @@ from invsmooth.core.callbacks import Progress, told
 from invsmooth.core.numpy_too import numpy_too
 from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.estimators.premises import checked, warn_of_grey_levels
+from invsmooth.estimators.premises import check_tensor, checked, warn_of_grey_levels
 from invsmooth.operators.base import Operator
 
 
@@ -82,6 +82,7 @@ def certify(
     if ignored := [f"{k}={v!r}" for k, v in given.items() if v is not None and chosen.parameters.get(k) != v]:
         takes = ", ".join(chosen.parameters) or "no parameters"
         raise ValueError(f"certifier={chosen.name!r} has no use for {', '.join(ignored)}: it takes {takes}")
+    check_tensor("y", y)
     radii = radii_of(eps)
     check_numbers(sigma=sigma, n_samples=n_samples, confidence=confidence, seed=seed)
     if chosen.smooths and (sigma is None or n_samples is None):

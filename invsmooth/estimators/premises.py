@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 import math
+import reprlib
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -66,9 +67,9 @@ class Checked:
         if not x_hat.is_floating_point():
             raise PremiseError(f"the estimator answers in {x_hat.dtype}; real floating-point numbers are needed")
         shape = tuple(x_hat.shape)
-        if x_hat.ndim < 2 or len(x_hat) != len(y):
+        if x_hat.ndim != 4 or len(x_hat) != len(y):
             answers = f"the estimator answers {len(y)} measurements with shape {shape}"
-            raise PremiseError(f"{answers}, not with an image for each")
+            raise PremiseError(f"{answers}, not with an image for each: (B, C, H, W)")
         self.image_shape = known = self.image_shape or x_hat.shape[1:]
         if x_hat.shape[1:] != known:
             raise PremiseError(f"the estimator answers with images of shape {tuple(known)}, then {shape[1:]}")
@@ -125,6 +126,10 @@ def checked(
         on each other; one that is no torch module and calls batch norm or dropout in training mode."""
     keep_memory()
     check_tensor("y", y)
+    if isinstance(operator, type) or not callable(getattr(operator, "A", None)):
+        raise PremiseError(
+            f"operator is {reprlib.repr(operator)}; an object with the methods A(x) and A_adjoint(y) is needed"
+        )
     if x is not None:
         check_tensor("x", x)
         warn_of_grey_levels("x has", x)
@@ -179,6 +184,13 @@ def check_tensor(name: str, value: Any) -> None:
     if value.ndim < 2 or value.numel() == 0:
         raise PremiseError(f"{name} has shape {tuple(value.shape)}; give a batch of at least one image")
     check_finite(name, value)
+
+
+def check_has_a(operator: Any) -> None:
+    """Raises PremiseError: no operator: a class, a matrix, None."""
+    if isinstance(operator, type) or not callable(getattr(operator, "A", None)):
+        found = reprlib.repr(operator)
+        raise PremiseError(f"operator is {found}; an object with the methods A(x) and A_adjoint(y) is needed")
 
 
 def check_finite(name: str, value: Tensor) -> Tensor:

@@ -261,6 +261,22 @@ def test_operators(operator: Identity, message: str) -> None:
             pgd(same, operator, X, eps=0.1, n_iter=2)
 
 
+@pytest.mark.parametrize("no_operator", [None, Identity, np.eye(3)])
+def test_what_is_no_operator(no_operator: Any) -> None:
+    for run in (lambda: certify(same, no_operator, X, **FEW), lambda: pgd(same, no_operator, X, eps=0.1, n_iter=1)):
+        with pytest.raises(PremiseError, match="an object with the methods A"):
+            run()
+
+
+def test_an_operator_that_changes_its_image() -> None:
+    class InPlace(Identity):
+        def A(self, x: Tensor) -> Tensor:
+            return x.mul_(0.5)
+
+    with pytest.raises(PremiseError, match="changes the image that it is given"):
+        certify(same, InPlace(), X, **FEW)
+
+
 @pytest.mark.parametrize("how", ["mean", "largest", "neighbour", "first only", "random", "dropout", "another"])
 @pytest.mark.parametrize("n_images", [1, 3])
 def test_random_and_coupled_networks(how: str, n_images: int) -> None:
