@@ -16,6 +16,7 @@ from pathlib import Path
 
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
+from yaml import MarkedYAMLError
 
 from invsmooth.config.hydra_errors import check_options, ours, reworded
 from invsmooth.config.renamed import renamed
@@ -63,8 +64,9 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
     except Interrupted as stop:
         leave(stop)
     except SystemExit as stop:
-        # Lightning ends with exit code 0 when it is terminated.
-        sys.exit(143 if type(stop).__name__ == "SIGTERMException" else stop.code)
+        # Lightning ends with exit code 0 when it is terminated, Hydra with 1 where --package names nothing.
+        code = 143 if type(stop).__name__ == "SIGTERMException" else stop.code
+        sys.exit(2 if code == 1 and {"--cfg", "-c"} & set(sys.argv) else code)
     except BrokenPipeError:  # until_closed ends it
         raise
     except Exception as error:
@@ -84,6 +86,8 @@ def mistake(error: BaseException) -> BaseException | None:
         return None
     if isinstance(error, USER_ERRORS):
         return error
+    if isinstance(error, MarkedYAMLError):  # of a config file of the user's
+        return ConfigError(f"a config file is no YAML: {error.problem}\n{error.problem_mark}")
     if from_hydra(error) and not ours(error):
         return ConfigError(f"the command line cannot be read: {error}")
     full_or_read_only = (

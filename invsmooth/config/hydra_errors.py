@@ -74,7 +74,9 @@ def check_options(arguments: Sequence[str]) -> None:
 
     parser.error = refuse  # type: ignore[method-assign, assignment]
     if not {"--version", "--help", "-h"} & set(arguments):
-        parser.parse_args(list(arguments))
+        given = parser.parse_args(list(arguments))
+        if given.package and not given.cfg:
+            raise ConfigError(f"--package={given.package} is a part of what --cfg shows: give --cfg job as well")
 
 
 def check_config_name(arguments: Sequence[str]) -> None:

@@ -38,7 +38,7 @@ RECORDED = ("estimator", "operator", "choices", "names")  # keys of hyper_parame
 PREFIX = "estimator."  # of the estimator's weights in a checkpoint of ours
 
 
-def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module:
+def load_checkpoint(path: str | Path, *, trust: str | Sequence[str] = ()) -> nn.Module:
     """The estimator in a checkpoint, in eval mode, on the CPU.
 
     Takes the checkpoints of ``invsmooth.train``, the ISTA-Net++ authors' state dict (key prefix ``module.``) and that of
@@ -53,7 +53,7 @@ def load_checkpoint(path: str | Path, *, trust: Sequence[str] = ()) -> nn.Module
             that do not fit or are not finite."""
     keep_memory()  # the network will run
     file = checkpoint_file(path)
-    return estimator_in(read(file), file, trust)
+    return estimator_in(read(file), file, [trust] if isinstance(trust, str) else trust)
 
 
 def read(path: Path) -> Mapping[Any, Any]:

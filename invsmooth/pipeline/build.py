@@ -157,8 +157,13 @@ def choices() -> dict[str, str | None]:
 
 def build_data(cfg: DictConfig, n_settings: int, trains: bool) -> ImageDataModule:
     """Published sets are fetched if need be. A network that is only evaluated gets every image of a
-    folder as a test image."""
-    data, task = cfg.data, cfg.task
+    folder as a test image. Raises: ConfigError: its data are chosen for a training alone."""
+    data, task, chosen = cfg.data, cfg.task, choices()
+    if not trains and chosen.get("data") == "custom" and chosen.get("data/test") == "bundled":
+        raise ConfigError(
+            "data=custom chooses the images of a training, which an evaluation does not use; to test on your own: "
+            "data/test=custom data.test._target_=package.Class"
+        )
     places = {"root": data.root, "mirror": data.mirror}
     test_places = {"root": data.test.root, "mirror": data.mirror, "crop": data.crop}
     test = parts.build("data.test", data.test, OPEN["data.test"].keys, **test_places)

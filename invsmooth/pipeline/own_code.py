@@ -113,7 +113,7 @@ def try_network(estimator: nn.Module, operator: LinearOperator, data: ImageDataM
     own = getattr(estimator, "method", estimator)  # an adapter holds the user's network so
     if is_ours(type(own)):
         return
-    x = smallest(data)
+    x, weights = smallest(data), set(estimator.state_dict())
     y = operator.A(x)
     name, what = type(own).__name__, f"the measurement (shape {tuple(y.shape)}) of an image of shape {tuple(x.shape)}"
     with said_of("estimator", own, f"fails on {what}, see data.channels", f"Tried on {what}"):
@@ -126,6 +126,10 @@ def try_network(estimator: nn.Module, operator: LinearOperator, data: ImageDataM
         checked(estimator, operator, y)
         if trains:
             check_gradients(estimator, operator, y)
+        if made := estimator.state_dict().keys() - weights:
+            raise PremiseError(
+                f"it makes weights as it runs ({', '.join(sorted(made))}), with which no checkpoint can be loaded"
+            )
 
 
 def try_attack(evaluation: Evaluation, estimator: nn.Module, operator: LinearOperator, data: ImageDataModule) -> None:

@@ -168,14 +168,17 @@ def replace_table(path: Path, table: pa.Table) -> None:
         pq.write_table(table, temporary)
 
 
-def read_rows(folders: Sequence[Path], damaged: dict[Path, str] | None = None) -> tuple[pd.DataFrame, Declared]:
-    """The rows of several run folders, each row once, with its run's folder as column ``folder``;
+def read_rows(
+    folders: str | Path | Sequence[str | Path], damaged: dict[Path, str] | None = None
+) -> tuple[pd.DataFrame, Declared]:
+    """The rows of a run folder, or of several, each row once, with its run's folder as column ``folder``;
     and the declarations. ``damaged``: files that cannot be used are left out and noted there, with the reason.
     Raises: ValueError: a file that cannot be used, without ``damaged``; or no file is left."""
     tables, declared = [], Declared()
     declarations: dict[bytes, Declared] = {}  # the files of a sweep have the same ones
     kinds: dict[str, pa.DataType] = {}
-    for folder in sorted(folders):
+    several = [folders] if isinstance(folders, str | Path) else folders
+    for folder in sorted(map(Path, several)):
         try:
             table, own = read_file(folder / "results.parquet", declarations)
             check_kinds(folder / "results.parquet", own, kinds)

@@ -70,6 +70,29 @@ def test_a_wrong_argument_is_one_message(command: str, said: str, tmp_path: Path
     assert sorted(p for p in tmp_path.rglob("*")) == before
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["train", "--package", "foo"], "error: --package=foo is a part of what --cfg shows"),
+        (["train", "--cfg", "all", "-p", "nothere"], "package 'nothere' not found in config"),
+        (["train", "--config-dir", "mine", "algo=broken"], "error: a config file is no YAML: expected ',' or ']'"),
+        (
+            ["evaluate", "data=custom", "data._target_=tests.data.test_splits.Squares", "estimator=identity"],
+            "error: data=custom chooses the images of a",
+        ),
+    ],
+)
+def test_what_would_have_no_effect_or_a_trace(arguments: list[str], said: str, tmp_path: Path) -> None:
+    (tmp_path / "mine" / "algo").mkdir(parents=True)
+    (tmp_path / "mine" / "algo" / "broken.yaml").write_text("a: [1\n")
+    before = sorted(tmp_path.rglob("*"))
+    done = forked(*arguments, cwd=tmp_path, env=ENVIRONMENT, timeout=60)
+    assert done.returncode == 2, done.stderr
+    assert done.stderr.startswith(said)
+    assert "Traceback" not in done.stderr
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_names_given_twice_are_listed_once(tmp_path: Path) -> None:
     done = forked("data", "list", "set11", "set11", "--root=none", cwd=tmp_path, env=ENVIRONMENT, timeout=60)
     assert done.returncode == 0

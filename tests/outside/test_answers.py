@@ -29,6 +29,8 @@ class Network(nn.Module):
     def forward(self, y: Tensor, operator: object) -> object:
         x_hat = self.conv(y)
         self.calls += 1
+        if self.mistake == "grows":
+            self.more = nn.Parameter(torch.ones(1))
         if self.mistake == "in place":
             y.mul_(0.5)
         if self.mistake == "exits":
@@ -57,6 +59,7 @@ def check(mistake: str, trains: bool = True) -> Network:
             "raises",
             r"Network fails on .* of an image of shape \(1, 1, 8, 8\).*: KeyError: 'a bug' \(.*test_answers.py, line ",
         ),
+        ("grows", "makes weights as it runs .more."),
         ("exits", "fails on .*: SystemExit: 7"),
         ("in place", "changes the measurements that it is given"),
         ("double", "fails on .* should be the same"),
