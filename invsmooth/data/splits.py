@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from invsmooth.cache.parts import is_ours
 from invsmooth.core.errors import DataError
+from invsmooth.core.own_error import said
 from invsmooth.core.rng import stream_key
 from invsmooth.data.files import Files, as_image_files
 from invsmooth.data.sets import DataSet
@@ -65,8 +69,21 @@ def drawn(files: Files, n: int) -> tuple[Files, Files]:
 
 
 def files_of(data: DataSet, split: str) -> Files:
-    """The images of a data set, whose class may be anybody's. Raises: DataError: one is no image file, path or array."""
-    return as_image_files(data.files(split), data.name)
+    """The images of a data set, whose class may be anybody's. Raises: DataError: it fails, or gives something else than a
+    dictionary; one is no image file, path or array."""
+    try:
+        found: Any = data.files(split)
+    except Exception as error:
+        if is_ours(type(data)) or isinstance(error, DataError):
+            raise
+        raise DataError(f"{data.name}: {type(data).__name__}.files({split!r}) fails: {said(error, data)}") from error
+    if not isinstance(found, Mapping) or not all(isinstance(name, str) for name in found):
+        wrong = "with names that are no texts" if isinstance(found, Mapping) else ""
+        gave = f"a {type(found).__name__} {wrong}".strip()
+        raise DataError(
+            f"{data.name}: {type(data).__name__}.files({split!r}) gave {gave}; a dictionary is needed: name -> image"
+        )
+    return as_image_files(found, data.name)
 
 
 def hold_out(files: Files, fraction: float) -> tuple[Files, Files]:

@@ -3,9 +3,7 @@ docs/your_operator.md). Ours are not tried: they say what they cannot do."""
 
 from __future__ import annotations
 
-import inspect
 import math
-import traceback
 import warnings
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from torch import Tensor, nn
 from invsmooth.attacks import attack
 from invsmooth.cache.parts import is_ours
 from invsmooth.core.errors import ConfigError, NoConstant, PremiseError
+from invsmooth.core.own_error import said
 from invsmooth.core.signals import Interrupted
 from invsmooth.data.datamodule import ImageDataModule
 from invsmooth.estimators.frozen import frozen
@@ -41,22 +40,12 @@ def said_of(group: str, own: Any, fails: str, tried: str) -> Iterator[None]:
         with torch.random.fork_rng(devices=[]):
             yield
     except PremiseError as error:
-        said = str(error).removeprefix(f"{group} {name}: ")
-        raise ConfigError(f"{group}: {name}: {said}. {tried}") from error
+        why = str(error).removeprefix(f"{group} {name}: ")
+        raise ConfigError(f"{group}: {name}: {why}. {tried}") from error
     except (ConfigError, Interrupted):
         raise
     except (Exception, SystemExit) as error:
-        file = file_of(own)
-        lines = [f"line {f.lineno}" for f in traceback.extract_tb(error.__traceback__) if f.filename == file]
-        where = f" ({file}, {lines[-1]})" if lines else ""
-        raise ConfigError(f"{group}: {name} {fails}: {type(error).__name__}: {error}{where}") from error
-
-
-def file_of(own: Any) -> str | None:
-    try:
-        return inspect.getsourcefile(type(own))
-    except TypeError:  # made in a notebook
-        return None
+        raise ConfigError(f"{group}: {name} {fails}: {said(error, own)}") from error
 
 
 def smallest(data: ImageDataModule) -> Tensor:

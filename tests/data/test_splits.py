@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import zipfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -292,3 +293,30 @@ def test_overlap_of_the_shared_sets(shared_data: Path, tmp_path: Path) -> None:
     assert not {"01.png", "03.png", "05.png"} & set(data.images["val"].names)
     bsd68 = load(BSD68(root).files("test"), tmp_path)
     assert not set(images["train"].sha256) & set(bsd68.sha256)
+
+
+class Mistaken:
+    """A data set with a mistake."""
+
+    name = "mistaken"
+
+    def __init__(self, mistake: str) -> None:
+        self.mistake = mistake
+
+    def files(self, split: str) -> Any:
+        if self.mistake == "raises":
+            raise KeyError("a bug")
+        return {"generator": (k for k in "ab"), "numbers": {1: np.zeros((8, 8))}}[self.mistake]
+
+
+@pytest.mark.parametrize(
+    ("mistake", "message"),
+    [
+        ("raises", r"Mistaken.files\('test'\) fails: KeyError: 'a bug' \(.*test_splits.py, line "),
+        ("generator", "gave a generator; a dictionary is needed"),
+        ("numbers", "gave a dict with names that are no texts"),
+    ],
+)
+def test_a_class_that_gives_no_images_is_refused(mistake: str, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        find_splits(None, None, Mistaken(mistake), 0.1)  # type: ignore[arg-type]
