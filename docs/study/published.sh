@@ -24,9 +24,5 @@ done
 for seed in 0 1 2; do # other Φ, without attack
   evaluate published_phi$seed operator.seed=$seed attack.eps=0 certify.sigma=3 certify.n_samples=1
 done
-for eps in 1 5 7; do # plain steps of one size, as the paper's, on the first image
-  evaluate published_plain_$eps "$matrix" data.limit=1 attack=pgd_paper attack.eps=$eps \
-    certify.sigma=3 certify.n_samples=1
-done
 # What the released code adds: x + ξ + δ is clamped before it is measured.
 test -f $work/rows/published/clamped.csv || OMP_NUM_THREADS=${THREADS:-1} "$python" -m tests.study.clamped "$work/sets"

@@ -18,7 +18,7 @@ from invsmooth.core.rng import smoothing_noise
 from invsmooth.data import image_files, read_image
 from tests.study.rows import CLAMPED
 
-CELLS = ((1, 3), (5, 21), (7, 35))  # ε, and the paper's σ for it
+CELLS = ((5, 21), (7, 35))  # ε, and the paper's σ for it
 N_IMAGES, N_SAMPLES, BATCH = 2, 12, 4
 
 

@@ -38,7 +38,7 @@ def averages(eps: str, sigma: str, what: str, paper: float, cell: pd.DataFrame, 
 
 
 def moved_table(rows: pd.DataFrame, clamped: pd.DataFrame) -> str:
-    """What moves the numbers: another Φ, the paper's attack, x + δ clamped to [0, 1]."""
+    """What moves the numbers: another Φ, x + δ clamped to [0, 1]."""
     own = rows[rows["network"] == "published"]
     clean = own.loc[own["eps"] == own["eps"].min(), "psnr_clean"].mean()
     lines = []
@@ -46,10 +46,6 @@ def moved_table(rows: pd.DataFrame, clamped: pd.DataFrame) -> str:
         lines.append(
             [f"another Φ ({seed[-1]})", "–", "clean", len(cell), f"{clean:.2f}", f"{cell['psnr_clean'].mean():.2f}"]
         )
-    for eps, cell in rows[rows["network"] == "published_plain"].groupby("eps"):
-        ours = own[(own["eps"] == eps) & own["image"].isin(cell["image"])]
-        lines.append(["150 constant steps", f"{eps:g}", "attacked", len(cell), f"{ours['psnr_attacked'].mean():.2f}",
-                      f"{cell['psnr_attacked'].mean():.2f}"])  # fmt: skip
     for eps, cell in clamped.groupby("eps"):
         lines.append(["x + ξ + δ clamped", f"{eps:g}", "smoothed", len(cell), f"{cell['psnr_median'].mean():.2f}",
                       f"{cell['psnr_median_clamped'].mean():.2f}"])  # fmt: skip
