@@ -62,7 +62,7 @@ class CheckpointDefaults(ConfigLoaderImpl):
         if (
             ckpt is not None and not Path(ckpt).is_file()
         ):  # a training may write it while the rest of the config is read
-            raise CheckpointError(f"there is no checkpoint file at {ckpt}")
+            raise CheckpointError(f"ckpt={ckpt}: there is no such file; give the path of a checkpoint")
         origin = None if ckpt is None else read_origin(ckpt)
         if origin is None:
             return config

@@ -63,6 +63,7 @@ class ReconstructionModule(L.LightningModule):
     needs_input_gradient: ClassVar[bool] = False  # whether it differentiates the estimator in its input
     why_not_compiled: ClassVar[str] = ""  # why trainer.compile=true is not allowed; "" if it is
     carried: ClassVar[tuple[str, ...]] = ()  # attributes (a tensor or None) that checkpoints hold, too
+    updates: ClassVar[bool] = True  # whether it changes the weights
     updates_per_batch = 1  # optimiser steps
 
     def __init__(self, setup: TrainingSetup) -> None:
@@ -133,7 +134,7 @@ class ReconstructionModule(L.LightningModule):
         if not isinstance(loss, Tensor) or loss.ndim:
             what = f"shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else f"a {type(loss).__name__}"
             raise ConfigError(f"{name} returned {what}; the loss is needed, a tensor with one number and without axes")
-        if self.batches_seen == 0 and all(p.grad is None for p in self.estimator.parameters()):
+        if self.updates and self.batches_seen == 0 and all(p.grad is None for p in self.estimator.parameters()):
             raise ConfigError(f"{name} added no gradients: it has to call self.manual_backward(loss)")
 
     def draw(self, shape: Sequence[int], *keys: str | int) -> Tensor:

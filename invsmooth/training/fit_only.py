@@ -19,6 +19,7 @@ class Fit(AlgorithmMixin):
     Raises: ConfigError: the estimator has no method ``fit``."""
 
     declared: ClassVar = AlgorithmDeclaration("fit", order=6)
+    updates: ClassVar = False
 
     def __init__(self, setup: TrainingSetup) -> None:
         super().__init__(setup)

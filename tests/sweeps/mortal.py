@@ -36,7 +36,8 @@ class Mortal(torch.nn.Module):
             os.kill(os.getpid(), signal.SIGKILL)
 
     def forward(self, y: Tensor, operator: LinearOperator) -> Tensor:
-        if self.fate == "refuted" and y.shape[-1] == TESTED and os.environ.get("LOCAL_RANK") == "1":
+        evaluates = y.shape[-1] == TESTED and torch.distributed.is_initialized()  # not tried before the work
+        if self.fate == "refuted" and evaluates and os.environ.get("LOCAL_RANK") == "1":
             raise CertificateViolation("certificate refuted by an attack: the one of this test")
         return self.gain * operator.A_adjoint(y)
 
