@@ -17,7 +17,7 @@ from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.errors import PremiseError
 from invsmooth.estimators.fastest import bf16_pays, fastest
 from invsmooth.estimators.frozen import Estimator, frozen
-from invsmooth.estimators.premises import Checked, check_has_a, check_tensor, checked
+from invsmooth.estimators.premises import Checked, check_is_operator, check_tensor, checked
 from invsmooth.operators.base import Operator
 
 Precision = Literal["auto", "fp32", "bf16"]
@@ -112,7 +112,7 @@ def in_float32(found: Found, objective: Objective) -> Found:
 
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
-    check_has_a(operator)
+    check_is_operator(operator)
     check_tensor("x", x)
     if x.ndim != 4:
         raise PremiseError(f"x has shape {tuple(x.shape)}; give a batch of images, (B, C, H, W): x[None] adds an axis")

@@ -17,7 +17,7 @@ from invsmooth.core.parameters import Count, Positive, check_fields
 
 Init = Literal["zero", "sphere"]
 Keep = Literal["best", "last"]
-OUTSIDE = 1e-4, 1e-6  # by how much, relative and absolute, rounding may put xi outside of the ball
+BALL_TOLERANCE = 1e-4, 1e-6  # by how much, relative and absolute, rounding may put xi outside of the ball
 ImageKeys = Sequence[str | int]
 """A name for each image of a batch. It seeds what is drawn for the image, whatever its batch."""
 
@@ -53,7 +53,7 @@ def check_found(found: Any, like: Tensor, eps: float, search: Any) -> Found:
     if not bool(found.xi.isfinite().all()):
         raise PremiseError(f"attack {name}: xi is not finite everywhere (nan or inf)")
     longest = float(found.xi.double().flatten(1).norm(dim=1).max())
-    if longest > eps * (1 + OUTSIDE[0]) + OUTSIDE[1]:
+    if longest > eps * (1 + BALL_TOLERANCE[0]) + BALL_TOLERANCE[1]:
         raise PremiseError(f"attack {name}: it left the ball: ‖xi‖ = {longest:g}, eps = {eps:g}")
     return found
 

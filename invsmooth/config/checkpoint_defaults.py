@@ -59,9 +59,8 @@ class CheckpointDefaults(ConfigLoaderImpl):
         ckpt = None if given_ckpt is None else str(checkpoint_file(given_ckpt))
         if ckpt != given_ckpt:  # a run folder
             config.ckpt = ckpt
-        if (
-            ckpt is not None and not Path(ckpt).is_file()
-        ):  # a training may write it while the rest of the config is read
+        # Not later: a training may write it while the rest of the config is read.
+        if ckpt is not None and not Path(ckpt).is_file():
             raise CheckpointError(f"ckpt={ckpt}: there is no such file; give the path of a checkpoint")
         origin = None if ckpt is None else read_origin(ckpt)
         if origin is None:

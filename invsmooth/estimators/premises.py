@@ -186,7 +186,7 @@ def check_tensor(name: str, value: Any) -> None:
     check_finite(name, value)
 
 
-def check_has_a(operator: Any) -> None:
+def check_is_operator(operator: Any) -> None:
     """Raises PremiseError: no operator: a class, a matrix, None."""
     if isinstance(operator, type) or not callable(getattr(operator, "A", None)):
         found = reprlib.repr(operator)

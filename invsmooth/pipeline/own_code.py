@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from invsmooth.estimators.frozen import frozen
 from invsmooth.estimators.premises import check_finite, check_operator, checked
 from invsmooth.evaluation.settings import Evaluation
 from invsmooth.operators import LinearOperator
+from invsmooth.operators.measurement import Setting
 from invsmooth.pipeline.premises import sizes_of, users_own
 
 ADJOINT = 1e-3  # relative difference of <Ax, Ax> and <x, A^T A x> in float32
@@ -29,7 +30,7 @@ ABOVE_NORM = 1e-4  # by how much |Ax| may be above norm() · |x|, relative
 
 
 @contextmanager
-def said_of(group: str, own: Any, fails: str, tried: str) -> Iterator[None]:
+def as_config_error(group: str, own: Any, fails: str, tried: str) -> Iterator[None]:
     """The program's random numbers are left as they are; any error becomes one of the config, with its place.
 
     Args:
@@ -54,6 +55,18 @@ def smallest(data: ImageDataModule) -> Tensor:
     return torch.rand(1, data.channels, height, width, generator=torch.Generator().manual_seed(0))
 
 
+def try_parts(
+    settings: Sequence[Setting], estimator: nn.Module, evaluation: Evaluation, data: ImageDataModule, trains: bool
+) -> None:
+    """Raises: ConfigError: see the three functions that it calls."""
+    operators = [s.operator for s in settings]
+    try_operators(operators, data)
+    if callable(getattr(estimator, "fit", None)) and not bool(getattr(estimator, "fitted", True)):
+        return  # it may not be able to answer before its fit
+    try_network(estimator, operators[0], data, trains)
+    try_attack(evaluation, estimator, operators[0], data)
+
+
 def try_operators(operators: Iterable[LinearOperator], data: ImageDataModule) -> None:
     """Raises: ConfigError: A or its adjoint fails, answers with something else than finite tensors of a fixed shape, is
     random, not linear or changes its argument; A has no gradient; A_adjoint is not its adjoint; norm() is no upper bound."""
@@ -61,7 +74,7 @@ def try_operators(operators: Iterable[LinearOperator], data: ImageDataModule) ->
         if (own := users_own(operator)) is not None:
             x = smallest(data)
             what = f"an image of shape {tuple(x.shape)}"
-            with said_of("operator", own, f"fails on {what}", f"Tried on {what}"):
+            with as_config_error("operator", own, f"fails on {what}", f"Tried on {what}"):
                 try_operator(operator, x)
 
 
@@ -105,7 +118,7 @@ def try_network(estimator: nn.Module, operator: LinearOperator, data: ImageDataM
     x, weights = smallest(data), set(estimator.state_dict())
     y = operator.A(x)
     name, what = type(own).__name__, f"the measurement (shape {tuple(y.shape)}) of an image of shape {tuple(x.shape)}"
-    with said_of("estimator", own, f"fails on {what}, see data.channels", f"Tried on {what}"):
+    with as_config_error("estimator", own, f"fails on {what}, see data.channels", f"Tried on {what}"):
         with torch.no_grad(), frozen(estimator):
             x_hat = estimator(given := y.clone(), operator)
         if not torch.equal(given, y):
@@ -129,7 +142,7 @@ def try_attack(evaluation: Evaluation, estimator: nn.Module, operator: LinearOpe
         return
     x = smallest(data)
     what = f"an image of shape {tuple(x.shape)}, eps = {eps:g}"
-    with said_of("attack", search, f"fails on {what}", f"Tried on {what}"):
+    with as_config_error("attack", search, f"fails on {what}", f"Tried on {what}"):
         cost = search.cost(eps, (1, 1), 1)
         if not (isinstance(cost, tuple) and len(cost) == 2 and all(isinstance(n, int) for n in cost)):
             raise PremiseError(f"cost is {cost!r}; two whole numbers are needed: forward passes, gradients")

@@ -182,14 +182,12 @@ def build_parts(cfg: DictConfig, trains: bool) -> Parts:
         data.setup(stage)
     premises.check_patches(data)
     premises.check_sizes([s.operator for s in settings], data)
-    own_code.try_operators([s.operator for s in settings], data)
-    own_code.try_network(estimator, settings[0].operator, data, trains)
+    evaluation = build.build_evaluation(cfg, data.n_tested)
+    own_code.try_parts(settings, estimator, evaluation, data, trains)
     module = build.build_module(cfg, estimator) if trains else None
     if module is not None and cfg.resume is not None:
         check_same_training(cfg.resume, build.plain(cfg))
         check_going_on(Path(cfg.resume), module, data.patches, build.trainer_settings(cfg.trainer))
-    evaluation = build.build_evaluation(cfg, data.n_tested)
-    own_code.try_attack(evaluation, estimator, settings[0].operator, data)
     store = Store(None if cfg.cache is None else Path(cfg.cache))
     return Parts(cfg, estimator, settings, data, module, evaluation, store, trained_at)
 

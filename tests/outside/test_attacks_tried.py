@@ -39,6 +39,7 @@ class Nothing:
         loss = objective.value(xi)
         answers: dict[str, Any] = {
             "tensor": xi, "outside": Found(xi + eps, loss, loss[:, None]), "nan": Found(xi * torch.nan, loss, loss[:, None]),
+            "just outside": Found(1.001 * eps * torch.ones_like(xi) / xi[0].numel() ** 0.5, loss, loss[:, None]),
             "smaller": Found(xi[..., 1:], loss, loss[:, None]), "double": Found(xi.double(), loss, loss[:, None]),
             "one loss": Found(xi, loss.sum(), loss[:, None]), "losses": Found(xi, loss, loss),
         }  # fmt: skip
@@ -48,6 +49,7 @@ class Nothing:
 MISTAKES = [
     ("tensor", "search returned a Tensor"),
     ("outside", "it left the ball: ‖xi‖ = 4, eps = 0.5"),
+    ("just outside", "it left the ball: ‖xi‖ = 0.5005, eps = 0.5"),
     ("nan", "xi is not finite"),
     ("double", "xi is torch.float64 in place of torch.float32"),
     ("smaller", r"xi is shape \(1, 1, 8, 7\)"),

@@ -36,7 +36,12 @@ class Double(LinearOperator):
         return answers.get(self.mistake, 2 * x)
 
     def A_adjoint(self, y: Tensor) -> object:
-        answers: dict[str, object] = {"adjoint": y, "small adjoint": y[..., 1:], "adjoint of numbers": 3}
+        answers: dict[str, object] = {
+            "adjoint": y,
+            "adjoint by 1 %": 2.02 * y,
+            "small adjoint": y[..., 1:],
+            "adjoint of numbers": 3,
+        }
         return answers.get(self.mistake, 2 * y)
 
     def norm(self) -> float:
@@ -61,6 +66,7 @@ def try_(operator: object) -> None:
         ("random", "is not linear"),
         ("offset", "is not linear"),
         ("adjoint", r"A_adjoint is not the adjoint of A: <Ax, Ax> = .*, <x, AᵀAx> = "),
+        ("adjoint by 1 %", "is not the adjoint"),
         ("small adjoint", r"with shape \(1, 1, 8, 7\), not \(1, 1, 8, 8\)"),
         ("adjoint of numbers", "with a int"),
         ("norm", "norm.. is 1.9, no upper bound of ‖A‖, which is at least 2"),

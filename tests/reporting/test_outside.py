@@ -34,7 +34,9 @@ SPREAD = CertifierDeclaration(
         Column("spread_median", "MSE", "an estimate", heading="median spread", digits=".2e"),
     ),
 )  # fmt: skip
-OUTSIDE = DECLARED | Declared({"spread": SPREAD}, {"noisy": AlgorithmDeclaration("noisy", order=1, smooths=True)})
+BALL_TOLERANCE = DECLARED | Declared(
+    {"spread": SPREAD}, {"noisy": AlgorithmDeclaration("noisy", order=1, smooths=True)}
+)
 
 
 @pytest.fixture
@@ -52,7 +54,7 @@ def folder(tmp_path: Path) -> Path:
                     found += [row(**common | {"discrepancy_median": 1e-3}), row(**common | own | none)]
     folder = tmp_path / "run"
     folder.mkdir()
-    write_rows(folder / "results.parquet", found, OUTSIDE)
+    write_rows(folder / "results.parquet", found, BALL_TOLERANCE)
     return folder
 
 
