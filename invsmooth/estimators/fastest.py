@@ -14,7 +14,7 @@ import os
 import platform
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from invsmooth.cache import content_key
 from invsmooth.core.files import write_text
 from invsmooth.core.memory import switched_off
+from invsmooth.core.restored import Restored
 from invsmooth.estimators.bf16 import InBFloat16
 from invsmooth.estimators.frozen import frozen, modules_of
 from invsmooth.estimators.premises import Checked
@@ -107,17 +108,12 @@ def kernels(estimator: Any) -> list[nn.Parameter]:
     return list(found.values())
 
 
-@contextmanager
-def channels_last(weights: list[nn.Parameter]) -> Iterator[None]:
+FORMAT = Restored[nn.Parameter](lambda weight: weight.data, lambda weight, data: setattr(weight, "data", data))
+
+
+def channels_last(weights: list[nn.Parameter]) -> AbstractContextManager[None]:
     """The weights in channels-last format within the block; afterwards they are what they were."""
-    before = [w.data for w in weights]
-    for weight in weights:
-        weight.data = weight.data.contiguous(memory_format=torch.channels_last)
-    try:
-        yield
-    finally:
-        for weight, data in zip(weights, before, strict=True):
-            weight.data = data
+    return FORMAT.within(weights, lambda weight: weight.data.contiguous(memory_format=torch.channels_last))
 
 
 @contextmanager

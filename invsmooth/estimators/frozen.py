@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.cache import code_of, content_key
+from invsmooth.core.restored import Restored
 from invsmooth.operators.base import Operator
 
 # estimator(y, operator) -> x_hat: any callable, usually a torch module (deepinv's convention).
@@ -20,24 +21,22 @@ Estimator = Callable[[Tensor, Operator], Tensor]
 DEEPEST = 5  # wrappers around a module that are looked through
 # Attributes that torch keeps for itself, whether it trains among them.
 INTERNAL = frozenset({*vars(nn.Module()), "_compiled_call_impl"})
+TRAINING = Restored[nn.Module](lambda module: module.training, lambda module, flag: setattr(module, "training", flag))
+NEEDS_GRADIENT = Restored[nn.Parameter](lambda weight: weight.requires_grad, nn.Parameter.requires_grad_)
 
 
 @contextmanager
 def frozen(estimator: Estimator) -> Iterator[None]:
     """Within the block the estimator's modules are in eval mode and its weights need no gradients. Both are restored,
-    module by module. Modules that a function calls are included if they can be found (:func:`modules_of`)."""
+    module by module; where threads share modules, by the last block that ends. Modules that a function calls are
+    included if they can be found (:func:`modules_of`)."""
     roots = modules_of(estimator)
-    training = {module: module.training for root in roots for module in root.modules()}
-    needs_grad = {p: p.requires_grad for root in roots for p in root.parameters()}
-    for root in roots:
-        root.eval().requires_grad_(False)
-    try:
+    modules = [module for root in roots for module in root.modules()]
+    weights = [weight for root in roots for weight in root.parameters()]
+    with TRAINING.within(modules, lambda _: False), NEEDS_GRADIENT.within(weights, lambda _: False):
+        for root in roots:
+            root.eval()  # a class of anybody's may do more then
         yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode
-        for parameter, flag in needs_grad.items():
-            parameter.requires_grad_(flag)
 
 
 def modules_of(estimator: Any) -> list[nn.Module]:
