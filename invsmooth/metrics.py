@@ -45,9 +45,18 @@ def psnr(x_hat: Tensor, x: Tensor) -> Tensor:
 
     Args:
         x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale.
+    One image is compared with each of a batch.
     Returns: shape (B,), over all channels together, an array of arrays; inf where the images are identical.
+    Raises: ValueError: no floating-point numbers, as those of an image file are.
     """
+    check_floating(x_hat, x)
     return mse_to_psnr(mse(x_hat.clamp(0, 1), x))
+
+
+def check_floating(*images: Tensor) -> None:
+    for image in images:
+        if not image.is_floating_point():
+            raise ValueError(f"images of type {image.dtype}; give floating-point numbers in [0, 1]: grey levels / 255")
 
 
 def mse_to_psnr(value: Tensor) -> Tensor:
@@ -63,8 +72,14 @@ def ssim(x_hat: Tensor, x: Tensor) -> Tensor:
     Args:
         x_hat, x: images of shape (B, C, H, W), [0, 1] pixel scale; ``x_hat`` is clipped.
     Returns: shape (B,), of several channels their mean; nan where a side is below SSIM_WINDOW pixels.
+    Raises: ValueError: images of different shapes, or no floating-point numbers.
     """
-    if min(x.shape[-2:]) < SSIM_WINDOW:
+    check_floating(x_hat, x)
+    if x_hat.shape != x.shape or x.ndim != 4:
+        raise ValueError(
+            f"images of shapes {tuple(x_hat.shape)} and {tuple(x.shape)}; both need the same, (B, C, H, W)"
+        )
+    if len(x) == 0 or min(x.shape[-2:]) < SSIM_WINDOW:
         return x.new_full((len(x),), torch.nan)
     from torchmetrics.functional.image import structural_similarity_index_measure
 

@@ -13,10 +13,11 @@ from torch import Tensor
 from invsmooth.attacks.attack import AttackResult, Precision, attack
 from invsmooth.attacks.ball import per_image, project, steepest
 from invsmooth.attacks.objectives import Objective
-from invsmooth.attacks.search import Ascent, ImageKeys, Init, better_of, is_better
+from invsmooth.attacks.search import Ascent, Init, better_of, is_better
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.callbacks import Progress, told
 from invsmooth.core.numpy_too import numpy_too
+from invsmooth.core.rng import ImageKeys
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 

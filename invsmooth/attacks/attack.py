@@ -12,9 +12,10 @@ import torch
 from torch import Tensor
 
 from invsmooth.attacks.objectives import Objective, ReconstructionError
-from invsmooth.attacks.search import Found, ImageKeys, Search, check_found
+from invsmooth.attacks.search import Found, Search, check_found
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.errors import PremiseError
+from invsmooth.core.rng import ImageKeys
 from invsmooth.estimators.fastest import bf16_pays, fastest
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import Checked, check_is_operator, check_tensor, checked

@@ -11,9 +11,10 @@ from torch import Tensor
 from invsmooth.attacks.attack import AttackResult, attack
 from invsmooth.attacks.ball import on_sphere
 from invsmooth.attacks.objectives import Objective
-from invsmooth.attacks.search import Found, ImageKeys, Keep, better_of, checked, keys_of
+from invsmooth.attacks.search import Found, Keep, better_of, checked
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.parameters import Count, check_fields
+from invsmooth.core.rng import ImageKeys, keys_of
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
@@ -35,7 +36,7 @@ class Noise:
     def search(
         self, objective: Objective, like: Tensor, *, eps: float, seed: int = 0, image_keys: ImageKeys | None = None
     ) -> Found:
-        keys = keys_of(like, image_keys)
+        keys = keys_of(len(like), image_keys)
         best_xi, best_loss, losses = like, None, []
         # At eps = 0 all perturbations are the same.
         for number in range(self.n_iter if eps > 0 else 1):

@@ -13,12 +13,13 @@ from torch import Tensor
 from invsmooth.attacks.attack import AttackResult, Precision, attack
 from invsmooth.attacks.ball import TINY, norm, project, steepest
 from invsmooth.attacks.objectives import Objective
-from invsmooth.attacks.search import Ascent, ImageKeys, Init, Keep, better_of
+from invsmooth.attacks.search import Ascent, Init, Keep, better_of
 from invsmooth.attacks.subspace import best_in_span
 from invsmooth.attacks.targets import BASE, Target
 from invsmooth.core.callbacks import Progress, told
 from invsmooth.core.numpy_too import numpy_too
 from invsmooth.core.parameters import Whole
+from invsmooth.core.rng import ImageKeys
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -14,12 +13,11 @@ from invsmooth.attacks.ball import on_sphere, per_image, project
 from invsmooth.attacks.objectives import Objective
 from invsmooth.core.errors import NotFiniteError, PremiseError
 from invsmooth.core.parameters import Count, Positive, check_fields
+from invsmooth.core.rng import ImageKeys, keys_of
 
 Init = Literal["zero", "sphere"]
 Keep = Literal["best", "last"]
 BALL_TOLERANCE = 1e-4, 1e-6  # by how much, relative and absolute, rounding may put xi outside of the ball
-ImageKeys = Sequence[str | int]
-"""A name for each image of a batch. It seeds what is drawn for the image, whatever its batch."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ class Search(Protocol):
             objective: the loss of each image as a function of xi.
             like: gives shape (B, C, H, W), dtype and device of xi.
             eps: radius of the l2 ball, [0, 1] pixel scale.
-            image_keys: see :data:`ImageKeys`; left out, the positions in the batch."""
+            image_keys: see :data:`invsmooth.core.rng.ImageKeys`; left out, the positions in the batch."""
 
     def cost(self, eps: float, passes: tuple[int, int], n_samples: int) -> tuple[int, int]:
         """Forward passes for each image, and those among them that a gradient is taken through.
@@ -120,7 +118,7 @@ class Ascent(ABC):
         Raises:
             ValueError: the number of keys is not that of images.
             NotFiniteError: the loss of an image is not finite."""
-        keys = keys_of(like, image_keys)
+        keys = keys_of(len(like), image_keys)
         if eps == 0:
             with torch.no_grad():
                 loss = checked(objective.value(torch.zeros_like(like)))
@@ -163,12 +161,3 @@ def checked(loss: Tensor) -> Tensor:
     if bad := (~loss.isfinite()).nonzero().flatten().tolist():
         raise NotFiniteError(f"the attacked loss is not finite for the images at positions {bad} of the batch")
     return loss
-
-
-def keys_of(like: Tensor, image_keys: ImageKeys | None) -> ImageKeys:
-    """The keys, or the positions in the batch. Raises ValueError: not as many keys as images."""
-    if image_keys is None:
-        return range(len(like))
-    if len(image_keys) != len(like):
-        raise ValueError(f"{len(image_keys)} image_keys for {len(like)} images")
-    return image_keys

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from invsmooth.attacks.objectives import Objective, ReconstructionError, SmoothedError
 from invsmooth.attacks.quantile_error import QuantileError
-from invsmooth.attacks.search import ImageKeys, keys_of
 from invsmooth.core.parameters import Count, NotNegative, Probability, check_fields
-from invsmooth.core.rng import smoothing_noise
+from invsmooth.core.rng import ImageKeys, keys_of, smoothing_noise
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 
@@ -55,7 +54,7 @@ class Target:
         """The loss of each image x (B, C, H, W) as a function of its perturbation."""
         if self.kind == "base" or self.sigma == 0:
             return ReconstructionError(estimator, operator, x, b)
-        draw = attack_draws(x, self.n_samples, self.draws == "fresh", seed, keys_of(x, image_keys))
+        draw = attack_draws(x, self.n_samples, self.draws == "fresh", seed, keys_of(len(x), image_keys))
         smoothed = SmoothedError(estimator, operator, x, b, self.sigma, draw, "mean", self.draws_at_a_time(x))
         return smoothed if self.kind == "mean" else QuantileError(smoothed, self.q, self.n_around)
 

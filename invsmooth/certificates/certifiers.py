@@ -22,11 +22,12 @@ from invsmooth.cache import Remember, not_kept
 from invsmooth.certificates.by_name import as_certifier
 from invsmooth.certificates.certificate import Certificate, Settings
 from invsmooth.certificates.certifier import Certifier, Smoothing
-from invsmooth.certificates.draws import Draws, ImageKeys
+from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of
 from invsmooth.certificates.radius import Decision, Radius, decide_threshold
 from invsmooth.core.callbacks import Progress, told
 from invsmooth.core.numpy_too import numpy_too
+from invsmooth.core.rng import ImageKeys, keys_of
 from invsmooth.estimators.fastest import fastest
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.estimators.premises import check_tensor, checked, warn_of_grey_levels
@@ -83,6 +84,7 @@ def certify(
         takes = ", ".join(chosen.parameters) or "no parameters"
         raise ValueError(f"certifier={chosen.name!r} has no use for {', '.join(ignored)}: it takes {takes}")
     check_tensor("y", y)
+    y, x = y.detach(), x if x is None else x.detach()
     radii = radii_of(eps)
     check_numbers(sigma=sigma, n_samples=n_samples, confidence=confidence, seed=seed)
     if chosen.smooths and (sigma is None or n_samples is None):
@@ -120,12 +122,17 @@ def check_numbers(sigma: Any, n_samples: Any, confidence: Any, seed: Any) -> Non
         raise ValueError(
             f"sigma={sigma!r} is no number; give the standard deviation in [0, 1] pixels, e.g. sigma=25/255"
         )
-    if not (n_samples is None or isinstance(n_samples, numbers.Integral)):
+    if not (n_samples is None or is_whole(n_samples)):
         raise ValueError(f"n_samples={n_samples!r} is no whole number")
-    if not isinstance(confidence, numbers.Real):
+    if isinstance(confidence, bool) or not isinstance(confidence, numbers.Real):
         raise ValueError(f"confidence={confidence!r} is no number; give one in (0, 1)")
-    if not isinstance(seed, numbers.Integral):
+    if not is_whole(seed):
         raise ValueError(f"seed={seed!r} is no whole number")
+
+
+def is_whole(value: Any) -> bool:
+    """True is a number to Python, but was meant for another argument."""
+    return isinstance(value, numbers.Integral) and not isinstance(value, bool)
 
 
 def certify_all(
@@ -168,7 +175,7 @@ def smoothed(
     """Smoothed reconstructions of ``y``, and f(y), without gradients, of checked arguments."""
     known = checked(estimator, operator, y, x)
     known.check_sigma(smoothing.sigma, y)
-    keys = list(range(len(y))) if image_keys is None else list(image_keys)
+    keys = list(keys_of(len(y), image_keys))
     with torch.no_grad(), frozen(known), fastest(known, operator, y):
         shown = known.reconstruction(y)
         size = smoothing.chunk_size

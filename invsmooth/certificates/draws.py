@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from invsmooth.cache import Like, Remember, not_kept
 from invsmooth.certificates.draw_buffer import DrawBuffer, fits_memory
 from invsmooth.core.errors import NotFiniteError
-from invsmooth.core.rng import smoothing_noise
+from invsmooth.core.rng import ImageKeys, smoothing_noise
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.metrics import coarse_mse
 from invsmooth.operators.base import Operator
@@ -20,8 +20,6 @@ from invsmooth.operators.base import Operator
 T = TypeVar("T")
 
 PIXELS_PER_CHUNK = {"cpu": 2**18, "cuda": 2**23}  # Of network input: 4 images of 256 x 256 fill a CPU, not a GPU
-
-ImageKeys = Sequence[str | int]  # The name of each image, which seeds its noise, whatever the batch
 
 
 @dataclass(frozen=True)

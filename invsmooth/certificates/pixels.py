@@ -11,9 +11,10 @@ from torch import Tensor
 from invsmooth.certificates.certifier import Smoothing
 from invsmooth.certificates.certifiers import smoothed
 from invsmooth.certificates.confidence import bonferroni
-from invsmooth.certificates.draws import Draws, ImageKeys
+from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.order_statistics import as_radii, is_number, ratio_of, why_none
 from invsmooth.certificates.percentile import ranks
+from invsmooth.core.rng import ImageKeys
 from invsmooth.estimators.frozen import Estimator
 from invsmooth.operators.base import Operator
 

@@ -18,12 +18,11 @@ from torch import Tensor
 
 from invsmooth.attacks.ball import norm, steepest
 from invsmooth.attacks.quantile_error import quantile_rank
-from invsmooth.attacks.search import ImageKeys, keys_of
 from invsmooth.certificates.certifier import Smoothing
 from invsmooth.certificates.draws import Draws
 from invsmooth.certificates.order_statistics import check_quantile, check_sampling, order_statistic_index
 from invsmooth.checks.mean_lower_bound import mean_lower_bound
-from invsmooth.core.rng import stream_key
+from invsmooth.core.rng import ImageKeys, keys_of, stream_key
 from invsmooth.estimators.frozen import Estimator, frozen
 from invsmooth.operators.base import Operator
 
@@ -50,7 +49,7 @@ class Attacked:
     def draws(self, z: Tensor, smoothing: Smoothing, seed: int) -> Draws:
         """Smoothed reconstructions of the signals z: ``smoothing`` but for its seed."""
         y = self.operator.A(z) if self.b is None else self.operator.A(z) + self.b
-        keys, shape = keys_of(self.x, self.image_keys), self.x.shape[1:]
+        keys, shape = keys_of(len(self.x), self.image_keys), self.x.shape[1:]
         return Draws(self.estimator, self.operator, y, smoothing.sigma, shape, seed, keys, smoothing.chunk_size)
 
 

@@ -39,10 +39,14 @@ def numpy_too(*names: str) -> Callable[[Function], Function]:
 
 
 def as_tensor(array: np.ndarray, arguments: Mapping[str, Any]) -> Tensor:
-    """Floats in the type and on the device of the weights of the argument ``estimator``, if it has any."""
+    """Floats in the type and on the device of the weights of the argument ``estimator``, if it has any.
+    Raises: ValueError: a masked array: what is behind the mask would count."""
     import torch  # not above: records are read without it
 
-    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    if isinstance(array, np.ma.MaskedArray):
+        raise ValueError("a masked array is not taken, as its mask would be lost; give array.filled(VALUE)")
+    array = np.ascontiguousarray(array)
+    tensor = torch.from_numpy(array if array.flags.writeable else array.copy())
     weights = getattr(arguments.get("estimator"), "parameters", None)
     weight = None if weights is None else next(weights(), None)
     return tensor if weight is None or not tensor.is_floating_point() else tensor.to(weight)

@@ -16,6 +16,8 @@ from torch import Tensor
 
 from invsmooth.core.philox import key_tensor, random_words
 
+ImageKeys = Sequence[str | int]
+"""A name for each image of a batch. It seeds what is drawn for the image, whatever its batch."""
 DRAWS_PER_BLOCK = 8  # draws that share one generator; any range costs at most two extra blocks
 # That are made of several streams at once: a GPU's by memory, a CPU's by its cache.
 NUMBERS_AT_ONCE = {"cuda": 2**24, "cpu": 2**16}
@@ -26,6 +28,15 @@ def stream_key(seed: int, *keys: str | int) -> int:
     # int(): the repr of NumPy's integers differs.
     named = (int(seed), *(k if isinstance(k, str) else int(k) for k in keys))
     return int.from_bytes(hashlib.blake2b(repr(named).encode(), digest_size=16).digest(), "big")
+
+
+def keys_of(count: int, image_keys: ImageKeys | None) -> ImageKeys:
+    """The keys of ``count`` images, or their positions in the batch. Raises: ValueError: not as many keys as images."""
+    if image_keys is None:
+        return range(count)
+    if len(image_keys) != count:
+        raise ValueError(f"{len(image_keys)} image_keys for {count} images")
+    return image_keys
 
 
 def generator_for(seed: int, *keys: str | int) -> np.random.Generator:

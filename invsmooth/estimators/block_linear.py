@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from invsmooth.core.errors import PremiseError
+from invsmooth.core.errors import DataError, PremiseError
 from invsmooth.core.parameters import Count, Positive
 from invsmooth.lipschitz.norms import matrix_norm, matrix_norm_tensor
 from invsmooth.lipschitz.rounding import largest_norm, product_rounding
@@ -178,7 +178,7 @@ def whole(x: Tensor, block: int) -> Tensor:
 
 def block_statistics(images: Tensor, block: int, like: Tensor) -> tuple[Tensor, Tensor]:
     """Mean (block²) and covariance (block², block²) of the whole blocks of images (B, C, H, W), pixels row by row; rests at
-    the right and the bottom are left out. Raises: ValueError: no two different blocks."""
+    the right and the bottom are left out. Raises: DataError: no two different blocks."""
 
     planes = images.flatten(0, 1)[:, None]
 
@@ -188,9 +188,11 @@ def block_statistics(images: Tensor, block: int, like: Tensor) -> tuple[Tensor, 
 
     n = len(planes) * math.prod(side // block for side in images.shape[-2:])
     if n == 0:
-        raise ValueError(f"training patches of {tuple(images.shape[-2:])} pixels hold no block of {block}×{block}")
+        raise DataError(f"training patches of {tuple(images.shape[-2:])} pixels hold no block of {block}×{block}")
     mean = torch.stack([blocks.sum(0) for blocks in parts()]).sum(0) / n
     covariance = torch.stack([(blocks - mean).T @ (blocks - mean) for blocks in parts()]).sum(0) / n
     if float(covariance.trace()) < ALIKE:
-        raise ValueError(f"a fit needs different training blocks; found {n}, all alike")
+        raise DataError(
+            f"a fit needs different training blocks; found {n}, all alike: are the images empty, all black?"
+        )
     return mean, covariance

@@ -180,10 +180,16 @@ def check_tensor(name: str, value: Any) -> None:
     if not isinstance(value, Tensor):
         raise PremiseError(f"{name} is a {type(value).__name__}; give a torch tensor")
     if value.dtype not in PRECISE:
-        raise PremiseError(f"{name} has type {value.dtype}; give float32 or float64, pixels in [0, 1]")
+        raise PremiseError(f"{name} has type {value.dtype}; give float32 or float64, pixels in [0, 1]{autocast(value)}")
     if value.ndim < 2 or value.numel() == 0:
         raise PremiseError(f"{name} has shape {tuple(value.shape)}; give a batch of at least one image")
     check_finite(name, value)
+
+
+def autocast(value: Tensor) -> str:
+    """Said where types are wrong."""
+    on = torch.is_autocast_enabled(value.device.type)
+    return ". torch.autocast is on, which changes types: leave its block for this" if on else ""
 
 
 def check_is_operator(operator: Any) -> None:
@@ -268,7 +274,7 @@ def check_operator(operator: Operator, y: Tensor, image_shape: torch.Size) -> fl
     if not torch.equal(given, images):
         raise PremiseError("operator.A changes the image that it is given, in place")
     if together.dtype != y.dtype:
-        raise PremiseError(f"operator.A answers {y.dtype} images in {together.dtype}")
+        raise PremiseError(f"operator.A answers {y.dtype} images in {together.dtype}{autocast(y)}")
     au, av, both, zero = together
     size = float(au.norm() + av.norm())
     tolerance = (LINEAR[y.dtype] if y.device.type == "cpu" else LINEAR_ON_GPU) * size

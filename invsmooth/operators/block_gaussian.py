@@ -57,13 +57,13 @@ class BlockGaussian(SizedOperator):
 
     def A(self, x: Tensor) -> Tensor:
         """Measurements, shape (B, C m, rows of blocks, columns of blocks), of images (B, C, H, W)."""
-        y = F.conv2d(self.padded(x).flatten(0, 1)[:, None], self.phi, stride=self.block)
+        y = F.conv2d(self.padded(x).flatten(0, 1)[:, None], self.phi.to(x.dtype), stride=self.block)
         return y.unflatten(0, x.shape[:2]).flatten(1, 2)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         """Images (B, C, H, W), in the range of A^T, of measurements as :meth:`A` gives them."""
         planes = y.unflatten(1, (y.shape[1] // len(self.phi), len(self.phi))).flatten(0, 1)
-        x = F.conv_transpose2d(planes, self.phi, stride=self.block)
+        x = F.conv_transpose2d(planes, self.phi.to(y.dtype), stride=self.block)
         return self.crop(x.unflatten(0, (len(y), y.shape[1] // len(self.phi))).squeeze(2))
 
     def norm(self) -> float:

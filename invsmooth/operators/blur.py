@@ -49,10 +49,10 @@ class Blur(LinearOperator):
         self.register_buffer("weight", torch.from_numpy(numbers[kernel](width)).float()[None, None], persistent=False)
 
     def A(self, x: Tensor) -> Tensor:
-        return self.correlate(x, self.weight.flip(2, 3))  # torch's conv2d correlates
+        return self.correlate(x, self.weight.flip(2, 3).to(x.dtype))  # torch's conv2d correlates
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        return self.correlate(y, self.weight)
+        return self.correlate(y, self.weight.to(y.dtype))
 
     def norm(self) -> float:
         """||A||, from above: the sum of the kernel (Young's inequality); exact where the padding is circular."""

@@ -48,10 +48,10 @@ class Dense(LinearOperator):
             wanted = f"{self.side}×{self.side}"
             remedy = "set data.crop and task.patch_size"
             raise ValueError(f"the operator is for images of {wanted} pixels, not {tuple(x.shape[-2:])}: {remedy}")
-        return x.flatten(2) @ self.phi.T
+        return x.flatten(2) @ self.phi.T.to(x.dtype)
 
     def A_adjoint(self, y: Tensor) -> Tensor:
-        return (y @ self.phi).unflatten(2, (self.side, self.side))
+        return (y @ self.phi.to(y.dtype)).unflatten(2, (self.side, self.side))
 
     def norm(self) -> float:
         """||A||, from above: the largest singular value of Phi."""

@@ -44,12 +44,12 @@ class SuperResolution(SizedOperator):
 
     def A(self, x: Tensor) -> Tensor:
         x = self.padded(x)
-        y = F.conv2d(x.reshape(-1, 1, *x.shape[-2:]), self.weight, stride=self.factor, padding=self.margin)
+        y = F.conv2d(x.reshape(-1, 1, *x.shape[-2:]), self.weight.to(x.dtype), stride=self.factor, padding=self.margin)
         return y.reshape(*x.shape[:2], *y.shape[-2:])
 
     def A_adjoint(self, y: Tensor) -> Tensor:
         planes = y.reshape(-1, 1, *y.shape[-2:])
-        x = F.conv_transpose2d(planes, self.weight, stride=self.factor, padding=self.margin)
+        x = F.conv_transpose2d(planes, self.weight.to(y.dtype), stride=self.factor, padding=self.margin)
         return self.crop(x.reshape(*y.shape[:2], *x.shape[-2:]))
 
     @property
