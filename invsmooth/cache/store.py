@@ -23,10 +23,10 @@ HASH_BYTES = hashlib.sha256().digest_size
 class Store:
     """Keeps bytes by (kind, key). Writes are atomic, and reads are verified: each file starts with
     a hash of kind, key and content, and a file that does not fit its hash is dropped. The folder is
-    made by the first write; None stores nothing."""
+    made by the first write; None stores nothing. A ~ at its start is the home folder."""
 
     def __init__(self, folder: Path | None) -> None:
-        self.folder = folder
+        self.folder = None if folder is None else Path(os.path.expanduser(folder))
 
     def path(self, kind: str, key: str) -> Path:
         assert self.folder is not None

@@ -58,6 +58,7 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
         SIGNALS.install()
         SIGNALS.go_on = lambda: "the same command begins again; what is cached is reused"
         check_options(sys.argv[1:])
+        check_root()
         app()
     except KeyboardInterrupt:
         sys.exit(130)
@@ -78,6 +79,14 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
     finally:
         if SIGNALS.pending is None:  # else the end of the process is still looked after
             SIGNALS.uninstall()
+
+
+def check_root() -> None:
+    """Raises: ConfigError: INVSMOOTH_ROOT would be read as a reference to a key."""
+    if "${" in (given := os.environ.get("INVSMOOTH_ROOT", "")):
+        raise ConfigError(
+            f"INVSMOOTH_ROOT={printable(given)} has ${{, which a config takes for a key; give another folder"
+        )
 
 
 def mistake(error: BaseException) -> BaseException | None:

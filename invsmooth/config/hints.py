@@ -103,6 +103,10 @@ LARGEST_GREY = 1e6
 RADII = "numbers >= 0 (l2 norm over one whole image, pixels in [0, 1]), <= 1e6, no two equal"
 GREY = "numbers >= 0 (standard deviation in 8-bit grey levels), <= 1e6, no two equal"
 RATIOS = f"numbers in (0, {LARGEST_RATIO:g}], no two equal; write 0.5 for 50 %"
+WandbProject = Annotated[
+    str, Field(pattern=r"^[^/\\#?%:]{1,128}$", description="a name of 1 to 128 characters without / \\ # ? % :")
+]
+"""What W&B takes."""
 Name = Annotated[str, AfterValidator(named), Field(description=A_NAME)]
 Radius = Annotated[NotNegative, Field(le=LARGEST_RADIUS)]
 Radii = Annotated[Radius | list[Radius], AfterValidator(distinct), Field(description=RADII)]

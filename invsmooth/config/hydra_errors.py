@@ -55,6 +55,10 @@ def check_options(arguments: Sequence[str]) -> None:
     for found in filter(None, (re.fullmatch(without, a) for a in arguments)):
         group = found[1] or found[2]
         raise ConfigError(f"{found[0]} is not allowed: {group} has always an option; choose one: {group}=OPTION")
+    if wrong := [a for a in arguments if re.match(r"\+*hydra\.sweeper\.params=", a)]:
+        raise ConfigError(
+            f"{short(wrong[0])} is for config files; on the command line give the values themselves: --multirun KEY=A,B"
+        )
     if any(a.startswith("--experimental-rerun") for a in arguments):
         raise ConfigError(
             "--experimental-rerun is not supported: it would run code of its file; run.json has the command"

@@ -9,7 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import Glob, Override
+from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 
 from invsmooth.core.errors import ConfigError
@@ -50,8 +52,6 @@ def swept_keys(hydra: DictConfig) -> list[str]:
 
 
 def sweep_overrides(hydra: DictConfig) -> list[Override]:
-    from hydra.core.override_parser.overrides_parser import OverridesParser
-
     running = GlobalHydra.instance()
     loader = running.config_loader() if running.is_initialized() else None  # knows the options that a glob matches
     params = hydra.sweeper.get("params") or {}
@@ -59,16 +59,34 @@ def sweep_overrides(hydra: DictConfig) -> list[Override]:
     return [o for o in OverridesParser.create(loader).parse_overrides(given) if o.is_sweep_override()]
 
 
+def as_number(value: str) -> object:
+    """Equal for values that mean the same: 25 and 25.0, also in a list."""
+    try:
+        found = OverridesParser.create().parse_override(f"key={value}").value()
+    except HydraException:
+        return value
+    return plain(found)
+
+
+def plain(value: object) -> object:
+    if isinstance(value, list):
+        return tuple(plain(v) for v in value)
+    return float(value) if isinstance(value, int | float) and not isinstance(value, bool) else str(value)
+
+
 def check_values(hydra: DictConfig) -> None:
-    """Raises: ConfigError: a sweep over no value (a glob that matches no option, an empty range), or over one twice."""
+    """Raises: ConfigError: a sweep over no value (a glob that matches no option, an empty range), or over one twice; jobs in
+    batches of none."""
+    if (most := hydra.sweeper.get("max_batch_size")) is not None and not (isinstance(most, int) and most >= 1):
+        raise ConfigError(f"hydra.sweeper.max_batch_size={most} is not allowed; allowed: a whole number >= 1, or null")
     for override in sweep_overrides(hydra):
         if not override.is_discrete_sweep():
             continue
-        values = set[str]()
+        values = set[object]()
         for value in override.sweep_string_iterator():
-            if value in values:
+            if (same := as_number(value)) in values:
                 raise ConfigError(f"{override.input_line} has {value} twice, so that the same job would run twice")
-            values.add(value)
+            values.add(same)
         if not values:
             glob = isinstance(override.value(), Glob)
             hint = "a glob matches options of a config group, no files: list these, KEY=A,B" if glob else "give values"

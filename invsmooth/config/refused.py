@@ -28,7 +28,7 @@ except ImportError:  # Windows: without this lock
 OWNED = "INVSMOOTH_RUN_FOLDER"
 """Of this process and those that it starts: the folder that they write to together."""
 STARTED = "run.json"  # is written when the checks are over and the work begins
-MULTIRUN, PLAN = "multirun.yaml", "plan.json"
+MULTIRUN, PLAN, SUBMITIT = "multirun.yaml", "plan.json", ".submitit"
 
 
 class Beginning:
@@ -57,7 +57,11 @@ class Beginning:
 
     def undo_sweep(self, folder: Path) -> bool:
         """Remove what Hydra wrote, if no job has begun; whether that is so."""
-        if not folder.is_dir() or set(os.listdir(folder)) - self.held - {MULTIRUN}:
+        if not folder.is_dir():
+            return False
+        with suppress(OSError):  # it has a job
+            (folder / SUBMITIT).rmdir()
+        if set(os.listdir(folder)) - self.held - {MULTIRUN}:
             return False
         self.restore({folder / MULTIRUN})
         return True
@@ -125,9 +129,14 @@ class Beginning:
                     path.unlink(missing_ok=True)
         for path, content in self.kept.items():
             write_bytes(path, content)
-        with suppress(OSError):  # not empty
+        self.remove_made()
+
+    def remove_made(self) -> None:
+        """Remove the folders that were made, up to the first that is not empty."""
+        with suppress(OSError):
             for made in self.made:
-                made.rmdir()
+                if made.is_dir():
+                    made.rmdir()
 
 
 def log_file(folder: Path, hydra: Any) -> Path:

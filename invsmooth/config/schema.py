@@ -184,7 +184,7 @@ class LoggerTracker(Logger):
 
 @dataclass
 class LoggerWandb(LoggerTracker):
-    project: str = MISSING
+    project: hints.WandbProject = MISSING
     entity: str | None = None  # user or team; null: the account's default
     # null: online if there is an API key and the server answers, else offline
     mode: Annotated[str, hints.one_of("online", "offline", "disabled")] | None = None

@@ -10,8 +10,9 @@ LAST = Path("checkpoints") / "last.ckpt"
 
 
 def root() -> str:
-    """Where ``outputs`` is: INVSMOOTH_ROOT, or the current folder if it is not set, or empty."""
-    return os.environ.get("INVSMOOTH_ROOT") or "."
+    """Where ``outputs`` is: INVSMOOTH_ROOT, or the current folder if it is not set, or empty. A ~ at its start, which a file
+    of settings does not replace, is the home folder."""
+    return os.path.expanduser(os.environ.get("INVSMOOTH_ROOT") or ".")
 
 
 def checkpoint_file(given: str | Path, name: Path = BEST) -> Path:

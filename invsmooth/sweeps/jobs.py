@@ -20,6 +20,8 @@ from invsmooth.core.redact import redact
 from invsmooth.core.signals import SIGNALS
 
 NOTES = ".jobs"
+OUTPUT_SUBDIR = ".hydra"  # where Hydra writes the overrides of a job, in its folder
+OVERRIDES = f"{OUTPUT_SUBDIR}/overrides.yaml"
 CACHE = "sweep"  # in the root's cache, which Hydra copies from a sweep to its jobs, in whatever process they run
 
 
@@ -31,6 +33,11 @@ class Note:
     folder: Path
     overrides: list[str]
     failed: dict[str, Any] | None = None
+
+
+EARLIER: dict[Path, int] = {}
+"""Folders of jobs that an earlier command left where this one has its sweep, with the time of their overrides. A job of
+this command that gets such a folder writes them anew."""
 
 
 class Own:
@@ -46,6 +53,8 @@ def begin_sweep(config: DictConfig) -> None:
     folder = Path(config.hydra.sweep.dir).absolute()
     OmegaConf.get_cache(config)[CACHE]["folder"] = str(folder)
     shutil.rmtree(folder / NOTES, ignore_errors=True)
+    EARLIER.clear()
+    EARLIER.update({p.parents[1].resolve(): p.stat().st_mtime_ns for p in folder.glob(f"*/{OVERRIDES}")})
 
 
 def sweep_folder(config: DictConfig) -> Path:

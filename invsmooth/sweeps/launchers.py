@@ -14,6 +14,7 @@ import signal
 import sys
 import threading
 import time
+from abc import abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
@@ -28,6 +29,8 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, open_dict
 
+from invsmooth.config import cli
+from invsmooth.config.hydra_errors import ours
 from invsmooth.core.errors import ConfigError
 from invsmooth.core.signals import SIGNALS, Interrupted
 from invsmooth.records.run_record import note_interruption
@@ -51,6 +54,22 @@ class Wrapper(Launcher):
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         self.wrapped.setup(hydra_context=hydra_context, task_function=task_function, config=config)
         self.sweep = Path(config.hydra.sweep.dir)
+
+    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Raises: ConfigError: the plugin failed, mostly because of an option. (Errors of jobs stay in their folders.)"""
+        try:
+            return self.run_jobs(job_overrides, initial_job_idx)
+        except Exception as error:
+            if ours(error) or cli.mistake(error) is not None:
+                raise
+            plugin = self.plugin.split(".")[1]
+            raise ConfigError(
+                f"{plugin} failed: {type(error).__name__}: {error}; its options are hydra.launcher.KEY=VALUE"
+            ) from error
+
+    @abstractmethod
+    def run_jobs(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+        """Of :meth:`launch`."""
 
     def results(
         self, waits: Iterable[Callable[[], JobReturn]], died: tuple[type[Exception], ...],
@@ -111,22 +130,23 @@ class Joblib(Wrapper):
     __module__ = "hydra_plugins.invsmooth"
     plugin = "hydra_plugins.hydra_joblib_launcher.joblib_launcher.JoblibLauncher"
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run_jobs(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         from joblib.externals.loky.process_executor import TerminatedWorkerError
 
         try:
             with jobs_end_too(self.sweep):
                 results: Sequence[JobReturn] = self.wrapped.launch(job_overrides, initial_job_idx)
             return results
-        except TerminatedWorkerError as error:
+        except TerminatedWorkerError as died:
+            error = died
             log.error("a worker died; the other jobs go on. %s", str(error).strip())
         jobs = dict(enumerate(job_overrides, initial_job_idx))
         started = {o.number: o for o in outcomes(self.sweep)}
         if not started.keys() & jobs.keys():
-            raise TerminatedWorkerError("the workers die before they start a job")
+            raise ConfigError(f"launcher=joblib: the workers die before they start a job: {error}") from error
         last = max(started.keys() & jobs.keys())
         if waiting := [jobs[n] for n in jobs if n > last]:
-            self.launch(waiting, last + 1)
+            self.run_jobs(waiting, last + 1)
         for number in range(initial_job_idx, last + 1):
             if number not in started or started[number].died:
                 with suppress(TerminatedWorkerError):
@@ -144,7 +164,7 @@ class Submitit(Wrapper):
             missing = "there is no SLURM here (no command srun)"
             raise ConfigError(f"launcher=slurm: {missing}; launcher=slurm_local does without")
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run_jobs(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import submitit
         from hydra_plugins.hydra_submitit_launcher.config import BaseQueueConf
         from submitit.core.utils import FailedJobError, UncompletedJobError
@@ -181,7 +201,7 @@ class Ray(Wrapper):
     __module__ = "hydra_plugins.invsmooth"
     plugin = "hydra_plugins.hydra_ray_launcher.ray_launcher.RayLauncher"
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run_jobs(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         import ray
         from hydra_plugins.hydra_ray_launcher._launcher_util import launch_job_on_ray, start_ray
 

@@ -17,11 +17,9 @@ from yaml import YAMLError
 
 from invsmooth.core.files import write_text
 from invsmooth.core.redact import redact
-from invsmooth.sweeps.jobs import Note, notes
+from invsmooth.sweeps.jobs import EARLIER, OUTPUT_SUBDIR, OVERRIDES, Note, notes
 
 FAILED = "failed.json"
-OUTPUT_SUBDIR = ".hydra"  # where Hydra writes the overrides of a job, in its folder
-OVERRIDES = f"{OUTPUT_SUBDIR}/overrides.yaml"
 DIED = "died and left no error: killed, out of memory, or its machine is gone"
 
 UNWRITTEN: dict[Path, dict[str, Any]] = {}
@@ -77,11 +75,23 @@ def outcomes(sweep: Path) -> list[Outcome]:
 
 
 def jobs_of(sweep: Path) -> list[Note]:
-    """All jobs that noted themselves (:mod:`invsmooth.sweeps.jobs`), and those that did not come so far."""
+    """All jobs of this command that noted themselves (:mod:`invsmooth.sweeps.jobs`), and those that did not come so far."""
     found = list(notes(sweep))
     noted = {n.folder.resolve() for n in found}
-    others = [p for p in sweep.glob(f"*/{OVERRIDES}") if p.parents[1].resolve() not in noted]
+    others = [p for p in sweep.glob(f"*/{OVERRIDES}") if p.parents[1].resolve() not in noted and not is_earlier(p)]
     return found + [Note(job_number(p.parents[1]), p.parents[1], noted_by_hydra(p)) for p in others]
+
+
+def is_earlier(path: Path) -> bool:
+    """Whether these overrides are of a job of an earlier command."""
+    folder = path.parents[1].resolve()
+    return folder in EARLIER and path.stat().st_mtime_ns == EARLIER[folder]
+
+
+def of_earlier_commands(ended: Sequence[Outcome]) -> list[Path]:
+    """Folders of jobs that the sweep had before, and this command has not."""
+    own = {o.folder.resolve() for o in ended}
+    return [folder for folder in EARLIER if folder not in own and folder.is_dir()]
 
 
 def noted_by_hydra(path: Path) -> list[str]:
@@ -126,7 +136,11 @@ def summary(ended: Sequence[Outcome]) -> Iterator[str]:
     for o in bad:
         yield f"  {o.folder.name}: {o.overrides}"
         yield f"    folder: {o.folder}"
-        yield "    error: " + o.error.replace("\n", "\n      ")
+        yield f"    error: {indented(o.error)}"
+
+
+def indented(error: str) -> str:
+    return error.replace("\n", "\n      ")
 
 
 def exit_code(ended: Sequence[Outcome]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 from collections.abc import Sequence
@@ -25,13 +26,14 @@ from invsmooth.core.redact import redact
 from invsmooth.evaluation.job_plan import FILE as PLAN
 from invsmooth.evaluation.job_plan import print_plans, read_plan
 from invsmooth.sweeps import jobs, launchers
-from invsmooth.sweeps.jobs import raise_refused
+from invsmooth.sweeps.jobs import OUTPUT_SUBDIR, raise_refused
 from invsmooth.sweeps.outcomes import (
-    OUTPUT_SUBDIR,
     Outcome,
     clear_failure,
     exit_code,
     failure,
+    indented,
+    of_earlier_commands,
     outcomes,
     summary,
     write_failure,
@@ -169,6 +171,11 @@ def conclude(config: DictConfig) -> int:
         log.error(message, cli.message(known or error), exc_info=None if known else error)
         code = code or (2 if known else 1)
     print("\n" + "\n".join(summary(ended)))
+    if earlier := of_earlier_commands(ended):
+        print(
+            f"{len(earlier)} jobs of earlier commands are in the folder, too ({earlier[0].name}, …), but not in its "
+            f"results.parquet and report; all together: python -m invsmooth.report runs={shlex.quote(str(folder))}"
+        )
     print(f"\nrun folder: {folder.resolve()} ({len(ended)} jobs)")
     return code
 
@@ -177,6 +184,8 @@ def conclude_plan(folder: Path, ended: Sequence[Outcome]) -> int:
     if planned := [o for o in ended if (o.folder / PLAN).is_file()]:
         print_plans(read_plan(o.folder) for o in planned)  # one at a time in memory
     if failed := [o for o in ended if o not in planned]:
-        print("\n" + "\n".join(summary(failed)))
+        print(f"\n{len(planned)} of {len(ended)} jobs can be planned, {len(failed)} cannot:")
+        print("\n".join(f"  {o.folder.name}: {o.overrides}\n    error: {indented(o.error)}" for o in failed))
     shutil.rmtree(folder, ignore_errors=True)
+    BEGINNING.remove_made()
     return exit_code(failed)

@@ -54,15 +54,36 @@ def test_stray_variables_in_a_folder_with_spaces(tmp_path: Path) -> None:
         ("cache=/dev/null/x", "cache=/dev/null/x cannot be written"),
         ("hydra.run.dir=/dev/null/x", "hydra.run.dir=/dev/null/x cannot be written"),
         ("seed=-1", "seed=-1 is not allowed"),
+        ("logger=wandb logger.project='a/b'", "logger.project=a/b is not allowed; allowed: a name of 1 to 128"),
         ("=1", "the command line cannot be read"),
     ],
 )
 def test_a_refused_run_leaves_nothing(override: str, said: str, tmp_path: Path) -> None:
-    code, printed = train(tmp_path, override)
+    code, printed = train(tmp_path, *override.split())
     assert code == 2
     assert printed.startswith("error: ")
     assert said in printed
     assert "Traceback" not in printed
+    assert not [*tmp_path.iterdir()]
+
+
+@pytest.mark.slow
+def test_the_home_folder_in_variables_and_keys(tmp_path: Path) -> None:
+    """A file of settings does not replace ~, as a shell does."""
+    (tmp_path / "home").mkdir()
+    (tmp_path / "here").mkdir()
+    code, said = train(tmp_path / "here", "cache='~/kept'", INVSMOOTH_ROOT="~/x", HOME=str(tmp_path / "home"))
+    assert code == 0, said
+    assert {p.name for p in (tmp_path / "home").iterdir()} >= {"x", "kept"}
+    assert [*(tmp_path / "home").glob("x/outputs/*/*/results.parquet")]
+    assert not [*(tmp_path / "here").iterdir()]
+
+
+def test_a_root_that_a_config_would_take_for_a_key(tmp_path: Path) -> None:
+    code, said = train(tmp_path, INVSMOOTH_ROOT=str(tmp_path / "a ${x}"))
+    assert code == 2
+    assert "error: INVSMOOTH_ROOT=" in said
+    assert "which a config takes for a key" in said
     assert not [*tmp_path.iterdir()]
 
 

@@ -100,6 +100,16 @@ def test_a_plan_leaves_nothing(tmp_path: Path) -> None:
     assert not [*tmp_path.iterdir()]
 
 
+def test_a_plan_names_the_jobs_that_it_cannot_plan(tmp_path: Path) -> None:
+    """None of which has a folder."""
+    code, said, _ = command(tmp_path, "train", "--multirun", *TINY, "algo=ord,fit", "sweep=plan")
+    assert code == 2
+    assert "1 of 2 jobs can be planned, 1 cannot:" in said
+    assert "error: ConfigError: algo: algo=fit: ISTANetPP has no closed-form fit; use algo=ord" in said
+    assert "folder:" not in said
+    assert not [*tmp_path.iterdir()]
+
+
 def made(folder: Path) -> Path:
     folder.mkdir()
     return folder
@@ -160,6 +170,8 @@ def test_rows_without_a_config_are_not_overwritten(config: str | None, tmp_path:
         ("seed=range(3,3)", "seed=range(3,3) has no value, so that the sweep has no job; give values"),
         ("seed=0,1,0", "seed=0,1,0 has 0 twice, so that the same job would run twice"),
         ("operator.sigma_b=5.0,5.00", "operator.sigma_b=5.0,5.00 has 5.0 twice"),
+        ("certify.sigma=25,25.0", "certify.sigma=25,25.0 has 25.0 twice"),
+        ("attack.eps=[0,0.5],[0.0,5e-1]", "attack.eps=[0,0.5],[0.0,5e-1] has [0.0,0.5] twice"),
     ],
 )
 def test_a_sweep_over_nothing_names_what_matched_nothing(override: str, said: str, tmp_path: Path) -> None:

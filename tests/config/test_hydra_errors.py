@@ -110,6 +110,11 @@ def test_no_code_of_a_file_is_run(option: list[str]) -> None:
         check_options(option)
 
 
+def test_parameters_of_the_sweeper_are_for_files() -> None:
+    with pytest.raises(ConfigError, match=r"is for config files; on the command line give .* --multirun KEY=A,B"):
+        check_options(['hydra.sweeper.params={seed: "0,1"}'])
+
+
 def test_the_options_of_a_group_are_those_of_its_folder() -> None:
     """A schema is none: task=glob(*) would run it."""
     schema.register()

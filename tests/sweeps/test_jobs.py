@@ -80,3 +80,22 @@ def test_each_job_has_a_run_of_its_own(tmp_path: Path) -> None:
     assert code == 0, said
     assert sorted(p.name for p in tmp_path.rglob("*.wandb")) == ["run-mine-0.wandb", "run-mine-1.wandb"]
     assert "WANDB_RUN_ID=mine is set" in said
+
+
+def test_jobs_of_an_earlier_command_are_not_of_this_one(tmp_path: Path) -> None:
+    """Whether they failed or not. They stay, and the sweep says so."""
+    code, said = sweep(tmp_path, "data.crop=33,40,4000")
+    assert code == 2
+    assert "2 of 3 jobs finished, 1 did not:" in said
+    code, said = sweep(tmp_path, "data.crop=40")
+    assert code == 0, said
+    assert "1 of 1 jobs finished" in said
+    assert "3 jobs of earlier commands are in the folder, too (0_" in said
+    assert "python -m invsmooth.report runs=out" in said
+    rows = pd.read_parquet(tmp_path / "out" / "results.parquet")
+    assert rows["run_id"].nunique() == 1
+    assert len([*tmp_path.glob("out/*/results.parquet")]) == 3
+    code, said = sweep(tmp_path, "data.crop=33,40")  # one of which has the folder of an earlier one, the other has not
+    assert code == 0, said
+    assert "2 of 2 jobs finished" in said
+    assert "2 jobs of earlier commands" in said

@@ -96,6 +96,24 @@ def test_hydra_finds_the_launchers_of_the_config(launcher: str, plugin: str) -> 
     assert kept.keys() == options.keys() - {"_target_"}
 
 
+@pytest.mark.parametrize(
+    ("launcher", "option", "said"),
+    [
+        ("joblib", "hydra.launcher.n_jobs=0", "hydra_joblib_launcher failed: ValueError: n_jobs == 0"),
+        ("joblib", "hydra.launcher.pre_dispatch=nope", "hydra_joblib_launcher failed: "),
+        ("slurm_local", "hydra.launcher.nodes=2", "hydra_submitit_launcher failed: "),
+        ("slurm_local", "hydra.launcher.submitit_folder=/proc/x", "hydra_submitit_launcher failed: "),
+        ("basic", "hydra.sweeper.max_batch_size=0", "hydra.sweeper.max_batch_size=0 is not allowed"),
+    ],
+)
+def test_an_option_that_the_launcher_does_not_take(launcher: str, option: str, said: str, tmp_path: Path) -> None:
+    pytest.importorskip({"slurm_local": "submitit"}.get(launcher, "joblib"))
+    done = run(tmp_path, "--multirun", "seed=0,1", f"launcher={launcher}", option, code=2)
+    assert f"error: {said}" in done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert not [*tmp_path.iterdir()]
+
+
 class WorkerDied(Exception):
     pass
 
@@ -150,14 +168,14 @@ def test_a_worker_that_dies_takes_no_other_job_with_it(joblib: launchers.Joblib,
 
 def test_a_pool_that_cannot_begin_is_no_endless_loop(joblib: launchers.Joblib) -> None:
     joblib.wrapped.starts = False
-    with pytest.raises(WorkerDied):
+    with pytest.raises(ConfigError, match="die before they start"):
         joblib.launch([["lives"]], 0)
 
 
 class Waits(Wrapper):
     plugin = f"{__name__}.Pool"
 
-    def launch(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
+    def run_jobs(self, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[JobReturn]:
         return self.results(
             [partial(wait, *job) for job in job_overrides], (WorkerDied,), job_overrides, initial_job_idx
         )
