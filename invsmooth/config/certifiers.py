@@ -8,6 +8,7 @@ from omegaconf import DictConfig
 
 from invsmooth.config.parts import as_list, construct, free_parameters, load_class, packaged, takes
 from invsmooth.config.schema import OPEN
+from invsmooth.core.declarations import CertifierDeclaration
 from invsmooth.core.errors import ConfigError
 
 
@@ -37,4 +38,9 @@ def certifier_class(name: str, target: str | None) -> Any:
 def build_certifiers(node: DictConfig) -> list[Any]:
     """The chosen certifiers, each with the free parameters that it has. Raises: ConfigError: one cannot be made."""
     given = free_parameters(node, OPEN["certify"].keys)
-    return [construct(c, {k: v for k, v in given.items() if takes(c, k)}, "certify") for c in certifier_classes(node)]
+    made = [construct(c, {k: v for k, v in given.items() if takes(c, k)}, "certify") for c in certifier_classes(node)]
+    for certifier in made:
+        if not isinstance(getattr(certifier, "declared", None), CertifierDeclaration):
+            what = f"certify: {type(certifier).__name__} has no declared = CertifierDeclaration(…)"
+            raise ConfigError(f"{what}, which rows, tables and figures need; docs/extending.md has an example")
+    return made

@@ -1,5 +1,5 @@
-"""Networks, operators and attacks of the user's, tried on one small random image before any work (docs/your_network.md,
-docs/your_operator.md). Ours are not tried: they say what they cannot do."""
+"""Networks, operators, attacks and certifiers of the user's, tried on one small random image before any work
+(docs/your_network.md, docs/your_operator.md). Ours are not tried: they say what they cannot do."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from torch import Tensor, nn
 
 from invsmooth.attacks import attack
 from invsmooth.cache.parts import is_ours
+from invsmooth.certificates.certificate import Certificate
+from invsmooth.certificates.certifiers import certify_all
 from invsmooth.core.errors import ConfigError, NoConstant, PremiseError
 from invsmooth.core.own_error import said
 from invsmooth.core.signals import Interrupted
@@ -58,9 +60,10 @@ def smallest(data: ImageDataModule) -> Tensor:
 def try_parts(
     settings: Sequence[Setting], estimator: nn.Module, evaluation: Evaluation, data: ImageDataModule, trains: bool
 ) -> None:
-    """Raises: ConfigError: see the three functions that it calls."""
+    """Raises: ConfigError: see the four functions that it calls."""
     operators = [s.operator for s in settings]
     try_operators(operators, data)
+    try_certifiers(evaluation, operators[0], data)
     if callable(getattr(estimator, "fit", None)) and not bool(getattr(estimator, "fitted", True)):
         return  # it may not be able to answer before its fit
     try_network(estimator, operators[0], data, trains)
@@ -149,6 +152,33 @@ def try_attack(evaluation: Evaluation, estimator: nn.Module, operator: LinearOpe
         with warnings.catch_warnings():  # of its gradient: the network may not be trained yet
             warnings.simplefilter("ignore")
             attack(search, estimator, operator, x, eps=eps, precision="fp32")
+
+
+def try_certifiers(evaluation: Evaluation, operator: LinearOperator, data: ImageDataModule) -> None:
+    """Raises: ConfigError: a certifier of the user's that smooths fails on the draws of f = Aᵀ, which cost next to nothing,
+    or returns something else than certificates and columns of rows."""
+    for certifier in evaluation.certifiers:
+        sigma, eps = max(evaluation.sigma, default=0), evaluation.radii([max(evaluation.eps, default=0)])
+        if is_ours(type(certifier)) or not certifier.smooths or sigma == 0:
+            continue
+        x = smallest(data)
+        what = f"an image of shape {tuple(x.shape)}, f = Aᵀ, sigma = {sigma:.3g}, eps = {eps[0]:g}"
+        with as_config_error("certify", certifier, f"fails on {what}", f"Tried on {what}"):
+            found = certify_all(
+                lambda y, operator: operator.A_adjoint(y), operator, operator.A(x), [certifier], evaluation.smoothing(sigma),
+                eps=eps, x=x,
+            )[certifier.name]  # fmt: skip
+            if not isinstance(found, Certificate):
+                raise PremiseError(f"certify returned a {type(found).__name__}; a Certificate is needed")
+            if tuple(found.bound.shape) != (1, 1):
+                shape = tuple(found.bound.shape)
+                raise PremiseError(f"the bound of 1 image at 1 radius has shape {shape}; (1, 1) is needed")
+            row = certifier.row(found.at(0), 0, evaluation.units)
+            if not isinstance(row, dict) or (unknown := row.keys() - {c.name for c in certifier.declared.columns}):
+                given = (
+                    f"columns that it does not declare: {', '.join(sorted(unknown))}" if isinstance(row, dict) else row
+                )
+                raise PremiseError(f"row gives {given}")
 
 
 def check_gradients(estimator: nn.Module, operator: LinearOperator, y: Tensor) -> None:
