@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hydra
 from hydra.errors import HydraException
 from omegaconf.errors import OmegaConfBaseException
 from yaml import MarkedYAMLError
 
+import invsmooth
 from invsmooth.config.hydra_errors import check_options, ours, reworded
 from invsmooth.config.renamed import renamed
 from invsmooth.core.console import printable
@@ -59,6 +61,9 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
         SIGNALS.go_on = lambda: "the same command begins again; what is cached is reused"
         check_options(sys.argv[1:])
         check_root()
+        if "--version" in sys.argv[1:]:  # Hydra would tell its own alone
+            print(f"invsmooth {invsmooth.__version__} (Hydra {hydra.__version__})")
+            return
         app()
     except KeyboardInterrupt:
         sys.exit(130)

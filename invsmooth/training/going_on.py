@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import logging
 import math
 import zipfile
 from collections.abc import Mapping
@@ -11,8 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import lightning as L
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from packaging.version import Version
 from torch import Tensor
+from yaml import YAMLError
 
 from invsmooth.core.errors import CheckpointError, ConfigError
 from invsmooth.core.trust import refused
@@ -22,13 +26,19 @@ from invsmooth.records.origin import read_origin
 from invsmooth.training.backbone import ReconstructionModule
 from invsmooth.training.fit import KeepBest, TrainerSettings
 
+log = logging.getLogger(__name__)
+
 
 def check_same_training(resume: str, config: Mapping[str, Any]) -> None:
     """``config``: as plain values. Raises: ConfigError: ``resume`` is of a training with another algorithm, scale, seed,
-    training noise or ratio, of which the records of this run would be wrong."""
+    training noise or ratio, of which the records of this run would be wrong. Warns of other batches or patches, which only a
+    run folder shows: on another number of devices they may be meant."""
     origin = read_origin(resume)
     if origin is None:
         return
+    for key, value in patches_of(Path(resume)).items():
+        if value != config["task"][key]:
+            log.warning("resume=%s began with task.%s=%s and goes on with %s", resume, key, value, config["task"][key])
     operator = config["operator"]
     compared = {
         "algo.name": (origin.names.get("algo"), config["algo"]["name"]),
@@ -44,6 +54,15 @@ def check_same_training(resume: str, config: Mapping[str, Any]) -> None:
             f"resume={resume} is of a training with {before}, not {now}: give the values that it began with; "
             "to start from its weights, give ckpt= instead of resume="
         )
+
+
+def patches_of(resume: Path) -> dict[str, Any]:
+    """Batch and patch size of the run folder that a checkpoint is in; {} if it is in none."""
+    try:
+        task = OmegaConf.load(resume.absolute().parents[1] / "config.yaml").task
+        return {k: task[k] for k in ("batch_size", "patch_size") if isinstance(task.get(k), int)}
+    except (OSError, ValueError, LookupError, AttributeError, YAMLError, OmegaConfBaseException):
+        return {}
 
 
 def listed(value: Any) -> list[Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from invsmooth import __version__
 from tests.cli.test_environment import ENVIRONMENT
 from tests.processes import forked
 from tests.reporting.made import row, stored
@@ -97,3 +98,11 @@ def test_names_given_twice_are_listed_once(tmp_path: Path) -> None:
     done = forked("data", "list", "set11", "set11", "--root=none", cwd=tmp_path, env=ENVIRONMENT, timeout=60)
     assert done.returncode == 0
     assert done.stdout.count(" set11 ") == 1
+
+
+@pytest.mark.parametrize("command", ["train", "report"])
+def test_the_version_is_ours(command: str, tmp_path: Path) -> None:
+    done = forked(command, "--version", cwd=tmp_path, env=ENVIRONMENT, timeout=60)
+    assert done.returncode == 0
+    assert done.stdout.startswith(f"invsmooth {__version__} (Hydra 1.")
+    assert not [*tmp_path.iterdir()]

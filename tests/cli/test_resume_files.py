@@ -153,6 +153,15 @@ def test_another_training_does_not_go_on(
     assert not (tmp_path / "b" / "outputs").exists()
 
 
+def test_another_batch_size_is_said(checkpoint: Path, tmp_path: Path) -> None:
+    """It is not refused: on another number of devices it makes the same batches."""
+    options = ("task.batch_size=1", "trainer.max_epochs=2", "hydra.run.dir=run")
+    code, said = train(tmp_path / "d", *options, f"resume={checkpoint}")
+    assert code == 0, said
+    log = (tmp_path / "d" / "run" / "train.log").read_text()
+    assert f"resume={checkpoint} began with task.batch_size=2 and goes on with 1" in log
+
+
 def test_a_training_starts_from_a_run_folder(checkpoint: Path, tmp_path: Path) -> None:
     code, said = train(tmp_path / "c", f"ckpt={checkpoint.parents[1]}", "trainer.max_epochs=1", "hydra.run.dir=run")
     assert code == 0, said
