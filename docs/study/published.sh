@@ -21,6 +21,10 @@ evaluate() { # NAME OVERRIDES
 for cell in 1:3 5:21 7:35; do # ε, and the paper's σ for it
   evaluate published_${cell%:*} "$matrix" attack.eps=${cell%:*} certify.sigma=${cell#*:} certify.n_samples=50
 done
+for cell in 5:21 7:35 1:3; do # the same, with an attack on the smoothed network
+  evaluate published_smoothed_${cell%:*} "$matrix" attack.eps=${cell%:*} certify.sigma=${cell#*:} certify.n_samples=50 \
+    attack.target=median attack.n_samples=8 attack.n_iter=10
+done
 for seed in 0 1 2; do # other Φ, without attack
   evaluate published_phi$seed operator.seed=$seed attack.eps=0 certify.sigma=3 certify.n_samples=1
 done
