@@ -12,6 +12,7 @@ from invsmooth.core.files import write_text
 from invsmooth.reporting.saving import draw
 from tests.study import figures, published, tables
 from tests.study.claims import claims_of_tasks
+from tests.study.paper import write_paper
 from tests.study.rows import CLAMPED, STUDY, read
 
 NOTES = {
@@ -52,6 +53,7 @@ def main() -> None:
         OUT / "tables.md",
         f"# The study: tables\n\nMade by `make study-report`. What they say: [study](../study.md).\n\n{text}",
     )
+    write_paper(OUT)
     for name, make in (
         ("over_sigma", lambda: figures.over_sigma(test)),
         ("guarantees", lambda: figures.guarantees(proven, certified, test)),
