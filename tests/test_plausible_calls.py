@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ import torch
 import invsmooth.operators as ops
 from invsmooth import BlockGaussian, Identity, ISTANetPP, certify, pgd, psnr
 from invsmooth.core.errors import PremiseError
+from invsmooth.estimators import Ridge
 from invsmooth.metrics import ssim
 
 X = torch.rand(2, 1, 16, 16, generator=torch.Generator().manual_seed(0))
@@ -86,3 +89,39 @@ def test_quality_of_grey_levels_and_of_no_image() -> None:
     with pytest.raises(ValueError, match="both need the same"):
         ssim(X, X[:1])
     assert psnr(X, X[:1])[0] == torch.inf
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: pgd(ISTANetPP(1, 4), Identity(), X, 0.1, eps=0.1, n_iter=1), "b is a float; give a torch tensor"),
+        (lambda: BlockGaussian([0.1, 0.2]), r"ratio=\[0.1, 0.2\] is not allowed; allowed: a number"),
+        (lambda: ops.Inpainting("half"), "ratio='half' is not allowed"),
+        (lambda: Ridge(float("nan")), "alpha=nan is not allowed; allowed: a finite number > 0"),
+        (
+            lambda: certify(ISTANetPP(1, 4), Identity(), X, certifier=["error"], **SMOOTH),
+            r"certifier=\['error'\] is no name",
+        ),
+    ],
+)
+def test_a_wrong_kind_of_value_is_named(call: Callable[[], object], message: str) -> None:
+    with pytest.raises((ValueError, TypeError), match=message):
+        call()
+
+
+@pytest.mark.parametrize("declared", [2.0, lambda self, operator: None, lambda self, operator: torch.ones(2)])
+def test_a_constant_that_is_none_is_said(declared: object) -> None:
+    class Net(torch.nn.Module):
+        lipschitz = declared
+
+        def forward(self, y: torch.Tensor, operator: object) -> torch.Tensor:
+            return y / 2
+
+    found = certify(Net(), Identity(), X, eps=0.1, certifier="lipschitz")
+    assert found.bound.isnan().all()
+    assert "Lipschitz constant" in found.reason[0] or "declared as" in found.reason[0]
+
+
+def test_an_attack_on_images_with_gradients() -> None:
+    net = ISTANetPP(1, 4)
+    assert pgd(net, Identity(), X.clone().requires_grad_(), eps=0.1, n_iter=1).xi.shape == X.shape

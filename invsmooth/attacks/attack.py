@@ -67,7 +67,10 @@ def attack(
     # Lightning's test loop runs in inference mode. Autograd refuses its tensors: leave the mode and
     # copy them.
     with torch.inference_mode(False), torch.enable_grad():
-        x = x.clone() if x.is_inference() else x
+        check_tensor("x", x)
+        if b is not None:
+            check_tensor("b", b)
+        x = x.clone() if x.is_inference() else x.detach()
         b = b.clone() if b is not None and b.is_inference() else b
         known = check_attacked(estimator, operator, x, b)
         known.check_sigma(target.sigma, known.y)
@@ -114,15 +117,12 @@ def in_float32(found: Found, objective: Objective) -> Found:
 
 def check_attacked(estimator: Estimator, operator: Operator, x: Tensor, b: Tensor | None) -> Checked:
     check_is_operator(operator)
-    check_tensor("x", x)
     if x.ndim != 4:
         raise PremiseError(f"x has shape {tuple(x.shape)}; give a batch of images, (B, C, H, W): x[None] adds an axis")
     with torch.no_grad():
         y = operator.A(x)
-    if b is not None:
-        check_tensor("b", b)
-        if b.shape != y.shape:
-            raise PremiseError(f"b has shape {tuple(b.shape)}, but the measurements of x have {tuple(y.shape)}")
+    if b is not None and b.shape != y.shape:
+        raise PremiseError(f"b has shape {tuple(b.shape)}, but the measurements of x have {tuple(y.shape)}")
     return checked(estimator, operator, y if b is None else y + b, x)
 
 

@@ -46,6 +46,8 @@ def as_certifier(certifier: str | type[Certifier] | Certifier, given: Mapping[st
     if isinstance(certifier, Certifier):
         return certifier
     cls = certifier_class(certifier) if isinstance(certifier, str) else certifier
+    if not (isinstance(cls, type) and issubclass(cls, Certifier)):
+        raise ValueError(f"certifier={certifier!r} is no name ({', '.join(packaged())}), and no Certifier")
     parameters = inspect.signature(cls).parameters
     values = {k: v for k, v in (given or {}).items() if k in parameters and v is not None}
     if missing := [n for n, p in parameters.items() if p.default is inspect.Parameter.empty and n not in values]:

@@ -121,6 +121,7 @@ def plain(text: str) -> str:
     said = re.sub(r"\w+ raised while resolving interpolation: ", "", "\n".join(kept))
     said = said.replace("Recursive interpolation detected", "it refers to itself (${…}); give a value")
     said = re.sub("Interpolation key '(.+)' not found", r"it refers to ${\1}, which is no key of the config", said)
+    said = re.sub("Key '[^']+' is not in struct", "it is missing; give a value", said)
     return f"{key}: {said}" if key and key not in said else said
 
 

@@ -38,9 +38,14 @@ def training_splits(train: DataSet, val: DataSet | None, test: DataSet, holdout:
     trained, tested = files_of(train, "train"), files_of(test, "test")
     if trained == tested:  # of those held out every other one validates, and the rest are tested on
         if len(tested) < 3:
+            root, same = (
+                getattr(test, "root", None),
+                f"{type(test).__name__}.files gives the same for train and test: it",
+            )
+            what, more = (same, "") if root is None else (Path(root).absolute(), ", or sub-folders train, val and test")
             raise DataError(
-                f"{Path(str(getattr(test, 'root', test.name))).absolute()} has {len(tested)} images; at least 3 are needed "
-                "to train, validate and test on different ones. Give more, or sub-folders train, val and test"
+                f"{what} has {len(tested)} images; at least 3 are needed to train, validate and test on different ones. "
+                f"Give more{more}"
             )
         kept, held = hold_out(tested, max(holdout, 2 / len(tested)))
         names = list(held)

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from invsmooth.core.errors import NoConstant, NotConverged, PremiseError
-from invsmooth.core.parameters import Count, Positive
+from invsmooth.core.parameters import Count, Positive, check_parameters
 from invsmooth.lipschitz.constants import operator_norm_bound
 from invsmooth.lipschitz.norms import MARGIN
 from invsmooth.lipschitz.rounding import largest_norm, product_rounding
@@ -67,12 +67,11 @@ class Ridge(nn.Module):
     Args:
         alpha: regularisation, > 0, in units of ||A||².
         tolerance: stop once every image's residual is below this share of ||y||.
-    Raises: ValueError: alpha not positive."""
+    Raises: ValueError: a parameter outside its range."""
 
     def __init__(self, alpha: Positive = 0.01, n_iter: Count = 100, tolerance: Positive = 1e-6) -> None:
         super().__init__()
-        if alpha <= 0:
-            raise ValueError(f"alpha={alpha} has to be positive")
+        check_parameters(Ridge, {"alpha": alpha, "n_iter": n_iter, "tolerance": tolerance})
         self.alpha, self.n_iter, self.tolerance = alpha, n_iter, tolerance
 
     def forward(self, y: Tensor, operator: Operator) -> Tensor:

@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import copy
 import math
+import reprlib
 from typing import Any
 
 import torch
@@ -66,16 +67,19 @@ def training_constant(estimator: Any, operator: Operator) -> Tensor:
 
 def declaring(estimator: Any) -> Any:
     """The estimator. Raises: NoConstant: it declares none. A wrapper does not inherit that of what it wraps."""
-    if not hasattr(estimator, "lipschitz"):
+    if not callable(getattr(estimator, "lipschitz", None)):
         raise NoConstant(f"estimator {type(estimator).__name__} has no Lipschitz constant (no method lipschitz)")
     return estimator
 
 
 def positive(what: str, value: Any) -> float:
     """Raises: NoConstant: it is no finite number >= 0."""
-    number = float(value)
+    try:
+        number = float(value)
+    except (TypeError, ValueError, RuntimeError):
+        number = math.nan
     if not (math.isfinite(number) and number >= 0):
-        raise NoConstant(f"{what} is declared as {number}: it has to be a finite number >= 0")
+        raise NoConstant(f"{what} is declared as {reprlib.repr(value)}: it has to be a finite number >= 0")
     return number
 
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from invsmooth.core.parameters import Count
+from invsmooth.core.parameters import Count, check_parameters
 from invsmooth.core.rng import generator_for
 from invsmooth.lipschitz.norms import matrix_norm
 from invsmooth.operators.matrices import MatrixFile, read_matrix
@@ -40,6 +40,7 @@ class BlockGaussian(SizedOperator):
         self, ratio: float, block: Count = 33, seed: int = 0, matrix: np.ndarray | Tensor | MatrixFile | None = None
     ) -> None:
         super().__init__()
+        check_parameters(BlockGaussian, {"ratio": ratio})
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio={ratio} is not in (0, 1]; write ratio=0.5 for 50 %")
         if block < 1:

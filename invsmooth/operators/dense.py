@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from torch import Tensor
 
-from invsmooth.core.parameters import Count
+from invsmooth.core.parameters import Count, check_parameters
 from invsmooth.core.rng import standard_normal
 from invsmooth.lipschitz.norms import matrix_norm
 from invsmooth.operators.base import LinearOperator
@@ -34,6 +34,7 @@ class Dense(LinearOperator):
         matrix: np.ndarray | Tensor | MatrixFile | None = None,
     ) -> None:
         super().__init__()
+        check_parameters(Dense, {"ratio": ratio})
         if not ratio > 0:
             raise ValueError(f"ratio={ratio} has to be positive")
         self.ratio, self.side, self.seed, self.matrix = float(ratio), side, seed, matrix

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from invsmooth.core.parameters import Count
+from invsmooth.core.parameters import Count, check_parameters
 from invsmooth.core.rng import generator_for
 from invsmooth.operators.base import LinearOperator
 from invsmooth.operators.matrices import MatrixFile, read_matrix
@@ -31,6 +31,7 @@ class Inpainting(LinearOperator):
 
     def __init__(self, ratio: float = 0.5, seed: int = 0, mask: np.ndarray | Tensor | MatrixFile | None = None) -> None:
         super().__init__()
+        check_parameters(Inpainting, {"ratio": ratio})
         if not 0 < ratio <= 1:
             raise ValueError(f"ratio={ratio} is not in (0, 1]; write ratio=0.5 for half of the pixels")
         self.ratio, self.seed, self.mask = float(ratio), seed, mask

@@ -10,6 +10,7 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 from omegaconf import OmegaConf
+from omegaconf.errors import ConfigAttributeError
 
 from invsmooth.config import cli, schema
 from invsmooth.config.hydra_errors import check_options
@@ -108,6 +109,13 @@ def test_a_group_without_an_option(argument: str) -> None:
 def test_no_code_of_a_file_is_run(option: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"^--experimental-rerun is not supported: it would run code of its file"):
         check_options(option)
+
+
+def test_a_key_that_is_taken_away_is_missing() -> None:
+    said = cli.message(
+        ConfigAttributeError("Key 'sigma_b' is not in struct\n    full_key: operator.sigma_b\n    object_type=dict")
+    )
+    assert said == "operator.sigma_b: it is missing; give a value"
 
 
 def test_parameters_of_the_sweeper_are_for_files() -> None:

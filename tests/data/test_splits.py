@@ -306,6 +306,8 @@ class Mistaken:
     def files(self, split: str) -> Any:
         if self.mistake == "raises":
             raise KeyError("a bug")
+        if self.mistake == "same":
+            return {name: np.zeros((8, 8)) for name in "ab"}
         return {"generator": (k for k in "ab"), "numbers": {1: np.zeros((8, 8))}}[self.mistake]
 
 
@@ -320,3 +322,11 @@ class Mistaken:
 def test_a_class_that_gives_no_images_is_refused(mistake: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         find_splits(None, None, Mistaken(mistake), 0.1)  # type: ignore[arg-type]
+
+
+def test_a_class_that_pays_no_heed_to_the_split() -> None:
+    given = Mistaken("same")
+    with pytest.raises(
+        DataError, match=r"^Mistaken.files gives the same for train and test: it has 2 images; at least 3"
+    ):
+        find_splits(given, None, given, 0.1)  # type: ignore[arg-type]
