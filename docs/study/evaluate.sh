@@ -80,10 +80,12 @@ case $task in
       evaluate proven denoise_tv_$sigma_b estimator=tv estimator.lam=${lam%:*} $own
       evaluate proven denoise_wavelet_$sigma_b estimator=wavelet estimator.threshold=${lam#*:} $own
       evaluate proven denoise_lmmse_$sigma_b ckpt=$work/denoise_lmmse_$sigma_b $own
+      evaluate proven denoise_lipnet_$sigma_b ckpt=$work/denoise_lipschitz $own
     done
     evaluate proven denoise_lipschitz_10 ckpt=docs/models/denoise10_L1.ckpt $images data.limit=$limit $proven operator.sigma_b=10 ;;
   cs)
     evaluate proven cs_lmmse ckpt=$work/cs_lmmse $images data.limit=$limit $proven $settings
+    evaluate proven cs_null_space ckpt=$work/cs_lipschitz $images data.limit=$limit $proven $settings
     for name in cs10_eps1 cs10_eps5; do
       evaluate proven cs_lipschitz_$name ckpt=docs/models/$name.ckpt operator.matrix=$work/sets/matrices/phi_0_10_1089.mat \
         $images data.limit=$limit $proven operator.ratio=0.1
