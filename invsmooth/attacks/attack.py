@@ -71,7 +71,7 @@ def attack(
         if b is not None:
             check_tensor("b", b)
         x = x.clone() if x.is_inference() else x.detach()
-        b = b.clone() if b is not None and b.is_inference() else b
+        b = b if b is None else b.clone() if b.is_inference() else b.detach()
         known = check_attacked(estimator, operator, x, b)
         known.check_sigma(target.sigma, known.y)
         counting = Counting(known)

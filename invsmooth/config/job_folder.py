@@ -59,7 +59,7 @@ def sweep_overrides(hydra: DictConfig) -> list[Override]:
     return [o for o in OverridesParser.create(loader).parse_overrides(given) if o.is_sweep_override()]
 
 
-def as_number(value: str) -> object:
+def canonical(value: str) -> object:
     """Equal for values that mean the same: 25 and 25.0, also in a list."""
     try:
         found = OverridesParser.create().parse_override(f"key={value}").value()
@@ -84,7 +84,7 @@ def check_values(hydra: DictConfig) -> None:
             continue
         values = set[object]()
         for value in override.sweep_string_iterator():
-            if (same := as_number(value)) in values:
+            if (same := canonical(value)) in values:
                 raise ConfigError(f"{override.input_line} has {value} twice, so that the same job would run twice")
             values.add(same)
         if not values:

@@ -38,15 +38,10 @@ def training_splits(train: DataSet, val: DataSet | None, test: DataSet, holdout:
     trained, tested = files_of(train, "train"), files_of(test, "test")
     if trained == tested:  # of those held out every other one validates, and the rest are tested on
         if len(tested) < 3:
-            root, same = (
-                getattr(test, "root", None),
-                f"{type(test).__name__}.files gives the same for train and test: it",
-            )
-            what, more = (same, "") if root is None else (Path(root).absolute(), ", or sub-folders train, val and test")
-            raise DataError(
-                f"{what} has {len(tested)} images; at least 3 are needed to train, validate and test on different ones. "
-                f"Give more{more}"
-            )
+            few = f"has {len(tested)} images; at least 3 are needed to train, validate and test on different ones. Give more"
+            if (root := getattr(test, "root", None)) is None:
+                raise DataError(f"{type(test).__name__}.files gives the same for train and test: it {few}")
+            raise DataError(f"{Path(root).absolute()} {few}, or sub-folders train, val and test")
         kept, held = hold_out(tested, max(holdout, 2 / len(tested)))
         names = list(held)
         splits = {"train": kept, "val": {n: held[n] for n in names[1::2]}, "test": {n: held[n] for n in names[0::2]}}
