@@ -13,7 +13,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from invsmooth.core.arguments import Parser, module, whole
+from invsmooth.core.arguments import Parser, filled, module, whole
 from invsmooth.core.console import printable
 from invsmooth.core.parameters import MOST
 from invsmooth.core.pipes import until_closed
@@ -134,7 +134,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
         epilog=CODES,
     )
     add = parser.add_argument
-    add("files", nargs="+", metavar="FILE", help="certificate files, folders with such, or globs")
+    add("files", nargs="+", metavar="FILE", type=filled, help="certificate files, folders with such, or globs")
     add("--rerun", action="store_true", help="draw all certificates again with the network (needs torch)")
     add("--ckpt", metavar="PATH", help="the weights, where they are not at the recorded path")
     trusted = "a module (and all below it) whose classes the files may name for network, operator and certifiers"

@@ -76,6 +76,8 @@ def run_to_end(app: Callable[[], None], after_error: Callable[[], int | None]) -
     except BrokenPipeError:  # until_closed ends it
         raise
     except Exception as error:
+        if SIGNALS.pending is not None:  # of an interruption OmegaConf makes an error of the value that it was at
+            leave(Interrupted(128 + SIGNALS.pending))
         known = mistake(error)
         if known is None:
             print(redact_text(traceback.format_exc()), file=sys.stderr, end="")
@@ -103,7 +105,7 @@ def mistake(error: BaseException) -> BaseException | None:
     if isinstance(error, MarkedYAMLError):  # of a config file of the user's
         return ConfigError(f"a config file is no YAML: {error.problem}\n{error.problem_mark}")
     if from_hydra(error) and not ours(error):
-        return ConfigError(f"the command line cannot be read: {error}")
+        return ConfigError(unread(error))
     full_or_read_only = (
         errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG, errno.ENAMETOOLONG, errno.ENOTDIR,
         errno.ESTALE, errno.EIO,
@@ -136,6 +138,16 @@ def gone(error: BaseException, *folders: Path) -> ConfigError | None:
     if lost is None or not isinstance(error, OSError):
         return None
     return ConfigError(f"{lost} is gone: it was removed or unmounted while the command ran. {GO_ON}")
+
+
+def unread(error: BaseException) -> str:
+    """What stopped Hydra as it read config files and the command line."""
+    if isinstance(error, UnicodeDecodeError):
+        return f"a config file is no UTF-8: save it as that ({error.reason}, byte {error.start + 1})"
+    if isinstance(error, RecursionError):
+        return "a config file, or the command line, is nested too deep, or an anchor in it contains itself"
+    text = str(error)
+    return text if text.startswith("Invalid defaults list in") else f"the command line cannot be read: {text}"
 
 
 def from_hydra(error: BaseException) -> bool:

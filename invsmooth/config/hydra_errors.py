@@ -101,6 +101,9 @@ def reworded(error: BaseException) -> str:
         option = re.search(rf"Could not find '{re.escape(group[1])}/([^']*)'", text)
         return no_option(group[1], option[1] if option else "", error.options or (), text)
     for pattern, said in (
+        (r"In '(?:[^']*/)?([^/']+)/([^/']+)': (?s:.*)Key '\1' not in '\w+'", lambda m: no_package(f"{m[1]}/{m[2]}.yaml")),
+        (r"In '([^']+)': (?s:.*)Key '(_\w+)' not in '\w+'", lambda m: f"{m[1]}.yaml: there is no @package {m[2]}"),
+        (r"(\S+) appears more than once in the final defaults list", lambda m: twice(m[1])),
         (r"Could not override '([^'@/]+)'", lambda m: no_key(m[1], config_of(error))),
         (r"Could not delete from config. '([^'@/]+)' does not exist", lambda m: no_key(m[1], config_of(error))),
         (r"Error merging override ([^=]+)=((?s:.*))", lambda m: no_value(m[1].lstrip("+"), m[2], cause)),
@@ -115,6 +118,8 @@ def reworded(error: BaseException) -> str:
 
 def plain(text: str) -> str:
     """Without the lines that say where Hydra looked; the key in front."""
+    if missing := re.search(r"Missing mandatory value: ([\w.]+)", text):
+        return f"{missing[1]} has no value; give one, on the command line or in the file of the option"
     lines = [line.strip() for line in text.splitlines()]
     key = next((line.removeprefix("full_key:").strip() for line in lines if line.startswith("full_key:")), "")
     kept = [line for line in lines if line and not line.startswith(NOISE)]
@@ -141,6 +146,14 @@ def unreadable(override: str, text: str) -> str:
     )
 
 
+def no_package(file: str) -> str:
+    return f"{file}: its first line has to be '# @package _global_', so that its keys are those of the whole config"
+
+
+def twice(group: str) -> str:
+    return f"{group} is in the defaults twice; in the defaults of a file of yours write: override /{group}: OPTION"
+
+
 def no_option(group: str, option: str, options: Sequence[str], text: str) -> str:
     place = re.match(r"In '([^']+)'", text)
     # An option that the command does not name is in a file.
@@ -159,7 +172,10 @@ def no_key(key: str, config: DictConfig | None) -> str:
     node, above = config, ""
     for part in key.split("."):
         if not isinstance(node, DictConfig):
-            return f"{key} is no key of the config: {above.rstrip('.')} has no keys of its own"
+            hint = did_you_mean(key, ONE_OPTION.split("|"))
+            return f"{key} is no key of the config" + (
+                f": {above.rstrip('.')} has no keys of its own" if above else hint
+            )
         known = [str(k) for k in node if above or str(k) != "hydra"]
         if part not in node:
             part_of_ours = "_target_" in node and not above.startswith("hydra.")

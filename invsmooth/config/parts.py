@@ -17,7 +17,9 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import InterpolationToMissingValueError
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
 
+from invsmooth.cache.parts import is_ours
 from invsmooth.core.errors import ConfigError
+from invsmooth.core.own_error import said
 from invsmooth.core.parameters import allowed, hints_of
 
 CONF = Path(__file__).parents[1] / "conf"
@@ -191,10 +193,17 @@ def construct(
     values = {k: converted(v, hints.get(k, Any)) for k, v in given.items()}
     values |= {k: v for k, v in provided.items() if k in signature(kind)}
     try:
-        return kind(**values)
+        made = kind(**values)
     except (TypeError, ValueError, OSError, RuntimeError, MemoryError) as error:
         # The last two: a size that is too large.
         raise ConfigError(f"{group}: {error}") from error
+    except Exception as error:
+        if is_ours(kind):
+            raise
+        raise ConfigError(f"{group}: {class_path(kind)} cannot be made: {said(error, kind)}") from error
+    if (nn := sys.modules.get("torch.nn")) and isinstance(made, nn.Module) and "_buffers" not in vars(made):
+        raise ConfigError(f"{group}: {class_path(kind)}.__init__ does not call super().__init__(), as its first line")
+    return made
 
 
 @functools.cache

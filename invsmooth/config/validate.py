@@ -73,7 +73,8 @@ def reserved_errors(node: DictConfig, schema: type, prefix: str) -> Iterator[str
         elif isinstance(value, DictConfig) and dataclasses.is_dataclass(kind := OmegaConf.get_type(value)):
             yield from node_errors(value, kind, f"{name}.")
         elif key not in node:
-            continue
+            if OmegaConf.is_missing(node, key):  # of which OmegaConf says that it is not in the node
+                yield parts.no_value(name, hint)
         elif parts.has_target(given := parts.plain_value(node, key)):  # only parameters of a class are objects
             yield f"{name}={given} is not allowed; allowed: {allowed(hint)}"
         else:

@@ -46,6 +46,13 @@ def module(text: str) -> str:
     return text
 
 
+def filled(text: str) -> str:
+    """The type of a text that is not empty, as that of a shell variable without a value is."""
+    if not text:
+        raise argparse.ArgumentTypeError("it has no value")
+    return text
+
+
 def folder(text: str) -> Path:
     """The type of a folder, which need not be there yet, or a zip archive."""
     path = Path(text)

@@ -50,6 +50,9 @@ def try_to_write(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         try:
             file.write_bytes(b"0" * 4096)
+        except FileNotFoundError:  # another process, which tries it too, removed the folder in between
+            folder.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(b"0" * 4096)
         finally:
             file.unlink(missing_ok=True)
     finally:

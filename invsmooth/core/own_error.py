@@ -8,9 +8,9 @@ from typing import Any
 
 
 def said(error: BaseException, own: Any) -> str:
-    """Type and message, and the last line of it in the file of the class of ``own``."""
+    """Type and message, and the last line of it in the file of ``own``, a class or a function, or of its class."""
     try:
-        file = inspect.getsourcefile(type(own))
+        file = inspect.getsourcefile(own if inspect.isclass(own) or inspect.isroutine(own) else type(own))
     except TypeError:  # made in a notebook
         file = None
     lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == file]

@@ -117,6 +117,7 @@ def prepare_sets(names: list[str], root: Path, arguments: argparse.Namespace) ->
 
 def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> None:
     wrong: list[str] = []
+    checked = 0
     for role, data in parts(names):
         try:
             images = find(data, root)
@@ -137,6 +138,9 @@ def verify_sets(names: list[str], root: Path, arguments: argparse.Namespace) -> 
         how = f"{compared} compared with their checksums" if compared else "all can be decoded"
         print(f"{data.name}, {USES[role]}: {len(images)} images, {how}, {len(bad)} wrong")
         wrong += bad
+        checked += 1
+    if not checked and not wrong:
+        print(f"nothing was checked: no data set is in {root.absolute()}")
     if wrong:
         raise DataError("\n".join(wrong))
 

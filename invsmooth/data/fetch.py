@@ -120,7 +120,7 @@ def reason(error: BaseException) -> str:
     """The innermost message of an error, in one line."""
     while isinstance(error, requests.ConnectionError) and error.args and isinstance(error.args[0], Exception):
         error = getattr(error.args[0], "reason", None) or error.args[0]
-    return " ".join(str(error).split())
+    return " ".join(str(error).split()).rstrip(".")
 
 
 def gives_up(state: RetryCallState, attempts: int) -> bool:
@@ -182,7 +182,7 @@ class Resuming:
         """Number of bytes of the file before this answer."""
         goes_on = answer.headers.get("Content-Range", "").startswith(f"bytes {have}-")
         if answer.status_code == 416 or (answer.status_code == 206 and not goes_on):
-            self.part.unlink()
+            self.part.unlink(missing_ok=True)
             raise BrokenOffError("the server cannot go on where the download broke off")
         if answer.status_code == 429 or answer.status_code >= 500:
             raise BrokenOffError(f"the server answers {answer.status_code} {answer.reason}")

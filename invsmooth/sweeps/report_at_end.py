@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from hydra.core.utils import JobReturn, JobStatus
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from invsmooth.config import cli, scale
 from invsmooth.config.hydra_files import redact_folder, redact_hydra_files, redact_yaml
@@ -95,6 +97,8 @@ class ReportAtSweepEnd(Callback):
             return
         known = cli.mistake(job_return._return_value)
         error = known or job_return._return_value
+        if isinstance(known, (HydraException, OmegaConfBaseException)):
+            error = ConfigError(cli.message(known))
         log.error("job failed: %s", cli.message(error), exc_info=None if known else error)
         try:
             if isinstance(error, FolderTaken):

@@ -38,6 +38,7 @@ from tests.reporting.made import row, stored
         ("report --outt=x", "unrecognized arguments: --outt=x"),
         ("verify", "the following arguments are required: FILE"),
         ("verify nope", "nope: no certificate file there"),
+        ("verify ", "argument FILE: it has no value"),
         ("verify run --rerrun", "unrecognized arguments: --rerrun; did you mean --rerun?"),
         ("verify run --ckpt x", "only mean something with --rerun"),
         ("verify run --max-draws 5", "only mean something with --rerun"),

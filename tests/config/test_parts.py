@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal
 import pytest
 from omegaconf import OmegaConf
 from pydantic import Field
-from torch import Tensor
+from torch import Tensor, nn
 
 from invsmooth.cache import content_key
 from invsmooth.cache.parts import identity
@@ -48,6 +48,16 @@ class Mask:
 
     def A_adjoint(self, y: Any) -> Any:
         return y
+
+
+class NoSuper(nn.Module):
+    def __init__(self, layers: bool = False) -> None:
+        self.layers = layers if not layers else nn.Linear(2, 2)
+
+
+class Raising:
+    def __init__(self) -> None:
+        raise KeyError("a bug")
 
 
 class Loose:
@@ -129,6 +139,12 @@ def test_free_parameters_are_plain() -> None:
         ({"_target_": f"{HERE}.NOT_A_CLASS"}, "NOT_A_CLASS is a int; give the dotted path of a class"),
         ({"_target_": f"{HERE}.Mask"}, "attack.every has no value; allowed: a whole number"),
         ({"_target_": f"{HERE}.Mask", "every": 101}, "attack: every is too large"),
+        ({"_target_": f"{HERE}.NoSuper"}, r"NoSuper.__init__ does not call super\(\).__init__\(\), as its first line"),
+        (
+            {"_target_": f"{HERE}.NoSuper", "layers": True},
+            r"NoSuper cannot be made: AttributeError: cannot assign module",
+        ),
+        ({"_target_": f"{HERE}.Raising"}, r"Raising cannot be made: KeyError: 'a bug' \(.*test_parts.py, line "),
         ({"_target_": f"{HERE}.Mask", "every": 0.5, "evry": 1}, "attack.every=0.5 .*\nattack.evry is no parameter"),
     ],
 )
