@@ -47,11 +47,12 @@ python -m invsmooth.evaluate ckpt=study/denoise_smt_adv data=bsd68 data.root=MY_
 ```
 
 - **What**: the small networks of `task=denoise_small` (DPDNN) and `task=cs_small` (ISTA-Net++);
-  `lmmse`: the linear estimator.
+  `lmmse`: the linear estimator; `lipschitz`: LipNet, or NullSpace, with a proven constant.
 - **Trained on** 380 images of Train400 (180×180, grey). Faces, text, medical images and other
   sensors are not in it. `config.yaml` in each folder has every setting, `metrics.csv` the curve.
 - **Selection**: none; the weights are those after the last batch.
-- **No proven Lipschitz constant**, but of `lmmse`. Certificates are by smoothing.
+- **No proven Lipschitz constant**, but of `lmmse` and `lipschitz`. Certificates of the others are
+  by smoothing.
 - **For** research on robust reconstruction. **Not for** decisions about people, or diagnosis.
 - **Licence** of the weights: that of this software. Of the images: see their sources.
 

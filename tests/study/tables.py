@@ -153,6 +153,20 @@ def guarantees_of(task: str, proven: pd.DataFrame, test: pd.DataFrame) -> str:
     return markdown(header, lines)
 
 
+def proven_table(proven: pd.DataFrame, test: pd.DataFrame) -> str:
+    """Networks with a proven constant against ord, paired by image (the mean of ord's training seeds)."""
+    lines, ord_ = [], test[test["network"] == "ord"]
+    for cell, own in proven[proven["eps256"].isin(set(test["eps256"])) & (proven["eps"] > 0)].groupby(CELL):
+        same = (ord_[CELL] == pd.Series(dict(zip(CELL, cell, strict=True)))).all(axis=1)
+        base = unsmoothed(ord_[same]).groupby("image")["psnr_attacked"].mean()
+        for name, mine in own.groupby("network"):
+            attacked = mine.groupby(["image", "train_seed"])["psnr_attacked"].mean()
+            difference = attacked - base.reindex(attacked.index.get_level_values("image")).to_numpy()
+            task, setting, eps = cell
+            lines.append([task, f"{setting:g}", f"{eps:g}", name, f"{attacked.mean():.2f}", interval(difference)])
+    return markdown(["task", "σ_b, m/n", "ε", "network", "attacked", "− ord"], lines)
+
+
 def targets_table(attacked: pd.DataFrame, test: pd.DataFrame) -> str:
     """PSNR of the smoothed network under attacks on itself, and under those on the network without smoothing."""
     lines = []
