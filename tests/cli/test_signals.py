@@ -14,6 +14,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from invsmooth.config import cli
 from invsmooth.core.signals import SIGNALS, Interrupted
 from invsmooth.sweeps import launchers
 from invsmooth.sweeps.launchers import jobs_end_too
@@ -141,6 +142,30 @@ def test_interrupted_while_it_imports(command: str, tmp_path: Path) -> None:
     _, said = process.communicate(timeout=20)
     assert process.returncode == -signal.SIGINT  # of which a shell makes 130
     assert said == ""
+
+
+def swallow(log: str) -> None:
+    """A command in which a library makes an error of its own of the interruption."""
+
+    def app() -> None:
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            time.sleep(10)
+        except BaseException:
+            raise ValueError("'NoneType' object has no attribute '_invalidate_flags_cache'") from None
+
+    os.dup2(os.open(log, os.O_WRONLY | os.O_CREAT), 2)
+    sys.argv = ["invsmooth/train.py"]
+    cli.run(app)
+
+
+def test_an_error_that_an_interruption_causes_is_the_interruption(tmp_path: Path) -> None:
+    process = SERVER.Process(target=swallow, args=(str(tmp_path / "log"),))
+    process.start()
+    process.join(60)
+    assert process.exitcode == 130
+    assert "interrupted by SIGINT" in (tmp_path / "log").read_text()
+    assert "NoneType" not in (tmp_path / "log").read_text()
 
 
 def test_a_program_that_imports_the_package_keeps_its_handler() -> None:
