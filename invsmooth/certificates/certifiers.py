@@ -84,7 +84,9 @@ def certify(
         takes = ", ".join(chosen.parameters) or "no parameters"
         raise ValueError(f"certifier={chosen.name!r} has no use for {', '.join(ignored)}: it takes {takes}")
     check_tensor("y", y)
-    y, x = y.detach(), x if x is None else x.detach()
+    # Without their gradients, but the same objects: what was checked with y is not evaluated again.
+    y = y.detach() if y.requires_grad else y
+    x = x.detach() if x is not None and x.requires_grad else x
     radii = radii_of(eps)
     check_numbers(sigma=sigma, n_samples=n_samples, confidence=confidence, seed=seed)
     if chosen.smooths and (sigma is None or n_samples is None):
