@@ -12,6 +12,7 @@ import json
 import logging
 import os
 import platform
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -119,12 +120,13 @@ def channels_last(weights: list[nn.Parameter]) -> AbstractContextManager[None]:
 @contextmanager
 def fastest(estimator: Estimator, operator: Operator, y: Tensor) -> Iterator[None]:
     """Within the block the estimator computes in the faster memory format. Its weights must not be
-    changed there.
+    changed there. Only the main thread does so: others may compute with the same weights at that moment.
 
     Args:
         y: measurements, shape (B, …), as the estimator will get them, of any number of images.
     """
-    weights = [] if switched_off() else kernels(estimator)
+    usable = not switched_off() and threading.current_thread() is threading.main_thread()
+    weights = kernels(estimator) if usable else []
     if not weights or all(w.is_contiguous(memory_format=torch.channels_last) for w in weights):
         yield
         return
