@@ -48,6 +48,7 @@ python -m invsmooth.evaluate ckpt=study/denoise_smt_adv data=bsd68 data.root=MY_
 
 - **What**: the small networks of `task=denoise_small` (DPDNN) and `task=cs_small` (ISTA-Net++);
   `lmmse`: the linear estimator; `lipschitz`: LipNet, or NullSpace, with a proven constant.
+  `cs_lipschitz` is 7 MB: a matrix of 1089 × m numbers for each of its five m/n.
 - **Trained on** 380 images of Train400 (180×180, grey). Faces, text, medical images and other
   sensors are not in it. `config.yaml` in each folder has every setting, `metrics.csv` the curve.
 - **Selection**: none; the weights are those after the last batch.

@@ -104,3 +104,17 @@ def test_the_published_network_by_hand() -> None:
         if line[""] != "attacked":
             gain = rows["psnr_median"].mean() - base["psnr_attacked"].mean()
             assert line["smoothed − attacked"].startswith(f"{gain:+.2f} [")
+
+
+@pytest.mark.parametrize(
+    ("task", "setting", "eps", "run"), [("cs", 0.1, 7, "null_space"), ("denoise", 10, 5, "lipnet_10")]
+)
+def test_a_proven_network_against_ord_by_hand(task: str, setting: float, eps: float, run: str) -> None:
+    wanted = {"task": task, "σ_b, m/n": f"{setting:g}", "ε": f"{eps:g}", "network": run.removesuffix("_10")}
+    line = next(line for line in lines_of("Proven against ord") if wanted.items() <= line.items())
+    rows = pd.read_parquet(STUDY / f"rows/proven/{task}_{run}/results.parquet")
+    side = {"cs": 66, "denoise": 64}[task]
+    own = rows[(rows["ratio" if task == "cs" else "sigma_b"] == setting) & ((rows["eps"] * 256 / side).round(2) == eps)]
+    ord_ = means(task, "ord", setting, eps)["psnr_attacked"].iloc[0]
+    assert line["attacked"] == f"{own['psnr_attacked'].mean():.2f}"
+    assert float(line["− ord"].split()[0]) == pytest.approx(own["psnr_attacked"].mean() - ord_, abs=0.006)
