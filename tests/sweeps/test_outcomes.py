@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pandas as pd
@@ -14,7 +15,16 @@ from omegaconf import DictConfig, OmegaConf
 from invsmooth import reporting
 from invsmooth.core.errors import CertificateViolation, ConfigError
 from invsmooth.sweeps import report_at_end as sweep
-from invsmooth.sweeps.outcomes import clear_failure, exit_code, outcomes, summary, write_failure, write_lost
+from invsmooth.sweeps.jobs import EARLIER, OVERRIDES
+from invsmooth.sweeps.outcomes import (
+    clear_failure,
+    exit_code,
+    of_earlier_commands,
+    outcomes,
+    summary,
+    write_failure,
+    write_lost,
+)
 from invsmooth.sweeps.report_at_end import ReportAtSweepEnd
 from tests.reporting.declared import DECLARED
 from tests.reporting.made import row
@@ -143,3 +153,20 @@ def test_no_job_at_all_is_no_success(what: str, tmp_path: Path) -> None:
         ReportAtSweepEnd().on_multirun_end(OmegaConf.merge(ending(tmp_path), {"sweep": what}))  # type: ignore[arg-type]
     assert end.value.code == 1
     assert (tmp_path / "a").is_dir()
+
+
+def test_a_folder_of_an_earlier_command_counts_once_it_is_written_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As that of a job that died before it could note itself."""
+    overrides = tmp_path / "0_job" / OVERRIDES
+    overrides.parent.mkdir(parents=True)
+    overrides.write_text("- seed=0")
+    folder = (tmp_path / "0_job").resolve()
+    monkeypatch.setitem(EARLIER, folder, overrides.stat().st_mtime_ns)
+    assert outcomes(tmp_path) == []
+    assert of_earlier_commands([]) == [folder]
+    os.utime(overrides, ns=(0, 1))
+    (own,) = outcomes(tmp_path)
+    assert own.folder.name == "0_job"
+    assert of_earlier_commands([own]) == []
