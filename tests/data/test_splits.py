@@ -324,7 +324,7 @@ def test_a_class_that_gives_no_images_is_refused(mistake: str, message: str) -> 
         find_splits(None, None, Mistaken(mistake), 0.1)  # type: ignore[arg-type]
 
 
-def test_a_class_that_pays_no_heed_to_the_split() -> None:
+def test_a_class_that_ignores_the_split() -> None:
     given = Mistaken("same")
     with pytest.raises(
         DataError, match=r"^Mistaken.files gives the same for train and test: it has 2 images; at least 3"
